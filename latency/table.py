@@ -1,0 +1,155 @@
+"""The lookup table: measured blocks of one device, and a network's latency from them.
+
+A table is a value with JSON in and out; it knows no database.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from latency.device import Device
+from latency.measurement import Measurement
+from space.arch import Architecture
+from space.errors import InvalidTable, MissingBlock
+from space.keys import BlockKey, keys_of, parse_key
+
+TABLE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A linear model of a whole network's wall time, fitted on networks that were measured whole.
+
+    latency_ms = warm * (sum of the blocks' warm estimates) + cold * (sum of their cold ones)
+                 + per_block_ms * (number of blocks) + constant_ms
+
+    Blocks measured alone pay for layout conversions at their borders and for a call each, which a network does not;
+    the fit takes that out. `error` is the mean relative error over networks left out of the fit (cross-validated).
+    """
+
+    warm: float
+    cold: float
+    per_block_ms: float
+    constant_ms: float
+    networks: int
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyTable:
+    """Blocks of one device, measured alone, and the calibration that turns their sum into a network's latency.
+
+    `scope` names what the table was collected for: the content hash of a search space.
+    """
+
+    device: Device
+    scope: str
+    entries: Mapping[BlockKey, Measurement]
+    calibration: Calibration | None = None
+
+    @cached_property
+    def _costs(self) -> dict[BlockKey, float]:
+        """Calibrated ms per block, without the constant.
+
+        Thread CPU time where one thread does the work, since it resists a busy neighbour; else wall time.
+        """
+        clock = "cpu" if self.device.threads == 1 else "wall"
+        fit = self.calibration or Calibration(
+            warm=0.0, cold=1.0, per_block_ms=0.0, constant_ms=0.0, networks=0, error=math.nan
+        )
+        return {
+            key: fit.warm * entry.estimate("warm", clock) + fit.cold * entry.estimate("cold", clock) + fit.per_block_ms
+            for key, entry in self.entries.items()
+        }
+
+    @property
+    def constant_ms(self) -> float:
+        """The part of every network's latency that no block carries."""
+        return self.calibration.constant_ms if self.calibration else 0.0
+
+    def block_ms(self, key: BlockKey) -> float:
+        """What one block adds to a network, in ms.
+
+        Raises:
+            MissingBlock: the block was not measured.
+        """
+        try:
+            return self._costs[key]
+        except KeyError:
+            raise MissingBlock(
+                f"block '{key}' is not measured on '{self.device.name}'; start a search over a space that holds it "
+                "on that device, which measures what is missing"
+            ) from None
+
+    def estimate(self, arch: Architecture) -> float:
+        """Predicted wall time of the whole network in ms: batch 1, low quantile, quiet device.
+
+        Raises:
+            MissingBlock: one of its blocks was not measured.
+        """
+        return self.constant_ms + sum(self.block_ms(key) for key in keys_of(arch))
+
+    def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
+        """Those of `keys` that are not in the table, in order and once each."""
+        return tuple(dict.fromkeys(key for key in keys if key not in self.entries))
+
+    def to_json(self) -> str:
+        """JSON with every raw sample."""
+        return json.dumps(
+            {
+                "version": TABLE_VERSION,
+                "scope": self.scope,
+                "device": asdict(self.device),
+                "calibration": asdict(self.calibration) if self.calibration else None,
+                "entries": {str(key): asdict(entry) for key, entry in self.entries.items()},
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "LatencyTable":
+        """Read a table.
+
+        Raises:
+            InvalidTable: the text is no table, or a sample is not a positive number.
+        """
+        try:
+            content = json.loads(text)
+            if content["version"] != TABLE_VERSION:
+                raise InvalidTable(
+                    f"the table has version {content['version']!r}; this mobilenas reads {TABLE_VERSION}"
+                )
+            calibration = content["calibration"]
+            return cls(
+                device=Device(**content["device"]),
+                scope=str(content["scope"]),
+                entries={parse_key(name): read_measurement(entry) for name, entry in content["entries"].items()},
+                calibration=Calibration(**calibration) if calibration else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, InvalidTable):
+                raise
+            raise InvalidTable(
+                f"this is no latency table ({type(error).__name__}: {error}); collect it again"
+            ) from error
+
+
+def read_measurement(content: Mapping[str, Any]) -> Measurement:
+    """A measurement from its JSON form.
+
+    Raises:
+        InvalidTable: a field is missing or unknown, or a sample is not a positive finite number.
+    """
+    names = [field.name for field in fields(Measurement)]
+    if sorted(content) != sorted(names):
+        raise InvalidTable(f"a measurement needs the fields {', '.join(names)}; got {', '.join(sorted(content))}")
+    samples: dict[str, tuple[float, ...]] = {}
+    for name in names:
+        values = tuple(content[name])
+        if not values or not all(isinstance(ms, int | float) and math.isfinite(ms) and ms > 0 for ms in values):
+            raise InvalidTable(f"{name} must be positive numbers of milliseconds, got {str(content[name])[:60]}")
+        samples[name] = values
+    return Measurement(**samples)

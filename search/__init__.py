@@ -1,0 +1,1 @@
+"""Trials, rewards, samplers, NetAdapt and the record of them all."""

@@ -1,0 +1,196 @@
+"""Measurable units: the stem, one block or the head, each at one input size. They are the keys of a latency table.
+
+`keys_of` is the one walk over an architecture that costs, torch modules, ONNX graphs and latency all share.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import assert_never
+
+from space.arch import Activation, Architecture, Block, make_divisible
+from space.errors import InvalidTable
+
+
+def _halved(resolution: int, stride: int) -> int:
+    return -(-resolution // stride)  # "same" padding rounds up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemKey:
+    """The first convolution, 3x3."""
+
+    resolution: int
+    in_channels: int
+    out_channels: int
+    stride: int
+    activation: Activation
+
+    def __str__(self) -> str:
+        return f"stem 3x3 s{self.stride} {self.in_channels}→{self.out_channels} {self.activation} @{self.resolution}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvertedResidualKey:
+    """One block of a stage; depthwise-separable where `expanded_channels` is None."""
+
+    resolution: int
+    in_channels: int
+    out_channels: int
+    stride: int
+    block: Block
+
+    @property
+    def depthwise_channels(self) -> int:
+        """The width of the depthwise convolution."""
+        return self.block.expanded_channels or self.in_channels
+
+    @property
+    def squeeze_channels(self) -> int:
+        """The inner width of squeeze-and-excite."""
+        return make_divisible(self.depthwise_channels // 4)
+
+    @property
+    def has_residual(self) -> bool:
+        """Input and output are added wherever their shapes agree (MobileNetV2)."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+    def __str__(self) -> str:
+        block = self.block
+        kind = "separable" if block.expanded_channels is None else "inverted"
+        widths = [self.in_channels, block.expanded_channels, self.out_channels]
+        return (
+            f"{kind} {block.kernel_size}x{block.kernel_size} s{self.stride} "
+            f"{'→'.join(str(width) for width in widths if width)} "
+            f"{'se ' if block.use_se else ''}{block.activation} @{self.resolution}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadKey:
+    """1x1 convolution, global pooling, hidden layer, classifier."""
+
+    resolution: int
+    in_channels: int
+    conv_channels: int
+    hidden_channels: int
+    num_classes: int
+    activation: Activation
+
+    def __str__(self) -> str:
+        widths = (self.in_channels, self.conv_channels, self.hidden_channels, self.num_classes)
+        return f"head {'→'.join(map(str, widths))} {self.activation} @{self.resolution}"
+
+
+BlockKey = StemKey | InvertedResidualKey | HeadKey
+
+
+def out_shape(key: BlockKey) -> tuple[int, ...]:
+    """The shape of one output image without the batch: (channels, height, width), or (classes,) of the head."""
+    match key:
+        case HeadKey():
+            return (key.num_classes,)
+        case StemKey() | InvertedResidualKey():
+            side = _halved(key.resolution, key.stride)
+            return (key.out_channels, side, side)
+    assert_never(key)
+
+
+def named_keys(arch: Architecture) -> dict[str, BlockKey]:
+    """All units in order, by name: "stem", "stage1_block1", …, "head"; the names are those of the torch modules."""
+    resolution = arch.resolution
+    keys: dict[str, BlockKey] = {
+        "stem": StemKey(
+            resolution=resolution,
+            in_channels=arch.in_channels,
+            out_channels=arch.stem.out_channels,
+            stride=arch.stem.stride,
+            activation=arch.stem.activation,
+        )
+    }
+    resolution = _halved(resolution, arch.stem.stride)
+    channels = arch.stem.out_channels
+    for number, stage in enumerate(arch.stages, start=1):
+        stride: int = stage.stride
+        for position, block in enumerate(stage.blocks, start=1):
+            keys[f"stage{number}_block{position}"] = InvertedResidualKey(
+                resolution=resolution,
+                in_channels=channels,
+                out_channels=stage.out_channels,
+                stride=stride,
+                block=block,
+            )
+            resolution, channels, stride = _halved(resolution, stride), stage.out_channels, 1
+    keys["head"] = HeadKey(
+        resolution=resolution,
+        in_channels=channels,
+        conv_channels=arch.head.conv_channels,
+        hidden_channels=arch.head.hidden_channels,
+        num_classes=arch.num_classes,
+        activation=arch.head.activation,
+    )
+    return keys
+
+
+def keys_of(arch: Architecture) -> tuple[BlockKey, ...]:
+    """All units of an architecture in order; equal units occur as often as the network has them."""
+    return tuple(named_keys(arch).values())
+
+
+_NUMBER = r"[1-9][0-9]{0,5}"
+_TAIL = rf"(?P<activation>relu|hswish) @(?P<resolution>{_NUMBER})"
+_PATTERNS = (
+    re.compile(rf"stem 3x3 s(?P<stride>[12]) (?P<widths>{_NUMBER}→{_NUMBER}) {_TAIL}"),
+    re.compile(
+        rf"(?P<kind>separable|inverted) (?P<kernel>3x3|5x5|7x7) s(?P<stride>[12]) "
+        rf"(?P<widths>{_NUMBER}→{_NUMBER}(→{_NUMBER})?) (?P<se>se )?{_TAIL}"
+    ),
+    re.compile(rf"head (?P<widths>({_NUMBER}→){{3}}{_NUMBER}) {_TAIL}"),
+)
+
+
+def parse_key(text: str) -> BlockKey:
+    """The inverse of str(key).
+
+    Raises:
+        InvalidTable: the text names no block.
+    """
+    match = next((found for pattern in _PATTERNS if (found := pattern.fullmatch(text))), None)
+    if match is None:
+        raise InvalidTable(f"{text[:80]!r} names no block; collect the table again")
+    part = match.groupdict()
+    resolution = int(part["resolution"])
+    activation: Activation = "relu" if part["activation"] == "relu" else "hswish"
+    widths = [int(width) for width in part["widths"].split("→")]
+    if text.startswith("stem"):
+        return StemKey(
+            resolution=resolution,
+            in_channels=widths[0],
+            out_channels=widths[1],
+            stride=int(part["stride"]),
+            activation=activation,
+        )
+    if text.startswith("head"):
+        return HeadKey(
+            resolution=resolution,
+            in_channels=widths[0],
+            conv_channels=widths[1],
+            hidden_channels=widths[2],
+            num_classes=widths[3],
+            activation=activation,
+        )
+    if len(widths) != (3 if part["kind"] == "inverted" else 2):
+        raise InvalidTable(f"{text[:80]!r} has {len(widths)} widths; collect the table again")
+    kernel_size = int(part["kernel"][0])
+    assert kernel_size in (3, 5, 7)
+    return InvertedResidualKey(
+        resolution=resolution,
+        in_channels=widths[0],
+        out_channels=widths[-1],
+        stride=int(part["stride"]),
+        block=Block(
+            kernel_size=kernel_size,
+            expanded_channels=widths[1] if len(widths) == 3 else None,
+            use_se=part["se"] is not None,
+            activation=activation,
+        ),
+    )
