@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from latency.device import Device
-from latency.measurement import Measurement
+from latency.measurement import Clock, Measurement
 from space.arch import Architecture
 from space.errors import InvalidTable, MissingBlock
 from space.keys import BlockKey, keys_of, parse_key
@@ -23,19 +23,25 @@ TABLE_VERSION = 1
 class Calibration:
     """A linear model of a whole network's wall time, fitted on networks that were measured whole.
 
-    latency_ms = warm * (sum of the blocks' warm estimates) + cold * (sum of their cold ones)
-                 + per_block_ms * (number of blocks) + constant_ms
+    latency_ms = scale * (sum of the blocks' warm estimates) + per_block_ms * (number of blocks) + constant_ms
 
-    Blocks measured alone pay for layout conversions at their borders and for a call each, which a network does not;
-    the fit takes that out. `error` is the mean relative error over networks left out of the fit (cross-validated).
+    A block measured alone pays for a call of its own, which a network pays once: `per_block_ms` is negative by about
+    that much. `error` is the mean relative error over networks left out of the fit (cross-validated).
     """
 
-    warm: float
-    cold: float
+    scale: float
     per_block_ms: float
     constant_ms: float
     networks: int
     error: float
+
+
+NO_CALIBRATION = Calibration(scale=1.0, per_block_ms=0.0, constant_ms=0.0, networks=0, error=math.nan)
+
+
+def block_clock(device: Device) -> Clock:
+    """Thread CPU time where one thread does all the work, since it resists a busy neighbour; else wall time."""
+    return "cpu" if device.threads == 1 else "wall"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +54,15 @@ class LatencyTable:
     device: Device
     scope: str
     entries: Mapping[BlockKey, Measurement]
-    calibration: Calibration | None = None
+    calibration: Calibration = NO_CALIBRATION
 
     @cached_property
     def _costs(self) -> dict[BlockKey, float]:
-        """Calibrated ms per block, without the constant.
-
-        Thread CPU time where one thread does the work, since it resists a busy neighbour; else wall time.
-        """
-        clock = "cpu" if self.device.threads == 1 else "wall"
-        fit = self.calibration or Calibration(
-            warm=0.0, cold=1.0, per_block_ms=0.0, constant_ms=0.0, networks=0, error=math.nan
-        )
+        """Calibrated ms per block, without the constant."""
+        clock, fit = block_clock(self.device), self.calibration
         return {
-            key: fit.warm * entry.estimate("warm", clock) + fit.cold * entry.estimate("cold", clock) + fit.per_block_ms
-            for key, entry in self.entries.items()
+            key: fit.scale * entry.estimate("warm", clock) + fit.per_block_ms for key, entry in self.entries.items()
         }
-
-    @property
-    def constant_ms(self) -> float:
-        """The part of every network's latency that no block carries."""
-        return self.calibration.constant_ms if self.calibration else 0.0
 
     def block_ms(self, key: BlockKey) -> float:
         """What one block adds to a network, in ms.
@@ -90,7 +84,7 @@ class LatencyTable:
         Raises:
             MissingBlock: one of its blocks was not measured.
         """
-        return self.constant_ms + sum(self.block_ms(key) for key in keys_of(arch))
+        return self.calibration.constant_ms + sum(self.block_ms(key) for key in keys_of(arch))
 
     def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
         """Those of `keys` that are not in the table, in order and once each."""
@@ -103,7 +97,7 @@ class LatencyTable:
                 "version": TABLE_VERSION,
                 "scope": self.scope,
                 "device": asdict(self.device),
-                "calibration": asdict(self.calibration) if self.calibration else None,
+                "calibration": asdict(self.calibration) if self.calibration.networks else None,
                 "entries": {str(key): asdict(entry) for key, entry in self.entries.items()},
             },
             sort_keys=True,
@@ -127,7 +121,7 @@ class LatencyTable:
                 device=Device(**content["device"]),
                 scope=str(content["scope"]),
                 entries={parse_key(name): read_measurement(entry) for name, entry in content["entries"].items()},
-                calibration=Calibration(**calibration) if calibration else None,
+                calibration=Calibration(**calibration) if calibration else NO_CALIBRATION,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InvalidTable):

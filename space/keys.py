@@ -5,13 +5,14 @@
 
 import re
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, assert_never
 
-from space.arch import Activation, Architecture, Block, make_divisible
+from space.arch import Activation, Architecture, Block, Head, Stage, Stem, make_divisible
 from space.errors import InvalidTable
 
 
-def _halved(resolution: int, stride: int) -> int:
+def halved(resolution: int, stride: int) -> int:
+    """The side of the output of a convolution of this stride, in pixels."""
     return -(-resolution // stride)  # "same" padding rounds up
 
 
@@ -90,44 +91,61 @@ def out_shape(key: BlockKey) -> tuple[int, ...]:
         case HeadKey():
             return (key.num_classes,)
         case StemKey() | InvertedResidualKey():
-            side = _halved(key.resolution, key.stride)
+            side = halved(key.resolution, key.stride)
             return (key.out_channels, side, side)
     assert_never(key)
 
 
+def stage_keys(stage: Stage, *, resolution: int, in_channels: int) -> tuple[InvertedResidualKey, ...]:
+    """The blocks of one stage whose input has `in_channels` maps of resolution^2 pixels."""
+    keys = []
+    stride: int = stage.stride
+    for block in stage.blocks:
+        key = InvertedResidualKey(
+            resolution=resolution,
+            in_channels=in_channels,
+            out_channels=stage.out_channels,
+            stride=stride,
+            block=block,
+        )
+        keys.append(key)
+        resolution, in_channels, stride = halved(resolution, stride), stage.out_channels, 1
+    return tuple(keys)
+
+
+def stem_key(stem: Stem, *, resolution: int, in_channels: int) -> StemKey:
+    """The stem on images of resolution^2 pixels."""
+    return StemKey(
+        resolution=resolution,
+        in_channels=in_channels,
+        out_channels=stem.out_channels,
+        stride=stem.stride,
+        activation=stem.activation,
+    )
+
+
+def head_key(head: Head, *, resolution: int, in_channels: int, num_classes: int) -> HeadKey:
+    """The head behind `in_channels` maps of resolution^2 pixels."""
+    return HeadKey(
+        resolution=resolution,
+        in_channels=in_channels,
+        conv_channels=head.conv_channels,
+        hidden_channels=head.hidden_channels,
+        num_classes=num_classes,
+        activation=head.activation,
+    )
+
+
 def named_keys(arch: Architecture) -> dict[str, BlockKey]:
     """All units in order, by name: "stem", "stage1_block1", …, "head"; the names are those of the torch modules."""
-    resolution = arch.resolution
-    keys: dict[str, BlockKey] = {
-        "stem": StemKey(
-            resolution=resolution,
-            in_channels=arch.in_channels,
-            out_channels=arch.stem.out_channels,
-            stride=arch.stem.stride,
-            activation=arch.stem.activation,
-        )
-    }
-    resolution = _halved(resolution, arch.stem.stride)
+    keys: dict[str, BlockKey] = {"stem": stem_key(arch.stem, resolution=arch.resolution, in_channels=arch.in_channels)}
+    resolution = halved(arch.resolution, arch.stem.stride)
     channels = arch.stem.out_channels
     for number, stage in enumerate(arch.stages, start=1):
-        stride: int = stage.stride
-        for position, block in enumerate(stage.blocks, start=1):
-            keys[f"stage{number}_block{position}"] = InvertedResidualKey(
-                resolution=resolution,
-                in_channels=channels,
-                out_channels=stage.out_channels,
-                stride=stride,
-                block=block,
-            )
-            resolution, channels, stride = _halved(resolution, stride), stage.out_channels, 1
-    keys["head"] = HeadKey(
-        resolution=resolution,
-        in_channels=channels,
-        conv_channels=arch.head.conv_channels,
-        hidden_channels=arch.head.hidden_channels,
-        num_classes=arch.num_classes,
-        activation=arch.head.activation,
-    )
+        blocks = stage_keys(stage, resolution=resolution, in_channels=channels)
+        keys |= {f"stage{number}_block{position}": key for position, key in enumerate(blocks, start=1)}
+        resolution, channels = halved(resolution, stage.stride), stage.out_channels
+    keys["head"] = head_key(arch.head, resolution=resolution, in_channels=channels, num_classes=arch.num_classes)
     return keys
 
 
@@ -180,15 +198,14 @@ def parse_key(text: str) -> BlockKey:
         )
     if len(widths) != (3 if part["kind"] == "inverted" else 2):
         raise InvalidTable(f"{text[:80]!r} has {len(widths)} widths; collect the table again")
-    kernel_size = int(part["kernel"][0])
-    assert kernel_size in (3, 5, 7)
+    kernel_sizes: dict[str, Literal[3, 5, 7]] = {"3x3": 3, "5x5": 5, "7x7": 7}
     return InvertedResidualKey(
         resolution=resolution,
         in_channels=widths[0],
         out_channels=widths[-1],
         stride=int(part["stride"]),
         block=Block(
-            kernel_size=kernel_size,
+            kernel_size=kernel_sizes[part["kernel"]],
             expanded_channels=widths[1] if len(widths) == 3 else None,
             use_se=part["se"] is not None,
             activation=activation,

@@ -1,0 +1,144 @@
+"""Torch modules of an architecture, and the plain weights that an ONNX graph needs (BatchNorm folded)."""
+
+from collections import OrderedDict
+from typing import assert_never
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from space.arch import Activation, Architecture
+from space.keys import BlockKey, InvertedResidualKey, named_keys
+from space.layers import Conv, Layer, Linear, Pool, SqueezeExcite, layers_of
+
+# The published networks use epsilon 0.001 (Howard et al. 2019; torchvision likewise). Their momentum, 0.01, is meant
+# for hundreds of epochs; a proxy task of some hundred steps needs torch's default, or its statistics never arrive.
+BATCH_NORM_EPSILON = 1e-3
+
+
+def _activation(name: Activation | None) -> nn.Module:
+    if name is None:
+        return nn.Identity()
+    return nn.ReLU(inplace=True) if name == "relu" else nn.Hardswish(inplace=True)
+
+
+class ConvUnit(nn.Module):
+    """Convolution, BatchNorm, activation; NCHW in and out."""
+
+    def __init__(self, layer: Conv) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            padding=layer.kernel_size // 2,
+            groups=layer.groups,
+            bias=False,
+        )
+        self.bn = nn.BatchNorm2d(layer.out_channels, eps=BATCH_NORM_EPSILON)
+        self.act = _activation(layer.activation)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x in_channels x H x W to N x out_channels x H/stride x W/stride."""
+        return self.act(self.bn(self.conv(x)))  # type: ignore[no-any-return]
+
+
+class SqueezeExciteUnit(nn.Module):
+    """x * hard_sigmoid(excite(relu(squeeze(mean(x))))) (Howard et al. 2019, section 5.3)."""
+
+    def __init__(self, layer: SqueezeExcite) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(layer.channels, layer.squeeze_channels, 1)
+        self.excite = nn.Conv2d(layer.squeeze_channels, layer.channels, 1)
+        nn.init.zeros_(self.squeeze.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.excite.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W, unchanged in shape."""
+        scale = self.excite(functional.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
+        return x * functional.hardsigmoid(scale)
+
+
+class LinearUnit(nn.Module):
+    """Fully connected layer on flattened maps, and an activation."""
+
+    def __init__(self, layer: Linear) -> None:
+        super().__init__()
+        self.linear = nn.Linear(layer.in_channels, layer.out_channels)
+        self.act = _activation(layer.activation)
+        nn.init.normal_(self.linear.weight, 0, 0.01 if layer.activation is None else layer.in_channels**-0.5)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x in_channels (x 1 x 1) to N x out_channels."""
+        return self.act(self.linear(x.flatten(1)))  # type: ignore[no-any-return]
+
+
+def _build_layer(layer: Layer) -> nn.Module:
+    match layer:
+        case Conv():
+            return ConvUnit(layer)
+        case SqueezeExcite():
+            return SqueezeExciteUnit(layer)
+        case Linear():
+            return LinearUnit(layer)
+        case Pool():
+            return nn.AdaptiveAvgPool2d(1)
+    assert_never(layer)
+
+
+class Unit(nn.Module):
+    """One stem, block or head with its residual connection."""
+
+    def __init__(self, key: BlockKey) -> None:
+        super().__init__()
+        for layer in layers_of(key):
+            self.add_module(layer.name, _build_layer(layer))
+        self.has_residual = isinstance(key, InvertedResidualKey) and key.has_residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W; the head returns N x num_classes."""
+        y = x
+        for layer in self.children():
+            y = layer(y)
+        return x + y if self.has_residual else y
+
+
+def build_model(arch: Architecture) -> nn.Sequential:
+    """The network as a torch module: N x in_channels x resolution^2 to N x num_classes logits.
+
+    Its weights are drawn from torch's global generator; seed it, or fork it, around the call.
+    """
+    return nn.Sequential(OrderedDict((name, Unit(key)) for name, key in named_keys(arch).items()))
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to(torch.float32).cpu().numpy()
+
+
+def folded_weights(model: nn.Module) -> dict[str, np.ndarray]:
+    """Weights and biases by the names that `space.onnx_graph` asks for, BatchNorm folded into the convolutions.
+
+    w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps); computed in float64.
+    """
+    folded: dict[str, np.ndarray] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, ConvUnit):
+            bn = module.bn
+            assert bn.running_mean is not None
+            assert bn.running_var is not None
+            scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+            folded[f"{name}.weight"] = _numpy(module.conv.weight.double() * scale[:, None, None, None])
+            folded[f"{name}.bias"] = _numpy(bn.bias.double() - bn.running_mean.double() * scale)
+        elif isinstance(module, SqueezeExciteUnit):
+            for part in ("squeeze", "excite"):
+                conv = getattr(module, part)
+                folded[f"{name}.{part}.weight"] = _numpy(conv.weight)
+                folded[f"{name}.{part}.bias"] = _numpy(conv.bias)
+        elif isinstance(module, LinearUnit):
+            folded[f"{name}.weight"] = _numpy(module.linear.weight)
+            folded[f"{name}.bias"] = _numpy(module.linear.bias)
+    return folded
