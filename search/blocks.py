@@ -1,0 +1,132 @@
+"""The block-level search: the reference first, then what the sampler proposes."""
+
+from typing import TYPE_CHECKING
+
+from search.evaluate import Evaluation, scores_of
+from search.session import Session
+from search.trial import Stage, State, Trial
+from space.errors import RunError
+
+if TYPE_CHECKING:
+    from search.samplers import Proposer
+
+# Proposals refused in a row before the search gives up: the sampler then cannot find the feasible part of the space.
+MAX_REFUSED = 2000
+
+
+def evaluation_of(session: Session, trial: Trial) -> Evaluation:
+    """A block-level trial's proxy task."""
+    blocks = session.config.blocks
+    recipe = session.config.training.recipe(blocks.images)
+    return session.evaluation(trial.architecture, recipe, train_images=blocks.train_images)
+
+
+def search_blocks(session: Session) -> None:
+    """Run the block-level search to its end.
+
+    Raises:
+        Interrupted: it was stopped.
+        RunError: nothing but failures, or no proposal within the latency limit.
+    """
+    from search.samplers import Proposer
+
+    blocks = session.config.blocks
+    proposer = Proposer(
+        session.space, blocks.sampler, seed=session.config.seed, latency_limit_ms=latency_limit_ms(session)
+    )
+    proposer.restore(session.trials(Stage.BLOCKS), session.store.rewards(session.record.id))
+    session.listener.begin("block-level search", blocks.trials)
+
+    def trained() -> int:
+        return sum(trial.state in (State.COMPLETE, State.FAILED) for trial in session.trials(Stage.BLOCKS))
+
+    def ask() -> Trial | None:
+        started = sum(trial.state is not State.PRUNED for trial in session.trials(Stage.BLOCKS))
+        if started >= blocks.trials or session.store.finish_requested(session.record.id):
+            return None
+        if session.next_number == 0:
+            return _reference_trial(session)
+        return _propose(session, proposer)
+
+    session.run(
+        Stage.BLOCKS,
+        ask,
+        lambda trial: evaluation_of(session, trial),
+        finished=proposer.tell,
+        advanced=lambda running: session.listener.advance(trained() + running),
+    )
+    session.listener.end()
+
+
+def latency_limit_ms(session: Session) -> float:
+    """Networks slower than this are recorded as pruned, never trained."""
+    return session.record.seed_target_ms * (1 + session.config.blocks.tolerance)
+
+
+def _reference_trial(session: Session) -> Trial:
+    """The reference is trained whatever its latency: everything else is compared with it."""
+    arch = session.space.reference
+    recipe = session.config.training.recipe(session.config.blocks.images)
+    evaluation = session.evaluation(arch, recipe, train_images=session.config.blocks.train_images)
+    return session.new_trial(Stage.BLOCKS, arch, origin="reference", evaluation=evaluation)
+
+
+def _propose(session: Session, proposer: "Proposer") -> Trial:
+    """The next trial to train; proposals over budget are recorded as pruned on the way."""
+    limit_ms = latency_limit_ms(session)
+    busy = {trial.architecture for trial in session.trials(Stage.BLOCKS) if trial.state is State.RUNNING}
+    for _ in range(MAX_REFUSED):
+        number = session.next_number
+        params = proposer.ask(number)
+        arch = session.space.architecture(params)
+        latency_ms = scores_of(arch, session.table).latency_ms
+        refusal = None
+        if latency_ms > limit_ms:
+            refusal = f"predicted {latency_ms:.3f} ms is over the limit of {limit_ms:.3f} ms"
+        elif arch in busy:
+            refusal = "it is being trained already"
+        if refusal is None:
+            recipe = session.config.training.recipe(session.config.blocks.images)
+            evaluation = session.evaluation(arch, recipe, train_images=session.config.blocks.train_images)
+            return session.new_trial(
+                Stage.BLOCKS, arch, origin=session.config.blocks.sampler, evaluation=evaluation, params=params
+            )
+        pruned = session.new_trial(
+            Stage.BLOCKS,
+            arch,
+            origin=session.config.blocks.sampler,
+            state=State.PRUNED,
+            params=params,
+            error=refusal,
+        )
+        proposer.tell(pruned, None)
+    raise RunError(
+        f"{MAX_REFUSED} proposals in a row were slower than {limit_ms:.3f} ms; raise the target or widen the space"
+    )
+
+
+def choose_seed(session: Session) -> Trial:
+    """The trial that NetAdapt starts from: highest reward among those that leave it a way to walk.
+
+    That is, at least `netadapt.walk` above the final target and within the latency limit; where there is none, the
+    highest reward of all. Ties go to the earlier trial.
+
+    Raises:
+        RunError: no trial was completed.
+    """
+    complete = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    if not complete:
+        raise RunError(
+            f"search '{session.record.name}' has no completed trial to refine; go on with: "
+            f"mobilenas resume {session.record.name}"
+        )
+    least = session.record.target_ms * (1 + session.config.netadapt.walk)
+    most = latency_limit_ms(session)
+    with_a_way = [trial for trial in complete if least <= trial.scores.latency_ms <= most]
+
+    def rank(trial: Trial) -> float:
+        reward = session.reward_of(trial)
+        assert reward is not None
+        return reward
+
+    return max(with_a_way or complete, key=rank)

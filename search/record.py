@@ -1,0 +1,140 @@
+"""What the record holds besides trials, and the one place where rows become values and values rows."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from search.trial import NetAdaptStep, NetworkMeasurement, Scores, Stage, State, Trial
+from space.arch import Architecture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """One search: what it was asked for, and where it stands. All latencies in ms, predicted by its latency table.
+
+    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency, and
+    `seed_target_ms` is what the block-level search aims at. `error` is why it stopped, if it did.
+    """
+
+    id: int
+    name: str
+    config: Mapping[str, Any]
+    stage: Stage
+    finish_requested: bool
+    error: str | None
+    run_folder: Path
+    data_hash: str
+    device_id: int | None
+    table_id: int | None
+    target_ms: float
+    seed_target_ms: float
+    fastest_ms: float
+    slowest_ms: float
+    reference_ms: float
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundEvaluation:
+    """A finished evaluation that may be taken over, and the run folder that holds its weights."""
+
+    trial: Trial
+    run_folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRecord:
+    """One export of a trial (by number); `files` maps file names inside `folder` to their SHA-256."""
+
+    trial: int
+    folder: Path
+    files: Mapping[str, str]
+    created_at: datetime
+
+
+def search_from_row(row: RowMapping) -> SearchRecord:
+    """A row of `searches`."""
+    fields = dict(row)
+    fields.update(stage=Stage(row["stage"]), run_folder=Path(row["run_folder"]))
+    return SearchRecord(**fields)
+
+
+# Reading a spec validates it, which costs milliseconds; the same rows are read again and again.
+_read_architecture = lru_cache(maxsize=8192)(Architecture.from_json)
+
+# Fields of a trial that are columns of the same name and type.
+_PLAIN = (
+    *("number", "origin", "seed", "attempt", "parent", "iteration", "params", "evaluation_key", "images_seen"),
+    *("weights", "reused_from", "correct", "total", "error", "started_at", "finished_at"),
+)
+
+
+def trial_to_row(trial: Trial) -> dict[str, Any]:
+    """All columns of `trials` that a trial itself determines, without its id."""
+    return {name: getattr(trial, name) for name in _PLAIN} | {
+        "stage": trial.stage.value,
+        "state": trial.state.value,
+        "arch_id": trial.architecture.arch_id,
+        "architecture": trial.architecture.to_json(),
+        "top1": trial.scores.top1,
+        "latency_ms": trial.scores.latency_ms,
+        "madds": trial.scores.madds,
+        "params_count": trial.scores.params,
+        "duration_s": _duration_s(trial),
+    }
+
+
+def trial_from_row(row: RowMapping) -> Trial:
+    """The inverse of `trial_to_row`."""
+    return Trial(
+        **{name: row[name] for name in _PLAIN},
+        id=row["id"],
+        stage=Stage(row["stage"]),
+        state=State(row["state"]),
+        architecture=_read_architecture(row["architecture"]),
+        scores=Scores(top1=row["top1"], latency_ms=row["latency_ms"], madds=row["madds"], params=row["params_count"]),
+    )
+
+
+def found_from_row(row: RowMapping) -> FoundEvaluation:
+    """A row of `trials` with the run folder of its search."""
+    return FoundEvaluation(trial=trial_from_row(row), run_folder=Path(row["run_folder"]))
+
+
+def _duration_s(trial: Trial) -> float | None:
+    """From start to finish in seconds, None where one of them is missing."""
+    if trial.started_at is None or trial.finished_at is None:
+        return None
+    return (trial.finished_at - trial.started_at).total_seconds()
+
+
+def step_from_row(row: RowMapping) -> NetAdaptStep:
+    """A row of `netadapt_steps`."""
+    return NetAdaptStep(**{field.name: row[field.name] for field in fields(NetAdaptStep)})
+
+
+def measurement_to_row(measurement: NetworkMeasurement) -> dict[str, Any]:
+    """Columns of `network_measurements`; there `samples` are the raw ones, and their number has a name of its own."""
+    row = asdict(measurement)
+    row["sample_count"] = row.pop("samples")
+    return row
+
+
+def measurement_from_row(row: RowMapping) -> NetworkMeasurement:
+    """The inverse of `measurement_to_row`."""
+    names = [field.name for field in fields(NetworkMeasurement)]
+    return NetworkMeasurement(**{name: row["sample_count" if name == "samples" else name] for name in names})
+
+
+def export_from_row(row: RowMapping) -> ExportRecord:
+    """A row of `exports` with the number of its trial."""
+    return ExportRecord(
+        trial=row["number"], folder=Path(row["folder"]), files=row["files"], created_at=row["created_at"]
+    )

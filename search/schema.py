@@ -1,0 +1,241 @@
+"""The tables of the record, for SQLite and PostgreSQL; the views beside them are written in the migrations.
+
+A change here needs a new file in migrations/versions and its name at the end of `REVISIONS`; released migrations are
+never edited.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    column,
+    table,
+)
+
+REVISIONS = ("0001",)
+
+# Optuna keeps its own Alembic state in `alembic_version`; a name of ours lets both live in one database.
+VERSION_TABLE = "mobilenas_alembic_version"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, time zone aware and in UTC on both sides; SQLite itself keeps no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - inherited
+        """To UTC; a naive time is our mistake."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, f"{value} has no time zone"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - inherited
+        """From the database, in UTC."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, comment="the user's own name for the device"),
+    Column("fingerprint", Text, nullable=False, comment="hash of all facts below; latencies compare only where equal"),
+    Column("processor", Text, nullable=False, comment="model name"),
+    Column("machine", Text, nullable=False, comment="instruction set, such as x86_64"),
+    Column("system", Text, nullable=False, comment="operating system"),
+    Column("cores", Integer, nullable=False, comment="logical cores"),
+    Column("provider", Text, nullable=False, comment="ONNX Runtime execution provider"),
+    Column("threads", Integer, nullable=False, comment="ONNX Runtime intra-op threads"),
+    Column("precision", Text, nullable=False, comment="number format of weights and activations"),
+    Column("graph_optimization", Text, nullable=False, comment="ONNX Runtime graph optimisation level"),
+    Column("runtime_version", Text, nullable=False, comment="ONNX Runtime version"),
+    UniqueConstraint("name", "fingerprint"),
+)
+
+latency_tables = Table(
+    "latency_tables",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device_id", ForeignKey("devices.id"), nullable=False, index=True),
+    Column("scope", Text, nullable=False, comment="content hash of the search space that the table was collected for"),
+    Column("calibration", JSON(none_as_null=True), comment="linear model from blocks to networks; NULL: the plain sum"),
+    Column("conditions", JSON, nullable=False, comment="what else bore on it: load, governor, frequency, temperature"),
+    Column("protocol", Text, nullable=False, comment="how it was measured"),
+    Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
+    Column("finished_at", UtcDateTime, comment="UTC; NULL: not complete, never used. The newest finished one is used"),
+)
+
+latency_entries = Table(
+    "latency_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("table_id", ForeignKey("latency_tables.id"), nullable=False),
+    Column("key", Text, nullable=False, comment="the block and its input size, readable"),
+    Column("samples", JSON, nullable=False, comment="raw samples in ms: cold_wall, cold_cpu, warm_wall, warm_cpu"),
+    Column("cold_wall_ms", Double, nullable=False, comment="10 % quantile, first run after other blocks, wall clock"),
+    Column("cold_cpu_ms", Double, nullable=False, comment="10 % quantile, first run after other blocks, thread CPU"),
+    Column("warm_wall_ms", Double, nullable=False, comment="10 % quantile, repeated runs, wall clock"),
+    Column("warm_cpu_ms", Double, nullable=False, comment="10 % quantile, repeated runs, thread CPU clock"),
+    Column("reason", Text, nullable=False, comment="who asked for it: space, reference or netadapt"),
+    Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+    UniqueConstraint("table_id", "key"),
+)
+
+searches = Table(
+    "searches",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True, comment="the user's name for the search"),
+    Column("config", JSON, nullable=False, comment="effective configuration, defaults filled in"),
+    Column("stage", Text, nullable=False, comment="blocks, netadapt, final or done"),
+    Column("finish_requested", Boolean, nullable=False, comment="the user asked to end with the best found so far"),
+    Column("error", Text, comment="why the search stopped, if it did; one line"),
+    Column("run_folder", Text, nullable=False, comment="folder of weights and exports"),
+    Column("data_hash", Text, nullable=False, comment="content hash of the data set"),
+    Column("device_id", ForeignKey("devices.id"), comment="the device of the latency table"),
+    Column("table_id", ForeignKey("latency_tables.id"), comment="the latency table that predictions come from"),
+    Column("target_ms", Double, nullable=False, comment="latency that the final network must meet, ms"),
+    Column("seed_target_ms", Double, nullable=False, comment="latency that the block-level search aims at, ms"),
+    Column("fastest_ms", Double, nullable=False, comment="predicted latency of the fastest network of the space, ms"),
+    Column("slowest_ms", Double, nullable=False, comment="predicted latency of the slowest network of the space, ms"),
+    Column("reference_ms", Double, nullable=False, comment="predicted latency of the reference network, ms"),
+    Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
+    Column("updated_at", UtcDateTime, nullable=False, comment="UTC, last change of the search or one of its trials"),
+    Column("finished_at", UtcDateTime, comment="UTC, when the stage became done"),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False),
+    Column("number", Integer, nullable=False, comment="counts from 0 within the search"),
+    Column("stage", Text, nullable=False, comment="blocks, netadapt or final"),
+    Column("state", Text, nullable=False, comment="running, complete, pruned (over budget, not trained) or failed"),
+    Column("origin", Text, nullable=False, comment="who proposed it: a sampler, reference, or what NetAdapt narrowed"),
+    Column("arch_id", Text, nullable=False, comment="content hash of the architecture"),
+    Column("architecture", Text, nullable=False, comment="the spec as canonical JSON"),
+    Column("top1", Double, comment="accuracy on the reward split, 0-1; NULL: not trained"),
+    Column("latency_ms", Double, nullable=False, comment="predicted by the latency table: batch 1, wall time, ms"),
+    Column("madds", BigInteger, nullable=False, comment="multiply-adds of one image"),
+    Column("params_count", BigInteger, nullable=False, comment="trainable parameters"),
+    Column("reward", Double, comment="derived from the scores by the search's reward; NULL: none"),
+    Column("seed", BigInteger, nullable=False, comment="seed of the evaluation"),
+    Column("attempt", Integer, nullable=False, comment="counts from 1; a trial lost with its coordinator starts anew"),
+    Column("parent", Integer, comment="number of the trial whose weights were inherited"),
+    Column("iteration", Integer, comment="NetAdapt iteration"),
+    Column("params", JSON(none_as_null=True), comment="what the sampler chose, by parameter name"),
+    Column("evaluation_key", Text, index=True, comment="hash of all that top1 depends on; equal keys, equal results"),
+    Column("images_seen", BigInteger, nullable=False, comment="training images, counted each time they were seen"),
+    Column("weights", Text, comment="file name inside the run folder"),
+    Column("reused_from", ForeignKey("trials.id"), comment="id of the trial whose evaluation was taken over"),
+    Column("correct", Integer, comment="test images classified correctly; final trials only"),
+    Column("total", Integer, comment="test images; final trials only"),
+    Column("error", Text, comment="why the trial failed, one line"),
+    Column("started_at", UtcDateTime, nullable=False, comment="UTC, of the current attempt"),
+    Column("finished_at", UtcDateTime, comment="UTC"),
+    Column("duration_s", Double, comment="seconds from start to finish of the last attempt"),
+    UniqueConstraint("search_id", "number"),
+    ForeignKeyConstraint(["search_id", "parent"], ["trials.search_id", "trials.number"]),
+)
+
+netadapt_steps = Table(
+    "netadapt_steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False),
+    Column("iteration", Integer, nullable=False, comment="of the NetAdapt walk"),
+    Column("trial", Integer, nullable=False, comment="number of the accepted trial"),
+    Column("parent", Integer, nullable=False, comment="number of the trial that was narrowed"),
+    Column("narrowed", Text, nullable=False, comment="what became narrower"),
+    Column("latency_before_ms", Double, nullable=False, comment="predicted, ms"),
+    Column("latency_after_ms", Double, nullable=False, comment="predicted, ms"),
+    Column("top1_before", Double, nullable=False, comment="0-1, reward split"),
+    Column("top1_after", Double, nullable=False, comment="0-1, reward split"),
+    Column("proposals", Integer, nullable=False, comment="how many proposals were compared"),
+    UniqueConstraint("search_id", "iteration"),
+    ForeignKeyConstraint(["search_id", "trial"], ["trials.search_id", "trials.number"]),
+    ForeignKeyConstraint(["search_id", "parent"], ["trials.search_id", "trials.number"]),
+)
+
+network_measurements = Table(
+    "network_measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False),
+    Column("table_id", ForeignKey("latency_tables.id"), nullable=False, comment="the table that predicted"),
+    Column("trial", Integer, nullable=False, comment="number of the measured trial"),
+    Column("predicted_ms", Double, nullable=False, comment="by the table, ms"),
+    Column("measured_ms", Double, nullable=False, comment="the whole network: low quantile of wall time, batch 1, ms"),
+    Column("low_ms", Double, nullable=False, comment="lower end of the 95 % confidence interval, ms"),
+    Column("high_ms", Double, nullable=False, comment="upper end of the 95 % confidence interval, ms"),
+    Column("median_ms", Double, nullable=False, comment="median of the samples, ms"),
+    Column("sample_count", Integer, nullable=False, comment="how many samples the estimate rests on"),
+    Column("samples", JSON, nullable=False, comment="raw samples in ms, in order of time"),
+    Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+    ForeignKeyConstraint(["search_id", "trial"], ["trials.search_id", "trials.number"]),
+    Index(None, "search_id", "trial"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False, index=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False, comment="the exported trial"),
+    Column("folder", Text, nullable=False, comment="where the files were written"),
+    Column("files", JSON, nullable=False, comment="SHA-256 in hexadecimal, by file name"),
+    Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
+)
+
+# The views as queries see them.
+trial_summary = table(
+    "trial_summary",
+    column("search", Text),
+    column("number", Integer),
+    column("stage", Text),
+    column("state", Text),
+    column("origin", Text),
+    column("arch_id", Text),
+    column("top1", Double),
+    column("latency_ms", Double),
+    column("madds", BigInteger),
+    column("params_count", BigInteger),
+    column("reward", Double),
+    column("target_ms", Double),
+    column("duration_s", Double),
+    column("images_seen", BigInteger),
+    column("parent", Integer),
+    column("iteration", Integer),
+    column("error", Text),
+    column("started_at", UtcDateTime),
+    column("finished_at", UtcDateTime),
+)

@@ -1,0 +1,268 @@
+"""One search while it runs: the values that all of its stages share, and the loop that keeps the workers busy."""
+
+import shutil
+from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from latency.table import LatencyTable
+from search.config import RunConfig
+from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, scores_of
+from search.events import Listener
+from search.executor import Executor, Finished
+from search.record import SearchRecord
+from search.reward import Reward
+from search.store import Store
+from search.trial import Stage, State, Trial
+from space.arch import Architecture
+from space.choices import SearchSpace
+from space.errors import RunError
+from trainer.data import Dataset
+from trainer.train import Recipe
+
+MAX_ATTEMPTS = 2
+# So many failures before the first success mean that it is not the networks' fault.
+HOPELESS = 3
+POLL_SECONDS = 0.5
+
+
+class Interrupted(RunError):
+    """The search was stopped on purpose; everything finished is recorded."""
+
+
+@dataclass(kw_only=True)
+class Session:
+    """The one coordinator of a search: asks, dispatches and writes.
+
+    `table` grows while NetAdapt measures blocks; `stopping` is set from outside, by the first Ctrl-C.
+    """
+
+    store: Store
+    record: SearchRecord
+    config: RunConfig
+    space: SearchSpace
+    dataset: Dataset
+    table_id: int
+    table: LatencyTable
+    executor: Executor
+    listener: Listener
+    stopping: bool = False
+    _trials: dict[int, Trial] = field(default_factory=dict)
+    _left_running: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._left_running = self.store.requeue_running(self.record.id)
+        self._trials = {trial.number: trial for trial in self.store.trials(self.record.id)}
+
+    @property
+    def reward(self) -> Reward:
+        """The reward of the block-level search."""
+        return self.config.blocks.reward.reward(self.space.preset.reward_exponent)
+
+    def trials(self, stage: Stage) -> list[Trial]:
+        """The recorded trials of a stage, by number."""
+        return [trial for _, trial in sorted(self._trials.items()) if trial.stage is stage]
+
+    def trial(self, number: int) -> Trial:
+        """A recorded trial."""
+        return self._trials[number]
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next trial."""
+        return max(self._trials, default=-1) + 1
+
+    def reward_of(self, trial: Trial) -> float | None:
+        """The reward of a completed block-level trial, against the seed target."""
+        if trial.state is not State.COMPLETE or trial.stage is not Stage.BLOCKS:
+            return None
+        return self.reward.of(trial.scores, self.record.seed_target_ms)
+
+    def evaluation(
+        self, arch: Architecture, recipe: Recipe, *, train_images: int | None, parent: Trial | None = None
+    ) -> Evaluation:
+        """The evaluation of an architecture in this search."""
+        data = self.config.data
+        return Evaluation(
+            architecture=arch,
+            data=DataUse(
+                content_hash=self.dataset.content_hash,
+                reward_fraction=data.reward_fraction,
+                split_seed=data.split_seed,
+                train_images=train_images,
+                reward_images=data.reward_images,
+            ),
+            recipe=recipe,
+            # One seed for all: networks start from like weights and see the same images in the same order, so that
+            # their differences are the networks'.
+            seed=self.config.seed,
+            parent_key=parent.evaluation_key if parent else None,
+        )
+
+    def new_trial(
+        self,
+        stage: Stage,
+        arch: Architecture,
+        *,
+        origin: str,
+        state: State = State.RUNNING,
+        evaluation: Evaluation | None = None,
+        **details: object,
+    ) -> Trial:
+        """Record a trial of the next number."""
+        trial = Trial(
+            number=self.next_number,
+            stage=stage,
+            state=state,
+            origin=origin,
+            architecture=arch,
+            scores=scores_of(arch, self.table),
+            seed=self.config.seed,
+            evaluation_key=evaluation.key if evaluation else None,
+        )
+        trial = self.store.start_trial(self.record.id, replace(trial, **details))  # type: ignore[arg-type]
+        self._trials[trial.number] = trial
+        if state is not State.RUNNING:
+            self.listener.trial(trial, None)
+        return trial
+
+    def run(
+        self,
+        stage: Stage,
+        ask: Callable[[], Trial | None],
+        evaluation_of: Callable[[Trial], Evaluation],
+        *,
+        finished: Callable[[Trial, float | None], None] = lambda _trial, _reward: None,
+        advanced: Callable[[float], None] = lambda _running: None,
+    ) -> None:
+        """Keep the workers busy with what `ask` gives, until it gives nothing more and all have ended.
+
+        Trials that an earlier coordinator left running come first. `finished` hears of each trial and its reward,
+        `advanced` of the sum of the running trials' shares done.
+
+        Raises:
+            Interrupted: `stopping` was set; running trials have ended and are recorded.
+            RunError: nothing but failures.
+        """
+        running: set[int] = set()
+        waiting = [trial for trial in self._left_running if trial.stage is stage]
+        self._left_running = [trial for trial in self._left_running if trial.stage is not stage]
+
+        def end(trial: Trial) -> None:
+            reward = self.reward_of(trial)
+            self.store.finish_trial(self.record.id, trial, reward=reward)
+            self._trials[trial.number] = trial
+            self.listener.trial(trial, reward)
+            finished(trial, reward)
+            self._give_up_if_hopeless(stage)
+
+        while True:
+            while not self.stopping and len(running) < self.executor.slots:
+                trial = waiting.pop(0) if waiting else ask()
+                if trial is None:
+                    break
+                evaluation = evaluation_of(trial)
+                taken_over = self._taken_over(trial, evaluation)
+                if taken_over is not None:
+                    end(taken_over)
+                    continue
+                self.executor.submit(self._job(trial, evaluation))
+                running.add(trial.number)
+            if not running:
+                break
+            for result in self.executor.wait(POLL_SECONDS):
+                running.discard(result.job.number)
+                retried = self._retried(result)
+                if retried is not None:
+                    waiting.append(retried)
+                else:
+                    end(self._ended(result))
+            advanced(sum(self.executor.progress().values()))
+        if self.stopping:
+            raise Interrupted(
+                f"search '{self.record.name}' stopped; go on with: mobilenas resume {self.record.name}, "
+                f"or end with the best so far: mobilenas finish {self.record.name}"
+            )
+
+    def _give_up_if_hopeless(self, stage: Stage) -> None:
+        ended = [trial for trial in self.trials(stage) if trial.state in (State.COMPLETE, State.FAILED)]
+        if len(ended) >= HOPELESS and all(trial.state is State.FAILED for trial in ended):
+            raise RunError(f"all {len(ended)} trials failed, the last one because {ended[-1].error}")
+
+    def _weights_name(self, number: int) -> str:
+        return f"trials/{number}.safetensors"
+
+    def _job(self, trial: Trial, evaluation: Evaluation) -> Job:
+        parent = None
+        if trial.parent is not None:
+            source = self.trial(trial.parent)
+            assert source.weights is not None
+            parent = Parent(architecture=source.architecture, weights=self.record.run_folder / source.weights)
+        return Job(
+            number=trial.number,
+            attempt=trial.attempt,
+            evaluation=evaluation,
+            data_folder=self.dataset.folder,
+            weights=self.record.run_folder / self._weights_name(trial.number),
+            parent=parent,
+            touch_test=trial.stage is Stage.FINAL,
+        )
+
+    def _taken_over(self, trial: Trial, evaluation: Evaluation) -> Trial | None:
+        """The trial completed with an equal evaluation's result, if the record has one with its weights."""
+        if trial.stage is Stage.FINAL:
+            return None  # its result on the test split belongs to this search
+        found = self.store.find_evaluation(evaluation.key)
+        if found is None or found.trial.weights is None:
+            return None
+        source = found.run_folder / found.trial.weights
+        if not source.is_file():
+            return None
+        name = self._weights_name(trial.number)
+        target = self.record.run_folder / name
+        if source != target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft = target.with_suffix(".tmp")
+            shutil.copyfile(source, draft)
+            draft.replace(target)
+        return replace(
+            trial,
+            state=State.COMPLETE,
+            scores=replace(trial.scores, top1=found.trial.scores.top1),
+            images_seen=found.trial.images_seen,
+            weights=name,
+            reused_from=found.trial.id,
+        )
+
+    def _retried(self, result: Finished) -> Trial | None:
+        trial = self.trial(result.job.number)
+        if result.outcome is not None or trial.attempt >= MAX_ATTEMPTS or self.stopping:
+            return None
+        self.listener.note(f"trial {trial.number} failed and is tried again: {result.error}")
+        self._trials[trial.number] = replace(trial, attempt=trial.attempt + 1)
+        return self._trials[trial.number]
+
+    def _ended(self, result: Finished) -> Trial:
+        trial = self.trial(result.job.number)
+        if result.outcome is None:
+            return replace(trial, state=State.FAILED, error=result.error)
+        return self._completed(trial, result.outcome)
+
+    def _completed(self, trial: Trial, outcome: Outcome) -> Trial:
+        if outcome.right is not None:
+            np.save(self.right_file(trial), np.array(outcome.right, dtype=bool))
+        return replace(
+            trial,
+            state=State.COMPLETE,
+            scores=replace(trial.scores, top1=outcome.top1),
+            images_seen=outcome.images_seen,
+            weights=self._weights_name(trial.number),
+            correct=None if outcome.right is None else sum(outcome.right),
+            total=None if outcome.right is None else len(outcome.right),
+        )
+
+    def right_file(self, trial: Trial) -> Path:
+        """Where a final trial keeps which test images it classified right."""
+        return self.record.run_folder / "trials" / f"{trial.number}.right.npy"

@@ -1,0 +1,164 @@
+"""Devices and latency tables in SQL; each function works inside the transaction that it is given."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, RowMapping, distinct, func, insert, select
+
+from latency.device import Device
+from latency.measurement import Measurement
+from latency.table import NO_CALIBRATION, Calibration, LatencyTable, read_measurement
+from search.schema import devices, latency_entries, latency_tables
+from space.errors import StoreError
+from space.keys import BlockKey, parse_key
+
+Reason = Literal["space", "reference", "netadapt"]
+
+_DEVICE_FIELDS = [field.name for field in fields(Device)]
+
+
+def record_table(
+    connection: Connection,
+    table: LatencyTable,
+    *,
+    conditions: Mapping[str, str | float],
+    protocol: str,
+    reasons: Mapping[BlockKey, Reason],
+) -> int:
+    """Insert a finished table with its device and entries; blocks without a reason belong to the space."""
+    now = datetime.now(UTC)
+    row = {
+        "device_id": _device_id(connection, table.device),
+        "scope": table.scope,
+        "calibration": _calibration_to_json(table.calibration),
+        "conditions": dict(conditions),
+        "protocol": protocol,
+        "created_at": now,
+        "finished_at": now,
+    }
+    table_id: int = connection.execute(insert(latency_tables).values(row).returning(latency_tables.c.id)).scalar_one()
+    rows = [_entry_to_row(table_id, key, entry, reasons.get(key, "space"), now) for key, entry in table.entries.items()]
+    if rows:
+        connection.execute(insert(latency_entries), rows)
+    return table_id
+
+
+def add_entries(
+    connection: Connection, table_id: int, entries: Mapping[BlockKey, Measurement], *, reason: Reason
+) -> None:
+    """Insert those entries that the table does not hold yet: what a search has relied on never changes."""
+    _require_table(connection, table_id)
+    known = set(connection.scalars(select(latency_entries.c.key).where(latency_entries.c.table_id == table_id)))
+    now = datetime.now(UTC)
+    rows = [_entry_to_row(table_id, key, entry, reason, now) for key, entry in entries.items() if str(key) not in known]
+    if rows:
+        connection.execute(insert(latency_entries), rows)
+
+
+def find_table(connection: Connection, device: Device, scope: str) -> tuple[int, LatencyTable] | None:
+    """The newest finished table of a device with this name and fingerprint."""
+    table_id = connection.scalar(
+        select(latency_tables.c.id)
+        .join(devices)
+        .where(devices.c.name == device.name, devices.c.fingerprint == device.fingerprint)
+        .where(latency_tables.c.scope == scope, latency_tables.c.finished_at.is_not(None))
+        .order_by(latency_tables.c.finished_at.desc(), latency_tables.c.id.desc())
+        .limit(1)
+    )
+    return None if table_id is None else (table_id, load_table(connection, table_id))
+
+
+def load_table(connection: Connection, table_id: int) -> LatencyTable:
+    """A table with all its entries in the order of their recording."""
+    row = _require_table(connection, table_id)
+    device = connection.execute(select(devices).where(devices.c.id == row["device_id"])).mappings().one()
+    entries = connection.execute(
+        select(latency_entries.c.key, latency_entries.c.samples)
+        .where(latency_entries.c.table_id == table_id)
+        .order_by(latency_entries.c.id)
+    )
+    return LatencyTable(
+        device=Device(**{name: device[name] for name in _DEVICE_FIELDS}),
+        scope=row["scope"],
+        entries={parse_key(key): read_measurement(samples) for key, samples in entries},
+        calibration=_calibration_from_json(row["calibration"]),
+    )
+
+
+def device_of(connection: Connection, table_id: int) -> int:
+    """The id of the device that a table was measured on."""
+    device_id: int = _require_table(connection, table_id)["device_id"]
+    return device_id
+
+
+def list_devices(connection: Connection) -> list[dict[str, Any]]:
+    """One row per device: what it is, its finished tables, the different blocks measured, the newest table's date."""
+    shown = (devices.c.name, devices.c.processor, devices.c.threads, devices.c.provider, devices.c.runtime_version)
+    query = (
+        select(
+            *shown,
+            func.count(distinct(latency_tables.c.id)).label("tables"),
+            func.count(distinct(latency_entries.c.key)).label("blocks"),
+            func.max(latency_tables.c.finished_at).label("newest_table"),
+        )
+        .select_from(devices)
+        .outerjoin(
+            latency_tables,
+            (latency_tables.c.device_id == devices.c.id) & latency_tables.c.finished_at.is_not(None),
+        )
+        .outerjoin(latency_entries, latency_entries.c.table_id == latency_tables.c.id)
+        .group_by(devices.c.id, *shown)
+        .order_by(devices.c.name, devices.c.id)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _device_id(connection: Connection, device: Device) -> int:
+    known: int | None = connection.scalar(
+        select(devices.c.id).where(devices.c.name == device.name, devices.c.fingerprint == device.fingerprint)
+    )
+    if known is not None:
+        return known
+    row = {**asdict(device), "fingerprint": device.fingerprint}
+    device_id: int = connection.execute(insert(devices).values(row).returning(devices.c.id)).scalar_one()
+    return device_id
+
+
+def _require_table(connection: Connection, table_id: int) -> RowMapping:
+    row = connection.execute(select(latency_tables).where(latency_tables.c.id == table_id)).mappings().one_or_none()
+    if row is None:
+        raise StoreError(f"there is no latency table with id {table_id}; see `mobilenas devices`")
+    return row
+
+
+def _entry_to_row(
+    table_id: int, key: BlockKey, entry: Measurement, reason: Reason, measured_at: datetime
+) -> dict[str, Any]:
+    return {
+        "table_id": table_id,
+        "key": str(key),
+        "samples": asdict(entry),
+        "cold_wall_ms": entry.estimate("cold", "wall"),
+        "cold_cpu_ms": entry.estimate("cold", "cpu"),
+        "warm_wall_ms": entry.estimate("warm", "wall"),
+        "warm_cpu_ms": entry.estimate("warm", "cpu"),
+        "reason": reason,
+        "measured_at": measured_at,
+    }
+
+
+def _calibration_to_json(calibration: Calibration) -> dict[str, float | None] | None:
+    # JSON has no NaN, which an error is that could not be cross-validated.
+    if not calibration.networks:
+        return None
+    return {name: None if math.isnan(value) else value for name, value in asdict(calibration).items()}
+
+
+def _calibration_from_json(content: Mapping[str, Any] | None) -> Calibration:
+    if content is None:
+        return NO_CALIBRATION
+    error = math.nan if content["error"] is None else content["error"]
+    return Calibration(**{**content, "error": error})

@@ -1,0 +1,232 @@
+"""Opening databases: blank, current, newer, foreign, broken, and many at once."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, column, create_engine, inspect, select, table, text, update
+
+from search.database import MIGRATIONS
+from search.schema import REVISIONS, VERSION_TABLE, metadata, trial_summary
+from search.store import Store
+from space.errors import StoreError
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """A plain connection beside the store, committed at the end."""
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def url_of(path: Path) -> str:
+    """The URL of an SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def open_and_close(url: str) -> None:
+    """Open a store, read from it, close it."""
+    with closing(Store.open(url)) as store:
+        assert store.searches() == []
+
+
+@pytest.mark.usefixtures("store")
+def test_migrations_build_the_declared_schema(database_url: str) -> None:
+    """All migrations on a blank database give exactly the tables of `search.schema`."""
+    with connected(database_url) as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+@pytest.mark.usefixtures("store")
+def test_views_have_the_declared_columns(database_url: str) -> None:
+    """The three views exist, and `trial_summary` has the columns that queries name."""
+    with connected(database_url) as connection:
+        inspector = inspect(connection)
+        assert sorted(inspector.get_view_names()) == ["best_trial", "pareto_front", "trial_summary"]
+        names = [column["name"] for column in inspector.get_columns("trial_summary")]
+        assert names == trial_summary.columns.keys()
+
+
+def test_revisions_are_those_of_the_folder() -> None:
+    """`REVISIONS` lists every migration, from the first to the head."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    assert tuple(script.revision for script in scripts)[::-1] == REVISIONS
+
+
+@pytest.mark.usefixtures("store")
+def test_opening_a_current_database_needs_no_alembic(database_url: str) -> None:
+    """A second opening in a fresh process does not import Alembic."""
+    code = (
+        "import sys; from search.store import Store; Store.open(sys.argv[1]).close(); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_opening_twice_keeps_what_was_recorded(store: Store, database_url: str) -> None:
+    """Upgrading a current database changes nothing."""
+    store.upgrade()
+    open_and_close(database_url)
+
+
+def test_many_threads_open_a_blank_database_at_once(database_url: str) -> None:
+    """Eight threads that open a blank database together all find the current schema."""
+    barrier = Barrier(8)
+
+    def open_together() -> None:
+        barrier.wait()
+        open_and_close(database_url)
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(open_together) for _ in range(8)]:
+            future.result(timeout=60)
+
+
+def test_several_processes_open_a_blank_database_at_once(database_url: str) -> None:
+    """Three processes that open a blank database together all succeed."""
+    code = "import sys; from search.store import Store; sys.stdin.read(); Store.open(sys.argv[1]).close()"
+    command = [sys.executable, "-W", "error", "-c", code, database_url]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    for child in children:
+        assert child.stdin
+        child.stdin.close()
+        child.stdin = None
+    outcomes = [(child.communicate(timeout=60)[1], child.returncode) for child in children]
+    assert outcomes == [(b"", 0)] * 3
+
+
+def test_newer_database_is_refused_and_unchanged(tmp_path: Path) -> None:
+    """A schema that this version does not know is refused with the remedy, and not a byte of the file changes."""
+    path = tmp_path / "record.db"
+    open_and_close(url_of(path))
+    with connected(url_of(path)) as connection:
+        connection.execute(update(table(VERSION_TABLE, column("version_num"))).values(version_num="9999"))
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"newer mobilenas \(schema 9999\); upgrade mobilenas"):
+        Store.open(url_of(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"x", b"not a database, but notes\n" * 200], ids=["tiny", "long"])
+def test_text_file_is_refused_and_unchanged(tmp_path: Path, content: bytes) -> None:
+    """A text file in the database's place is refused in one line, and stays as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not a database") as caught:
+        Store.open(url_of(path))
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_foreign_tables_are_refused_and_unchanged(tmp_path: Path) -> None:
+    """A database whose `trials` are somebody else's is refused and stays as it is."""
+    path = tmp_path / "study.db"
+    with connected(url_of(path)) as connection:
+        connection.execute(text("CREATE TABLE trials (trial_id INTEGER)"))
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="did not make: trials; name another"):
+        Store.open(url_of(path))
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("trials",)]
+    assert path.read_bytes() == before
+
+
+def test_foreign_alembic_version_is_left_alone(database_url: str) -> None:
+    """Another tool's `alembic_version` in the same database keeps its revision."""
+    with connected(database_url) as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('v3.0.0.d')"))
+    open_and_close(database_url)
+    with connected(database_url) as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["v3.0.0.d"]
+        assert connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE))) == REVISIONS[-1]
+
+
+def test_failed_migration_leaves_nothing_behind(database_url: str) -> None:
+    """When the last statement of a migration fails, its first tables are gone too."""
+    with connected(database_url) as connection:
+        connection.execute(text("CREATE VIEW best_trial AS SELECT 1 AS one"))
+    with pytest.raises(StoreError, match="best_trial"):
+        Store.open(database_url)
+    with connected(database_url) as connection:
+        assert inspect(connection).get_table_names() == []
+
+
+def test_broken_database_is_one_line(tmp_path: Path) -> None:
+    """Damage in the middle of the file is told as such."""
+    path = tmp_path / "record.db"
+    open_and_close(url_of(path))
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="restore it from a backup") as caught:
+        open_and_close(url_of(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_parent_folder_is_created(tmp_path: Path) -> None:
+    """The folder of an SQLite file need not exist."""
+    open_and_close(url_of(tmp_path / "runs" / "first" / "record.db"))
+    assert (tmp_path / "runs" / "first" / "record.db").is_file()
+
+
+def test_impossible_places_are_refused(tmp_path: Path) -> None:
+    """A folder in the file's place, and a file in the folder's place, are told in one line."""
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "record.db"):
+        with pytest.raises(StoreError, match="cannot be") as caught:
+            Store.open(url_of(path))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "record.db",
+        "mysql://user:secret@host/name",
+        "postgresql+nothing://user:secret@host/name",
+        "postgresql+psycopg://user:secret@127.0.0.1:1/name",
+        "postgresql://user:secret@host:port/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:record.db?uri=true",
+    ],
+)
+def test_unusable_urls_are_refused_without_their_password(url: str) -> None:
+    """A URL that names no usable database is refused in one line, which never holds the password."""
+    with pytest.raises(StoreError) as caught:
+        Store.open(url)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that waits longer than the busy timeout is told to try again."""
+    url = url_of(tmp_path / "record.db")
+    open_and_close(url)
+    monkeypatch.setattr("search.database.BUSY_TIMEOUT_S", 0.01)
+    with closing(Store.open(url)) as store, closing(sqlite3.connect(tmp_path / "record.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="try again"):
+            store.request_finish(1)
+        assert store.searches() == []

@@ -1,0 +1,119 @@
+"""Weights for a narrower network, taken over from the network that it was narrowed from.
+
+NetAdapt (Yang et al. 2018, section 3.4) keeps the filters of largest l2 norm. Norms are taken after folding
+BatchNorm into the filters, since a filter's scale alone says nothing; a width that several blocks share (a stage's
+output) adds up the squared norms of all filters that write it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from space.arch import Architecture
+from space.errors import InvalidArchitecture
+from space.keys import InvertedResidualKey, named_keys
+from space.modules import build_model, folded_weights
+from trainer.train import Weights, load_model
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Which channels of one unit stay: indices into the wider network's input, inner and output channels."""
+
+    inputs: Tensor
+    inner: Tensor
+    squeezed: Tensor
+    outputs: Tensor
+
+
+def _norms(filters: Iterable[np.ndarray]) -> np.ndarray:
+    """Summed squared norms per output channel."""
+    total: np.ndarray = sum(
+        ((array.reshape(len(array), -1).astype(np.float64) ** 2).sum(1) for array in filters), start=np.zeros(1)
+    )
+    return total
+
+
+def _largest(norms: np.ndarray, count: int) -> Tensor:
+    """The indices of the `count` largest values, in ascending order; ties go to the lower index."""
+    order = np.argsort(-norms, kind="stable")[:count]
+    return torch.from_numpy(np.sort(order))
+
+
+def _check_related(wide: Architecture, narrow: Architecture) -> None:
+    """Only widths may differ, and none may grow."""
+
+    def widths(arch: Architecture) -> list[int]:
+        inner = [block.expanded_channels or 0 for stage in arch.stages for block in stage.blocks]
+        return [*inner, *(stage.out_channels for stage in arch.stages)]
+
+    def form(arch: Architecture) -> list[object]:
+        blocks = [
+            (block.kernel_size, block.use_se, block.activation, block.expanded_channels is None)
+            for stage in arch.stages
+            for block in stage.blocks
+        ]
+        strides = [(stage.stride, len(stage.blocks)) for stage in arch.stages]
+        return [*blocks, *strides, arch.stem, arch.head, arch.in_channels, arch.num_classes]
+
+    if form(wide) != form(narrow) or any(b > a for a, b in zip(widths(wide), widths(narrow), strict=True)):
+        raise InvalidArchitecture(
+            f"{narrow.arch_id} cannot inherit weights from {wide.arch_id}: it must be the same network, narrowed"
+        )
+
+
+def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[str, Tensor]:
+    """A state dict for `narrow` from the state dict of `wide`.
+
+    Raises:
+        InvalidArchitecture: `narrow` is not `wide` with some expansions or stage widths reduced.
+    """
+    _check_related(wide, narrow)
+    folded = folded_weights(load_model(wide, weights))
+    narrow_keys, wide_keys = named_keys(narrow), named_keys(wide)
+    kept: dict[str, _Kept] = {}
+    channels = torch.arange(wide.stem.out_channels)
+    nothing = torch.arange(0)
+    for number, (old, new) in enumerate(zip(wide.stages, narrow.stages, strict=True), start=1):
+        names = [f"stage{number}_block{position}" for position in range(1, len(old.blocks) + 1)]
+        outputs = _largest(_norms(folded[f"{name}.project.weight"] for name in names), new.out_channels)
+        for name in names:
+            block, was = narrow_keys[name], wide_keys[name]
+            assert isinstance(block, InvertedResidualKey)
+            assert isinstance(was, InvertedResidualKey)
+            inner = channels
+            if block.block.expanded_channels is not None:
+                inner = _largest(_norms([folded[f"{name}.expand.weight"]]), block.depthwise_channels)
+            squeezed = nothing
+            if block.block.use_se:
+                squeezed = _largest(_norms([folded[f"{name}.se.squeeze.weight"]]), block.squeeze_channels)
+            kept[name] = _Kept(channels, inner, squeezed, outputs)
+            channels = outputs
+    template = build_model(narrow).state_dict()
+    inherited = {name: _slice(name, tensor, kept, channels) for name, tensor in weights.items()}
+    assert {name: tensor.shape for name, tensor in inherited.items()} == {
+        name: tensor.shape for name, tensor in template.items()
+    }
+    return inherited
+
+
+def _slice(name: str, tensor: Tensor, kept: dict[str, _Kept], last: Tensor) -> Tensor:
+    """The part of one parameter or buffer that the narrower network keeps."""
+    unit, layer, *rest = name.split(".")
+    if tensor.ndim == 0 or unit == "stem" or (unit == "head" and layer != "conv"):
+        return tensor.clone()
+    if unit == "head":
+        return tensor[:, last].clone() if tensor.ndim == 4 else tensor.clone()
+    keep = kept[unit]
+    rows, columns = {
+        "expand": (keep.inner, keep.inputs),
+        "depthwise": (keep.inner, None),
+        "project": (keep.outputs, keep.inner),
+        "squeeze": (keep.squeezed, keep.inner),
+        "excite": (keep.inner, keep.squeezed),
+    }[rest[0] if layer == "se" else layer]
+    part = tensor[rows]
+    return part[:, columns].clone() if tensor.ndim == 4 and columns is not None else part.clone()

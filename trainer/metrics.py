@@ -1,0 +1,52 @@
+"""What a result on a finite number of images says."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Z_95 = 1.959963984540054
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = correct / total, Z_95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Top-1 of a network minus that of another on the same images, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+    """The difference of two proportions on paired images (Wald interval with Agresti and Min's half-count correction).
+
+    Pairs where both are right or both wrong say nothing, so this is much narrower than two separate intervals.
+    """
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    total = len(a) + 2
+    gained, lost = np.count_nonzero(a & ~b) + 0.5, np.count_nonzero(~a & b) + 0.5
+    difference = (gained - lost) / total
+    margin = Z_95 * math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / total)) / total
+    return Difference(difference=difference, low=difference - margin, high=difference + margin)
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, rows the true classes, columns the predicted ones: int64 classes x classes."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)

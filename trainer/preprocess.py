@@ -1,0 +1,121 @@
+"""From a picture file to the network's input: a recipe as a value, and the two functions that follow it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from space.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
+MAX_PICTURE_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB as RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """How a picture becomes the network's input; a search exports it as preprocess.json.
+
+    In order: convert to `channels`, resize the shorter side to `resize` px (bilinear, antialiased), crop the centre
+    to `crop` px, add `pad` px of zeros on each side, scale to 0–1, subtract `mean`, divide by `std`.
+    `mean` and `std` are per channel, of the cropped train images (reward split included, padding excluded).
+    """
+
+    resolution: int
+    resize: int
+    crop: int
+    pad: int
+    channels: Literal["L", "RGB"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("L", "RGB"):
+            raise DataError(f"channels is {self.channels!r}; it must be L or RGB")
+        if not 1 <= self.crop <= self.resize or self.pad < 0 or self.crop + 2 * self.pad != self.resolution:
+            raise DataError(
+                f"resize {self.resize}, crop {self.crop} and pad {self.pad} px do not make {self.resolution} px; "
+                "crop + 2 * pad must be the resolution and crop at most resize"
+            )
+        if {len(self.mean), len(self.std)} != {len(self.channels)} or not all(value > 0 for value in self.std):
+            raise DataError(f"mean and std need one value per channel of {self.channels}, and std above 0")
+
+    def to_json(self) -> str:
+        """JSON with sorted keys, one field a line."""
+        return json.dumps(asdict(self), sort_keys=True, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: the text is no JSON, or a field is missing, unknown or wrong.
+        """
+        try:
+            content = json.loads(text)
+            return cls(
+                **{**content, "mean": tuple(map(float, content["mean"])), "std": tuple(map(float, content["std"]))}
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
+
+
+def load_picture(path: Path, preprocess: Preprocess) -> np.ndarray:
+    """One picture file as uint8 C×R×R, upright by its EXIF orientation, fitted as `preprocess` says.
+
+    Raises:
+        DataError: the file is no readable picture, is too large, or has more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PICTURE_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}×{image.height} px")
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"more than 8 bits per channel ({image.mode}); save it with 8")
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:
+                upright = upright.convert("RGBA")  # the colours below the transparency; palettes cannot go directly
+            return fit(upright.convert(preprocess.channels), preprocess)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path} is too large ({error}); make it at most {MAX_PICTURE_PIXELS:,} pixels") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise DataError(f"{path} cannot be read as a picture ({error}); replace or remove it") from error
+
+
+def normalise(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Scale uint8 images N×C×R×R to 0–1, subtract the mean and divide by the deviation: float32 N×C×R×R."""
+    shape = (1, -1, 1, 1)
+    mean = np.array(preprocess.mean, dtype=np.float32).reshape(shape)
+    std = np.array(preprocess.std, dtype=np.float32).reshape(shape)
+    scaled: np.ndarray = images.astype(np.float32) / np.float32(255)
+    scaled -= mean
+    scaled /= std
+    return scaled
+
+
+def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """An image in the mode `preprocess.channels`, resized, cropped and padded: uint8 C×R×R.
+
+    Raises:
+        DataError: the image is so long and narrow that resizing its shorter side would make it huge.
+    """
+    shorter = min(image.size)
+    width, height = (max(preprocess.resize, round(side * preprocess.resize / shorter)) for side in image.size)
+    if width * height > MAX_PICTURE_PIXELS:
+        raise DataError(f"an image of {image.width}×{image.height} px is too narrow to resize; crop it")
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - preprocess.crop) // 2, (height - preprocess.crop) // 2
+    cropped = np.asarray(image.crop((left, top, left + preprocess.crop, top + preprocess.crop)))
+    return add_padding(np.atleast_3d(cropped).transpose(2, 0, 1), preprocess)
+
+
+def add_padding(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Images …×crop×crop with `pad` px of zeros on each side, …×R×R."""
+    around = (preprocess.pad, preprocess.pad)
+    padded: np.ndarray = np.pad(images, [(0, 0)] * (images.ndim - 2) + [around, around])
+    return padded

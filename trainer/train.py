@@ -1,0 +1,191 @@
+"""Training and evaluating one network: the proxy task of a search, NetAdapt's short fine-tuning, the final training."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from space.arch import Architecture
+from space.errors import DataError
+from space.modules import build_model
+from trainer.data import Dataset
+
+Weights = Mapping[str, Tensor]
+Progress = Callable[[int, int], None]
+"""Called with (images seen, images in all)."""
+
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum, linear warm-up, cosine decay to zero, label smoothing.
+
+    `images` counts images seen, repeats included. `shift` is the largest random translation as a share of the
+    resolution, `flip` mirrors half of the images. No weight decay on BatchNorm and biases.
+    """
+
+    images: int
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    label_smoothing: float = 0.05
+    shift: float = 1 / 16
+    flip: bool = True
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps; at least one."""
+        return max(1, round(self.images / self.batch_size))
+
+    def rate(self, step: int) -> float:
+        """The learning rate of one step."""
+        warm = max(1, round(self.warmup * self.steps))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A trained network's weights (a state dict on the CPU) and what it took."""
+
+    weights: dict[str, Tensor]
+    images_seen: int
+    seconds: float
+
+
+class Images:
+    """Batches of a data set as normalised NCHW float tensors, in the memory layout that CPU kernels prefer."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._images, self._labels = dataset.images(), dataset.labels()
+        self._mean = torch.tensor(dataset.preprocess.mean)[:, None, None] * 255
+        self._scale = 1 / (torch.tensor(dataset.preprocess.std)[:, None, None] * 255)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """N x C x R x R float32 and N int64."""
+        pixels = torch.from_numpy(self._images[indices]).float()
+        normal = ((pixels - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
+        return normal, torch.from_numpy(self._labels[indices])
+
+
+def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches of indices, epoch after epoch, each epoch shuffled."""
+    size = min(recipe.batch_size, len(indices))
+    pool = np.empty(0, dtype=indices.dtype)
+    for _ in range(recipe.steps):
+        while len(pool) < size:
+            pool = np.concatenate((pool, rng.permutation(indices)))
+        yield pool[:size]
+        pool = pool[size:]
+
+
+def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
+    """Mirror half of the images, and move each by up to `shift` (the border is black, as after normalising)."""
+    count, _, side, _ = images.shape
+    if recipe.flip:
+        mirrored = torch.from_numpy(rng.random(count) < 0.5)
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    reach = round(recipe.shift * side)
+    if reach:
+        padded = functional.pad(images, (reach,) * 4, mode="replicate")
+        rows = torch.from_numpy(rng.integers(0, 2 * reach + 1, count))[:, None] + torch.arange(side)
+        columns = torch.from_numpy(rng.integers(0, 2 * reach + 1, count))[:, None] + torch.arange(side)
+        batch = torch.arange(count)[:, None, None]
+        images = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return images
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+
+
+def new_model(arch: Architecture, seed: int) -> nn.Sequential:
+    """A freshly initialised network; the same seed gives the same weights, whatever else drew random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(arch)
+
+
+def load_model(arch: Architecture, weights: Weights) -> nn.Sequential:
+    """A network with given weights.
+
+    Raises:
+        DataError: the weights belong to another architecture.
+    """
+    model = build_model(arch)
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise DataError(f"the weights do not fit architecture {arch.arch_id}: {str(error).splitlines()[-1]}") from error
+    return model
+
+
+def train(
+    arch: Architecture,
+    dataset: Dataset,
+    indices: np.ndarray,
+    recipe: Recipe,
+    *,
+    seed: int,
+    weights: Weights | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train on the images at `indices`, from given weights or from scratch.
+
+    The result is a function of the arguments (and of torch's thread count, through the order of sums).
+
+    Raises:
+        DataError: the loss became infinite or not a number.
+    """
+    started = time.monotonic()
+    model = new_model(arch, seed) if weights is None else load_model(arch, weights)
+    model = model.to(memory_format=torch.channels_last).train()
+    images = Images(dataset)
+    optimizer = _optimizer(model, recipe)
+    rng = np.random.default_rng(seed)
+    seen = 0
+    for step, chosen in enumerate(_order(indices, recipe, rng)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
+        inputs, labels = images.batch(chosen)
+        logits = model(augment(inputs, recipe, rng).contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if not torch.isfinite(loss):
+            raise DataError(f"training diverged at step {step} (loss {loss.item()}); lower the learning rate")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        seen += len(chosen)
+        if progress:
+            progress(seen, recipe.steps * len(chosen))
+    state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return Trained(weights=state, images_seen=seen, seconds=time.monotonic() - started)
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """The predicted class of every image at `indices`, with BatchNorm's running statistics."""
+    model = model.to(memory_format=torch.channels_last).eval()
+    images = Images(dataset)
+    parts = [
+        model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).numpy()
+        for start in range(0, len(indices), EVALUATION_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def top1(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> float:
+    """The share of images classified right."""
+    return float((predict(model, dataset, indices) == dataset.labels()[indices]).mean())
