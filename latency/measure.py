@@ -126,3 +126,26 @@ def measure(
         if collecting:
             gc.enable()
     return {key: subject.measurement() for key, subject in subjects.items()}
+
+
+class Network:
+    """An exported network, ready to classify: the same session options as for measuring."""
+
+    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        self._session = _session(graph, local_device("local", threads=threads))
+        self._input = self._session.get_inputs()[0]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata written into the ONNX file."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """1 x C x R x R."""
+        return tuple(self._input.shape)
+
+    def logits(self, image: np.ndarray) -> np.ndarray:
+        """The output for one image, float32 1 x C x R x R, as num_classes numbers."""
+        outputs = self._session.run(None, {self._input.name: image})
+        return np.asarray(np.asarray(outputs[0])[0])

@@ -45,7 +45,8 @@ def search_blocks(session: Session) -> None:
         if started >= blocks.trials or session.store.finish_requested(session.record.id):
             return None
         if session.next_number == 0:
-            return _reference_trial(session)
+            # Trained whatever its latency: everything else is compared with it.
+            return session.new_trial(Stage.BLOCKS, session.space.reference, origin="reference")
         return _propose(session, proposer)
 
     session.run(
@@ -63,14 +64,6 @@ def latency_limit_ms(session: Session) -> float:
     return session.record.seed_target_ms * (1 + session.config.blocks.tolerance)
 
 
-def _reference_trial(session: Session) -> Trial:
-    """The reference is trained whatever its latency: everything else is compared with it."""
-    arch = session.space.reference
-    recipe = session.config.training.recipe(session.config.blocks.images)
-    evaluation = session.evaluation(arch, recipe, train_images=session.config.blocks.train_images)
-    return session.new_trial(Stage.BLOCKS, arch, origin="reference", evaluation=evaluation)
-
-
 def _propose(session: Session, proposer: "Proposer") -> Trial:
     """The next trial to train; proposals over budget are recorded as pruned on the way."""
     limit_ms = latency_limit_ms(session)
@@ -85,20 +78,10 @@ def _propose(session: Session, proposer: "Proposer") -> Trial:
             refusal = f"predicted {latency_ms:.3f} ms is over the limit of {limit_ms:.3f} ms"
         elif arch in busy:
             refusal = "it is being trained already"
+        origin = session.config.blocks.sampler
         if refusal is None:
-            recipe = session.config.training.recipe(session.config.blocks.images)
-            evaluation = session.evaluation(arch, recipe, train_images=session.config.blocks.train_images)
-            return session.new_trial(
-                Stage.BLOCKS, arch, origin=session.config.blocks.sampler, evaluation=evaluation, params=params
-            )
-        pruned = session.new_trial(
-            Stage.BLOCKS,
-            arch,
-            origin=session.config.blocks.sampler,
-            state=State.PRUNED,
-            params=params,
-            error=refusal,
-        )
+            return session.new_trial(Stage.BLOCKS, arch, origin=origin, params=params)
+        pruned = session.new_trial(Stage.BLOCKS, arch, origin=origin, state=State.PRUNED, params=params, error=refusal)
         proposer.tell(pruned, None)
     raise RunError(
         f"{MAX_REFUSED} proposals in a row were slower than {limit_ms:.3f} ms; raise the target or widen the space"

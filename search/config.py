@@ -24,6 +24,7 @@ class DataConfig(_Section):
     """Which images, and how the training split is divided."""
 
     source: str
+    data_dir: str | None
     resolution: int | None = Field(ge=8, le=2048)
     reward_fraction: float = Field(gt=0, lt=0.9)
     reward_images: int = Field(ge=1)

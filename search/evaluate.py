@@ -76,7 +76,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an evaluation found; `right` says for each test image whether it was classified right, if test was touched."""
+    """What an evaluation found; `right` says which test images it classified right, if test was touched."""
 
     top1: float
     images_seen: int

@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from typing import Protocol
@@ -129,7 +129,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
         self._queue.close()
         self._queue.join_thread()

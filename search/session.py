@@ -1,9 +1,9 @@
 """One search while it runs: the values that all of its stages share, and the loop that keeps the workers busy."""
 
 import shutil
-from pathlib import Path
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from search.reward import Reward
 from search.store import Store
 from search.trial import Stage, State, Trial
 from space.arch import Architecture
-from space.choices import SearchSpace
+from space.choices import Params, SearchSpace
 from space.errors import RunError
 from trainer.data import Dataset
 from trainer.train import Recipe
@@ -108,8 +108,10 @@ class Session:
         *,
         origin: str,
         state: State = State.RUNNING,
-        evaluation: Evaluation | None = None,
-        **details: object,
+        error: str | None = None,
+        parent: Trial | None = None,
+        iteration: int | None = None,
+        params: Params | None = None,
     ) -> Trial:
         """Record a trial of the next number."""
         trial = Trial(
@@ -120,9 +122,12 @@ class Session:
             architecture=arch,
             scores=scores_of(arch, self.table),
             seed=self.config.seed,
-            evaluation_key=evaluation.key if evaluation else None,
+            error=error,
+            parent=parent.number if parent else None,
+            iteration=iteration,
+            params=dict(params) if params else None,
         )
-        trial = self.store.start_trial(self.record.id, replace(trial, **details))  # type: ignore[arg-type]
+        trial = self.store.start_trial(self.record.id, trial)
         self._trials[trial.number] = trial
         if state is not State.RUNNING:
             self.listener.trial(trial, None)
@@ -164,6 +169,7 @@ class Session:
                 if trial is None:
                     break
                 evaluation = evaluation_of(trial)
+                trial = self._trials[trial.number] = replace(trial, evaluation_key=evaluation.key)
                 taken_over = self._taken_over(trial, evaluation)
                 if taken_over is not None:
                     end(taken_over)

@@ -8,10 +8,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any, ClassVar, Literal
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from space.errors import InvalidArchitecture
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Activation = Literal["relu", "hswish"]
 
@@ -147,8 +150,7 @@ class Architecture:
         Raises:
             InvalidArchitecture: the text is no JSON, has another version, or a field is missing, unknown or wrong.
         """
-        # pydantic costs 0.1 s to import; only readers of specs pay for it.
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         if len(text) > MAX_SPEC_BYTES:
             raise InvalidArchitecture(f"the spec has {len(text)} bytes; at most {MAX_SPEC_BYTES} are accepted")
@@ -164,8 +166,16 @@ class Architecture:
                 f"the spec has version {version!r}; this mobilenas reads version {SCHEMA_VERSION}: export it again"
             )
         try:
-            return TypeAdapter(cls).validate_json(json.dumps(content))
+            return _adapter().validate_json(json.dumps(content))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "spec"
             raise InvalidArchitecture(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+@cache
+def _adapter() -> "TypeAdapter[Architecture]":
+    # pydantic costs 0.1 s to import and some ms to build; only readers of specs pay for it, once.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Architecture)

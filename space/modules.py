@@ -12,8 +12,7 @@ from space.arch import Activation, Architecture
 from space.keys import BlockKey, InvertedResidualKey, named_keys
 from space.layers import Conv, Layer, Linear, Pool, SqueezeExcite, layers_of
 
-# The published networks use epsilon 0.001 (Howard et al. 2019; torchvision likewise). Their momentum, 0.01, is meant
-# for hundreds of epochs; a proxy task of some hundred steps needs torch's default, or its statistics never arrive.
+# The published networks use epsilon 0.001 (Howard et al. 2019; torchvision likewise). The trainer sets the momentum.
 BATCH_NORM_EPSILON = 1e-3
 
 

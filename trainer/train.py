@@ -104,11 +104,28 @@ def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
     return images
 
 
+def _set_averaging(model: nn.Module, step: int, steps: int) -> None:
+    """Let BatchNorm's running statistics average over the last ten steps, or the last quarter of a shorter training.
+
+    Torch's fixed momentum of 0.1 means ten steps too, but starts from 0 and 1: after a training of ten steps a third
+    of the statistics would still be those made-up values, and the network would be judged by them.
+    """
+    window = min(step + 1, max(2, min(10, steps // 4)))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1 / window
+
+
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+
+
+def _for_cpu(model: nn.Module) -> nn.Module:
+    """Channels last: convolutions train about 1.5 times as fast on a CPU."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def new_model(arch: Architecture, seed: int) -> nn.Sequential:
@@ -150,8 +167,8 @@ def train(
         DataError: the loss became infinite or not a number.
     """
     started = time.monotonic()
-    model = new_model(arch, seed) if weights is None else load_model(arch, weights)
-    model = model.to(memory_format=torch.channels_last).train()
+    model: nn.Module = new_model(arch, seed) if weights is None else load_model(arch, weights)
+    model = _for_cpu(model).train()
     images = Images(dataset)
     optimizer = _optimizer(model, recipe)
     rng = np.random.default_rng(seed)
@@ -159,6 +176,7 @@ def train(
     for step, chosen in enumerate(_order(indices, recipe, rng)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
+        _set_averaging(model, step, recipe.steps)
         inputs, labels = images.batch(chosen)
         logits = model(augment(inputs, recipe, rng).contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
@@ -177,7 +195,7 @@ def train(
 @torch.inference_mode()
 def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """The predicted class of every image at `indices`, with BatchNorm's running statistics."""
-    model = model.to(memory_format=torch.channels_last).eval()
+    model = _for_cpu(model).eval()
     images = Images(dataset)
     parts = [
         model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).numpy()

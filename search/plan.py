@@ -1,0 +1,233 @@
+"""What a run will do, before it does it: data, blocks to measure, and expected minutes per stage."""
+
+import random
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from latency.collect import block_graph
+from latency.device import Device
+from latency.measure import Protocol, local_device, measure
+from latency.table import LatencyTable
+from search.config import RunConfig
+from search.netadapt import narrowings
+from search.store import Store
+from space.choices import SearchSpace, load_preset
+from space.errors import InvalidConfig
+from trainer.data import Dataset, Splits, prepare, split
+from trainer.train import train
+
+_SAMPLE_KEYS = 40
+_SAMPLE_BATCHES = 6
+# Evaluating an image costs about this share of training on it (forward only).
+_EVALUATION_SHARE = 0.25
+# A step saves at least `delta`; with widths in multiples of 8 it was seen to save about twice as much.
+_SAVED_PER_DELTA = 2.0
+_ITERATION_SECONDS = 5.0  # measuring missing blocks, starting trials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """A configuration with everything it names looked up."""
+
+    config: RunConfig
+    dataset: Dataset
+    splits: Splits
+    space: SearchSpace
+    device: Device
+
+    @property
+    def workers(self) -> int:
+        """Trials that run at once, each with one thread."""
+        return self.config.workers or len(available_cores())
+
+
+def available_cores() -> set[int]:
+    """The cores that this process may use."""
+    import os
+
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def look_up(config: RunConfig) -> Inputs:
+    """Prepare the data set, and build the search space that fits it.
+
+    Raises:
+        DataError: the data set is missing or unfit.
+        InvalidSpace: the preset is unknown or does not fit the data.
+        InvalidConfig: the configuration asks for more images than there are classes' worth of.
+    """
+    data = config.data
+    dataset = prepare(
+        data.source, resolution=data.resolution, data_dir=Path(data.data_dir).expanduser() if data.data_dir else None
+    )
+    classes = len(dataset.classes)
+    asked = {"blocks.train_images": config.blocks.train_images, "data.reward_images": data.reward_images}
+    for name, count in asked.items():
+        if count < classes:
+            raise InvalidConfig(f"config key {name}: {count} images do not cover {classes} classes; raise it")
+    space = SearchSpace(
+        preset=load_preset(config.space.preset),
+        width=config.space.width,
+        resolution=dataset.preprocess.resolution,
+        in_channels=len(dataset.preprocess.mean),
+        num_classes=classes,
+    )
+    return Inputs(
+        config=config,
+        dataset=dataset,
+        splits=split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed),
+        space=space,
+        device=local_device(config.device.name, threads=config.device.threads),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a space can reach on a device, in predicted ms."""
+
+    fastest_ms: float
+    slowest_ms: float
+    reference_ms: float
+
+
+def latency_range(table: LatencyTable, space: SearchSpace) -> Range:
+    """Exact bounds of the space, and its reference."""
+    from latency.extremes import fastest, slowest
+
+    return Range(
+        fastest_ms=table.estimate(fastest(table, space)),
+        slowest_ms=table.estimate(slowest(table, space)),
+        reference_ms=table.estimate(space.reference),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do; minutes are expected, from a short calibration of this machine."""
+
+    inputs: Inputs
+    speed: "Speed"
+    search_minutes: float
+    netadapt_minutes: float
+    final_minutes: float
+
+    @property
+    def training_minutes(self) -> float:
+        """Everything but the table."""
+        return self.search_minutes + self.netadapt_minutes + self.final_minutes
+
+    @property
+    def minutes(self) -> float:
+        """The whole run."""
+        return self.speed.table_minutes + self.training_minutes
+
+    @property
+    def target_ms(self) -> float | None:
+        """The final target, where it is known before measuring."""
+        target = self.inputs.config.target
+        if self.speed.range is not None:
+            return target.in_ms(self.speed.range.reference_ms)
+        return target.ms
+
+
+def training_rate(inputs: Inputs) -> float:
+    """Images per second that one thread trains of the reference, from some batches."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        recipe = inputs.config.training.recipe(inputs.config.training.batch_size * _SAMPLE_BATCHES)
+        # The first call pays for the kernels' set-up; a run pays for that once.
+        for attempt in (replace(recipe, images=1), recipe):
+            trained = train(inputs.space.reference, inputs.dataset, inputs.splits.train, attempt, seed=0)
+    finally:
+        torch.set_num_threads(threads)
+    return trained.images_seen / trained.seconds
+
+
+def _table_minutes(inputs: Inputs, keys: int) -> float:
+    """From timing a sample of the space's blocks, creating their sessions included."""
+    if not keys:
+        return 0.0
+    all_keys = inputs.space.reachable_keys()
+    sample = random.Random(0).sample(all_keys, min(_SAMPLE_KEYS, len(all_keys)))
+    protocol = inputs.config.device.protocol
+
+    def seconds(rounds: int) -> float:
+        started = time.monotonic()
+        measure(graphs, inputs.device, Protocol(rounds=rounds, warm=protocol.warm))
+        return time.monotonic() - started
+
+    started = time.monotonic()
+    graphs = {key: block_graph(key) for key in sample}
+    build = time.monotonic() - started
+    seconds(1)
+    one, three = seconds(1), seconds(3)
+    per_round = max(0.0, three - one) / 2
+    return (build + max(0.0, one - per_round) + per_round * protocol.rounds) * keys / len(sample) / 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How fast this machine is, from a calibration of some seconds."""
+
+    images_per_second: float
+    table_minutes: float
+    blocks_in_space: int
+    blocks_to_measure: int
+    range: Range | None
+
+
+def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
+    """Time some training batches and, where there is no table yet, some blocks."""
+    known = store.find_table(inputs.device, inputs.space.scope)
+    keys = inputs.space.reachable_keys()
+    missing = len(keys) if known is None else 0
+    return Speed(
+        images_per_second=training_rate(inputs),
+        table_minutes=_table_minutes(inputs, missing),
+        blocks_in_space=len(keys),
+        blocks_to_measure=missing,
+        range=None if known is None else latency_range(known[1], inputs.space),
+    )
+
+
+def make_plan(inputs: Inputs, speed: Speed) -> Plan:
+    """The expected minutes of each stage."""
+    config, workers, rate = inputs.config, inputs.workers, speed.images_per_second
+    judging = _EVALUATION_SHARE * config.data.reward_images
+    search_s = config.blocks.trials * (config.blocks.images + judging) / (rate * workers)
+    walk = max(0.0, 1 - 1 / config.blocks.seed_factor)
+    steps = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
+    places = sum(1 for _ in narrowings(inputs.space.reference))
+    netadapt_s = steps * (places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS)
+    final_s = (config.final.images + _EVALUATION_SHARE * len(inputs.splits.test)) / rate * (2 if workers == 1 else 1)
+    return Plan(
+        inputs=inputs,
+        speed=speed,
+        search_minutes=search_s / 60,
+        netadapt_minutes=netadapt_s / 60,
+        final_minutes=final_s / 60,
+    )
+
+
+def within_hours(inputs: Inputs, speed: Speed, hours: float) -> Inputs:
+    """The same run scaled so that it is expected to take so long on this machine.
+
+    Raises:
+        InvalidConfig: measuring the table alone takes longer.
+    """
+    minutes = hours * 60 - speed.table_minutes
+    if minutes <= 0:
+        raise InvalidConfig(
+            f"a budget of {hours * 60:.0f} minutes is too short: measuring the latency table takes "
+            f"{speed.table_minutes:.0f}; give more, or lower device.rounds"
+        )
+    # Trials are whole numbers and have lower bounds, so the plan does not scale exactly; two corrections suffice.
+    factor, scaled = 1.0, inputs
+    for _ in range(3):
+        factor *= minutes / make_plan(scaled, speed).training_minutes
+        scaled = replace(inputs, config=inputs.config.scaled(factor))
+    return scaled

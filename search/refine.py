@@ -1,0 +1,129 @@
+"""The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
+
+from latency.collect import measure_missing
+from search import netadapt
+from search.blocks import choose_seed
+from search.evaluate import Evaluation
+from search.netadapt import Judged, Proposal
+from search.session import Session
+from search.trial import NetAdaptStep, Stage, State, Trial
+from space.errors import RunError
+from space.keys import keys_of
+
+
+def refine(session: Session) -> Trial:
+    """Walk until the final target is met, and return the trial that meets it.
+
+    Each iteration: propose, measure the blocks that the table lacks, fine-tune every proposal shortly, keep the one
+    that loses least top-1 per ms saved. The record holds enough to go on in the middle of an iteration.
+
+    Raises:
+        Interrupted: it was stopped.
+        RunError: no proposal can save as much as a step must save.
+    """
+    current = seed = _recorded_seed(session)
+    delta_ms = session.config.netadapt.delta * seed.scores.latency_ms
+    target_ms = session.record.target_ms
+    for step in session.store.steps(session.record.id):
+        current = session.trial(step.trial)
+    way = max(0.0, seed.scores.latency_ms - target_ms)
+    session.listener.begin("NetAdapt (ms to walk)", way)
+    done = len(session.store.steps(session.record.id))
+    while current.scores.latency_ms > target_ms and done < session.config.netadapt.max_steps:
+        done += 1
+        current = _iterate(session, current, iteration=done, delta_ms=delta_ms)
+        session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
+    session.listener.end()
+    if current.scores.latency_ms > target_ms:
+        session.listener.note(
+            f"NetAdapt stopped at {current.scores.latency_ms:.3f} ms after {done} steps (netadapt.max_steps), above "
+            f"the target of {target_ms:.3f} ms"
+        )
+    return current
+
+
+def _recorded_seed(session: Session) -> Trial:
+    """The trial that the walk started from, chosen anew only where no walk has begun."""
+    begun = session.trials(Stage.NETADAPT)
+    return choose_seed(session) if not begun else session.trial(_parent(begun[0]))
+
+
+def _parent(trial: Trial) -> int:
+    assert trial.parent is not None
+    return trial.parent
+
+
+def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float) -> Trial:
+    _measure_narrowings(session, current, iteration)
+    found = netadapt.proposals(current.architecture, session.table.estimate, delta_ms=delta_ms)
+    if not found:
+        raise RunError(
+            f"no layer of trial {current.number} ({current.scores.latency_ms:.3f} ms) can save {delta_ms:.4f} ms any "
+            f"more, so the target of {session.record.target_ms:.3f} ms is out of reach; raise the target or lower "
+            "netadapt.delta"
+        )
+    _evaluate(session, current, iteration, found)
+    judged = [
+        trial
+        for trial in session.trials(Stage.NETADAPT)
+        if trial.iteration == iteration and trial.state is State.COMPLETE
+    ]
+    if not judged:
+        raise RunError(f"all {len(found)} proposals of NetAdapt's iteration {iteration} failed; see: mobilenas trials")
+    best = judged[netadapt.choose(_judged(current), [_judged(trial) for trial in judged])]
+    step = NetAdaptStep(
+        iteration=iteration,
+        trial=best.number,
+        parent=current.number,
+        narrowed=best.origin,
+        latency_before_ms=current.scores.latency_ms,
+        latency_after_ms=best.scores.latency_ms,
+        top1_before=_judged(current).top1,
+        top1_after=_judged(best).top1,
+        proposals=len(judged),
+    )
+    session.store.add_step(session.record.id, step)
+    session.listener.step(step)
+    return best
+
+
+def _judged(trial: Trial) -> Judged:
+    assert trial.scores.top1 is not None
+    return Judged(top1=trial.scores.top1, latency_ms=trial.scores.latency_ms)
+
+
+def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
+    """Measure, on the device, every block that a proposal of this iteration may be made of."""
+    reachable = {
+        key
+        for place in netadapt.narrowings(current.architecture)
+        for proposal in place
+        for key in keys_of(proposal.architecture)
+    }
+    missing = session.table.missing(sorted(reachable, key=str))
+    if not missing:
+        return
+    session.listener.note(f"NetAdapt iteration {iteration}: measuring {len(missing)} blocks that the table lacks")
+    measured = measure_missing(session.table, missing, session.config.device.protocol)
+    session.store.add_entries(session.table_id, measured, reason="netadapt")
+    session.table = session.table.extended(measured)
+
+
+def _evaluate(session: Session, current: Trial, iteration: int, found: tuple[Proposal, ...]) -> None:
+    recorded = {trial.architecture for trial in session.trials(Stage.NETADAPT) if trial.iteration == iteration}
+    waiting = [proposal for proposal in found if proposal.architecture not in recorded]
+
+    def evaluation_of(trial: Trial) -> Evaluation:
+        settings = session.config.netadapt
+        recipe = session.config.training.recipe(settings.images, rate=settings.learning_rate_factor)
+        return session.evaluation(trial.architecture, recipe, train_images=None, parent=current)
+
+    def ask() -> Trial | None:
+        if not waiting:
+            return None
+        proposal = waiting.pop(0)
+        return session.new_trial(
+            Stage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
+        )
+
+    session.run(Stage.NETADAPT, ask, evaluation_of)

@@ -1,0 +1,144 @@
+"""Commands about a found network: export, predict, evaluate."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from latency.measure import Network
+from search.config import parse_config
+from search.evaluate import read_weights
+from search.export import export_network
+from search.plan import look_up
+from search.store import Store
+from search.trial import State
+from space.errors import DataError, RunError
+from trainer.data import Dataset, Preprocess, load_picture, normalise, prepare, split
+from trainer.metrics import confusion_matrix, wilson_interval
+
+console = Console()
+
+MAX_MODEL_BYTES = 512 * 2**20
+
+
+def export(database: str, name: str, number: int | None, out: Path | None) -> None:
+    """The command `export`: the files of any completed trial; without a number, of the found network."""
+    store = Store.open(database)
+    try:
+        record = store.search(name)
+        complete = {trial.number: trial for trial in store.trials(record.id) if trial.state is State.COMPLETE}
+        if number is None:
+            found = [trial.number for trial in complete.values() if trial.origin == "found"]
+            if not found:
+                raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
+            number = found[-1]
+        if number not in complete:
+            raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
+        trial = complete[number]
+        assert trial.weights is not None
+        folder = (out or Path(f"{name}-trial-{number}")).absolute()
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"folder {folder} is not empty; choose another with --out")
+        dataset = look_up(parse_config(dict(record.config))).dataset
+        files = export_network(
+            folder,
+            trial.architecture,
+            read_weights(record.run_folder / trial.weights),
+            dataset,
+            {
+                "mobilenas_search": name,
+                "mobilenas_trial": str(number),
+                "mobilenas_table": str(record.table_id),
+                "mobilenas_predicted_ms": f"{trial.scores.latency_ms:.6f}",
+            },
+        )
+        store.add_export(record.id, number, folder=folder, files=files)
+    finally:
+        store.close()
+    for file in files:
+        console.print(str(folder / file), highlight=False, soft_wrap=True)
+
+
+class Exported:
+    """An exported network: everything is read from the ONNX file itself."""
+
+    def __init__(self, run: Path) -> None:
+        path = run / "model.onnx" if run.is_dir() else run
+        try:
+            if path.stat().st_size > MAX_MODEL_BYTES:
+                raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give an exported network")
+            graph = path.read_bytes()
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); give a run folder or a model.onnx") from error
+        try:
+            self.network = Network(graph)
+            metadata = self.network.metadata
+            labels = json.loads(metadata["labels"])
+            self.preprocess = Preprocess.from_json(metadata["preprocess"])
+        except DataError:
+            raise
+        except Exception as error:  # onnxruntime raises many kinds on damaged files
+            raise RunError(f"{path} was not exported by mobilenas ({type(error).__name__}); export it again") from error
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise RunError(f"{path} has no class names; export it again")
+        self.labels: list[str] = labels
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """The probability of each class for one uint8 image C x R x R."""
+        logits = self.network.logits(normalise(image[None], self.preprocess)).astype(np.float64)
+        shifted = np.exp(logits - logits.max())
+        return np.asarray(shifted / shifted.sum())
+
+
+def predict(run: Path, pictures: list[Path], top: int) -> None:
+    """The command `predict`: classify a person's own pictures."""
+    exported = Exported(run)
+    for picture in pictures:
+        shares = exported.probabilities(load_picture(picture, exported.preprocess))
+        best = np.argsort(-shares)[:top]
+        told = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
+        console.print(f"{picture}: {told}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _matching_dataset(exported: Exported, data: str, data_dir: Path | None) -> Dataset:
+    dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
+    if list(dataset.classes) != exported.labels:
+        raise DataError(
+            f"data set {data} has the classes {', '.join(dataset.classes)[:100]}, the network was trained for "
+            f"{', '.join(exported.labels)[:100]}; give data with the same classes"
+        )
+    if dataset.preprocess.channels != exported.preprocess.channels:
+        raise DataError(
+            f"data set {data} has {dataset.preprocess.channels} images, the network takes "
+            f"{exported.preprocess.channels}; give data of the same kind"
+        )
+    return dataset
+
+
+def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -> None:
+    """The command `evaluate`: top-1 with its interval, recall per class, confusion matrix, from the ONNX file."""
+    exported = Exported(run)
+    dataset = _matching_dataset(exported, data, data_dir)
+    images, labels = dataset.images(), np.asarray(dataset.labels())
+    chosen = np.arange(len(labels)) if everything else split(dataset).test
+    predicted = np.empty(len(chosen), dtype=np.int64)
+    with console.status(f"classifying {len(chosen):,} images"):
+        for row, index in enumerate(chosen):
+            predicted[row] = int(exported.probabilities(images[index]).argmax())
+    counts = confusion_matrix(labels[chosen], predicted, len(exported.labels))
+    correct, total = int(counts.trace()), int(counts.sum())
+    low, high = wilson_interval(correct, total)
+    part = "all" if everything else "test"
+    console.print(
+        f"top-1 {correct / total:.2%} ({low:.2%} to {high:.2%}, 95 %) on {total:,} {part} images of {data}",
+        highlight=False,
+    )
+    table = Table(title="confusion matrix: rows are the true classes", title_justify="left")
+    for header in ("class", "recall", *(str(index) for index in range(len(exported.labels)))):
+        table.add_column(header, justify="left" if header == "class" else "right")
+    for index, (label, row) in enumerate(zip(exported.labels, counts, strict=True)):
+        recall = f"{row[index] / row.sum():.1%}" if row.sum() else "no images"
+        table.add_row(f"{index} {label}", recall, *(str(count) for count in row))
+    console.print(table)

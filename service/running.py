@@ -1,0 +1,217 @@
+"""Commands that run a search: search, plan, resume, finish."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search.config import BUDGETS, RunConfig, budget_hours, load_config
+from search.export import FILES
+from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
+from search.report import comparison, verdict
+from search.run import check_target, create, drive, session
+from search.session import Interrupted, Session
+from search.store import Store
+from search.trial import Stage
+from service.progress import TerminalListener
+from space.errors import InvalidConfig, RunError
+from trainer.data import images_per_class
+
+console = Console()
+
+
+def parse_target(text: str) -> dict[str, float]:
+    """A target such as "4.0ms" or "80%".
+
+    Raises:
+        InvalidConfig: it is neither.
+    """
+    for suffix, key, scale in (("ms", "ms", 1.0), ("%", "relative", 0.01)):
+        number = text.strip().removesuffix(suffix)
+        if number != text.strip():
+            try:
+                return {key: float(number) * scale}
+            except ValueError:
+                break
+    raise InvalidConfig(f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%")
+
+
+def configuration(
+    path: Path | None,
+    *,
+    name: str | None,
+    device: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    resolution: int | None,
+    target: str | None,
+    seed: int | None,
+    workers: int | None,
+) -> RunConfig:
+    """The configuration file, or the default, with what the command line changes."""
+    overrides: dict[str, Any] = {
+        "name": name,
+        "seed": seed,
+        "workers": workers,
+        "target": parse_target(target) if target else None,
+        "device": {"name": device} if device else None,
+        "data": {
+            key: value
+            for key, value in (
+                ("source", data),
+                ("resolution", resolution),
+                ("data_dir", str(data_dir.absolute()) if data_dir else None),
+            )
+            if value is not None
+        }
+        or None,
+    }
+    return load_config(path, {key: value for key, value in overrides.items() if value is not None})
+
+
+def planned(config: RunConfig, store: Store, budget: str) -> Plan:
+    """Look everything up, calibrate, and scale the run to its budget."""
+    hours = budget_hours(budget)
+    inputs = look_up(config if hours is not None else config.scaled(BUDGETS[budget]))
+    with console.status("calibrating: how fast does this machine train and measure?"):
+        speed = calibrate_speed(inputs, store)
+    return make_plan(inputs if hours is None else within_hours(inputs, speed, hours), speed)
+
+
+def print_plan(plan: Plan) -> None:
+    """What will be done, and how long it should take."""
+    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
+    table = Table(title=f"{inputs.dataset.name}: images per class", title_justify="left")
+    for header in ("class", "train", "reward", "test"):
+        table.add_column(header, justify="left" if header == "class" else "right")
+    for name, counts in images_per_class(inputs.dataset, inputs.splits).items():
+        table.add_row(name, *(f"{count:,}" for count in counts))
+    console.print(table)
+    reach = speed.range
+    lines = [
+        f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
+        f"{inputs.space.size:.2e} networks at {inputs.space.resolution} px",
+        f"device       {inputs.device.name}: {inputs.device.processor}, {inputs.device.threads} thread(s)",
+        f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
+        "range        known once the blocks are measured"
+        if reach is None
+        else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
+        f"target       {_target_text(plan)}",
+        f"trials       {config.blocks.trials} on {inputs.workers} worker(s), {config.blocks.images:,} images each; "
+        f"final training {config.final.images:,} images each",
+        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
+        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
+        f"({speed.images_per_second:.0f} images/s per thread)",
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _target_text(plan: Plan) -> str:
+    target, factor = plan.inputs.config.target, plan.inputs.config.blocks.seed_factor
+    known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
+    share = f"{target.relative:.0%} of the reference" if target.relative is not None else ""
+    return f"{known}{f' ({share})' if known and share else share}, block-level search aims at {factor:g} × that"
+
+
+def show_plan(config: RunConfig, database: str, budget: str) -> None:
+    """The command `plan`: refuses what `search` would refuse, and leaves no trace."""
+    store = Store.open(database)
+    try:
+        plan = planned(config, store, budget)
+        print_plan(plan)
+        if plan.speed.range is not None and plan.target_ms is not None:
+            check_target(plan.target_ms, plan.speed.range)
+    finally:
+        store.close()
+
+
+def start(config: RunConfig, database: str, runs: Path, budget: str) -> None:
+    """The command `search`."""
+    store = Store.open(database)
+    try:
+        plan = planned(config, store, budget)
+        print_plan(plan)
+        console.print(f"database     {database}", highlight=False, soft_wrap=True)
+        name = _create(store, plan.inputs, runs)
+        _drive(store, name)
+    finally:
+        store.close()
+
+
+def _create(store: Store, inputs: Inputs, runs: Path) -> str:
+    with TerminalListener(console) as listener:
+        record = create(store, inputs, runs, listener)
+    console.print(f"search       {record.name}", highlight=False)
+    console.print(f"run folder   {record.run_folder}", highlight=False, soft_wrap=True)
+    return record.name
+
+
+def resume(name: str, database: str, *, finish: bool = False) -> None:
+    """The commands `resume` and `finish`."""
+    store = Store.open(database)
+    try:
+        record = store.search(name)
+        if record.stage is Stage.DONE:
+            raise RunError(f"search '{name}' is done; its report is {record.run_folder / 'report.md'}")
+        if finish:
+            store.request_finish(record.id)
+        try:
+            _drive(store, name)
+        except RunError as error:
+            if finish and "another process" in str(error):
+                console.print(f"the process that runs '{name}' will now end its block-level search and finish")
+                return
+            raise
+    finally:
+        store.close()
+
+
+@contextmanager
+def _first_interrupt_stops(running: Session) -> Iterator[None]:
+    """The first Ctrl-C lets running trials end; the second one ends at once, and what runs is done again on resume."""
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if running.stopping:
+            raise KeyboardInterrupt
+        running.stopping = True
+        console.print("stopping: running trials may end (Ctrl-C again: stop at once)")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _drive(store: Store, name: str) -> None:
+    with TerminalListener(console) as listener, session(store, name, listener) as running:
+        with _first_interrupt_stops(running):
+            try:
+                report = drive(running)
+            except Interrupted:
+                raise
+            except RunError as error:
+                store.set_stage(running.record.id, running.record.stage, error=str(error))
+                raise
+        listener.note("")
+    _print_result(running, report)
+
+
+def _print_result(running: Session, report: Path) -> None:
+    header, *rows = comparison(running)
+    table = Table(title=running.record.name, title_justify="left")
+    for title in header:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for line in verdict(running):
+        console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print("")
+    for name in (report.name, *FILES):
+        console.print(str(report.parent / name), highlight=False, soft_wrap=True)
