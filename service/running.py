@@ -73,10 +73,14 @@ def configuration(
     return load_config(path, {key: value for key, value in overrides.items() if value is not None})
 
 
-def planned(config: RunConfig, store: Store, budget: str) -> Plan:
-    """Look everything up, calibrate, and scale the run to its budget."""
+def looked_up(config: RunConfig, budget: str) -> Inputs:
+    """Everything that the configuration names, before any database is touched."""
+    return look_up(config if budget_hours(budget) is not None else config.scaled(BUDGETS[budget]))
+
+
+def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
+    """Calibrate, and scale the run to its budget if that is a time."""
     hours = budget_hours(budget)
-    inputs = look_up(config if hours is not None else config.scaled(BUDGETS[budget]))
     with console.status("calibrating: how fast does this machine train and measure?"):
         speed = calibrate_speed(inputs, store)
     return make_plan(inputs if hours is None else within_hours(inputs, speed, hours), speed)
@@ -119,10 +123,11 @@ def _target_text(plan: Plan) -> str:
 
 
 def show_plan(config: RunConfig, database: str, budget: str) -> None:
-    """The command `plan`: refuses what `search` would refuse, and leaves no trace."""
+    """The command `plan`: refuses what `search` would refuse, and starts nothing."""
+    inputs = looked_up(config, budget)
     store = Store.open(database)
     try:
-        plan = planned(config, store, budget)
+        plan = planned(inputs, store, budget)
         print_plan(plan)
         if plan.speed.range is not None and plan.target_ms is not None:
             check_target(plan.target_ms, plan.speed.range)
@@ -132,9 +137,10 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
 
 def start(config: RunConfig, database: str, runs: Path, budget: str) -> None:
     """The command `search`."""
+    inputs = looked_up(config, budget)
     store = Store.open(database)
     try:
-        plan = planned(config, store, budget)
+        plan = planned(inputs, store, budget)
         print_plan(plan)
         console.print(f"database     {database}", highlight=False, soft_wrap=True)
         name = _create(store, plan.inputs, runs)

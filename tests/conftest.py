@@ -1,0 +1,51 @@
+"""What tests of several rooms share: a tiny search on real images, and the command line called in-process."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from space.errors import DataError
+from tests.tiny import Result, tiny_run
+from trainer.data import prepare
+
+# Shared machines stall now and then: a deadline would test them, not us.
+settings.register_profile("mobilenas", deadline=None)
+settings.load_profile("mobilenas")
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> None:
+    """Skips a test where the real images are nowhere to be found."""
+    try:
+        prepare("fashion-mnist", resolution=None, data_dir=None)
+    except DataError as error:
+        pytest.skip(f"REAL IMAGES MISSING: {error}")
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, fashion_mnist: None) -> Path:  # noqa: ARG001 - asked for its skip
+    """The tiny configuration, in a folder of its own."""
+    return tiny_run(tmp_path)
+
+
+@pytest.fixture
+def mobilenas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Calls the command line in this process."""
+
+    def call(*arguments: str | Path) -> Result:
+        from service.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mobilenas", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call

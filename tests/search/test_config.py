@@ -1,0 +1,122 @@
+"""A run's configuration: complete, strict, and clear about what is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+from yaml import safe_load
+
+from search.config import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
+from search.reward import HARD, soft
+from space.errors import InvalidConfig
+
+
+def test_default_file_shows_every_key() -> None:
+    """The shipped default.yaml leaves no field to a hidden default."""
+
+    def check(model: dict[str, object], text: dict[str, object], path: str) -> None:
+        assert model.keys() == text.keys(), path
+        for key, value in model.items():
+            if isinstance(value, dict) and key != "target":
+                inner = text[key]
+                assert isinstance(inner, dict)
+                check(value, inner, f"{path}.{key}")
+
+    check(parse_config({}).model_dump(), safe_load(default_text()), "")
+
+
+def test_a_file_holds_only_changes(tmp_path: Path) -> None:
+    """What a file leaves out stays the default, and overrides win over the file."""
+    path = tmp_path / "run.yaml"
+    path.write_text("blocks: {trials: 7}\ntarget: {ms: 4.0}\n")
+    config = load_config(path, {"seed": 5, "blocks": {"epochs": 2.0}})
+    default = parse_config({})
+    assert (config.blocks.trials, config.blocks.epochs, config.seed) == (7, 2.0, 5)
+    assert config.target.in_ms(reference_ms=100.0) == 4.0
+    assert config.blocks.train_images == default.blocks.train_images
+
+
+def test_round_trip() -> None:
+    """What the record stores of a configuration reads back as the same one."""
+    config = parse_config({"seed": 3, "target": {"ms": 2.5}})
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("blocs: {trials: 3}", "blocs"),
+        ("blocks: {trails: 3}", "blocks.trails"),
+        ("blocks: {trials: many}", "blocks.trials"),
+        ("blocks: {trials: 0}", "blocks.trials"),
+        ("blocks: {trials: 1.5}", "blocks.trials"),
+        ("blocks: 3", "blocks"),
+        ("data: {reward_fraction: 1.5}", "data.reward_fraction"),
+        ("target: {relative: 0.8, ms: 4.0}", "target"),
+        ("target: {}", "target"),
+        ("target: {ms: -1.0}", "target.ms"),
+        ("device: {name: '../etc'}", "device.name"),
+        ("name: 'a b'", "name"),
+        ("training: {flip: 1}", "training.flip"),
+        ("blocks: {sampler: magic}", "blocks.sampler"),
+        ("- 1", "keys and values"),
+        ("a: [", "not YAML"),
+        ("seed: !!python/object/apply:os.system ['true']", "not YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
+    """Each mistake gives one line that names the key or what is wrong with the file."""
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidConfig, match=re.escape(named)) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that does not exist is named."""
+    with pytest.raises(InvalidConfig, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_reward_exponents() -> None:
+    """Soft takes the space's exponent unless the configuration gives one; hard has none."""
+    default = parse_config({}).blocks.reward
+    assert default.reward(-0.15) == HARD
+    kind = {"blocks": {"reward": {"kind": "soft"}}}
+    assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.15)
+    kind["blocks"]["reward"]["exponent"] = -0.3  # type: ignore[assignment]
+    assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.3)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("4h", 4.0), ("30m", 0.5), ("1.5h", 1.5), *((name, None) for name in BUDGETS)]
+)
+def test_budgets(text: str, hours: float | None) -> None:
+    """A budget is a known name or a time."""
+    assert budget_hours(text) == hours
+
+
+@pytest.mark.parametrize("text", ["", "4", "h", "-1h", "0h", "nan h", "99999999h", "fast"])
+def test_bad_budgets(text: str) -> None:
+    """Anything else is refused with the choices."""
+    with pytest.raises(InvalidConfig, match="thorough"):
+        budget_hours(text)
+
+
+def test_scaling_keeps_a_valid_configuration() -> None:
+    """A budget changes amounts of training alone, more budget never gives less, and the result is still valid."""
+    default = parse_config({})
+    amounts: list[tuple[int, ...]] = []
+    for factor in (0.05, 0.2, 1.0, 8.0, 100.0):
+        scaled: RunConfig = default.scaled(factor)
+        assert parse_config(scaled.model_dump(mode="json")) == scaled
+        assert scaled.training == default.training
+        amounts.append((scaled.blocks.trials, scaled.blocks.train_images, scaled.netadapt.images, scaled.final.images))
+    assert amounts == sorted(amounts)
+    assert amounts[2] == (
+        default.blocks.trials,
+        default.blocks.train_images,
+        default.netadapt.images,
+        default.final.images,
+    )

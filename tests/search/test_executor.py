@@ -1,0 +1,144 @@
+"""Executors: the contract that each one keeps, on the local pool of processes."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search.evaluate import DataUse, Evaluation, Job, read_weights
+from search.executor import Executor, Finished, LocalExecutor
+from space.reference import mobilenet_v3_small_32px
+from trainer.data import Dataset, prepare
+from trainer.train import Recipe, load_model
+
+LONG = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two classes of 30 small pictures, dark and bright."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("bright", 128)):
+        (folder / name).mkdir()
+        for number in range(30):
+            pixels = rng.integers(low, low + 128, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def job(dataset: Dataset, tmp_path: Path) -> Job:
+    """A training of a second or less."""
+    return Job(
+        number=0,
+        attempt=1,
+        evaluation=Evaluation(
+            architecture=mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2),
+            data=DataUse(
+                content_hash=dataset.content_hash, reward_fraction=0.2, split_seed=0, train_images=20, reward_images=10
+            ),
+            recipe=Recipe(images=40, batch_size=10),
+            seed=1,
+        ),
+        data_folder=dataset.folder,
+        weights=tmp_path / "0.safetensors",
+    )
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[Executor]:
+    """Two worker processes."""
+    local = LocalExecutor(2, job_seconds=60)
+    yield local
+    local.close()
+
+
+def numbered(job: Job, number: int, images: int | None = None) -> Job:
+    """The same job under another number, perhaps longer."""
+    recipe = job.evaluation.recipe if images is None else replace(job.evaluation.recipe, images=images)
+    return replace(
+        job,
+        number=number,
+        weights=job.weights.with_name(f"{number}.safetensors"),
+        evaluation=replace(job.evaluation, recipe=recipe),
+    )
+
+
+def collect(executor: Executor, count: int, seconds: float = 60) -> dict[int, Finished]:
+    """So many results, by trial number."""
+    results: dict[int, Finished] = {}
+    end = time.monotonic() + seconds
+    while len(results) < count:
+        assert time.monotonic() < end, f"only {sorted(results)} ended"
+        results |= {result.job.number: result for result in executor.wait(1)}
+    return results
+
+
+@pytest.mark.slow
+def test_every_job_ends_once_with_its_outcome(executor: Executor, job: Job) -> None:
+    """More jobs than slots: each ends once, and equal evaluations have equal results and weights."""
+    for number in range(5):
+        executor.submit(numbered(job, number))
+    results = collect(executor, 5)
+    assert executor.wait(0.1) == []
+    assert all(result.error is None for result in results.values())
+    assert len({result.outcome for result in results.values()}) == 1
+    first, last = (read_weights(results[number].job.weights) for number in (0, 4))
+    assert all(bool((first[name] == last[name]).all()) for name in first)
+    load_model(job.evaluation.architecture, first)
+
+
+@pytest.mark.slow
+def test_a_failing_job_says_why(executor: Executor, job: Job, tmp_path: Path) -> None:
+    """A job that raises ends with its message, and the next one runs."""
+    executor.submit(replace(job, data_folder=tmp_path / "nothing"))
+    failed = collect(executor, 1)[0]
+    assert failed.outcome is None
+    assert "nothing" in str(failed.error)
+    executor.submit(numbered(job, 1))
+    assert collect(executor, 1)[1].outcome is not None
+
+
+@pytest.mark.slow
+def test_a_killed_worker_takes_only_its_own_job(job: Job) -> None:
+    """SIGKILL on a worker ends its job with that reason; the other job and later ones end well."""
+    executor = LocalExecutor(2, job_seconds=60)
+    try:
+        before = {child.pid for child in multiprocessing.active_children()}
+        executor.submit(numbered(job, 0, LONG))
+        while not executor.progress():
+            executor.wait(0.2)
+        executor.submit(numbered(job, 1))
+        assert collect(executor, 1)[1].outcome is not None
+        # The idle worker may die as well as the busy one: killing both takes the running job for certain.
+        for pid in {child.pid for child in multiprocessing.active_children()} - before | before:
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        result = collect(executor, 1)[0]
+        assert result.outcome is None
+        assert "died" in str(result.error)
+        executor.submit(numbered(job, 2))
+        assert collect(executor, 1)[2].outcome is not None
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
+def test_a_job_over_its_time_is_stopped(job: Job) -> None:
+    """A job that takes too long ends with that reason, and its worker is free for the next."""
+    executor = LocalExecutor(1, job_seconds=8)
+    try:
+        executor.submit(numbered(job, 0, LONG))
+        assert "longer than" in str(collect(executor, 1)[0].error)
+        executor.submit(numbered(job, 1))
+        assert collect(executor, 1)[1].outcome is not None
+    finally:
+        executor.close()

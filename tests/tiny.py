@@ -1,0 +1,64 @@
+"""A search that takes some seconds, and what a command leaves behind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+TINY_SPACE = {
+    "name": "tiny",
+    "reference": "mobilenet_v3_small_32px",
+    "reward_exponent": -0.15,
+    "stem": {"channels": 16, "stride": 2, "activation": "hswish"},
+    "stages": [
+        {
+            "channels": 32,
+            "stride": 2,
+            "depth": [1, 2],
+            "width": [0.5, 1.0],
+            "kernel": [3, 5],
+            "expansion": [1, 3],
+            "se": [False, True],
+            "activation": ["relu"],
+        },
+        {
+            "channels": 64,
+            "stride": 2,
+            "depth": [1],
+            "width": [1.0],
+            "kernel": [3],
+            "expansion": [3],
+            "se": [False],
+            "activation": ["relu", "hswish"],
+        },
+    ],
+    "head": {"conv_channels": 128, "hidden_channels": 128, "activation": "hswish"},
+}
+
+
+def tiny_run(folder: Path) -> Path:
+    """The configuration of a search that takes some seconds, with its space, written into `folder`."""
+    space = folder / "tiny-space.yaml"
+    space.write_text(yaml.safe_dump(TINY_SPACE))
+    config = {
+        "workers": 1,
+        "data": {"source": "fashion-mnist", "reward_images": 300},
+        "space": {"preset": str(space), "width": 0.25},
+        "device": {"rounds": 8, "warm_runs": 5},
+        "target": {"relative": 0.9},
+        "blocks": {"trials": 3, "train_images": 300},
+        "netadapt": {"delta": 0.04, "images": 64, "walk": 0.02},
+        "final": {"images": 300},
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
