@@ -160,20 +160,23 @@ class RunConfig(_Section):
         NetAdapt's proposals and the final training scale by their images alone.
         """
         root = factor**0.5
+        data, blocks, netadapt, final = self.data, self.blocks, self.netadapt, self.final
 
-        def changed(section: BaseModel, **values: float) -> BaseModel:
-            return section.model_copy(update=values)
+        def times(amount: int, by: float, least: int) -> int:
+            # Below `least` nothing can be told apart; who asks for less in the file gets it.
+            return max(min(amount, least), round(amount * by))
 
         return self.model_copy(
             update={
-                "data": changed(self.data, reward_images=max(500, round(self.data.reward_images * root))),
-                "blocks": changed(
-                    self.blocks,
-                    trials=max(4, round(self.blocks.trials * root)),
-                    train_images=max(500, round(self.blocks.train_images * root)),
+                "data": data.model_copy(update={"reward_images": times(data.reward_images, root, 500)}),
+                "blocks": blocks.model_copy(
+                    update={
+                        "trials": times(blocks.trials, root, 4),
+                        "train_images": times(blocks.train_images, root, 500),
+                    }
                 ),
-                "netadapt": changed(self.netadapt, images=max(128, round(self.netadapt.images * factor))),
-                "final": changed(self.final, images=max(500, round(self.final.images * factor))),
+                "netadapt": netadapt.model_copy(update={"images": times(netadapt.images, factor, 128)}),
+                "final": final.model_copy(update={"images": times(final.images, factor, 500)}),
             }
         )
 

@@ -22,7 +22,7 @@ from trainer.train import train
 _SAMPLE_KEYS = 40
 _SAMPLE_BATCHES = 6
 # Evaluating an image costs about this share of training on it (forward only).
-_EVALUATION_SHARE = 0.25
+_EVALUATION_SHARE = 0.15
 # A step saves at least `delta`; with widths in multiples of 8 it was seen to save about twice as much.
 _SAVED_PER_DELTA = 2.0
 _ITERATION_SECONDS = 5.0  # measuring missing blocks, starting trials

@@ -19,7 +19,7 @@ def refine(session: Session) -> Trial:
 
     Raises:
         Interrupted: it was stopped.
-        RunError: no proposal can save as much as a step must save.
+        RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
     current = seed = _recorded_seed(session)
     delta_ms = session.config.netadapt.delta * seed.scores.latency_ms
@@ -31,15 +31,34 @@ def refine(session: Session) -> Trial:
     done = len(session.store.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < session.config.netadapt.max_steps:
         done += 1
-        current = _iterate(session, current, iteration=done, delta_ms=delta_ms)
+        following = _iterate(session, current, iteration=done, delta_ms=delta_ms)
+        if following is None:
+            break
+        current = following
         session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     session.listener.end()
-    if current.scores.latency_ms > target_ms:
-        session.listener.note(
-            f"NetAdapt stopped at {current.scores.latency_ms:.3f} ms after {done} steps (netadapt.max_steps), above "
-            f"the target of {target_ms:.3f} ms"
+    return current if current.scores.latency_ms <= target_ms else _within_target(session, current)
+
+
+def _within_target(session: Session, stuck: Trial) -> Trial:
+    """The best block-level trial that meets the final target, where the walk could not."""
+    target_ms = session.record.target_ms
+    feasible = [
+        trial
+        for trial in session.trials(Stage.BLOCKS)
+        if trial.state is State.COMPLETE and trial.scores.latency_ms <= target_ms
+    ]
+    if not feasible:
+        raise RunError(
+            f"NetAdapt cannot narrow trial {stuck.number} ({stuck.scores.latency_ms:.3f} ms) any further, and no "
+            f"trial meets the target of {target_ms:.3f} ms; search again with a larger target or a smaller space.width"
         )
-    return current
+    best = max(feasible, key=lambda trial: _judged(trial).top1)
+    session.listener.note(
+        f"NetAdapt got to {stuck.scores.latency_ms:.3f} ms, above the target of {target_ms:.3f} ms; trial {best.number} "
+        f"of the block-level search meets it with {best.scores.latency_ms:.3f} ms and is taken"
+    )
+    return best
 
 
 def _recorded_seed(session: Session) -> Trial:
@@ -53,15 +72,12 @@ def _parent(trial: Trial) -> int:
     return trial.parent
 
 
-def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float) -> Trial:
+def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float) -> Trial | None:
+    """One accepted step, or None where nothing can be narrowed any more."""
     _measure_narrowings(session, current, iteration)
-    found = netadapt.proposals(current.architecture, session.table.estimate, delta_ms=delta_ms)
+    found = _proposals(session, current, delta_ms)
     if not found:
-        raise RunError(
-            f"no layer of trial {current.number} ({current.scores.latency_ms:.3f} ms) can save {delta_ms:.4f} ms any "
-            f"more, so the target of {session.record.target_ms:.3f} ms is out of reach; raise the target or lower "
-            "netadapt.delta"
-        )
+        return None
     _evaluate(session, current, iteration, found)
     judged = [
         trial
@@ -85,6 +101,20 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
     session.store.add_step(session.record.id, step)
     session.listener.step(step)
     return best
+
+
+def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Proposal, ...]:
+    """What saves at least delta; where nothing does, what saves half of it, and so on down to a sixteenth.
+
+    In a small network no single layer may be worth a whole delta any more; smaller steps still lead to the target.
+    """
+    for halvings in range(5):
+        found = netadapt.proposals(current.architecture, session.table.estimate, delta_ms=delta_ms / 2**halvings)
+        if found:
+            if halvings:
+                session.listener.note(f"no layer can save {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that")
+            return found
+    return ()
 
 
 def _judged(trial: Trial) -> Judged:

@@ -19,27 +19,27 @@ def write_report(session: Session) -> Path:
 
 
 def comparison(session: Session) -> list[list[str]]:
-    """The table found-vs-reference: a header row, then one row per network."""
-    header = ["network", "top-1 (test)", "predicted ms", "measured ms", "MAdds", "parameters", "images seen"]
-    rows = [header]
+    """The table found-vs-reference: a header row, then one row per figure."""
     measured = {found.trial: found for found in session.store.network_measurements(session.record.id)}
-    for name, trial in zip((FOUND, REFERENCE), both(session), strict=True):
-        assert trial.correct is not None
-        assert trial.total is not None
-        low, high = wilson_interval(trial.correct, trial.total)
-        seen = measured[trial.number]
-        rows.append(
-            [
-                f"{name} ({trial.architecture.arch_id})",
-                f"{trial.correct / trial.total:.2%} ({low:.2%} to {high:.2%})",
-                f"{trial.scores.latency_ms:.3f}",
-                f"{seen.measured_ms:.3f} ({seen.low_ms:.3f} to {seen.high_ms:.3f}, median {seen.median_ms:.3f})",
-                f"{trial.scores.madds / 1e6:.2f} M",
-                f"{trial.scores.params:,}",
-                f"{trial.images_seen:,}",
-            ]
-        )
-    return rows
+    columns = [_figures(trial, measured[trial.number]) for trial in both(session)]
+    return [["", FOUND, REFERENCE], *([name, *(column[name] for column in columns)] for name in columns[0])]
+
+
+def _figures(trial: Trial, measured: NetworkMeasurement) -> dict[str, str]:
+    assert trial.correct is not None
+    assert trial.total is not None
+    low, high = wilson_interval(trial.correct, trial.total)
+    return {
+        "top-1 (test)": f"{trial.correct / trial.total:.2%}",
+        "its 95 % interval": f"{low:.2%} to {high:.2%}",
+        "predicted ms": f"{trial.scores.latency_ms:.3f}",
+        "measured ms": f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})",
+        "median ms": f"{measured.median_ms:.3f}",
+        "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
+        "parameters": f"{trial.scores.params:,}",
+        "images seen": f"{trial.images_seen:,}",
+        "architecture": trial.architecture.arch_id,
+    }
 
 
 def verdict(session: Session) -> list[str]:

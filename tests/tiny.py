@@ -47,7 +47,7 @@ def tiny_run(folder: Path) -> Path:
         "device": {"rounds": 8, "warm_runs": 5},
         "target": {"relative": 0.9},
         "blocks": {"trials": 3, "train_images": 300},
-        "netadapt": {"delta": 0.04, "images": 64, "walk": 0.02},
+        "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
         "final": {"images": 300},
     }
     path = folder / "tiny.yaml"

@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from space.arch import Architecture
 from space.errors import DataError
-from space.modules import build_model
+from space.modules import build_model, fused
 from trainer.data import Dataset
 
 Weights = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]
 """Called with (images seen, images in all)."""
 
-EVALUATION_BATCH = 250
+EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +195,7 @@ def train(
 @torch.inference_mode()
 def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """The predicted class of every image at `indices`, with BatchNorm's running statistics."""
-    model = _for_cpu(model).eval()
+    model = _for_cpu(fused(model))
     images = Images(dataset)
     parts = [
         model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).numpy()

@@ -156,10 +156,10 @@ def test_a_width_above_the_cap_is_an_invalid_table() -> None:
 
 
 def test_equal_units_are_counted_as_often_as_they_occur() -> None:
-    """V3-Large's tenth and eleventh block are equal: two units, one key."""
+    """V3-Large repeats 40→120→40, 80→184→80 and 160→960→160 once each: 17 units, 14 keys."""
     keys = keys_of(mobilenet_v3_large())
     assert len(keys) == 17
-    assert len(set(keys)) == 15  # 80→184→80 and 160→960→160 occur twice
+    assert len(set(keys)) == 14
 
 
 def test_kinds_of_keys() -> None:

@@ -1,0 +1,96 @@
+"""What a result on a finite number of images says, against scipy and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from trainer.metrics import confusion_matrix, paired_difference, wilson_interval
+
+PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
+
+
+@given(st.integers(1, 5_000), st.data())
+def test_wilson_interval_equals_scipy(total: int, data: st.DataObject) -> None:
+    """The score interval is scipy's, for any number of right images."""
+    correct = data.draw(st.integers(0, total))
+    expected = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson_interval(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval_of_a_published_result() -> None:
+    """9,100 right of 10,000 is 90.4 to 91.5 %; no image at all says nothing."""
+    assert wilson_interval(9_100, 10_000) == pytest.approx((0.9042, 0.9155), abs=5e-5)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def votes(both: int, first: int, second: int, neither: int) -> tuple[list[bool], list[bool]]:
+    """Paired results with the given counts."""
+    table = [(True, True)] * both + [(True, False)] * first + [(False, True)] * second + [(False, False)] * neither
+    return [a for a, _ in table], [b for _, b in table]
+
+
+def test_approval_ratings() -> None:
+    """Agresti's 1,600 voters (794, 150, 86, 570): approval fell by 4.0 points, 95 % interval 2.1 to 5.9."""
+    found = paired_difference(*votes(794, 150, 86, 570))
+    assert found.difference == pytest.approx(0.040, abs=5e-4)
+    assert (found.low, found.high) == pytest.approx((0.0208, 0.0591), abs=5e-4)
+    assert found.is_clear
+
+
+def test_the_adjusted_wald_formula() -> None:
+    """Agresti and Min 2005 add 0.5 to each of the four cells, then take Wald's interval of paired proportions."""
+    both, first, second, neither = 30.5, 12.5, 5.5, 2.5
+    total = both + first + second + neither
+    difference = first / total - second / total
+    error = math.sqrt((first + second) / total - difference**2) / math.sqrt(total)
+    found = paired_difference(*votes(30, 12, 5, 2))
+    assert found.difference == pytest.approx(difference)
+    assert (found.low, found.high) == pytest.approx((difference - 1.96 * error, difference + 1.96 * error), abs=1e-5)
+    assert not found.is_clear
+
+
+def test_shared_results_say_little() -> None:
+    """Networks that differ on few images are told apart by a difference that separate intervals could not resolve."""
+    first, second = votes(9_000, 60, 20, 920)
+    assert paired_difference(first, second).is_clear
+    assert wilson_interval(sum(first), 10_000)[0] < wilson_interval(sum(second), 10_000)[1]
+
+
+@given(PAIRS)
+def test_the_difference_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> None:
+    """Exchanging the networks changes the sign; equal ones differ by nothing, and not clearly."""
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    found, reverse = paired_difference(first, second), paired_difference(second, first)
+    assert (found.difference, found.low, found.high) == (-reverse.difference, -reverse.high, -reverse.low)
+    assert found.low <= found.difference <= found.high
+    same = paired_difference(first, first)
+    assert same.difference == 0
+    assert not same.is_clear
+
+
+@pytest.mark.parametrize(("gained", "lost", "images"), [(0.05, 0.03, 300), (0.02, 0.02, 300), (0.2, 0.1, 60)])
+def test_the_interval_covers_the_true_difference(gained: float, lost: float, images: int) -> None:
+    """Of 2,000 simulated comparisons 93 to 99 % have the true difference in their interval."""
+    rng = np.random.default_rng(0)
+    covered = []
+    for draw in rng.random((2_000, images)):
+        first, second = draw < gained, (draw >= gained) & (draw < gained + lost)
+        found = paired_difference(first.tolist(), second.tolist())
+        covered.append(found.low <= gained - lost <= found.high)
+    assert 0.93 <= np.mean(covered) <= 0.99
+
+
+@given(st.integers(1, 6), st.data())
+def test_confusion_matrix_equals_a_loop(classes: int, data: st.DataObject) -> None:
+    """Rows are true classes and columns predicted ones, counted one by one."""
+    pairs = data.draw(st.lists(st.tuples(*[st.integers(0, classes - 1)] * 2), max_size=50))
+    expected = np.zeros((classes, classes), dtype=int)
+    for label, predicted in pairs:
+        expected[label, predicted] += 1
+    labels, predictions = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    found = confusion_matrix(labels, predictions, classes)
+    np.testing.assert_array_equal(found, expected)
