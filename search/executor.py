@@ -2,21 +2,21 @@
 
 import multiprocessing
 import os
-import queue
 import signal
 import threading
+import time
+from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.queues import Queue
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
-
-from pebble import ProcessExpired, ProcessPool
 
 from search.evaluate import Job, Outcome, run_job
 from space.errors import MobilenasError
 
-_progress: "Queue[tuple[int, float]] | None" = None
+_PROGRESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,81 +55,145 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _start_worker(progress: "Queue[tuple[int, float]]", threads: int) -> None:
-    global _progress  # noqa: PLW0603 - a worker process has one queue, given once at its start
-    import torch
-
-    torch.set_num_threads(threads)
+def _work(pipe: "Connection[object, object]", threads: int) -> None:
+    """A worker's life: jobs in; shares done, and then an outcome or the reason for none, out."""
     # Ctrl-C reaches the whole process group; what a worker does is for the coordinator to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    _progress = progress
+    import torch
+
+    torch.set_num_threads(threads)
+    while True:
+        job = pipe.recv()
+        assert isinstance(job, Job)
+        pipe.send(_result(job, pipe))
 
 
-def _work(job: Job) -> Outcome:
+def _result(job: Job, pipe: "Connection[object, object]") -> Outcome | str:
+    told = time.monotonic()
+
     def report(done: int, total: int) -> None:
-        if _progress is not None:
-            _progress.put((job.number, done / total))
+        nonlocal told
+        if time.monotonic() - told > _PROGRESS_SECONDS:
+            told = time.monotonic()
+            pipe.send(done / total)
 
-    return run_job(job, report)
+    try:
+        return run_job(job, report)
+    except MobilenasError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a trial raises is recorded as its failure
+        return f"{type(error).__name__}: {error}"
+
+
+class _Worker:
+    """One process and its pipe; shared with no other worker, so that a killed one holds no lock of theirs."""
+
+    def __init__(self, context: SpawnContext, threads: int) -> None:
+        ours, theirs = context.Pipe()
+        self.pipe: Connection[object, object] = ours
+        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+        self.deadline = float("inf")
+        self.share = 0.0
+
+    def start(self, job: Job, seconds: float) -> None:
+        self.job, self.deadline, self.share = job, time.monotonic() + seconds, 0.0
+        with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
+            self.pipe.send(job)
+
+    def end(self, outcome: Outcome | None, error: str | None) -> Finished:
+        assert self.job is not None
+        finished = Finished(job=self.job, outcome=outcome, error=error)
+        self.job, self.deadline = None, float("inf")
+        return finished
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
 
 
 class LocalExecutor:
     """A pool of worker processes on this machine, each with one torch thread.
 
     Parallel one-threaded trials beat one trial on several threads (measured: 257 images/s with one thread, 54 with
-    two, while a neighbour was busy). A worker that dies takes only its own job with it.
+    two, while a neighbour was busy). A worker that dies takes only its own job with it, and is replaced.
     """
 
     def __init__(self, slots: int, *, job_seconds: float) -> None:
         self.slots = slots
         self._seconds = job_seconds
-        context = multiprocessing.get_context("spawn")
-        self._queue: Queue[tuple[int, float]] = context.Queue()
-        self._pool = ProcessPool(
-            max_workers=slots, initializer=_start_worker, initargs=(self._queue, 1), context=context
-        )
-        self._jobs: dict[Future[Outcome], Job] = {}
-        self._done: dict[int, float] = {}
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._queue: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""
-        self._jobs[self._pool.schedule(_work, args=(job,), timeout=self._seconds)] = job
+        self._queue.append(job)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        for worker in [worker for worker in self._workers if worker.job is None]:
+            if not worker.process.is_alive():
+                self._remove(worker)
+            elif self._queue:
+                worker.start(self._queue.popleft(), self._seconds)
+        while self._queue and len(self._workers) < self.slots:
+            worker = _Worker(self._context, threads=1)
+            self._workers.append(worker)
+            worker.start(self._queue.popleft(), self._seconds)
+
+    def _remove(self, worker: _Worker) -> None:
+        worker.kill()
+        self._workers.remove(worker)
 
     def wait(self, seconds: float) -> list[Finished]:
         """See `Executor`."""
-        ended, _ = wait(self._jobs, timeout=seconds, return_when=FIRST_COMPLETED)
-        finished = [self._result(future, self._jobs.pop(future)) for future in ended]
-        for result in finished:
-            self._done.pop(result.job.number, None)
+        end = time.monotonic() + seconds
+        finished: list[Finished] = []
+        while not finished and (left := end - time.monotonic()) > 0:
+            busy = [worker for worker in self._workers if worker.job is not None]
+            soonest = min((worker.deadline for worker in busy), default=end)
+            patience = max(0.0, min(left, soonest - time.monotonic()))
+            if not busy:
+                time.sleep(patience)
+                continue
+            wait([worker.pipe for worker in busy], patience)
+            finished = [result for worker in busy if (result := self._look(worker)) is not None]
+        self._dispatch()
         return sorted(finished, key=lambda result: result.job.number)
 
-    def _result(self, future: "Future[Outcome]", job: Job) -> Finished:
+    def _look(self, worker: _Worker) -> Finished | None:
+        """What a busy worker has to tell, if it ended its job, died or ran out of time."""
         try:
-            return Finished(job=job, outcome=future.result(), error=None)
-        except TimeoutError:
-            reason = f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)"
-        except ProcessExpired as error:
-            reason = f"its worker process died (exit code {error.exitcode})"
-        except MobilenasError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever a trial raises is recorded as its failure
-            reason = f"{type(error).__name__}: {error}"
-        return Finished(job=job, outcome=None, error=reason)
+            while worker.pipe.poll():
+                message = worker.pipe.recv()
+                if isinstance(message, Outcome):
+                    return worker.end(message, None)
+                if isinstance(message, str):
+                    return worker.end(None, message)
+                assert isinstance(message, float)
+                worker.share = message
+        except (EOFError, OSError):
+            worker.process.join()
+            result = worker.end(None, f"its worker process died (exit code {worker.process.exitcode})")
+            self._remove(worker)
+            return result
+        if time.monotonic() < worker.deadline:
+            return None
+        result = worker.end(None, f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)")
+        self._remove(worker)
+        return result
 
     def progress(self) -> Mapping[int, float]:
         """See `Executor`."""
-        running = {job.number for job in self._jobs.values()}
-        try:
-            while True:
-                number, share = self._queue.get_nowait()
-                self._done[number] = share
-        except queue.Empty:
-            return {number: share for number, share in self._done.items() if number in running}
+        return {worker.job.number: worker.share for worker in self._workers if worker.job is not None and worker.share}
 
     def close(self) -> None:
         """See `Executor`."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
-        self._queue.close()
-        self._queue.join_thread()
+        self._queue.clear()
+        for worker in list(self._workers):
+            self._remove(worker)

@@ -55,8 +55,8 @@ def _within_target(session: Session, stuck: Trial) -> Trial:
         )
     best = max(feasible, key=lambda trial: _judged(trial).top1)
     session.listener.note(
-        f"NetAdapt got to {stuck.scores.latency_ms:.3f} ms, above the target of {target_ms:.3f} ms; trial {best.number} "
-        f"of the block-level search meets it with {best.scores.latency_ms:.3f} ms and is taken"
+        f"NetAdapt got to {stuck.scores.latency_ms:.3f} ms, above the target of {target_ms:.3f} ms; trial "
+        f"{best.number} of the block-level search meets it with {best.scores.latency_ms:.3f} ms and is taken"
     )
     return best
 
