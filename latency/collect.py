@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from latency.device import Device
-from latency.measure import Progress, Protocol, measure
+from latency.measure import Key, Progress, Protocol, measure
 from latency.measurement import Cache, Clock, Measurement
 from latency.table import Calibration, LatencyTable, block_clock
 from space.arch import Architecture
@@ -19,6 +19,9 @@ from space.onnx_graph import build_graph, random_weights
 # Three coefficients are fitted; some ten networks each keep the fit from following the noise of single ones.
 CALIBRATION_NETWORKS = 40
 FOLDS = 5
+# A mean error above this, on networks that the fit never saw, means that the device was disturbed.
+POOR_CALIBRATION = 0.05
+ATTEMPTS = 3
 # Known blocks that are measured again beside new ones, to bring the new ones to the table's conditions.
 ANCHORS = 48
 
@@ -34,14 +37,37 @@ def network_graph(arch: Architecture) -> bytes:
 
 
 def collect(space: SearchSpace, device: Device, protocol: Protocol, progress: Progress | None = None) -> LatencyTable:
-    """Measure every block that the space can reach, and calibrate on networks drawn from it."""
-    blocks = measure({key: block_graph(key) for key in space.reachable_keys()}, device, protocol, progress)
+    """Measure every block that the space can reach, and calibrate on networks drawn from it.
+
+    Where the calibration is poor the device was disturbed: all is measured again, up to `ATTEMPTS` times, and the
+    samples joined. Disturbances only add time, so a low quantile of more samples is closer to the quiet device.
+    """
     rng = random.Random(protocol.seed)
     networks = [space.reference, *(space.sample(rng) for _ in range(CALIBRATION_NETWORKS - 1))]
-    # Apart from the blocks: among a thousand other graphs a network never reaches its steady state.
-    whole = measure({arch: network_graph(arch) for arch in networks}, device, protocol)
-    table = LatencyTable(device=device, scope=space.scope, entries=blocks)
-    return replace(table, calibration=calibrate(table, whole))
+    block_graphs = {key: block_graph(key) for key in space.reachable_keys()}
+    network_graphs = {arch: network_graph(arch) for arch in networks}
+    blocks: dict[BlockKey, Measurement] = {}
+    whole: dict[Architecture, Measurement] = {}
+    for attempt in range(ATTEMPTS):
+        before = attempt * protocol.rounds
+        report = _shifted(progress, before) if progress else None
+        again = replace(protocol, seed=protocol.seed + attempt)
+        blocks = _joined(blocks, measure(block_graphs, device, again, report))
+        # Apart from the blocks: among a thousand other graphs a network never reaches its steady state.
+        whole = _joined(whole, measure(network_graphs, device, again))
+        table = LatencyTable(device=device, scope=space.scope, entries=blocks)
+        table = replace(table, calibration=calibrate(table, whole))
+        if table.calibration.error <= POOR_CALIBRATION:
+            break
+    return table
+
+
+def _shifted(progress: Progress, before: int) -> Progress:
+    return lambda done, total: progress(before + done, before + total)
+
+
+def _joined(first: Mapping[Key, Measurement], second: Mapping[Key, Measurement]) -> dict[Key, Measurement]:
+    return {key: first[key].joined(found) if key in first else found for key, found in second.items()}
 
 
 def _fit(features: np.ndarray, measured: np.ndarray) -> np.ndarray:

@@ -27,6 +27,15 @@ class Measurement:
     warm_wall: tuple[float, ...]
     warm_cpu: tuple[float, ...]
 
+    def joined(self, other: "Measurement") -> "Measurement":
+        """The samples of both, these first."""
+        return Measurement(
+            cold_wall=self.cold_wall + other.cold_wall,
+            cold_cpu=self.cold_cpu + other.cold_cpu,
+            warm_wall=self.warm_wall + other.warm_wall,
+            warm_cpu=self.warm_cpu + other.warm_cpu,
+        )
+
     def samples(self, cache: Cache, clock: Clock) -> tuple[float, ...]:
         """The raw samples of one kind, in order of time."""
         return {

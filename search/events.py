@@ -9,8 +9,8 @@ class Listener:
     def begin(self, title: str, total: float) -> None:
         """A long step begins; `total` is in units of its own."""
 
-    def advance(self, done: float) -> None:
-        """So much of the step is done."""
+    def advance(self, done: float, total: float | None = None) -> None:
+        """So much of the step is done; `total` where it has changed."""
 
     def end(self) -> None:
         """The step is over."""

@@ -75,9 +75,7 @@ def measure_both(session: Session) -> None:
         return
     graphs = [onnx_graph(trial.architecture, read_weights(weights_file(session, trial))) for trial in trials]
     session.listener.begin("measuring both networks", PROTOCOL.rounds)
-    measured = measure_networks(
-        graphs, session.table.device, PROTOCOL, lambda done, _total: session.listener.advance(done)
-    )
+    measured = measure_networks(graphs, session.table.device, PROTOCOL, session.listener.advance)
     session.listener.end()
     for trial, found in zip(trials, measured, strict=True):
         if trial.number in known:

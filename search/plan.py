@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from latency.collect import block_graph
+from latency.collect import POOR_CALIBRATION, block_graph
 from latency.device import Device
 from latency.measure import Protocol, local_device, measure
 from latency.table import LatencyTable
@@ -184,6 +184,8 @@ def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     """Time some training batches and, where there is no table yet, some blocks."""
     known = store.find_table(inputs.device, inputs.space.scope)
     keys = inputs.space.reachable_keys()
+    if known is not None and known[1].calibration.error > POOR_CALIBRATION:
+        known = None
     missing = len(keys) if known is None else 0
     return Speed(
         images_per_second=training_rate(inputs),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latency.collect import collect
+from latency.collect import POOR_CALIBRATION, collect
 from latency.device import Device, conditions
 from latency.measure import local_device
 from latency.table import LatencyTable
@@ -27,20 +27,17 @@ from search.trial import Stage
 from space.errors import InfeasibleTarget, RunError
 from space.keys import keys_of
 
-# A prediction worse than this on networks that the fit never saw is worth a warning.
-POOR_CALIBRATION = 0.05
-
 
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:
     """The recorded table of this device and space, or a newly measured one."""
     space, device = inputs.space, inputs.device
     known = store.find_table(device, space.scope)
-    if known is not None:
+    if known is not None and known[1].calibration.error <= POOR_CALIBRATION:
         listener.note(f"latency table {known[0]} of device '{device.name}' is reused ({len(known[1].entries)} blocks)")
         return known
     protocol = inputs.config.device.protocol
     listener.begin(f"measuring {len(space.reachable_keys())} blocks on '{device.name}'", protocol.rounds)
-    table = collect(space, device, protocol, lambda done, _total: listener.advance(done))
+    table = collect(space, device, protocol, listener.advance)
     listener.end()
     reference = set(keys_of(space.reference))
     table_id = store.record_table(
@@ -55,7 +52,10 @@ def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, La
         f"mean error {fit.error:.1%} (cross-validated)"
     )
     if fit.error > POOR_CALIBRATION:
-        listener.note("the device was busy while the table was measured: expect predictions to be that far off")
+        listener.note(
+            "the device was busy while the table was measured: expect predictions to be that far off; "
+            "the next search measures again"
+        )
     return table_id, table
 
 

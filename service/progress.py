@@ -38,10 +38,10 @@ class TerminalListener(Listener):
         if not self._console.is_terminal:
             self.note(f"{title} …")
 
-    def advance(self, done: float) -> None:
+    def advance(self, done: float, total: float | None = None) -> None:
         """Move the bar."""
         if self._task is not None:
-            self._progress.update(self._task, completed=done)
+            self._progress.update(self._task, completed=done, total=total)
 
     def end(self) -> None:
         """Fill the bar."""

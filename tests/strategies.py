@@ -144,7 +144,7 @@ def small_space() -> SearchSpace:
 
 
 def minute_space() -> SearchSpace:
-    """Twelve members of one stage, some thirty keys with those of the reference: quick to measure for real."""
+    """Twelve members of one stage, 21 keys with those of the reference: quick to measure for real."""
     space = small_space()
     stage = replace(space.preset.stages[0], depth=(1, 2, 3), kernel=(3,), width=(1.0,), activation=("relu",))
     return replace(space, preset=replace(space.preset, stages=(stage,)))

@@ -55,6 +55,18 @@ def test_collecting_measures_every_block(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+def test_a_poor_calibration_measures_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where networks left out of the fit are missed by 20 %, all is measured once more and the samples joined."""
+    fits = iter([replace(KNOWN, error=0.2), KNOWN])
+    monkeypatch.setattr(collecting, "calibrate", lambda _table, _networks: next(fits))
+    rounds: list[tuple[int, int]] = []
+    table = collect(minute_space(), local_device("here"), QUICK, lambda done, total: rounds.append((done, total)))
+    for found in table.entries.values():
+        check_samples(found, Protocol(rounds=2 * QUICK.rounds, warm=QUICK.warm))
+    assert rounds == [(1, 3), (2, 3), (3, 3), (4, 6), (5, 6), (6, 6)]
+    assert table.calibration == KNOWN
+
+
 def test_networks_come_back_in_order() -> None:
     """A far larger network measured between two small ones is the slowest by far."""
     small, large = minute_space().sample(random.Random(0)), default_space(resolution=96).reference
@@ -159,7 +171,10 @@ def test_some_disturbed_anchors_change_nothing(monkeypatch: pytest.MonkeyPatch) 
     truth = random_table(small_space(), 1)
     keys = sorted(truth.entries, key=str)
     disturbed = set(keys[::3])
-    seen = replace(truth, entries={key: constant((10 if key in disturbed else 1) * e.warm_cpu[0]) for key, e in truth.entries.items()})
+    seen = replace(
+        truth,
+        entries={key: constant((10 if key in disturbed else 1) * e.warm_cpu[0]) for key, e in truth.entries.items()},
+    )
     absent = next(key for key in keys if key not in disturbed)
     table = replace(truth, entries={key: e for key, e in truth.entries.items() if key != absent})
     monkeypatch.setattr(collecting, "measure", SlowedClock(seen, 2.0))
@@ -189,7 +204,7 @@ def test_blocks_are_really_measured_when_missing() -> None:
 def test_predictions_rank_real_networks() -> None:
     """On this machine the table of the shipped space orders twelve networks much as measuring them whole does."""
     space, device = default_space(width=0.5, in_channels=1), local_device("here")
-    table = collect(space, device, Protocol(rounds=8))
+    table = collect(space, device, Protocol())
     networks = [space.sample(random.Random(seed)) for seed in range(1000, 1012)]
     found = measure_networks([network_graph(arch) for arch in networks], device, Protocol())
     measured = [each.estimate("warm", "wall") for each in found]

@@ -35,7 +35,9 @@ def test_a_dear_width_is_avoided() -> None:
     wide = {arch.stages[0].out_channels for arch in MEMBERS}
     for avoided in wide:
         entries = {
-            key: replace(found, warm_cpu=(100.0,)) if getattr(key, "resolution", 0) == 8 and key.in_channels == avoided else found
+            key: replace(found, warm_cpu=(100.0,))
+            if getattr(key, "resolution", 0) == 8 and key.in_channels == avoided
+            else found
             for key, found in table.entries.items()
         }
         assert fastest(replace(table, entries=entries), SPACE).stages[0].out_channels != avoided

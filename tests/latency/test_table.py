@@ -47,7 +47,7 @@ def small_table() -> LatencyTable:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_estimate_is_a_calibrated_sum(seed: int) -> None:
-    """latency = scale · Σ blocks + per_block · number of blocks + constant, repeated blocks counted as often."""
+    """Latency is scale · Σ blocks + per_block · number of blocks + constant, repeated blocks counted as often."""
     space = small_space()
     table = random_table(space, seed, CALIBRATION)
     arch = space.sample(random.Random(seed))
@@ -70,7 +70,10 @@ def test_the_clock_follows_the_threads() -> None:
     for threads, clock, expected in ((1, "cpu", 4), (2, "wall", 3)):
         device = replace(DEVICE, threads=threads)
         assert block_clock(device) == clock
-        assert LatencyTable(device=device, scope="", entries={parse_key(STEM): entry}).block_ms(parse_key(STEM)) == expected
+        assert (
+            LatencyTable(device=device, scope="", entries={parse_key(STEM): entry}).block_ms(parse_key(STEM))
+            == expected
+        )
 
 
 def test_a_missing_block_is_named() -> None:

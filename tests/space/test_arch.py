@@ -227,7 +227,9 @@ def test_mutated_texts_load_or_are_refused(arch: Architecture, data: st.DataObje
     text = arch.to_json()
     start = data.draw(st.integers(0, len(text)))
     stop = data.draw(st.integers(start, min(len(text), start + 10)))
-    check_loads_or_is_refused(text[:start] + data.draw(st.text('0123456789.eE-{}[]",:truefalsn \\', max_size=10)) + text[stop:])
+    check_loads_or_is_refused(
+        text[:start] + data.draw(st.text('0123456789.eE-{}[]",:truefalsn \\', max_size=10)) + text[stop:]
+    )
 
 
 def check_loads_or_is_refused(text: str) -> None:

@@ -166,7 +166,7 @@ def test_expansion_of_one_is_none() -> None:
 
 
 def test_sampling_follows_the_generator() -> None:
-    """Equal seeds draw equal networks, and fifty draws from 5 × 10^8 are all different."""
+    """Equal seeds draw equal networks, and fifty draws from 2 × 10^11 are all different."""
     drawn = [DEFAULT.sample(random.Random(seed)) for seed in range(50)]
     assert drawn == [DEFAULT.sample(random.Random(seed)) for seed in range(50)]
     assert len(set(drawn)) == 50

@@ -42,7 +42,9 @@ def test_feature_maps_of_the_published_networks() -> None:
 
 def test_squeeze_widths_of_the_published_network() -> None:
     """V3-Large squeezes 72, 120, 480, 672 and 960 channels to torchvision's 24, 32, 120, 168 and 240."""
-    found = {key.depthwise_channels: key.squeeze_channels for key in blocks_of(mobilenet_v3_large()) if key.block.use_se}
+    found = {
+        key.depthwise_channels: key.squeeze_channels for key in blocks_of(mobilenet_v3_large()) if key.block.use_se
+    }
     assert found == {72: 24, 120: 32, 480: 120, 672: 168, 960: 240}
 
 
@@ -138,7 +140,9 @@ def test_garbage_is_no_key(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-@given(st.text(max_size=60) | block_keys().map(str).flatmap(lambda name: st.sampled_from((name[1:], name[:-1], name * 2))))
+@given(
+    st.text(max_size=60) | block_keys().map(str).flatmap(lambda name: st.sampled_from((name[1:], name[:-1], name * 2)))
+)
 def test_arbitrary_texts_parse_or_are_refused(text: str) -> None:
     """What parses has that very name; anything else raises InvalidTable."""
     try:
