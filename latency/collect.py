@@ -56,7 +56,12 @@ def collect(space: SearchSpace, device: Device, protocol: Protocol, progress: Pr
         # Apart from the blocks: among a thousand other graphs a network never reaches its steady state.
         whole = _joined(whole, measure(network_graphs, device, again))
         table = LatencyTable(device=device, scope=space.scope, entries=blocks)
-        table = replace(table, calibration=calibrate(table, whole))
+        try:
+            table = replace(table, calibration=calibrate(table, whole))
+        except InvalidTable:
+            if attempt == ATTEMPTS - 1:
+                raise
+            continue
         if table.calibration.error <= POOR_CALIBRATION:
             break
     return table
@@ -126,7 +131,7 @@ def measure_missing(
 
     def scaled(cache: Cache, clock: Clock) -> dict[BlockKey, tuple[float, ...]]:
         ratios = [table.entries[key].estimate(cache, clock) / measured[key].estimate(cache, clock) for key in anchors]
-        factor = float(np.median(ratios))
+        factor = float(np.median(ratios)) if ratios else 1.0
         return {key: tuple(ms * factor for ms in measured[key].samples(cache, clock)) for key in missing}
 
     cold_wall, cold_cpu = scaled("cold", "wall"), scaled("cold", "cpu")

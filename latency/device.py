@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
+
+from space.errors import InvalidTable
 
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
 
@@ -18,6 +21,7 @@ class Device:
     `name` is the user's own; all other fields are the fingerprint. `threads` is ONNX Runtime's intra-op thread count.
     """
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True}
     name: str
     processor: str
     machine: str
@@ -28,6 +32,10 @@ class Device:
     precision: Literal["float32"]
     graph_optimization: GraphOptimization
     runtime_version: str
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.cores < 1:
+            raise InvalidTable(f"a device has threads and cores, got {self.threads} and {self.cores}; collect again")
 
     @property
     def fingerprint(self) -> str:

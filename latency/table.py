@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from latency.device import Device
 from latency.measurement import Clock, Measurement
@@ -29,6 +29,7 @@ class Calibration:
     that much. `error` is the mean relative error over networks left out of the fit (cross-validated).
     """
 
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
     scale: float
     per_block_ms: float
     constant_ms: float
@@ -114,25 +115,41 @@ class LatencyTable:
         Raises:
             InvalidTable: the text is no table, or a sample is not a positive number.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         try:
             content = json.loads(text)
             if content["version"] != TABLE_VERSION:
                 raise InvalidTable(
-                    f"the table has version {content['version']!r}; this mobilenas reads {TABLE_VERSION}"
+                    f"the table has version {content['version']!r}; not {TABLE_VERSION}; collect it again"
                 )
+            if sorted(content) != sorted(_FIELDS) or not isinstance(content["scope"], str):
+                raise InvalidTable(f"a table needs a scope and the fields {', '.join(_FIELDS)}; collect it again")
             calibration = content["calibration"]
             return cls(
-                device=Device(**content["device"]),
-                scope=str(content["scope"]),
+                device=TypeAdapter(Device).validate_json(json.dumps(content["device"])),
+                scope=content["scope"],
                 entries={parse_key(name): read_measurement(entry) for name, entry in content["entries"].items()},
-                calibration=Calibration(**calibration) if calibration else NO_CALIBRATION,
+                calibration=NO_CALIBRATION
+                if calibration is None
+                else TypeAdapter(Calibration).validate_json(json.dumps(calibration)),
             )
+        except InvalidTable:
+            raise
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InvalidTable(f"the table's {where} is wrong: {first['msg']}; collect it again") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error, InvalidTable):
-                raise
-            raise InvalidTable(
-                f"this is no latency table ({type(error).__name__}: {error}); collect it again"
-            ) from error
+            raise InvalidTable(f"no latency table ({type(error).__name__}: {error}); collect it again") from error
+
+
+_FIELDS = ("version", "scope", "device", "calibration", "entries")
+
+
+def _is_positive(ms: object) -> bool:
+    # An integer may be too large for a float; a bool is a number to Python alone.
+    return type(ms) in (int, float) and 0 < ms < 1e9  # type: ignore[operator]
 
 
 def read_measurement(content: Mapping[str, Any]) -> Measurement:
@@ -147,7 +164,7 @@ def read_measurement(content: Mapping[str, Any]) -> Measurement:
     samples: dict[str, tuple[float, ...]] = {}
     for name in names:
         values = tuple(content[name])
-        if not values or not all(isinstance(ms, int | float) and math.isfinite(ms) and ms > 0 for ms in values):
+        if not values or not all(map(_is_positive, values)):
             raise InvalidTable(f"{name} must be positive numbers of milliseconds, got {str(content[name])[:60]}")
         samples[name] = values
     return Measurement(**samples)

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from yaml import YAMLError, safe_load
 
 from latency.measure import Protocol
 from search.reward import HARD, Reward, soft
 from space.errors import InvalidConfig
+from space.plain_yaml import NotPlainYaml, read_plain_yaml
 from trainer.train import Recipe
-
-MAX_CONFIG_BYTES = 100_000
 
 
 class _Section(BaseModel):
@@ -215,14 +213,11 @@ def default_text() -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes()
-        if len(text) > MAX_CONFIG_BYTES:
-            raise InvalidConfig(f"config {path} has {len(text)} bytes; at most {MAX_CONFIG_BYTES} are accepted")
-        content = safe_load(text) or {}
+        content = read_plain_yaml(path.read_bytes()) or {}
     except OSError as error:
         raise InvalidConfig(f"config {path} cannot be read: {error.strerror}; give the path of a YAML file") from error
-    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidConfig(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
+    except NotPlainYaml as error:
+        raise InvalidConfig(f"config {path} is not YAML as it is read here: {error}") from error
     if not isinstance(content, dict):
         raise InvalidConfig(f"config {path} must hold keys and values, got {type(content).__name__}")
     return content
@@ -235,7 +230,7 @@ def parse_config(content: dict[str, Any]) -> RunConfig:
         InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
     """
     try:
-        return RunConfig.model_validate(_merged(safe_load(default_text()), content))
+        return RunConfig.model_validate(_merged(read_plain_yaml(default_text()), content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -38,11 +38,18 @@ def _with_stage(arch: Architecture, index: int, stage: Stage) -> Architecture:
     return replace(arch, stages=(*arch.stages[:index], stage, *arch.stages[index + 1 :]))
 
 
+def _with_width(arch: Architecture, group: tuple[int, ...], width: int) -> Architecture:
+    stages = (
+        replace(stage, out_channels=width) if index in group else stage for index, stage in enumerate(arch.stages)
+    )
+    return replace(arch, stages=tuple(stages))
+
+
 def narrowings(arch: Architecture) -> Iterator[list[Proposal]]:
     """For every place that can be narrowed: the narrower networks, widest first.
 
-    A place is the expansion of one block, or the output width of a stage, which all of its blocks share through
-    their residual connections.
+    A place is the expansion of one block, or the output width that the blocks of a stage share through their residual
+    connections; stages that a residual connection joins are narrowed together, so that it stays.
     """
     for index, stage in enumerate(arch.stages):
         name = f"stage{index + 1}"
@@ -61,12 +68,12 @@ def narrowings(arch: Architecture) -> Iterator[list[Proposal]]:
                     )
                 )
             yield proposals
+    for group in arch.residual_groups:
+        was = arch.stages[group[0]].out_channels
+        name = "+".join(f"stage{index + 1}" for index in group)
         yield [
-            Proposal(
-                architecture=_with_stage(arch, index, replace(stage, out_channels=width)),
-                narrowed=f"{name} width {stage.out_channels}→{width}",
-            )
-            for width in _narrower(stage.out_channels)
+            Proposal(architecture=_with_width(arch, group, width), narrowed=f"{name} width {was}→{width}")
+            for width in _narrower(was)
         ]
 
 

@@ -42,7 +42,8 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
+    # By type as well: True and 1.0 equal 1 but would make another canonical JSON.
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
         raise InvalidArchitecture(f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}")
 
 
@@ -139,6 +140,17 @@ class Architecture:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
+    @property
+    def residual_groups(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of stages that share one width, since a residual connection joins each to the one before it."""
+        groups: list[tuple[int, ...]] = []
+        for index, stage in enumerate(self.stages):
+            if index and stage.stride == 1 and stage.out_channels == self.stages[index - 1].out_channels:
+                groups[-1] = (*groups[-1], index)
+            else:
+                groups.append((index,))
+        return tuple(groups)
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no white space, schema version included."""
         return json.dumps({"version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
@@ -161,7 +173,7 @@ class Architecture:
         if not isinstance(content, dict):
             raise InvalidArchitecture(f"the spec must be a JSON object, got {type(content).__name__}")
         version = content.pop("version", None)
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION or type(version) is not int:
             raise InvalidArchitecture(
                 f"the spec has version {version!r}; this mobilenas reads version {SCHEMA_VERSION}: export it again"
             )

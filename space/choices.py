@@ -24,7 +24,6 @@ from space.reference import REFERENCES
 Params = Mapping[str, float | int | str | bool | None]
 
 _STRICT = {"extra": "forbid", "strict": True}
-MAX_SPACE_BYTES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +108,8 @@ class SpacePreset:
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:
             raise InvalidSpace(f"reference {self.reference!r} is unknown; choose one of {', '.join(REFERENCES)}")
+        if not -10 <= self.reward_exponent <= 0:
+            raise InvalidSpace(f"reward_exponent is {self.reward_exponent}; it must lie between -10 and 0")
         if not 1 <= len(self.stages) <= 16:
             raise InvalidSpace(f"a space needs 1 to 16 stages, got {len(self.stages)}")
 
@@ -127,7 +128,8 @@ class SearchSpace:
         if not 0.05 <= self.width <= 4:
             raise InvalidSpace(f"width multiplier is {self.width}; it must lie between 0.05 and 4")
         try:
-            self.sample(random.Random(0))
+            # The largest member: no other can have a width or depth beyond what an architecture may have.
+            self.architecture({name: max(choices) for name, choices in self.parameters.items()})
         except InvalidArchitecture as error:
             raise InvalidSpace(f"space '{self.preset.name}': {error}") from error
 
@@ -298,21 +300,20 @@ def load_preset(name: str) -> SpacePreset:
         InvalidSpace: there is no such preset or file, or a field of it is missing, unknown or wrong.
     """
     from pydantic import TypeAdapter, ValidationError
-    from yaml import YAMLError, safe_load
+
+    from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
     if name in preset_names():
-        text = files("space").joinpath("presets", f"{name}.yaml").read_text()
+        text = files("space").joinpath("presets", f"{name}.yaml").read_bytes()
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        text = Path(name).read_text()
+        text = Path(name).read_bytes()
     else:
         raise InvalidSpace(f"no search space {name!r}; give a YAML file or one of {', '.join(preset_names())}")
-    if len(text) > MAX_SPACE_BYTES:
-        raise InvalidSpace(f"search space {name!r} has {len(text)} bytes; at most {MAX_SPACE_BYTES} are accepted")
     try:
         # By way of JSON, since strict validation takes a list for a tuple only there.
-        return TypeAdapter(SpacePreset).validate_json(json.dumps(safe_load(text)))
-    except (YAMLError, TypeError, RecursionError) as error:
-        raise InvalidSpace(f"search space {name!r} is not plain YAML: {str(error).splitlines()[0]}") from error
+        return TypeAdapter(SpacePreset).validate_json(json.dumps(read_plain_yaml(text)))
+    except (NotPlainYaml, TypeError) as error:
+        raise InvalidSpace(f"search space {name!r} is not plain YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from space.arch import Activation, Architecture, Block, Head, Stage, Stem, make_divisible
+from space.arch import MAX_CHANNELS, Activation, Architecture, Block, Head, Stage, Stem, make_divisible
 from space.errors import InvalidTable
 
 
@@ -198,6 +198,8 @@ def parse_key(text: str) -> BlockKey:
         )
     if len(widths) != (3 if part["kind"] == "inverted" else 2):
         raise InvalidTable(f"{text[:80]!r} has {len(widths)} widths; collect the table again")
+    if max(widths) > MAX_CHANNELS:
+        raise InvalidTable(f"{text[:80]!r} is wider than {MAX_CHANNELS}; collect the table again")
     kernel_sizes: dict[str, Literal[3, 5, 7]] = {"3x3": 3, "5x5": 5, "7x7": 7}
     return InvertedResidualKey(
         resolution=resolution,

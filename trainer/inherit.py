@@ -2,7 +2,7 @@
 
 NetAdapt (Yang et al. 2018, section 3.4) keeps the filters of largest l2 norm. Norms are taken after folding
 BatchNorm into the filters, since a filter's scale alone says nothing; a width that several blocks share (a stage's
-output) adds up the squared norms of all filters that write it.
+output, or that of stages joined by a residual connection) adds up the squared norms of all filters that write it.
 """
 
 from collections.abc import Iterable
@@ -57,12 +57,26 @@ def _check_related(wide: Architecture, narrow: Architecture) -> None:
             for block in stage.blocks
         ]
         strides = [(stage.stride, len(stage.blocks)) for stage in arch.stages]
-        return [*blocks, *strides, arch.stem, arch.head, arch.in_channels, arch.num_classes]
+        return [*blocks, *strides, arch.stem, arch.head, arch.in_channels, arch.num_classes, arch.resolution]
 
     if form(wide) != form(narrow) or any(b > a for a, b in zip(widths(wide), widths(narrow), strict=True)):
         raise InvalidArchitecture(
             f"{narrow.arch_id} cannot inherit weights from {wide.arch_id}: it must be the same network, narrowed"
         )
+
+
+def _block_names(arch: Architecture, index: int) -> list[str]:
+    return [f"stage{index + 1}_block{position}" for position in range(1, len(arch.stages[index].blocks) + 1)]
+
+
+def _width_norms(arch: Architecture, folded: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """Per stage the norms of its output channels, over everything that residual connections add into them."""
+    norms: dict[int, np.ndarray] = {}
+    for group in arch.residual_groups:
+        names = [name for index in group for name in _block_names(arch, index)]
+        shared = _norms(folded[f"{name}.project.weight"] for name in names)
+        norms |= dict.fromkeys(group, shared)
+    return norms
 
 
 def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[str, Tensor]:
@@ -77,10 +91,10 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
     kept: dict[str, _Kept] = {}
     channels = torch.arange(wide.stem.out_channels)
     nothing = torch.arange(0)
-    for number, (old, new) in enumerate(zip(wide.stages, narrow.stages, strict=True), start=1):
-        names = [f"stage{number}_block{position}" for position in range(1, len(old.blocks) + 1)]
-        outputs = _largest(_norms(folded[f"{name}.project.weight"] for name in names), new.out_channels)
-        for name in names:
+    norms = _width_norms(wide, folded)
+    for index, new in enumerate(narrow.stages):
+        outputs = _largest(norms[index], new.out_channels)
+        for name in _block_names(wide, index):
             block, was = narrow_keys[name], wide_keys[name]
             assert isinstance(block, InvertedResidualKey)
             assert isinstance(was, InvertedResidualKey)

@@ -89,7 +89,7 @@ def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Ite
 
 
 def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    """Mirror half of the images, and move each by up to `shift` (the border is black, as after normalising)."""
+    """Mirror half of the images, and move each by up to `shift`; what comes into view repeats the border."""
     count, _, side, _ = images.shape
     if recipe.flip:
         mirrored = torch.from_numpy(rng.random(count) < 0.5)
@@ -188,6 +188,9 @@ def train(
         seen += len(chosen)
         if progress:
             progress(seen, recipe.steps * len(chosen))
+    with torch.inference_mode():
+        if not bool(torch.isfinite(model.eval()(inputs)).all()):
+            raise DataError("training diverged at its last step; lower the learning rate")
     state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     return Trained(weights=state, images_seen=seen, seconds=time.monotonic() - started)
 

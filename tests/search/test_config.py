@@ -61,6 +61,8 @@ def test_round_trip() -> None:
         ("blocks: {sampler: magic}", "blocks.sampler"),
         ("- 1", "keys and values"),
         ("a: [", "not YAML"),
+        ("a: &a [1]\nb: *a", "aliases"),
+        ("seed: 1\nseed: 2", "twice"),
         ("seed: !!python/object/apply:os.system ['true']", "not YAML"),
     ],
 )

@@ -152,7 +152,6 @@ def test_arbitrary_texts_parse_or_are_refused(text: str) -> None:
     assert str(key) == text
 
 
-@pytest.mark.xfail(reason="the cap on a block's width raises InvalidArchitecture here", strict=True)
 def test_a_width_above_the_cap_is_an_invalid_table() -> None:
     """A key whose expansion exceeds 8,192 channels is refused as every other bad key is."""
     with pytest.raises(InvalidTable):
