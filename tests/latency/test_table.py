@@ -159,7 +159,7 @@ def entry(table: dict[str, Any]) -> dict[str, Any]:
         (lambda table: table["device"].update(colour="red"), "colour"),
         (lambda table: table["calibration"].pop("scale"), "scale"),
         (lambda table: table["calibration"].update(slope=1), "slope"),
-        (lambda table: table.update(version=2), "version 2; this mobilenas reads 1"),
+        (lambda table: table.update(version=2), "version 2, not 1"),
         (lambda table: table.pop("version"), "version"),
     ],
 )
