@@ -18,11 +18,11 @@ search: setup data
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
-# torch comes first: its index may be another one than that of the rest.
+# torch comes first: its index may be another one than that of the rest, which has its dependencies.
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mobilenas needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12"'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX_URL),--no-deps --index-url $(TORCH_INDEX_URL)) $(TORCH)
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt

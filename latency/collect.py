@@ -75,6 +75,12 @@ def _joined(first: Mapping[Key, Measurement], second: Mapping[Key, Measurement])
     return {key: first[key].joined(found) if key in first else found for key, found in second.items()}
 
 
+def is_reliable(table: LatencyTable, protocol: Protocol) -> bool:
+    """Whether a table predicts well, and holds at least as many samples of each block as the protocol takes."""
+    least = min(len(entry.warm_wall) for entry in table.entries.values())
+    return table.calibration.error <= POOR_CALIBRATION and least >= protocol.rounds * protocol.warm
+
+
 def _fit(features: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Least squares of the relative error."""
     coefficients: np.ndarray = np.linalg.lstsq(features / measured[:, None], np.ones(len(measured)))[0]

@@ -141,9 +141,9 @@ class Network:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """1 x C x R x R."""
-        return tuple(self._input.shape)
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Input and output: 1 x C x R x R and 1 x num_classes."""
+        return tuple(self._input.shape), tuple(self._session.get_outputs()[0].shape)
 
     def logits(self, image: np.ndarray) -> np.ndarray:
         """The output for one image, float32 1 x C x R x R, as num_classes numbers."""

@@ -121,7 +121,7 @@ class LatencyTable:
             content = json.loads(text)
             if content["version"] != TABLE_VERSION:
                 raise InvalidTable(
-                    f"the table has version {content['version']!r}; not {TABLE_VERSION}; collect it again"
+                    f"the table has version {content['version']!r}, not {TABLE_VERSION}; collect it again"
                 )
             if sorted(content) != sorted(_FIELDS) or not isinstance(content["scope"], str):
                 raise InvalidTable(f"a table needs a scope and the fields {', '.join(_FIELDS)}; collect it again")

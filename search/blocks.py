@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from search.evaluate import Evaluation, scores_of
-from search.session import Session
+from search.session import HOPELESS, Session
 from search.trial import Stage, State, Trial
 from space.errors import RunError
 
@@ -38,13 +38,16 @@ def search_blocks(session: Session) -> None:
     session.listener.begin("block-level search", blocks.trials)
 
     def trained() -> int:
-        return sum(trial.state in (State.COMPLETE, State.FAILED) for trial in session.trials(Stage.BLOCKS))
+        return sum(trial.state is State.COMPLETE for trial in session.trials(Stage.BLOCKS))
 
     def ask() -> Trial | None:
-        started = sum(trial.state is not State.PRUNED for trial in session.trials(Stage.BLOCKS))
-        if started >= blocks.trials or session.store.finish_requested(session.record.id):
+        states = [trial.state for trial in session.trials(Stage.BLOCKS)]
+        completed, failed = states.count(State.COMPLETE), states.count(State.FAILED)
+        if completed + states.count(State.RUNNING) >= blocks.trials or failed >= max(blocks.trials, HOPELESS):
             return None
-        if session.next_number == 0:
+        if completed and session.store.finish_requested(session.record.id):
+            return None
+        if _reference_is_due(session):
             # Trained whatever its latency: everything else is compared with it.
             return session.new_trial(Stage.BLOCKS, session.space.reference, origin="reference")
         return _propose(session, proposer)
@@ -59,16 +62,24 @@ def search_blocks(session: Session) -> None:
     session.listener.end()
 
 
+def _reference_is_due(session: Session) -> bool:
+    """At the start, and once more where it failed."""
+    states = [trial.state for trial in session.trials(Stage.BLOCKS) if trial.origin == "reference"]
+    return not states or states == [State.FAILED]
+
+
 def latency_limit_ms(session: Session) -> float:
     """Networks slower than this are recorded as pruned, never trained."""
     return session.record.seed_target_ms * (1 + session.config.blocks.tolerance)
 
 
-def _propose(session: Session, proposer: "Proposer") -> Trial:
-    """The next trial to train; proposals over budget are recorded as pruned on the way."""
+def _propose(session: Session, proposer: "Proposer") -> Trial | None:
+    """The next trial to train, None where the search is stopping; proposals over budget are recorded as pruned."""
     limit_ms = latency_limit_ms(session)
     busy = {trial.architecture for trial in session.trials(Stage.BLOCKS) if trial.state is State.RUNNING}
     for _ in range(MAX_REFUSED):
+        if session.stopping:
+            return None
         number = session.next_number
         params = proposer.ask(number)
         arch = session.space.architecture(params)
@@ -84,7 +95,8 @@ def _propose(session: Session, proposer: "Proposer") -> Trial:
         pruned = session.new_trial(Stage.BLOCKS, arch, origin=origin, state=State.PRUNED, params=params, error=refusal)
         proposer.tell(pruned, None)
     raise RunError(
-        f"{MAX_REFUSED} proposals in a row were slower than {limit_ms:.3f} ms; raise the target or widen the space"
+        f"{MAX_REFUSED} proposals in a row were slower than {limit_ms:.3f} ms or being trained already; raise the "
+        "target or widen the space"
     )
 
 

@@ -125,7 +125,7 @@ class NetAdaptConfig(_Section):
 
     delta: float = Field(gt=0, lt=0.5)
     walk: float = Field(ge=0, le=4)
-    images: int = Field(ge=0)
+    images: int = Field(ge=1)
     learning_rate_factor: float = Field(gt=0, le=1)
     max_steps: int = Field(ge=1, le=10_000)
 
@@ -152,6 +152,23 @@ class RunConfig(_Section):
     netadapt: NetAdaptConfig
     final: FinalConfig
 
+    def from_anywhere(self) -> Self:
+        """The same run with its paths made absolute, so that it can be resumed from another working directory."""
+        data, kind, preset = self.data, "imagefolder:", self.space.preset
+        changes: dict[str, str] = {}
+        if data.source.startswith(kind):
+            changes["source"] = f"{kind}{Path(data.source.removeprefix(kind)).expanduser().absolute()}"
+        if data.data_dir is not None:
+            changes["data_dir"] = str(Path(data.data_dir).expanduser().absolute())
+        if preset.endswith((".yaml", ".yml")):
+            preset = str(Path(preset).expanduser().absolute())
+        return self.model_copy(
+            update={
+                "data": data.model_copy(update=changes),
+                "space": self.space.model_copy(update={"preset": preset}),
+            }
+        )
+
     def scaled(self, factor: float) -> Self:
         """The same search with `factor` times the training: half of it (in logarithm) as trials, half as images.
 
@@ -166,6 +183,7 @@ class RunConfig(_Section):
 
         return self.model_copy(
             update={
+                "trial_minutes": self.trial_minutes * max(1.0, factor),
                 "data": data.model_copy(update={"reward_images": times(data.reward_images, root, 500)}),
                 "blocks": blocks.model_copy(
                     update={

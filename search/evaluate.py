@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,7 +20,11 @@ from space.cost import cost_of
 from space.errors import DataError
 from trainer.data import Dataset, Splits, split, subset
 from trainer.inherit import inherit
-from trainer.train import Progress, Recipe, load_model, predict, train
+from trainer.train import Progress, Recipe, load_model, predict, top1, train
+
+# Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
+# longer taken over.
+EVALUATOR_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,11 @@ class Evaluation:
     @property
     def key(self) -> str:
         """A hash of the content."""
-        content = {**asdict(self), "architecture": self.architecture.arch_id}
+        content = {
+            **asdict(self),
+            "architecture": self.architecture.arch_id,
+            "evaluator": [EVALUATOR_VERSION, torch.__version__],
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -105,12 +114,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"weights {path} cannot be read ({error}); train the network again") from error
 
 
-def write_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict; a reader sees the whole file or none."""
+def write_weights(weights: dict[str, Tensor], path: Path, *, evaluation_key: str | None = None) -> None:
+    """Write a state dict, with the key of the evaluation that made it; a reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(weights, draft)
+    save_file(weights, draft, metadata={"evaluation": evaluation_key} if evaluation_key else None)
+    with draft.open("rb") as written:
+        os.fsync(written.fileno())  # the record must not be ahead of the file after a power cut
     draft.replace(path)
+
+
+def evaluation_of_weights(path: Path) -> str | None:
+    """The key of the evaluation that wrote a file of weights, or None where there is no such file or key."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            key: str | None = (opened.metadata() or {}).get("evaluation")
+            return key
+    except (OSError, SafetensorError):
+        return None
 
 
 @lru_cache(maxsize=2)
@@ -141,9 +162,9 @@ def run_job(job: Job, progress: Progress | None = None) -> Outcome:
     )
     model = load_model(arch, trained.weights)
     judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
-    top1 = float((predict(model, dataset, judged) == labels[judged]).mean())
+    share_right = top1(model, dataset, judged)
     right = None
     if job.touch_test:
         right = tuple(np.asarray(predict(model, dataset, splits.test) == labels[splits.test]).tolist())
-    write_weights(trained.weights, job.weights)
-    return Outcome(top1=top1, images_seen=trained.images_seen, right=right)
+    write_weights(trained.weights, job.weights, evaluation_key=evaluation.key)
+    return Outcome(top1=share_right, images_seen=trained.images_seen, right=right)

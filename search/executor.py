@@ -6,8 +6,8 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -55,10 +55,24 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """What is started here ignores Ctrl-C from its first moment, while it still imports torch.
+
+    Ctrl-C reaches the whole process group; what a worker does is for the coordinator to decide.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change signal handlers, and only it is interrupted
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
     """A worker's life: jobs in; shares done, and then an outcome or the reason for none, out."""
-    # Ctrl-C reaches the whole process group; what a worker does is for the coordinator to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     import torch
 
@@ -93,7 +107,8 @@ class _Worker:
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads), daemon=True)
-        self.process.start()
+        with _interrupts_ignored():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.deadline = float("inf")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from latency.measure import Network
 from search.evaluate import write_weights
+from search.record import SearchRecord
+from search.trial import Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.keys import named_keys
@@ -42,6 +45,18 @@ def onnx_graph(arch: Architecture, weights: Mapping[str, Tensor], metadata: Mapp
     if not error <= TOLERANCE:
         raise RunError(f"the ONNX file of {arch.arch_id} differs from the trained network by {error:.1e} (relative)")
     return graph
+
+
+def export_metadata(record: SearchRecord, trial: Trial, device: str) -> dict[str, str]:
+    """Where a network comes from, for the ONNX file; `device` is the fingerprint that its table belongs to."""
+    return {
+        "mobilenas_search": record.name,
+        "mobilenas_trial": str(trial.number),
+        "mobilenas_table": str(record.table_id),
+        "mobilenas_device": device,
+        "mobilenas_predicted_ms": f"{trial.scores.latency_ms:.6f}",
+        "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def export_network(

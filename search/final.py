@@ -1,14 +1,14 @@
 """The end of a search: the found network and the reference trained alike, measured side by side, exported."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from latency.collect import measure_networks
 from latency.measure import Protocol
+from latency.measurement import Measurement
 from search.evaluate import Evaluation, read_weights
-from search.export import export_network, onnx_graph
+from search.export import export_metadata, export_network, onnx_graph
 from search.record import ExportRecord
 from search.session import Session
 from search.trial import NetworkMeasurement, Stage, State, Trial
@@ -69,32 +69,28 @@ def both(session: Session) -> tuple[Trial, Trial]:
 
 def measure_both(session: Session) -> None:
     """Time both trained networks whole on the device, interleaved, and record it beside the predictions."""
-    known = {measurement.trial for measurement in session.store.network_measurements(session.record.id)}
-    trials = both(session)
-    if known >= {trial.number for trial in trials}:
+    if session.store.network_measurements(session.record.id):
         return
+    trials = both(session)
     graphs = [onnx_graph(trial.architecture, read_weights(weights_file(session, trial))) for trial in trials]
     session.listener.begin("measuring both networks", PROTOCOL.rounds)
     measured = measure_networks(graphs, session.table.device, PROTOCOL, session.listener.advance)
     session.listener.end()
-    for trial, found in zip(trials, measured, strict=True):
-        if trial.number in known:
-            continue
-        low, high = found.interval("warm", "wall")
-        session.store.add_network_measurement(
-            session.record.id,
-            session.table_id,
-            NetworkMeasurement(
-                trial=trial.number,
-                predicted_ms=trial.scores.latency_ms,
-                measured_ms=found.estimate("warm", "wall"),
-                low_ms=low,
-                high_ms=high,
-                median_ms=float(np.median(found.warm_wall)),
-                samples=len(found.warm_wall),
-            ),
-            found.warm_wall,
-        )
+    rows = [(_beside_prediction(trial, found), found.warm_wall) for trial, found in zip(trials, measured, strict=True)]
+    session.store.add_network_measurements(session.record.id, session.table_id, rows)
+
+
+def _beside_prediction(trial: Trial, found: Measurement) -> NetworkMeasurement:
+    low, high = found.interval("warm", "wall")
+    return NetworkMeasurement(
+        trial=trial.number,
+        predicted_ms=trial.scores.latency_ms,
+        measured_ms=found.estimate("warm", "wall"),
+        low_ms=low,
+        high_ms=high,
+        median_ms=float(np.median(found.warm_wall)),
+        samples=len(found.warm_wall),
+    )
 
 
 def weights_file(session: Session, trial: Trial) -> Path:
@@ -117,13 +113,6 @@ def export_found(session: Session) -> ExportRecord:
         found.architecture,
         read_weights(weights_file(session, found)),
         session.dataset,
-        {
-            "mobilenas_search": session.record.name,
-            "mobilenas_trial": str(found.number),
-            "mobilenas_table": str(session.table_id),
-            "mobilenas_device": session.table.device.fingerprint,
-            "mobilenas_predicted_ms": f"{found.scores.latency_ms:.6f}",
-            "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        export_metadata(session.record, found, session.table.device.fingerprint),
     )
     return session.store.add_export(session.record.id, found.number, folder=session.record.run_folder, files=files)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from latency.collect import POOR_CALIBRATION, block_graph
+from latency.collect import block_graph, is_reliable
 from latency.device import Device
 from latency.measure import Protocol, local_device, measure
 from latency.table import LatencyTable
@@ -184,7 +184,7 @@ def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     """Time some training batches and, where there is no table yet, some blocks."""
     known = store.find_table(inputs.device, inputs.space.scope)
     keys = inputs.space.reachable_keys()
-    if known is not None and known[1].calibration.error > POOR_CALIBRATION:
+    if known is not None and not is_reliable(known[1], inputs.config.device.protocol):
         known = None
     missing = len(keys) if known is None else 0
     return Speed(

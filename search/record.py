@@ -48,6 +48,11 @@ class FoundEvaluation:
     trial: Trial
     run_folder: Path
 
+    @property
+    def weights_file(self) -> Path | None:
+        """Where its weights were written."""
+        return None if self.trial.weights is None else self.run_folder / self.trial.weights
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRecord:

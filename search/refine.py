@@ -1,5 +1,7 @@
 """The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
 
+from collections.abc import Callable
+
 from latency.collect import measure_missing
 from search import netadapt
 from search.blocks import choose_seed
@@ -28,10 +30,12 @@ def refine(session: Session) -> Trial:
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
     session.listener.begin("NetAdapt (ms to walk)", way)
+    session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     done = len(session.store.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < session.config.netadapt.max_steps:
         done += 1
-        following = _iterate(session, current, iteration=done, delta_ms=delta_ms)
+        walked = seed.scores.latency_ms - current.scores.latency_ms
+        following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
         if following is None:
             break
         current = following
@@ -50,8 +54,8 @@ def _within_target(session: Session, stuck: Trial) -> Trial:
     ]
     if not feasible:
         raise RunError(
-            f"NetAdapt cannot narrow trial {stuck.number} ({stuck.scores.latency_ms:.3f} ms) any further, and no "
-            f"trial meets the target of {target_ms:.3f} ms; search again with a larger target or a smaller space.width"
+            f"NetAdapt ended at {stuck.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps), and "
+            f"no trial meets the target of {target_ms:.3f} ms; search again with a larger target or a smaller width"
         )
     best = max(feasible, key=lambda trial: _judged(trial).top1)
     session.listener.note(
@@ -72,18 +76,15 @@ def _parent(trial: Trial) -> int:
     return trial.parent
 
 
-def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float) -> Trial | None:
+def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float, walked_ms: float) -> Trial | None:
     """One accepted step, or None where nothing can be narrowed any more."""
     _measure_narrowings(session, current, iteration)
     found = _proposals(session, current, delta_ms)
     if not found:
         return None
-    _evaluate(session, current, iteration, found)
-    judged = [
-        trial
-        for trial in session.trials(Stage.NETADAPT)
-        if trial.iteration == iteration and trial.state is State.COMPLETE
-    ]
+    # A step saves at least delta, so that much of the bar belongs to this iteration's trials.
+    _evaluate(session, current, iteration, found, lambda share: session.listener.advance(walked_ms + share * delta_ms))
+    judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
     if not judged:
         raise RunError(f"all {len(found)} proposals of NetAdapt's iteration {iteration} failed; see: mobilenas trials")
     best = judged[netadapt.choose(_judged(current), [_judged(trial) for trial in judged])]
@@ -117,6 +118,11 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
     return ()
 
 
+def of_iteration(session: Session, iteration: int) -> list[Trial]:
+    """The recorded proposals of one iteration."""
+    return [trial for trial in session.trials(Stage.NETADAPT) if trial.iteration == iteration]
+
+
 def _judged(trial: Trial) -> Judged:
     assert trial.scores.top1 is not None
     return Judged(top1=trial.scores.top1, latency_ms=trial.scores.latency_ms)
@@ -136,11 +142,14 @@ def _measure_narrowings(session: Session, current: Trial, iteration: int) -> Non
     session.listener.note(f"NetAdapt iteration {iteration}: measuring {len(missing)} blocks that the table lacks")
     measured = measure_missing(session.table, missing, session.config.device.protocol)
     session.store.add_entries(session.table_id, measured, reason="netadapt")
-    session.table = session.table.extended(measured)
+    # From the record, which keeps the first measurement where another search on this table was quicker.
+    session.table = session.store.load_table(session.table_id)
 
 
-def _evaluate(session: Session, current: Trial, iteration: int, found: tuple[Proposal, ...]) -> None:
-    recorded = {trial.architecture for trial in session.trials(Stage.NETADAPT) if trial.iteration == iteration}
+def _evaluate(
+    session: Session, current: Trial, iteration: int, found: tuple[Proposal, ...], advance: Callable[[float], None]
+) -> None:
+    recorded = {trial.architecture for trial in of_iteration(session, iteration) if trial.state is not State.FAILED}
     waiting = [proposal for proposal in found if proposal.architecture not in recorded]
 
     def evaluation_of(trial: Trial) -> Evaluation:
@@ -156,4 +165,8 @@ def _evaluate(session: Session, current: Trial, iteration: int, found: tuple[Pro
             Stage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
         )
 
-    session.run(Stage.NETADAPT, ask, evaluation_of)
+    def advanced(running: float) -> None:
+        ended = sum(trial.state is not State.RUNNING for trial in of_iteration(session, iteration))
+        advance(min(1.0, (ended + running) / len(found)))
+
+    session.run(Stage.NETADAPT, ask, evaluation_of, advanced=advanced)

@@ -87,6 +87,7 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 
 
 def _walk(session: Session) -> list[str]:
+    steps = session.store.steps(session.record.id)
     rows = [["step", "narrowed", "latency ms", "top-1 (reward split)", "proposals"]]
     rows.extend(
         [
@@ -96,9 +97,15 @@ def _walk(session: Session) -> list[str]:
             f"{step.top1_before:.2%} → {step.top1_after:.2%}",
             str(step.proposals),
         ]
-        for step in session.store.steps(session.record.id)
+        for step in steps
     )
-    return _markdown(rows) if len(rows) > 1 else ["The block-level winner met the target already; nothing to narrow."]
+    found, _ = both(session)
+    if steps and session.trial(steps[-1].trial).architecture == found.architecture:
+        return _markdown(rows)
+    taken = next(trial for trial in session.trials(Stage.BLOCKS) if trial.architecture == found.architecture)
+    why = "the walk did not reach the target" if steps else "it met the target already"
+    said = f"Trial {taken.number} of the block-level search was taken: {why}."
+    return [*_markdown(rows), "", said] if steps else [said]
 
 
 def _counts(trials: list[Trial]) -> str:

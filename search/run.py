@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from latency.collect import POOR_CALIBRATION, collect
+from latency.collect import POOR_CALIBRATION, collect, is_reliable
 from latency.device import Device, conditions
 from latency.measure import local_device
 from latency.table import LatencyTable
@@ -28,11 +28,15 @@ from space.errors import InfeasibleTarget, RunError
 from space.keys import keys_of
 
 
+class Busy(RunError):
+    """Another process runs the search."""
+
+
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:
     """The recorded table of this device and space, or a newly measured one."""
     space, device = inputs.space, inputs.device
     known = store.find_table(device, space.scope)
-    if known is not None and known[1].calibration.error <= POOR_CALIBRATION:
+    if known is not None and is_reliable(known[1], inputs.config.device.protocol):
         listener.note(f"latency table {known[0]} of device '{device.name}' is reused ({len(known[1].entries)} blocks)")
         return known
     protocol = inputs.config.device.protocol
@@ -151,9 +155,10 @@ def session(store: Store, name: str, listener: Listener) -> Iterator[Session]:
     record.run_folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(record.run_folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        # `status` holds the lock for a moment when it looks.
+        lock.acquire(timeout=1)
     except Timeout as error:
-        raise RunError(f"search '{name}' is being run by another process; see: mobilenas status {name}") from error
+        raise Busy(f"search '{name}' is being run by another process; see: mobilenas status {name}") from error
     try:
         inputs = look_up(config)
         table = store.load_table(record.table_id)

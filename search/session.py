@@ -9,10 +9,10 @@ import numpy as np
 
 from latency.table import LatencyTable
 from search.config import RunConfig
-from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, scores_of
+from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, evaluation_of_weights, scores_of
 from search.events import Listener
 from search.executor import Executor, Finished
-from search.record import SearchRecord
+from search.record import FoundEvaluation, SearchRecord
 from search.reward import Reward
 from search.store import Store
 from search.trial import Stage, State, Trial
@@ -161,7 +161,6 @@ class Session:
             self._trials[trial.number] = trial
             self.listener.trial(trial, reward)
             finished(trial, reward)
-            self._give_up_if_hopeless(stage)
 
         while True:
             while not self.stopping and len(running) < self.executor.slots:
@@ -180,11 +179,12 @@ class Session:
                 break
             for result in self.executor.wait(POLL_SECONDS):
                 running.discard(result.job.number)
-                retried = self._retried(result)
-                if retried is not None:
-                    waiting.append(retried)
-                else:
+                if result.outcome is not None or self.trial(result.job.number).attempt >= MAX_ATTEMPTS:
                     end(self._ended(result))
+                elif not self.stopping:
+                    waiting.append(self._retried(result))
+                # Else it stays recorded as running, and its second attempt is made on resume.
+            self._give_up_if_hopeless(stage)
             advanced(sum(self.executor.progress().values()))
         if self.stopping:
             raise Interrupted(
@@ -220,14 +220,14 @@ class Session:
         """The trial completed with an equal evaluation's result, if the record has one with its weights."""
         if trial.stage is Stage.FINAL:
             return None  # its result on the test split belongs to this search
-        found = self.store.find_evaluation(evaluation.key)
-        if found is None or found.trial.weights is None:
-            return None
-        source = found.run_folder / found.trial.weights
-        if not source.is_file():
+        found = next(
+            (each for each in self.store.find_evaluations(evaluation.key) if _has_weights(each, evaluation.key)), None
+        )
+        if found is None:
             return None
         name = self._weights_name(trial.number)
-        target = self.record.run_folder / name
+        source, target = found.weights_file, self.record.run_folder / name
+        assert source is not None
         if source != target:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft = target.with_suffix(".tmp")
@@ -242,10 +242,8 @@ class Session:
             reused_from=found.trial.id,
         )
 
-    def _retried(self, result: Finished) -> Trial | None:
+    def _retried(self, result: Finished) -> Trial:
         trial = self.trial(result.job.number)
-        if result.outcome is not None or trial.attempt >= MAX_ATTEMPTS or self.stopping:
-            return None
         self.listener.note(f"trial {trial.number} failed and is tried again: {result.error}")
         self._trials[trial.number] = replace(trial, attempt=trial.attempt + 1)
         return self._trials[trial.number]
@@ -272,3 +270,8 @@ class Session:
     def right_file(self, trial: Trial) -> Path:
         """Where a final trial keeps which test images it classified right."""
         return self.record.run_folder / "trials" / f"{trial.number}.right.npy"
+
+
+def _has_weights(found: FoundEvaluation, key: str) -> bool:
+    """Whether an evaluation's weights are still there, and are its own: a run folder may have been made anew."""
+    return found.weights_file is not None and evaluation_of_weights(found.weights_file) == key

@@ -68,6 +68,11 @@ class Store:
             raise
         return store
 
+    @property
+    def shown_url(self) -> str:
+        """The database's URL with its password hidden."""
+        return self._database.shown_url
+
     def upgrade(self) -> None:
         """Bring the database to the current schema.
 
@@ -273,18 +278,16 @@ class Store:
             rows = connection.execute(select(trials).where(running).order_by(trials.c.number)).mappings()
             return [trial_from_row(row) for row in rows]
 
-    def find_evaluation(self, evaluation_key: str) -> FoundEvaluation | None:
-        """A complete trial of any search with this key, preferably one that was itself evaluated, not taken over."""
+    def find_evaluations(self, evaluation_key: str) -> list[FoundEvaluation]:
+        """The complete trials of all searches with this key, those first that were themselves evaluated."""
         query = (
             select(trials, searches.c.run_folder)
             .join(searches, searches.c.id == trials.c.search_id)
             .where(trials.c.evaluation_key == evaluation_key, trials.c.state == State.COMPLETE.value)
             .order_by(trials.c.reused_from.is_not(None), trials.c.id)
-            .limit(1)
         )
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-            return None if row is None else found_from_row(row)
+            return [found_from_row(row) for row in connection.execute(query).mappings()]
 
     # NetAdapt, measured networks, exports
 
@@ -300,19 +303,23 @@ class Store:
             rows = connection.execute(query.order_by(netadapt_steps.c.iteration)).mappings()
             return [step_from_row(row) for row in rows]
 
-    def add_network_measurement(
-        self, search_id: int, table_id: int, measurement: NetworkMeasurement, samples: Sequence[float]
+    def add_network_measurements(
+        self, search_id: int, table_id: int, measured: Sequence[tuple[NetworkMeasurement, Sequence[float]]]
     ) -> None:
-        """Record a network's prediction by a table beside its measurement; `samples` are the raw ones in ms."""
-        row = {
-            "search_id": search_id,
-            "table_id": table_id,
-            "samples": list(samples),
-            "measured_at": datetime.now(UTC),
-            **measurement_to_row(measurement),
-        }
+        """Record networks that were measured side by side, all or none, each with its raw samples in ms."""
+        now = datetime.now(UTC)
+        rows = [
+            {
+                "search_id": search_id,
+                "table_id": table_id,
+                "samples": list(samples),
+                "measured_at": now,
+                **measurement_to_row(measurement),
+            }
+            for measurement, samples in measured
+        ]
         with self._database.write() as connection:
-            connection.execute(insert(network_measurements).values(row))
+            connection.execute(insert(network_measurements), rows)
 
     def network_measurements(self, search_id: int) -> list[NetworkMeasurement]:
         """The measured networks of a search, oldest first."""

@@ -80,12 +80,18 @@ def load_table(connection: Connection, table_id: int) -> LatencyTable:
         .where(latency_entries.c.table_id == table_id)
         .order_by(latency_entries.c.id)
     )
-    return LatencyTable(
-        device=Device(**{name: device[name] for name in _DEVICE_FIELDS}),
-        scope=row["scope"],
-        entries={parse_key(key): read_measurement(samples) for key, samples in entries},
-        calibration=_calibration_from_json(row["calibration"]),
-    )
+    try:
+        return LatencyTable(
+            device=Device(**{name: device[name] for name in _DEVICE_FIELDS}),
+            scope=row["scope"],
+            entries={parse_key(key): read_measurement(samples) for key, samples in entries},
+            calibration=_calibration_from_json(row["calibration"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"latency table {table_id} in the database is damaged ({type(error).__name__}: {error}); restore a "
+            "backup, or search with another database (--database), which measures anew"
+        ) from error
 
 
 def device_of(connection: Connection, table_id: int) -> int:

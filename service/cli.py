@@ -1,6 +1,5 @@
 """The command line. Heavy imports happen inside the commands, so that --help answers at once."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -212,16 +211,12 @@ def main() -> None:
     except MobilenasError as error:
         from search.session import Interrupted
 
-        prefix = "" if isinstance(error, Interrupted) else "error: "
-        typer.echo(prefix + " ".join(str(error).split()), err=True)
-        sys.exit(130 if isinstance(error, Interrupted) else 2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; everything finished is recorded, see: mobilenas searches", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away (… | head); nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        interrupted = isinstance(error, Interrupted)
+        typer.echo(("" if interrupted else "error: ") + " ".join(str(error).split()), err=True)
+        sys.exit(130 if interrupted else 2)
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 from latency.measure import Network
 from search.config import parse_config
 from search.evaluate import read_weights
-from search.export import export_network
+from search.export import export_metadata, export_network
 from search.plan import look_up
 from search.store import Store
 from search.trial import State
@@ -38,27 +40,28 @@ def export(database: str, name: str, number: int | None, out: Path | None) -> No
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
         trial = complete[number]
         assert trial.weights is not None
+        assert record.table_id is not None
         folder = (out or Path(f"{name}-trial-{number}")).absolute()
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
         dataset = look_up(parse_config(dict(record.config))).dataset
+        if dataset.content_hash != record.data_hash:
+            raise RunError(
+                f"search '{name}' was run on data {record.data_hash}, but '{dataset.name}' now is "
+                f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
+            )
         files = export_network(
             folder,
             trial.architecture,
             read_weights(record.run_folder / trial.weights),
             dataset,
-            {
-                "mobilenas_search": name,
-                "mobilenas_trial": str(number),
-                "mobilenas_table": str(record.table_id),
-                "mobilenas_predicted_ms": f"{trial.scores.latency_ms:.6f}",
-            },
+            export_metadata(record, trial, store.load_table(record.table_id).device.fingerprint),
         )
         store.add_export(record.id, number, folder=folder, files=files)
     finally:
         store.close()
     for file in files:
-        console.print(str(folder / file), highlight=False, soft_wrap=True)
+        console.print(str(folder / file), highlight=False, markup=False, soft_wrap=True)
 
 
 class Exported:
@@ -83,6 +86,12 @@ class Exported:
             raise RunError(f"{path} was not exported by mobilenas ({type(error).__name__}); export it again") from error
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise RunError(f"{path} has no class names; export it again")
+        side, channels = self.preprocess.resolution, len(self.preprocess.mean)
+        if self.network.shapes != ((1, channels, side, side), (1, len(labels))):
+            raise RunError(
+                f"{path} takes and gives {self.network.shapes}, which does not fit its {len(labels)} labels and "
+                f"{channels} x {side} x {side} px; export it again"
+            )
         self.labels: list[str] = labels
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
@@ -124,9 +133,8 @@ def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -
     images, labels = dataset.images(), np.asarray(dataset.labels())
     chosen = np.arange(len(labels)) if everything else split(dataset).test
     predicted = np.empty(len(chosen), dtype=np.int64)
-    with console.status(f"classifying {len(chosen):,} images"):
-        for row, index in enumerate(chosen):
-            predicted[row] = int(exported.probabilities(images[index]).argmax())
+    for row, index in enumerate(track(chosen, "classifying", console=console, disable=not console.is_terminal)):
+        predicted[row] = int(exported.probabilities(images[index]).argmax())
     counts = confusion_matrix(labels[chosen], predicted, len(exported.labels))
     correct, total = int(counts.trace()), int(counts.sum())
     low, high = wilson_interval(correct, total)
@@ -134,11 +142,12 @@ def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -
     console.print(
         f"top-1 {correct / total:.2%} ({low:.2%} to {high:.2%}, 95 %) on {total:,} {part} images of {data}",
         highlight=False,
+        markup=False,
     )
     table = Table(title="confusion matrix: rows are the true classes", title_justify="left")
     for header in ("class", "recall", *(str(index) for index in range(len(exported.labels)))):
         table.add_column(header, justify="left" if header == "class" else "right")
     for index, (label, row) in enumerate(zip(exported.labels, counts, strict=True)):
         recall = f"{row[index] / row.sum():.1%}" if row.sum() else "no images"
-        table.add_row(f"{index} {label}", recall, *(str(count) for count in row))
+        table.add_row(escape(f"{index} {label}"), recall, *(str(count) for count in row))
     console.print(table)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from search.record import SearchRecord
@@ -47,7 +48,7 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]], form: Format) -> None
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
 
 
 # What a person reads of a trial; csv and json have every column of the view.

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from search.config import BUDGETS, RunConfig, budget_hours, load_config
 from search.export import FILES
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.report import comparison, verdict
-from search.run import check_target, create, drive, session
+from search.run import Busy, check_target, create, drive, session
 from search.session import Interrupted, Session
 from search.store import Store
 from search.trial import Stage
@@ -22,6 +23,11 @@ from space.errors import InvalidConfig, RunError
 from trainer.data import images_per_class
 
 console = Console()
+
+
+def _say(line: str) -> None:
+    """A line as it is, whatever brackets it holds."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def parse_target(text: str) -> dict[str, float]:
@@ -64,13 +70,13 @@ def configuration(
             for key, value in (
                 ("source", data),
                 ("resolution", resolution),
-                ("data_dir", str(data_dir.absolute()) if data_dir else None),
+                ("data_dir", str(data_dir) if data_dir else None),
             )
             if value is not None
         }
         or None,
     }
-    return load_config(path, {key: value for key, value in overrides.items() if value is not None})
+    return load_config(path, {key: value for key, value in overrides.items() if value is not None}).from_anywhere()
 
 
 def looked_up(config: RunConfig, budget: str) -> Inputs:
@@ -89,11 +95,11 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
 def print_plan(plan: Plan) -> None:
     """What will be done, and how long it should take."""
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
-    table = Table(title=f"{inputs.dataset.name}: images per class", title_justify="left")
+    table = Table(title=escape(f"{inputs.dataset.name}: images per class"), title_justify="left")
     for header in ("class", "train", "reward", "test"):
         table.add_column(header, justify="left" if header == "class" else "right")
     for name, counts in images_per_class(inputs.dataset, inputs.splits).items():
-        table.add_row(name, *(f"{count:,}" for count in counts))
+        table.add_row(escape(name), *(f"{count:,}" for count in counts))
     console.print(table)
     reach = speed.range
     lines = [
@@ -112,7 +118,7 @@ def print_plan(plan: Plan) -> None:
         f"({speed.images_per_second:.0f} images/s per thread)",
     ]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(line)
 
 
 def _target_text(plan: Plan) -> str:
@@ -142,7 +148,7 @@ def start(config: RunConfig, database: str, runs: Path, budget: str) -> None:
     try:
         plan = planned(inputs, store, budget)
         print_plan(plan)
-        console.print(f"database     {database}", highlight=False, soft_wrap=True)
+        _say(f"database     {store.shown_url}")
         name = _create(store, plan.inputs, runs)
         _drive(store, name)
     finally:
@@ -150,10 +156,10 @@ def start(config: RunConfig, database: str, runs: Path, budget: str) -> None:
 
 
 def _create(store: Store, inputs: Inputs, runs: Path) -> str:
-    with TerminalListener(console) as listener:
+    with TerminalListener(console) as listener, _interruption("nothing was started"):
         record = create(store, inputs, runs, listener)
-    console.print(f"search       {record.name}", highlight=False)
-    console.print(f"run folder   {record.run_folder}", highlight=False, soft_wrap=True)
+    _say(f"search       {record.name}")
+    _say(f"run folder   {record.run_folder}")
     return record.name
 
 
@@ -168,11 +174,10 @@ def resume(name: str, database: str, *, finish: bool = False) -> None:
             store.request_finish(record.id)
         try:
             _drive(store, name)
-        except RunError as error:
-            if finish and "another process" in str(error):
-                console.print(f"the process that runs '{name}' will now end its block-level search and finish")
-                return
-            raise
+        except Busy:
+            if not finish:
+                raise
+            _say(f"the process that runs '{name}' will now end its block-level search and finish")
     finally:
         store.close()
 
@@ -194,8 +199,18 @@ def _first_interrupt_stops(running: Session) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _interruption(meaning: str) -> Iterator[None]:
+    """Say what a Ctrl-C that stopped at once means."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped at once; {meaning}") from error
+
+
 def _drive(store: Store, name: str) -> None:
-    with TerminalListener(console) as listener, session(store, name, listener) as running:
+    stopped = f"all that was finished is recorded; go on with: mobilenas resume {name}"
+    with TerminalListener(console) as listener, _interruption(stopped), session(store, name, listener) as running:
         with _first_interrupt_stops(running):
             try:
                 report = drive(running)
@@ -217,7 +232,7 @@ def _print_result(running: Session, report: Path) -> None:
         table.add_row(*row)
     console.print(table)
     for line in verdict(running):
-        console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)
-    console.print("")
+        _say(f"- {line}")
+    _say("")
     for name in (report.name, *FILES):
-        console.print(str(report.parent / name), highlight=False, soft_wrap=True)
+        _say(str(report.parent / name))

@@ -41,9 +41,11 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> Differen
     a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     total = len(a) + 2
     gained, lost = np.count_nonzero(a & ~b) + 0.5, np.count_nonzero(~a & b) + 0.5
-    difference = (gained - lost) / total
+    centre = (gained - lost) / total
     margin = Z_95 * math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / total)) / total
-    return Difference(difference=difference, low=difference - margin, high=difference + margin)
+    return Difference(
+        difference=(int(a.sum()) - int(b.sum())) / max(1, len(a)), low=centre - margin, high=centre + margin
+    )
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -70,9 +70,9 @@ def test_a_replaced_provider_is_refused() -> None:
 
 
 def test_an_exported_network_classifies() -> None:
-    """A network knows its input shape and gives one number per class."""
+    """A network knows its shapes and gives one number per class."""
     import numpy as np
 
     network = Network(GRAPH)
-    assert network.input_shape == (1, 1, 16, 16)
+    assert network.shapes == ((1, 1, 16, 16), (1, 4))
     assert network.logits(np.zeros((1, 1, 16, 16), dtype=np.float32)).shape == (4,)

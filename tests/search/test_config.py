@@ -106,6 +106,26 @@ def test_bad_budgets(text: str) -> None:
         budget_hours(text)
 
 
+@pytest.mark.parametrize("factor", [0.2, 1.0, 8.0, 24.0, 500.0])
+def test_no_budget_kills_its_own_training(factor: float) -> None:
+    """The time limit of a trial grows with the images of the final training."""
+    default = parse_config({})
+    scaled = default.scaled(factor)
+    allowed = default.trial_minutes / default.final.images
+    assert scaled.trial_minutes / scaled.final.images >= allowed * 0.999
+
+
+def test_paths_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded names files absolutely; a shipped preset stays a name."""
+    monkeypatch.chdir(tmp_path)
+    given = {"data": {"source": "imagefolder:photos", "data_dir": "d"}, "space": {"preset": "my.yaml"}}
+    config = parse_config(given).from_anywhere()
+    assert config.data.source == f"imagefolder:{tmp_path / 'photos'}"
+    assert config.data.data_dir == str(tmp_path / "d")
+    assert config.space.preset == str(tmp_path / "my.yaml")
+    assert parse_config({}).from_anywhere() == parse_config({})
+
+
 def test_scaling_keeps_a_valid_configuration() -> None:
     """A budget changes amounts of training alone, more budget never gives less, and the result is still valid."""
     default = parse_config({})
@@ -122,3 +142,11 @@ def test_scaling_keeps_a_valid_configuration() -> None:
         default.netadapt.images,
         default.final.images,
     )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_example_configurations_are_valid(path: Path) -> None:
+    """Every example in configs/ loads."""
+    assert load_config(path) != parse_config({})

@@ -132,6 +132,23 @@ def test_a_killed_worker_takes_only_its_own_job(job: Job) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 1.0])
+def test_ctrl_c_spares_a_starting_worker(job: Job, seconds: float) -> None:
+    """SIGINT while a worker still imports torch neither ends it nor prints anything; its job ends well."""
+    executor = LocalExecutor(1, job_seconds=60)
+    try:
+        others = {child.pid for child in multiprocessing.active_children()}
+        executor.submit(job)
+        (pid,) = {child.pid for child in multiprocessing.active_children()} - others
+        assert pid is not None
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGINT)
+        assert collect(executor, 1)[0].outcome is not None
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
 def test_a_job_over_its_time_is_stopped(job: Job) -> None:
     """A job that takes too long ends with that reason, and its worker is free for the next."""
     executor = LocalExecutor(1, job_seconds=8)

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from latency.measure import Network
-from search.evaluate import read_weights
+from search.evaluate import read_weights, write_weights
 from search.record import SearchRecord
 from search.store import Store
 from search.trial import NetAdaptStep, Stage, State, Trial
@@ -340,6 +340,42 @@ def test_a_running_search_is_left_alone_and_can_be_finished(whole: Whole, tmp_pa
     assert (tmp_path / "runs" / "long" / "report.md").is_file()
 
 
+def test_finish_before_anything_is_finished(
+    whole: Whole, tmp_path: Path, mobilenas: Mobilenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its first trial ended, and finished from another folder, a search still trains the reference."""
+    url, arguments = _long_search(whole, tmp_path)
+    _kill_in(Stage.BLOCKS, 0, arguments, tmp_path / "record.db")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = mobilenas("finish", "long", "--database", url)
+    assert result.code == 0, result.err
+    record, trials, _ = read(url, "long")
+    assert record.stage is Stage.DONE
+    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS and trial.state is State.COMPLETE]
+    assert [trial.origin for trial in blocks] == ["reference"]
+
+
+def test_weights_of_another_evaluation_are_not_taken_over(whole: Whole, tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """Where a run folder holds other weights than the record says, the network is trained again."""
+    copy = tmp_path / "run"
+    shutil.copytree(whole.run, copy)
+    shutil.copy(whole.folder / "record.db", tmp_path / "record.db")
+    with sqlite3.connect(tmp_path / "record.db") as connection:
+        connection.execute("update searches set run_folder = ?", (str(copy),))
+    connection.close()
+    weights = read_weights(copy / "trials" / "0.safetensors")
+    write_weights(weights, copy / "trials" / "0.safetensors", evaluation_key="another")
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    runs = tmp_path / "runs"
+    result = mobilenas("search", "--config", whole.config, "--name", "new", "--runs", runs, "--database", url)
+    assert result.code == 0, result.err
+    _, trials, _ = read(url, "new")
+    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS and trial.state is State.COMPLETE]
+    assert [trial.reused_from is None for trial in blocks] == [True, False, False]
+
+
 def test_ctrl_c_lets_running_trials_end(whole: Whole, tmp_path: Path) -> None:
     """The first SIGINT starts nothing new, records what was running, says how to go on, and exits with 130."""
     url = f"sqlite:///{tmp_path / 'record.db'}"
@@ -369,7 +405,8 @@ def test_ctrl_c_lets_running_trials_end(whole: Whole, tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "mobilenas resume long" in err
     _, trials, _ = read(url, "long")
-    assert all(trial.state is not State.RUNNING for trial in trials)
+    assert any(trial.state is State.COMPLETE for trial in trials)
+    assert all(trial.state in (State.COMPLETE, State.PRUNED) for trial in trials)
 
 
 def _progress_or_none(database: Path) -> list[tuple[str, str]]:

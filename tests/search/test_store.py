@@ -454,15 +454,15 @@ def test_running_trials_are_requeued(store: Store) -> None:
 def test_evaluation_is_found_across_searches(store: Store) -> None:
     """A complete trial with the key is found with its run folder, the evaluated one before those that took it over."""
     first, second = new_search(store, run_folder="runs/a"), new_search(store, run_folder="runs/b")
-    assert store.find_evaluation("key") is None
+    assert store.find_evaluations("key") == []
     store.start_trial(first.id, trial(0, evaluation_key="key"))
-    assert store.find_evaluation("key") is None
+    assert store.find_evaluations("key") == []
     original = store.start_trial(second.id, trial(0, evaluation_key="key", state=State.COMPLETE))
     store.finish_trial(first.id, completed(trial(0, evaluation_key="key", reused_from=original.id)))
-    found = store.find_evaluation("key")
+    found = next(iter(store.find_evaluations("key")), None)
     assert found
     assert (found.trial, found.run_folder) == (original, Path("runs/b"))
-    assert store.find_evaluation("other") is None
+    assert store.find_evaluations("other") == []
 
 
 # NetAdapt, measured networks, exports
@@ -510,11 +510,11 @@ def test_network_measurements_round_trip(store: Store, database_url: str) -> Non
     measured = NetworkMeasurement(
         trial=4, predicted_ms=1.5, measured_ms=1.6, low_ms=1.5, high_ms=1.7, median_ms=1.8, samples=2
     )
-    store.add_network_measurement(search.id, table_id, measured, (1.5, 1.8))
+    store.add_network_measurements(search.id, table_id, [(measured, (1.5, 1.8))])
     assert store.network_measurements(search.id) == [measured]
     assert [row["sample_count"] for row in query(database_url, "SELECT * FROM network_measurements")] == [2]
     with pytest.raises(StoreError, match="refused a row"):
-        store.add_network_measurement(search.id, table_id, replace(measured, trial=5), ())
+        store.add_network_measurements(search.id, table_id, [(replace(measured, trial=5), ())])
 
 
 def test_exports_round_trip(store: Store) -> None:

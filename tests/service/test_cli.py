@@ -171,6 +171,14 @@ def test_database_that_is_none(mobilenas: Mobilenas, tmp_path: Path) -> None:
     assert "secret" not in mobilenas("searches", "--database", "mysql://u:secret@h/d").err
 
 
+def test_system_errors_are_one_line_too(mobilenas: Mobilenas, database: Path, tmp_path: Path) -> None:
+    """A path that leads through a file is named instead of shown as a traceback."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    refused(mobilenas("predict", blocked / "run", tmp_path / "shot.jpg"), "file")
+    assert contents(database)
+
+
 def test_bad_runs(mobilenas: Mobilenas, tmp_path: Path) -> None:
     """Predict and evaluate refuse a missing run, a file that is no model, and a picture that is none."""
     shot = tmp_path / "shot.jpg"
