@@ -100,12 +100,18 @@ def _walk(session: Session) -> list[str]:
         for step in steps
     )
     found, _ = both(session)
-    if steps and session.trial(steps[-1].trial).architecture == found.architecture:
+    walked = session.trial(steps[-1].trial) if steps else None
+    if walked is not None and walked.architecture == found.architecture:
         return _markdown(rows)
     taken = next(trial for trial in session.trials(Stage.BLOCKS) if trial.architecture == found.architecture)
-    why = "the walk did not reach the target" if steps else "it met the target already"
-    said = f"Trial {taken.number} of the block-level search was taken: {why}."
-    return [*_markdown(rows), "", said] if steps else [said]
+    said = f"Trial {taken.number} of the block-level search was taken: {_figures_on_reward_split(taken)}"
+    if walked is None:
+        return [f"{said}; it met the target already."]
+    return [*_markdown(rows), "", f"{said}, where the walk ended with {_figures_on_reward_split(walked)}."]
+
+
+def _figures_on_reward_split(trial: Trial) -> str:
+    return f"top-1 {trial.scores.top1 or 0:.2%} on the reward split and {trial.scores.latency_ms:.3f} ms"
 
 
 def _counts(trials: list[Trial]) -> str:

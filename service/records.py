@@ -21,8 +21,8 @@ Format = Literal["table", "csv", "json"]
 console = Console()
 
 
-def print_rows(title: str, rows: Sequence[dict[str, Any]], form: Format) -> None:
-    """Rows as a table for people, or as CSV or JSON for programs."""
+def print_rows(title: str, rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[str]) -> None:
+    """Rows as a table of the given columns for people, or whole as CSV or JSON for programs."""
     if form == "json":
         sys.stdout.write(json.dumps(rows, default=str, indent=2) + "\n")
         return
@@ -38,10 +38,10 @@ def print_rows(title: str, rows: Sequence[dict[str, Any]], form: Format) -> None
         console.print(f"no {title}")
         return
     table = Table(title=title, title_justify="left")
-    for column in rows[0]:
+    for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(row[column]) for column in columns))
     console.print(table)
 
 
@@ -51,8 +51,10 @@ def _cell(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
 
 
-# What a person reads of a trial; csv and json have every column of the view.
-_TRIAL_COLUMNS = ("search", "number", "stage", "state", "origin", "top1", "latency_ms", "madds", "reward", "error")
+# What a person reads in a table of 80 columns; csv and json have everything.
+_TRIAL_COLUMNS = ("number", "stage", "state", "origin", "top1", "latency_ms", "reward")
+_SEARCH_COLUMNS = ("name", "stage", "data", "device", "target_ms", "created")
+_DEVICE_COLUMNS = ("name", "processor", "threads", "runtime_version", "tables", "blocks")
 
 
 def trials(database: str, search: str | None, sort: str, form: Format) -> None:
@@ -64,9 +66,8 @@ def trials(database: str, search: str | None, sort: str, form: Format) -> None:
         rows = store.summary_rows(search, sort)
     finally:
         store.close()
-    if form == "table":
-        rows = [{name: row[name] for name in _TRIAL_COLUMNS if name in row} for row in rows]
-    print_rows("trials", rows, form)
+    columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
+    print_rows("trials", rows, form, columns)
 
 
 def searches(database: str, form: Format) -> None:
@@ -76,7 +77,7 @@ def searches(database: str, form: Format) -> None:
         rows = [_search_row(record) for record in store.searches()]
     finally:
         store.close()
-    print_rows("searches", rows, form)
+    print_rows("searches", rows, form, _SEARCH_COLUMNS)
 
 
 def _search_row(record: SearchRecord) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def _search_row(record: SearchRecord) -> dict[str, Any]:
         "device": record.config["device"]["name"],
         "target_ms": record.target_ms,
         "reference_ms": record.reference_ms,
-        "created": record.created_at.isoformat(timespec="seconds"),
+        "created": f"{record.created_at:%Y-%m-%d %H:%M}",
         "run_folder": str(record.run_folder),
         "error": record.error,
     }
@@ -100,7 +101,7 @@ def devices(database: str, form: Format) -> None:
         rows = store.devices()
     finally:
         store.close()
-    print_rows("devices", rows, form)
+    print_rows("devices", rows, form, _DEVICE_COLUMNS)
 
 
 def _is_running(record: SearchRecord) -> bool:

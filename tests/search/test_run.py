@@ -145,7 +145,7 @@ def test_report_shows_both_networks(whole: Whole) -> None:
     record, _, steps = read(whole.url, "whole")
     for words in ("| found | reference |", "95 %", "measured ms", f"target {record.target_ms:.3f} ms"):
         assert words in text
-    assert all(step.narrowed in text for step in steps)
+    assert all(f"| {step.narrowed} |" in text for step in steps)
     assert "whole" in whole.out
     assert str(whole.run / "model.onnx") in whole.out
 
@@ -214,13 +214,17 @@ def test_evaluations_are_taken_over(whole: Whole, mobilenas: Mobilenas) -> None:
     assert all(trial.reused_from is not None for trial in trained)
 
 
-def _progress(database: Path) -> tuple[list[tuple[str, str]], bool]:
+def _progress(database: Path) -> list[tuple[str, str]]:
+    """Stage and state of every trial; none where the schema does not exist yet."""
     if not database.exists():
-        return [], False
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as connection:
-        rows = connection.execute("select t.stage, t.state from trials t order by number").fetchall()
-    connection.close()
-    return rows, True
+        return []
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
+    try:
+        return connection.execute("select stage, state from trials order by number").fetchall()
+    except sqlite3.OperationalError:
+        return []
+    finally:
+        connection.close()
 
 
 def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path) -> None:
@@ -231,7 +235,7 @@ def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path)
         while True:
             assert time.monotonic() < end
             assert process.poll() is None, process.stderr and process.stderr.read()
-            rows, _ = _progress(database)
+            rows = _progress(database)
             mine = [state for of, state in rows if of == stage.value]
             if mine.count("complete") >= completed and "running" in mine:
                 break
@@ -267,7 +271,7 @@ def _long_search(whole: Whole, folder: Path) -> tuple[str, list[str]]:
 
 def _await_completed(count: int, process: "subprocess.Popen[str]", database: Path) -> None:
     end = time.monotonic() + 120
-    while [row[1] for row in _progress_or_none(database)].count("complete") < count:
+    while [row[1] for row in _progress(database)].count("complete") < count:
         assert time.monotonic() < end
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.1)
@@ -407,10 +411,3 @@ def test_ctrl_c_lets_running_trials_end(whole: Whole, tmp_path: Path) -> None:
     _, trials, _ = read(url, "long")
     assert any(trial.state is State.COMPLETE for trial in trials)
     assert all(trial.state in (State.COMPLETE, State.PRUNED) for trial in trials)
-
-
-def _progress_or_none(database: Path) -> list[tuple[str, str]]:
-    try:
-        return _progress(database)[0]
-    except sqlite3.OperationalError:  # the schema is being created
-        return []
