@@ -93,9 +93,10 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     final = [trial for trial in trials if trial.stage is Stage.FINAL]
     assert {trial.origin for trial in final} == {"found", "reference"}
     assert all(trial.images_seen == 320 and trial.total == 10_000 for trial in final)  # 5 batches of 64
-    assert (
-        next(trial for trial in final if trial.origin == "found").architecture == trials[steps[-1].trial].architecture
-    )
+    found = next(trial for trial in final if trial.origin == "found")
+    candidates = [trials[steps[-1].trial], *(trial for trial in blocks if trial.state is State.COMPLETE)]
+    feasible = [trial for trial in candidates if trial.scores.latency_ms <= record.target_ms]
+    assert found.architecture == max(feasible, key=lambda trial: trial.scores.top1 or 0).architecture
 
 
 def test_pruned_trials_were_never_trained(whole: Whole) -> None:
@@ -228,7 +229,7 @@ def _progress(database: Path) -> list[tuple[str, str]]:
 
 
 def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path) -> None:
-    """Start a search, and kill it with SIGKILL once so many trials of a stage are complete and another one runs."""
+    """Start a search; kill it with SIGKILL once so many trials of a stage are complete and another has its worker."""
     process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         end = time.monotonic() + 240
@@ -237,15 +238,14 @@ def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path)
             assert process.poll() is None, process.stderr and process.stderr.read()
             rows = _progress(database)
             mine = [state for of, state in rows if of == stage.value]
-            if mine.count("complete") >= completed and "running" in mine:
+            workers = _children(process.pid)
+            if mine.count("complete") >= completed and "running" in mine and workers:
                 break
             time.sleep(0.02)
-        workers = _children(process.pid)
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.kill()
         process.communicate()
-    assert workers, "a running trial has a worker"
     end = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end, "workers go on without their coordinator"
