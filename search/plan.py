@@ -16,7 +16,7 @@ from search.netadapt import narrowings
 from search.store import Store
 from space.choices import SearchSpace, load_preset
 from space.errors import InvalidConfig
-from trainer.data import Dataset, Splits, prepare, split
+from trainer.data import Dataset, Progress, Splits, prepare, split
 from trainer.train import train
 
 _SAMPLE_KEYS = 40
@@ -51,8 +51,8 @@ def available_cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def look_up(config: RunConfig) -> Inputs:
-    """Prepare the data set, and build the search space that fits it.
+def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
+    """Prepare the data set, and build the search space that fits it; `progress` hears of the decoding of pictures.
 
     Raises:
         DataError: the data set is missing or unfit.
@@ -60,9 +60,8 @@ def look_up(config: RunConfig) -> Inputs:
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
     """
     data = config.data
-    dataset = prepare(
-        data.source, resolution=data.resolution, data_dir=Path(data.data_dir).expanduser() if data.data_dir else None
-    )
+    data_dir = Path(data.data_dir).expanduser() if data.data_dir else None
+    dataset = prepare(data.source, resolution=data.resolution, data_dir=data_dir, progress=progress)
     classes = len(dataset.classes)
     asked = {"blocks.train_images": config.blocks.train_images, "data.reward_images": data.reward_images}
     for name, count in asked.items():

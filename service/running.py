@@ -81,7 +81,20 @@ def configuration(
 
 def looked_up(config: RunConfig, budget: str) -> Inputs:
     """Everything that the configuration names, before any database is touched."""
-    return look_up(config if budget_hours(budget) is not None else config.scaled(BUDGETS[budget]))
+    scaled = config if budget_hours(budget) is not None else config.scaled(BUDGETS[budget])
+    with TerminalListener(console) as listener:
+        begun = False
+
+        def decoded(done: int, total: int) -> None:
+            nonlocal begun
+            if not begun:
+                listener.begin(f"decoding {total:,} pictures", total)
+                begun = True
+            listener.advance(done)
+
+        inputs = look_up(scaled, decoded)
+        listener.end()
+        return inputs
 
 
 def planned(inputs: Inputs, store: Store, budget: str) -> Plan:

@@ -40,7 +40,9 @@ __all__ = [
 MAX_PREPARED_BYTES = 8 * 2**30
 META_VERSION = 1
 _NATURAL_RESOLUTION = 32
-_CHUNK = 1024  # images held in memory between two writes
+Progress = Callable[[int, int], None]
+"""Called with (images done, images in all)."""
+_CHUNK = 256  # images held in memory between two writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +96,19 @@ class Dataset:
         return cls(name=name, content_hash=content_hash, classes=classes, preprocess=preprocess, folder=folder)
 
 
-def prepare(spec: str, *, resolution: int | None, data_dir: Path | None, cache: Path | None = None) -> Dataset:
+def prepare(
+    spec: str,
+    *,
+    resolution: int | None,
+    data_dir: Path | None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
     """Find the data set `spec` (fashion-mnist, cifar10 or imagefolder:PATH) and decode it once.
 
     The result lies in CACHE/prepared and is found there the next time, as long as the source files have not changed.
-    `resolution` is in pixels; None means 32 for the two known sets and is refused for photos.
+    `resolution` is in pixels; None means 32 for the two known sets and is refused for photos. `progress` hears of the
+    decoding, where there is any.
 
     Raises:
         DataError: the data set is unknown, missing, damaged, unfit for training or larger than 8 GiB prepared.
@@ -111,18 +121,19 @@ def prepare(spec: str, *, resolution: int | None, data_dir: Path | None, cache: 
         pad = known // 16  # 28 px padded to 32, and in that proportion at any other resolution
         idx_files = sources.find_fashion_mnist(data_dir, cache)
         plan = _fitting(known, pad, "L")
-        return _once(spec, plan, _file_stamp(*idx_files), cache, lambda: sources.read_fashion_mnist(idx_files))
+        stamp = _file_stamp(*idx_files)
+        return _once(spec, plan, stamp, cache, progress, lambda: sources.read_fashion_mnist(idx_files))
     if spec == "cifar10":
         source = sources.find_cifar10(data_dir, cache)
-        return _once(spec, _fitting(known, 0, "RGB"), _file_stamp(source), cache, lambda: sources.read_cifar10(source))
+        plan = _fitting(known, 0, "RGB")
+        return _once(spec, plan, _file_stamp(source), cache, progress, lambda: sources.read_cifar10(source))
     if spec.startswith("imagefolder:") and spec != "imagefolder:":
         if resolution is None:
             raise DataError(f"{spec} has no natural resolution; set `resolution:`, for example 96")
         root = Path(spec.removeprefix("imagefolder:")).expanduser()
         pictures = list_imagefolder(root)
-        return _once(
-            spec, _fitting(resolution, 0, "RGB"), f"{root.resolve()}\n{pictures.stamp}", cache, lambda: pictures
-        )
+        stamp = f"{root.resolve()}\n{pictures.stamp}"
+        return _once(spec, _fitting(resolution, 0, "RGB"), stamp, cache, progress, lambda: pictures)
     raise DataError(f"data set {spec!r} is not known; use fashion-mnist, cifar10 or imagefolder:PATH")
 
 
@@ -141,7 +152,12 @@ def _again(folder: Path) -> str:
 
 
 def _once(
-    spec: str, plan: Preprocess, stamp: str, cache: Path, read: Callable[[], RawImages | PictureFiles]
+    spec: str,
+    plan: Preprocess,
+    stamp: str,
+    cache: Path,
+    progress: Progress | None,
+    read: Callable[[], RawImages | PictureFiles],
 ) -> Dataset:
     """Prepare into a folder named by what goes in, unless it is there; a rename makes it appear whole or not at all."""
     key = hashlib.sha256(json.dumps([META_VERSION, spec, plan.to_json(), stamp]).encode()).hexdigest()[:16]
@@ -153,7 +169,7 @@ def _once(
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            _write(unfinished, spec, plan, raw)
+            _write(unfinished, spec, plan, raw, progress)
             _publish(unfinished, folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -172,7 +188,7 @@ def _publish(unfinished: Path, folder: Path) -> None:
             raise
 
 
-def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFiles) -> None:
+def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFiles, progress: Progress | None) -> None:
     labels, roles = raw.labels.astype("<i8"), raw.roles.astype(np.uint8)
     shape = (len(labels), len(plan.mean), plan.resolution, plan.resolution)
     if math.prod(shape) > MAX_PREPARED_BYTES:
@@ -190,6 +206,8 @@ def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFi
             digest.update(padded.data)
             counts += _histogram(images[roles[start : start + len(images)] != TEST])
             start += len(images)
+            if progress:
+                progress(start, len(labels))
     np.save(folder / "labels.npy", labels, allow_pickle=False)
     np.save(folder / "fixed_splits.npy", roles, allow_pickle=False)
     meta = {

@@ -229,6 +229,7 @@ def test_photos_end_to_end(mobilenas: Mobilenas, tmp_path: Path) -> None:
     done = mobilenas("search", "--config", path, "--runs", tmp_path / "runs", "--database", url)
     assert done.code == 0, done.err
     assert time.monotonic() - started < 240
+    assert "decoding 80 pictures" in done.out
     run = tmp_path / "runs" / "photos-local-1"
     shot = tmp_path / "shot.png"
     Image.fromarray(np.full((70, 50, 3), (200, 30, 30), dtype=np.uint8)).save(shot)
