@@ -57,8 +57,8 @@ def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, La
     )
     if fit.error > POOR_CALIBRATION:
         listener.note(
-            "the device was busy while the table was measured: expect predictions to be that far off; "
-            "the next search measures again"
+            "the device was busy while the table was measured: expect predictions to be that far off"
+            + ("" if is_reliable(table, protocol) else "; the next search measures again")
         )
     return table_id, table
 

@@ -44,7 +44,7 @@ def tiny_run(folder: Path) -> Path:
         "workers": 1,
         "data": {"source": "fashion-mnist", "reward_images": 300},
         "space": {"preset": str(space), "width": 0.25},
-        "device": {"rounds": 8, "warm_runs": 5},
+        "device": {"rounds": 25, "warm_runs": 8},
         "target": {"relative": 0.9},
         "blocks": {"trials": 3, "train_images": 300},
         "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
