@@ -6,7 +6,7 @@ A table is a value with JSON in and out; it knows no database.
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -90,10 +90,6 @@ class LatencyTable:
     def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
         """Those of `keys` that are not in the table, in order and once each."""
         return tuple(dict.fromkeys(key for key in keys if key not in self.entries))
-
-    def extended(self, entries: Mapping[BlockKey, Measurement]) -> "LatencyTable":
-        """The same table with more blocks."""
-        return replace(self, entries={**self.entries, **entries})
 
     def to_json(self) -> str:
         """JSON with every raw sample."""

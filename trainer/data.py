@@ -264,14 +264,6 @@ class Splits:
     reward: np.ndarray
     test: np.ndarray
 
-    @property
-    def identity(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the indices."""
-        digest = hashlib.sha256()
-        for indices in (self.train, self.reward, self.test):
-            digest.update(len(indices).to_bytes(8, "little") + indices.astype("<i8").tobytes())
-        return digest.hexdigest()[:16]
-
 
 def split(dataset: Dataset, *, reward_fraction: float = 0.15, seed: int = 0) -> Splits:
     """Keep the data set's own test split, and take `reward_fraction` of each class of the rest as the reward split.

@@ -173,7 +173,7 @@ def test_missing_blocks_come_at_the_scale_of_the_table(factor: float, monkeypatc
             assert ms == pytest.approx(truth.entries[key].warm_cpu[0])
     anchors = [key for key in clock.asked if key not in absent]
     assert len(anchors) == min(collecting.ANCHORS, len(table.entries))
-    assert table.extended(found).entries.keys() == truth.entries.keys()
+    assert {**table.entries, **found}.keys() == truth.entries.keys()
 
 
 def test_some_disturbed_anchors_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

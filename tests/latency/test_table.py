@@ -88,25 +88,17 @@ def test_a_missing_block_is_named() -> None:
     assert not message.startswith('"')  # KeyError would show a repr
 
 
-def test_missing_and_extended() -> None:
-    """`missing` lists absent blocks once each and in order, and a table extended by them lacks none."""
+def test_missing_blocks() -> None:
+    """`missing` lists absent blocks once each and in order, and a table with them lacks none."""
     keys = keys_of(mobilenet_v3_large())
     table = small_table()
     missing = table.missing([*keys, parse_key(STEM)])
     assert missing == tuple(dict.fromkeys(keys))
-    longer = table.extended({key: constant(2.0) for key in missing})
+    longer = replace(table, entries={**table.entries, **{key: constant(2.0) for key in missing}})
     assert longer.missing([*keys, parse_key(STEM)]) == ()
     assert longer.block_ms(parse_key(STEM)) == table.block_ms(parse_key(STEM))
     assert table.missing(keys) == missing, "the shorter table must not change"
     assert (longer.device, longer.scope, longer.calibration) == (table.device, table.scope, table.calibration)
-
-
-def test_extending_replaces_stale_costs() -> None:
-    """A block measured again counts with its new samples, although the old ones were already summed up."""
-    table = small_table()
-    before = table.block_ms(parse_key(STEM))
-    after = table.extended({parse_key(STEM): constant(2.0)}).block_ms(parse_key(STEM))
-    assert after - before == pytest.approx(0.9)
 
 
 @settings(max_examples=50)
