@@ -70,7 +70,7 @@ def _reference_is_due(session: Session) -> bool:
 
 def latency_limit_ms(session: Session) -> float:
     """Networks slower than this are recorded as pruned, never trained."""
-    return session.record.seed_target_ms * (1 + session.config.blocks.tolerance)
+    return session.begun.seed_target_ms * (1 + session.config.blocks.tolerance)
 
 
 def _propose(session: Session, proposer: "Proposer") -> Trial | None:
@@ -115,7 +115,7 @@ def choose_seed(session: Session) -> Trial:
             f"search '{session.record.name}' has no completed trial to refine; go on with: "
             f"mobilenas resume {session.record.name}"
         )
-    least = session.record.target_ms * (1 + session.config.netadapt.walk)
+    least = session.begun.target_ms * (1 + session.config.netadapt.walk)
     most = latency_limit_ms(session)
     with_a_way = [trial for trial in complete if least <= trial.scores.latency_ms <= most]
 

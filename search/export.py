@@ -52,7 +52,7 @@ def export_metadata(record: SearchRecord, trial: Trial, device: str) -> dict[str
     return {
         "mobilenas_search": record.name,
         "mobilenas_trial": str(trial.number),
-        "mobilenas_table": str(record.table_id),
+        "mobilenas_table": str(record.has_begun().table_id),
         "mobilenas_device": device,
         "mobilenas_predicted_ms": f"{trial.scores.latency_ms:.6f}",
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -96,7 +96,7 @@ def _beside_prediction(trial: Trial, found: Measurement) -> NetworkMeasurement:
 def weights_file(session: Session, trial: Trial) -> Path:
     """Where a completed trial's weights are."""
     assert trial.weights is not None
-    return session.record.run_folder / trial.weights
+    return session.begun.run_folder / trial.weights
 
 
 def difference(session: Session) -> Difference:
@@ -109,10 +109,10 @@ def export_found(session: Session) -> ExportRecord:
     """Write the found network's files into the run folder and record them."""
     found, _ = both(session)
     files = export_network(
-        session.record.run_folder,
+        session.begun.run_folder,
         found.architecture,
         read_weights(weights_file(session, found)),
         session.dataset,
         export_metadata(session.record, found, session.table.device.fingerprint),
     )
-    return session.store.add_export(session.record.id, found.number, folder=session.record.run_folder, files=files)
+    return session.store.add_export(session.record.id, found.number, folder=session.begun.run_folder, files=files)

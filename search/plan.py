@@ -59,6 +59,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         InvalidSpace: the preset is unknown or does not fit the data.
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
     """
+    preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
     data = config.data
     data_dir = Path(data.data_dir).expanduser() if data.data_dir else None
     dataset = prepare(data.source, resolution=data.resolution, data_dir=data_dir, progress=progress)
@@ -68,7 +69,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         if count < classes:
             raise InvalidConfig(f"config key {name}: {count} images do not cover {classes} classes; raise it")
     space = SearchSpace(
-        preset=load_preset(config.space.preset),
+        preset=preset,
         width=config.space.width,
         resolution=dataset.preprocess.resolution,
         in_channels=len(dataset.preprocess.mean),

@@ -1,6 +1,7 @@
 """What the record holds besides trials, and the one place where rows become values and values rows."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import lru_cache
@@ -9,36 +10,89 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
+from search.lease import is_held
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, Stage, State, Trial
 from space.arch import Architecture
+from space.errors import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What is known once a search has begun. All latencies in ms, predicted by its latency table.
+
+    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency, and
+    `seed_target_ms` is what the block-level search aims at.
+    """
+
+    run_folder: Path
+    data_hash: str
+    table_id: int
+    target_ms: float
+    seed_target_ms: float
+    fastest_ms: float
+    slowest_ms: float
+    reference_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRecord:
-    """One search: what it was asked for, and where it stands. All latencies in ms, predicted by its latency table.
+    """One search: what it was asked for, and where it stands.
 
-    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency, and
-    `seed_target_ms` is what the block-level search aims at. `error` is why it stopped, if it did.
+    `begun` is None while it is queued. `error` is why it stopped, if it did. `is_held` says whether a process runs it,
+    `holder` which one did last. `queued_at` is None where it runs in the foreground.
     """
 
     id: int
     name: str
     config: Mapping[str, Any]
     stage: Stage
+    begun: Begun | None
     finish_requested: bool
+    stop_requested: bool
     error: str | None
-    run_folder: Path
-    data_hash: str
-    device_id: int | None
-    table_id: int | None
-    target_ms: float
-    seed_target_ms: float
-    fastest_ms: float
-    slowest_ms: float
-    reference_ms: float
+    owner: str | None
+    labels: tuple[str, ...]
+    note: str | None
+    budget: str | None
+    queued_at: datetime | None
+    holder: str | None
+    is_held: bool
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """In one word: queued, running, stopped, failed or done."""
+        if self.stage is Stage.DONE:
+            return "done"
+        if self.is_held:
+            return "running"
+        if self.error is not None:
+            return "failed"
+        return "stopped" if self.stop_requested or self.queued_at is None else "queued"
+
+    def has_begun(self) -> Begun:
+        """What is known of a begun search.
+
+        Raises:
+            RunError: it has not begun.
+        """
+        if self.begun is None:
+            raise RunError(f"search '{self.name}' is still queued; see: mobilenas status {self.name}")
+        return self.begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a search's log; `trial` is a number, `event` one word, and ids grow with time."""
+
+    id: int
+    trial: int | None
+    at: datetime
+    level: str
+    event: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +118,31 @@ class ExportRecord:
     created_at: datetime
 
 
-def search_from_row(row: RowMapping) -> SearchRecord:
-    """A row of `searches`."""
-    fields = dict(row)
-    fields.update(stage=Stage(row["stage"]), run_folder=Path(row["run_folder"]))
-    return SearchRecord(**fields)
+_BEGUN = [field.name for field in fields(Begun)]
+_PLAIN_SEARCH = (
+    *("id", "name", "config", "finish_requested", "stop_requested", "error", "owner", "note", "budget"),
+    *("queued_at", "created_at", "updated_at", "finished_at"),
+)
+
+
+def begun_to_row(begun: Begun) -> dict[str, Any]:
+    """Columns of `searches`."""
+    return {**asdict(begun), "run_folder": os.fspath(begun.run_folder)}
+
+
+def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> SearchRecord:
+    """A row of `searches` with its labels, as it stands at a moment of the database's clock."""
+    begun = None
+    if row["table_id"] is not None:
+        begun = Begun(**{name: row[name] for name in _BEGUN} | {"run_folder": Path(row["run_folder"])})
+    return SearchRecord(
+        **{name: row[name] for name in _PLAIN_SEARCH},
+        stage=Stage(row["stage"]),
+        begun=begun,
+        labels=tuple(labels),
+        holder=row["claimed_by"],
+        is_held=is_held(row["claimed_by"], row["heartbeat_at"], now),
+    )
 
 
 # Reading a spec validates it, which costs milliseconds; the same rows are read again and again.

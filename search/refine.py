@@ -25,7 +25,7 @@ def refine(session: Session) -> Trial:
     """
     current = seed = _recorded_seed(session)
     delta_ms = session.config.netadapt.delta * seed.scores.latency_ms
-    target_ms = session.record.target_ms
+    target_ms = session.begun.target_ms
     for step in session.store.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
@@ -50,7 +50,7 @@ def _best_within_target(session: Session, walked: Trial) -> Trial:
     Both were judged on the same images, and the walk's network has seen more, so such a trial is the better one; it
     is also what is left where the walk could not reach the target.
     """
-    target_ms = session.record.target_ms
+    target_ms = session.begun.target_ms
     trials = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
     candidates = [trial for trial in (walked, *trials) if trial.scores.latency_ms <= target_ms]
     if not candidates:

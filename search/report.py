@@ -15,7 +15,7 @@ PRECISION = 0.01
 
 def write_report(session: Session) -> Path:
     """Write report.md into the run folder."""
-    path = session.record.run_folder / "report.md"
+    path = session.begun.run_folder / "report.md"
     path.write_text(render(session))
     return path
 
@@ -60,7 +60,7 @@ def verdict(session: Session) -> list[str]:
         f"Top-1, found minus reference on the same {found.total:,} test images: {gap.difference:+.2%} "
         f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}.",
         f"Measured side by side, the found network takes {share:.1%} of the reference's time.",
-        _target_line(session.record.target_ms, session.config.target.relative, mine, share),
+        _target_line(session.begun.target_ms, session.config.target.relative, mine, share),
     ]
     worst = max((mine, theirs), key=lambda row: abs(row.measured_ms / row.predicted_ms - 1))
     error = worst.measured_ms / worst.predicted_ms - 1
@@ -127,8 +127,8 @@ def _provenance(session: Session) -> list[str]:
     device, fit = session.table.device, session.table.calibration
     use = session.config.data
     return [
-        f"- search `{session.record.name}`, seed {session.config.seed}, target {session.record.target_ms:.3f} ms, "
-        f"seed target {session.record.seed_target_ms:.3f} ms",
+        f"- search `{session.record.name}`, seed {session.config.seed}, target {session.begun.target_ms:.3f} ms, "
+        f"seed target {session.begun.seed_target_ms:.3f} ms",
         f"- data `{session.dataset.name}`, content {session.dataset.content_hash}; rewards from {use.reward_images:,} "
         "images held out of the training split, the test split looked at once, above",
         f"- device `{device.name}`: {device.processor}, {device.provider}, {device.threads} thread(s), "

@@ -3,33 +3,57 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from latency.collect import POOR_CALIBRATION, collect, is_reliable
 from latency.device import Device, conditions
 from latency.measure import local_device
 from latency.table import LatencyTable
 from search.blocks import search_blocks
-from search.config import RunConfig, parse_config
-from search.events import Listener
+from search.config import BUDGETS, RunConfig, budget_hours, parse_config
+from search.events import Line, LineListener, Listener
 from search.executor import LocalExecutor
 from search.final import export_found, measure_both, train_both
-from search.plan import Inputs, Range, latency_range, look_up
-from search.record import SearchRecord
+from search.heartbeat import Heart
+from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, within_hours
+from search.record import Begun, SearchRecord
 from search.refine import refine
 from search.report import write_report
 from search.session import Session
 from search.store import Store
+from search.store_searches import NameTaken
 from search.trial import Stage
 from space.errors import InfeasibleTarget, RunError
 from space.keys import keys_of
 
 
-class Busy(RunError):
-    """Another process runs the search."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What people say of a search."""
+
+    owner: str | None = None
+    labels: tuple[str, ...] = ()
+    note: str | None = None
+    budget: str | None = None
+
+
+class RecordListener(LineListener):
+    """Keeps what it hears in the record's log, but for refused trials, which are in the record already."""
+
+    def __init__(self, store: Store, search_id: int) -> None:
+        super().__init__()
+        self._store = store
+        self._search_id = search_id
+
+    def line(self, line: Line) -> None:
+        """Record it."""
+        if line.level != "debug":
+            self._store.add_log_line(
+                self._search_id, level=line.level, event=line.event, message=line.message, trial=line.trial
+            )
 
 
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:
@@ -77,31 +101,11 @@ def check_target(target_ms: float, reach: Range) -> None:
         )
 
 
-def _new_name(store: Store, inputs: Inputs, runs: Path) -> str:
-    if inputs.config.name is not None:
-        return inputs.config.name
-    data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inputs.config.data.source.removeprefix("imagefolder:")).name)
-    taken = {search.name for search in store.searches()}
-    number = 1
-    while (name := f"{data or 'photos'}-{inputs.device.name}-{number}") in taken or (runs / name).exists():
-        number += 1
-    return name
-
-
-def create(store: Store, inputs: Inputs, runs: Path, listener: Listener) -> SearchRecord:
-    """Measure what is missing, check the target, and record a new search; nothing is trained yet.
-
-    Raises:
-        InfeasibleTarget: no network of the space can be so fast.
-        RunError: the run folder is taken.
-        StoreError: the name is taken.
-    """
-    name = _new_name(store, inputs, runs)
+def _prepare(store: Store, inputs: Inputs, name: str, runs: Path, listener: Listener) -> Begun:
+    """Measure what is missing, check the target, and make the run folder; nothing is recorded but the table."""
     folder = (runs / name).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"folder {folder} is not empty; choose another --name or remove it")
-    if name in {search.name for search in store.searches()}:
-        raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
     table_id, table = table_for(store, inputs, listener)
     reach = latency_range(table, inputs.space)
     listener.note(
@@ -111,9 +115,7 @@ def create(store: Store, inputs: Inputs, runs: Path, listener: Listener) -> Sear
     target_ms = inputs.config.target.in_ms(reach.reference_ms)
     check_target(target_ms, reach)
     folder.mkdir(parents=True, exist_ok=True)
-    return store.create_search(
-        name=name,
-        config=inputs.config.model_copy(update={"name": name}).model_dump(mode="json"),
+    return Begun(
         run_folder=folder,
         data_hash=inputs.dataset.content_hash,
         table_id=table_id,
@@ -125,10 +127,75 @@ def create(store: Store, inputs: Inputs, runs: Path, listener: Listener) -> Sear
     )
 
 
+def _names(store: Store, config: RunConfig, runs: Path | None) -> Iterator[str]:
+    """The name that the user gave, or all that nobody has taken: <data>-<device>-<n>."""
+    if config.name is not None:
+        yield config.name
+        return
+    data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.source.removeprefix("imagefolder:")).name)
+    taken = {search.name for search in store.searches()}
+    for number in count(1):
+        name = f"{data or 'photos'}-{config.device.name}-{number}"
+        if name not in taken and not (runs and (runs / name).exists()):
+            yield name
+
+
+def create(store: Store, inputs: Inputs, runs: Path, listener: Listener, asked: Asked) -> SearchRecord:
+    """Measure what is missing, check the target, and record a new search; nothing is trained yet.
+
+    Raises:
+        InfeasibleTarget: no network of the space can be so fast.
+        RunError: the run folder is taken.
+        StoreError: the name is taken.
+    """
+    name = next(_names(store, inputs.config, runs))
+    if name in {search.name for search in store.searches()}:
+        raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
+    begun = _prepare(store, inputs, name, runs, listener)
+    config = _named(inputs.config, name)
+    return store.create_search(name=name, config=config, begun=begun, **asdict(asked))
+
+
+def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
+    """Record a search for a coordinator to begin.
+
+    Raises:
+        StoreError: the name is taken.
+    """
+    names = _names(store, config, None)
+    while True:
+        name = next(names)
+        try:
+            return store.create_search(name=name, config=_named(config, name), **asdict(asked))
+        except NameTaken:
+            if config.name is not None:
+                raise
+
+
+def _named(config: RunConfig, name: str) -> dict[str, Any]:
+    return config.model_copy(update={"name": name}).model_dump(mode="json")
+
+
+def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) -> None:
+    """Take a queued search to its first stage, on this machine.
+
+    Raises:
+        MobilenasError: as `look_up` and `create` do.
+    """
+    config, budget = parse_config(dict(record.config)), record.budget or "default"
+    hours = budget_hours(budget)
+    inputs = look_up(config if hours is not None else config.scaled(BUDGETS[budget]))
+    if hours is not None:
+        inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
+    begun = _prepare(store, inputs, record.name, runs, listener)
+    store.begin_search(record.id, _named(inputs.config, record.name), begun)
+
+
 def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device) -> None:
-    if inputs.dataset.content_hash != record.data_hash:
+    data_hash = record.has_begun().data_hash
+    if inputs.dataset.content_hash != data_hash:
         raise RunError(
-            f"search '{record.name}' was started on data {record.data_hash}, but '{inputs.dataset.name}' now is "
+            f"search '{record.name}' was started on data {data_hash}, but '{inputs.dataset.name}' now is "
             f"{inputs.dataset.content_hash}; restore the data or start a new search"
         )
     if table.scope != inputs.space.scope:
@@ -142,44 +209,35 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, 
 
 
 @contextmanager
-def session(store: Store, name: str, listener: Listener) -> Iterator[Session]:
-    """The one session of a recorded search, with its workers; both end with the context.
+def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterator[Session]:
+    """The session of a claimed search that has begun, with its workers, which end with the context.
 
     Raises:
-        RunError: another process runs it, or device, data or space are not those that it was started with.
+        RunError: device, data or space are not those that it was started with.
     """
     record = store.search(name)
     config: RunConfig = parse_config(dict(record.config))
-    if record.table_id is None:
-        raise RunError(f"search '{name}' has no latency table; start a new search")
-    record.run_folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(record.run_folder / ".lock")
+    begun = record.has_begun()
+    begun.run_folder.mkdir(parents=True, exist_ok=True)
+    inputs = look_up(config)
+    table = store.load_table(begun.table_id)
+    _check_unchanged(record, inputs, table, local_device(config.device.name, threads=config.device.threads))
+    executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
     try:
-        # `status` holds the lock for a moment when it looks.
-        lock.acquire(timeout=1)
-    except Timeout as error:
-        raise Busy(f"search '{name}' is being run by another process; see: mobilenas status {name}") from error
-    try:
-        inputs = look_up(config)
-        table = store.load_table(record.table_id)
-        _check_unchanged(record, inputs, table, local_device(config.device.name, threads=config.device.threads))
-        executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
-        try:
-            yield Session(
-                store=store,
-                record=record,
-                config=config,
-                space=inputs.space,
-                dataset=inputs.dataset,
-                table_id=record.table_id,
-                table=table,
-                executor=executor,
-                listener=listener,
-            )
-        finally:
-            executor.close()
+        yield Session(
+            store=store,
+            record=record,
+            config=config,
+            space=inputs.space,
+            dataset=inputs.dataset,
+            table_id=begun.table_id,
+            table=table,
+            executor=executor,
+            listener=listener,
+            heart=heart,
+        )
     finally:
-        lock.release()
+        executor.close()
 
 
 def drive(running: Session) -> Path:

@@ -27,7 +27,7 @@ from sqlalchemy import (
     table,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002", "0003")
 
 # Optuna keeps its own Alembic state in `alembic_version`; a name of ours lets both live in one database.
 VERSION_TABLE = "mobilenas_alembic_version"
@@ -115,21 +115,49 @@ searches = Table(
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True, comment="the user's name for the search"),
     Column("config", JSON, nullable=False, comment="effective configuration, defaults filled in"),
-    Column("stage", Text, nullable=False, comment="blocks, netadapt, final or done"),
+    Column("stage", Text, nullable=False, comment="queued, blocks, netadapt, final or done"),
     Column("finish_requested", Boolean, nullable=False, comment="the user asked to end with the best found so far"),
     Column("error", Text, comment="why the search stopped, if it did; one line"),
-    Column("run_folder", Text, nullable=False, comment="folder of weights and exports"),
-    Column("data_hash", Text, nullable=False, comment="content hash of the data set"),
-    Column("device_id", ForeignKey("devices.id"), comment="the device of the latency table"),
-    Column("table_id", ForeignKey("latency_tables.id"), comment="the latency table that predictions come from"),
-    Column("target_ms", Double, nullable=False, comment="latency that the final network must meet, ms"),
-    Column("seed_target_ms", Double, nullable=False, comment="latency that the block-level search aims at, ms"),
-    Column("fastest_ms", Double, nullable=False, comment="predicted latency of the fastest network of the space, ms"),
-    Column("slowest_ms", Double, nullable=False, comment="predicted latency of the slowest network of the space, ms"),
-    Column("reference_ms", Double, nullable=False, comment="predicted latency of the reference network, ms"),
+    Column("run_folder", Text, comment="folder of weights and exports; NULL while queued"),
+    Column("data", Text, nullable=False, comment="data set: fashion-mnist, cifar10 or imagefolder:PATH"),
+    Column("data_hash", Text, comment="content hash of the data set; NULL while queued"),
+    Column("device_id", ForeignKey("devices.id"), comment="the device of the latency table; NULL while queued"),
+    Column("table_id", ForeignKey("latency_tables.id"), comment="the latency table of all predictions; NULL: queued"),
+    Column("target_ms", Double, comment="latency that the final network must meet, ms; NULL while queued"),
+    Column("seed_target_ms", Double, comment="latency that the block-level search aims at, ms; NULL while queued"),
+    Column("fastest_ms", Double, comment="predicted latency of the space's fastest network, ms; NULL while queued"),
+    Column("slowest_ms", Double, comment="predicted latency of the space's slowest network, ms; NULL while queued"),
+    Column("reference_ms", Double, comment="predicted latency of the reference network, ms; NULL while queued"),
+    Column("owner", Text, comment="who started it; NULL: recorded before there were owners"),
+    Column("note", Text, comment="free text of the owner"),
+    Column("budget", Text, comment="quick, default, thorough or a time, as asked for; NULL: not recorded"),
+    Column("queued_at", UtcDateTime, comment="UTC, when it was put into the queue; NULL: runs in the foreground"),
+    Column("stop_requested", Boolean, nullable=False, comment="the user asked to stop; a coordinator leaves it alone"),
+    Column("claimed_by", Text, comment="the process that runs it: host, kernel, process and a random part; NULL: none"),
+    Column("heartbeat_at", UtcDateTime, comment="UTC by the database's clock, last sign of life of that process"),
+    Column("claims", Integer, nullable=False, comment="how often it was claimed since a trial was last completed"),
     Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
     Column("updated_at", UtcDateTime, nullable=False, comment="UTC, last change of the search or one of its trials"),
     Column("finished_at", UtcDateTime, comment="UTC, when the stage became done"),
+)
+
+search_labels = Table(
+    "search_labels",
+    metadata,
+    Column("search_id", ForeignKey("searches.id"), primary_key=True),
+    Column("label", Text, primary_key=True, comment="a word by which searches are grouped, such as a project"),
+)
+
+log_lines = Table(
+    "log_lines",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False, index=True),
+    Column("trial", Integer, comment="number of the trial it is about; NULL: about the search"),
+    Column("at", UtcDateTime, nullable=False, comment="UTC, by the clock of the process that runs the search"),
+    Column("level", Text, nullable=False, comment="debug, info, warning or error"),
+    Column("event", Text, nullable=False, comment="begin, progress, end, note, trial or step"),
+    Column("message", Text, nullable=False, comment="the line for people"),
 )
 
 trials = Table(

@@ -12,7 +12,8 @@ from search.config import RunConfig
 from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, evaluation_of_weights, scores_of
 from search.events import Listener
 from search.executor import Executor, Finished
-from search.record import FoundEvaluation, SearchRecord
+from search.heartbeat import Heart
+from search.record import Begun, FoundEvaluation, SearchRecord
 from search.reward import Reward
 from search.store import Store
 from search.trial import Stage, State, Trial
@@ -36,7 +37,7 @@ class Interrupted(RunError):
 class Session:
     """The one coordinator of a search: asks, dispatches and writes.
 
-    `table` grows while NetAdapt measures blocks; `stopping` is set from outside, by the first Ctrl-C.
+    `table` grows while NetAdapt measures blocks; `stop` is called from outside, by the first Ctrl-C.
     """
 
     store: Store
@@ -48,13 +49,28 @@ class Session:
     table: LatencyTable
     executor: Executor
     listener: Listener
-    stopping: bool = False
+    heart: Heart
+    _stopping: bool = False
     _trials: dict[int, Trial] = field(default_factory=dict)
     _left_running: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._left_running = self.store.requeue_running(self.record.id)
         self._trials = {trial.number: trial for trial in self.store.trials(self.record.id)}
+
+    @property
+    def begun(self) -> Begun:
+        """What is known since it began."""
+        return self.record.has_begun()
+
+    def stop(self) -> None:
+        """Let running trials end, and start no more."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody here or elsewhere asked it to stop."""
+        return self._stopping or self.heart.stop_requested
 
     @property
     def reward(self) -> Reward:
@@ -78,7 +94,7 @@ class Session:
         """The reward of a completed block-level trial, against the seed target."""
         if trial.state is not State.COMPLETE or trial.stage is not Stage.BLOCKS:
             return None
-        return self.reward.of(trial.scores, self.record.seed_target_ms)
+        return self.reward.of(trial.scores, self.begun.seed_target_ms)
 
     def evaluation(
         self, arch: Architecture, recipe: Recipe, *, train_images: int | None, parent: Trial | None = None
@@ -148,7 +164,8 @@ class Session:
         `advanced` of the sum of the running trials' shares done.
 
         Raises:
-            Interrupted: `stopping` was set; running trials have ended and are recorded.
+            Interrupted: it was asked to stop; running trials have ended and are recorded.
+            ClaimLost: another process runs the search now.
             RunError: nothing but failures.
         """
         running: set[int] = set()
@@ -163,6 +180,7 @@ class Session:
             finished(trial, reward)
 
         while True:
+            self.heart.check()
             while not self.stopping and len(running) < self.executor.slots:
                 trial = waiting.pop(0) if waiting else ask()
                 if trial is None:
@@ -205,13 +223,13 @@ class Session:
         if trial.parent is not None:
             source = self.trial(trial.parent)
             assert source.weights is not None
-            parent = Parent(architecture=source.architecture, weights=self.record.run_folder / source.weights)
+            parent = Parent(architecture=source.architecture, weights=self.begun.run_folder / source.weights)
         return Job(
             number=trial.number,
             attempt=trial.attempt,
             evaluation=evaluation,
             data_folder=self.dataset.folder,
-            weights=self.record.run_folder / self._weights_name(trial.number),
+            weights=self.begun.run_folder / self._weights_name(trial.number),
             parent=parent,
             touch_test=trial.stage is Stage.FINAL,
         )
@@ -226,7 +244,7 @@ class Session:
         if found is None:
             return None
         name = self._weights_name(trial.number)
-        source, target = found.weights_file, self.record.run_folder / name
+        source, target = found.weights_file, self.begun.run_folder / name
         assert source is not None
         if source != target:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +287,7 @@ class Session:
 
     def right_file(self, trial: Trial) -> Path:
         """Where a final trial keeps which test images it classified right."""
-        return self.record.run_folder / "trials" / f"{trial.number}.right.npy"
+        return self.begun.run_folder / "trials" / f"{trial.number}.right.npy"
 
 
 def _has_weights(found: FoundEvaluation, key: str) -> bool:

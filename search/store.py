@@ -1,29 +1,32 @@
 """The record of all searches in SQL. The coordinator of a search is its only writer; anyone may read meanwhile."""
 
-import difflib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, true, update
 
 from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
-from search import store_tables
+from search import store_searches, store_tables
 from search.database import Database
+from search.lease import new_claim
+from search.patience import patiently
 from search.record import (
+    Begun,
     ExportRecord,
     FoundEvaluation,
+    LogLine,
     SearchRecord,
     export_from_row,
     found_from_row,
     measurement_from_row,
     measurement_to_row,
-    search_from_row,
     step_from_row,
     trial_from_row,
     trial_to_row,
@@ -43,15 +46,20 @@ from space.keys import BlockKey
 
 _BEST_FIRST = ("reward", "top1")
 
+_log = logging.getLogger("mobilenas.store")
+
 
 class Store:
     """All that mobilenas remembers; every method is one transaction and may raise StoreError.
 
-    Threads may share a store; processes open one each.
+    Threads may share a store; processes open one each. Where the database is away, a method tries again for
+    `patience_s` seconds.
     """
 
     def __init__(self, url: str) -> None:
+        self.patience_s = 0.0
         self._database = Database(url)
+        self._claims: dict[int, str] = {}
 
     @classmethod
     def open(cls, url: str) -> "Store":
@@ -96,21 +104,35 @@ class Store:
         reasons: Mapping[BlockKey, Reason] | None = None,
     ) -> int:
         """Record a finished table with its device, and return its id; blocks without a reason belong to the space."""
+        return self._record_table(table, conditions, protocol, reasons or {}, datetime.now(UTC))
+
+    @patiently
+    def _record_table(
+        self,
+        table: LatencyTable,
+        conditions: Mapping[str, str | float],
+        protocol: str,
+        reasons: Mapping[BlockKey, Reason],
+        now: datetime,
+    ) -> int:
         with self._database.write() as connection:
             return store_tables.record_table(
-                connection, table, conditions=conditions, protocol=protocol, reasons=reasons or {}
+                connection, table, conditions=conditions, protocol=protocol, reasons=reasons, now=now
             )
 
+    @patiently
     def add_entries(self, table_id: int, entries: Mapping[BlockKey, Measurement], *, reason: Reason) -> None:
         """Add measured blocks to a table; blocks that it holds already keep their first measurement."""
         with self._database.write() as connection:
             store_tables.add_entries(connection, table_id, entries, reason=reason)
 
+    @patiently
     def find_table(self, device: Device, scope: str) -> tuple[int, LatencyTable] | None:
         """The newest finished table of exactly this device (name and fingerprint) and scope, with its id."""
         with self._database.read() as connection:
             return store_tables.find_table(connection, device, scope)
 
+    @patiently
     def load_table(self, table_id: int) -> LatencyTable:
         """A table with all its entries.
 
@@ -120,6 +142,7 @@ class Store:
         with self._database.read() as connection:
             return store_tables.load_table(connection, table_id)
 
+    @patiently
     def devices(self) -> list[dict[str, Any]]:
         """Per device: name, processor, threads, provider, runtime_version, tables, blocks, newest_table (a date)."""
         with self._database.read() as connection:
@@ -132,44 +155,48 @@ class Store:
         *,
         name: str,
         config: Mapping[str, Any],
-        run_folder: str | os.PathLike[str],
-        data_hash: str,
-        table_id: int | None,
-        target_ms: float,
-        seed_target_ms: float,
-        fastest_ms: float,
-        slowest_ms: float,
-        reference_ms: float,
+        begun: Begun | None = None,
+        owner: str | None = None,
+        labels: Iterable[str] = (),
+        note: str | None = None,
+        budget: str | None = None,
     ) -> SearchRecord:
-        """Record a new search at its first stage; `config` must be JSON.
+        """Record a new search at its first stage, or in the queue where it has not begun; `config` must be JSON.
 
         Raises:
             StoreError: the name is taken, or there is no such latency table.
         """
         now = datetime.now(UTC)
-        with self._database.write() as connection:
-            if connection.scalar(select(searches.c.id).where(searches.c.name == name)) is not None:
-                raise StoreError(f"a search named {name!r} exists already; resume it, or choose another name")
-            row = {
-                "name": name,
-                "config": dict(config),
-                "stage": Stage.BLOCKS.value,
-                "finish_requested": False,
-                "run_folder": os.fspath(run_folder),
-                "data_hash": data_hash,
-                "device_id": None if table_id is None else store_tables.device_of(connection, table_id),
-                "table_id": table_id,
-                "target_ms": target_ms,
-                "seed_target_ms": seed_target_ms,
-                "fastest_ms": fastest_ms,
-                "slowest_ms": slowest_ms,
-                "reference_ms": reference_ms,
-                "created_at": now,
-                "updated_at": now,
-            }
-            connection.execute(insert(searches).values(row))
-            return _search(connection, searches.c.name == name)
+        row = {
+            "name": name,
+            "config": dict(config),
+            "stage": (Stage.BLOCKS if begun else Stage.QUEUED).value,
+            "data": config["data"]["source"],
+            "finish_requested": False,
+            "stop_requested": False,
+            "claims": 0,
+            "owner": owner,
+            "note": note,
+            "budget": budget,
+            "queued_at": None if begun else now,
+            "created_at": now,
+            "updated_at": now,
+        }
+        self._create_search(row, begun, tuple(labels))
+        return self.search(name)
 
+    @patiently
+    def _create_search(self, row: Mapping[str, Any], begun: Begun | None, labels: Sequence[str]) -> None:
+        with self._database.write() as connection:
+            store_searches.create(connection, row, begun, labels)
+
+    @patiently
+    def begin_search(self, search_id: int, config: Mapping[str, Any], begun: Begun) -> None:
+        """Take a queued search to its first stage, with the configuration that its budget led to."""
+        with self._database.write() as connection:
+            store_searches.begin(connection, search_id, self._claims.get(search_id), config, begun)
+
+    @patiently
     def search(self, name: str) -> SearchRecord:
         """The search of this name.
 
@@ -177,35 +204,137 @@ class Store:
             StoreError: there is none; the message names the nearest ones.
         """
         with self._database.read() as connection:
-            row = connection.execute(select(searches).where(searches.c.name == name)).mappings().one_or_none()
-            if row is not None:
-                return search_from_row(row)
-            names = list(connection.scalars(select(searches.c.name)))
-        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
-        hint = f"the nearest names are {', '.join(map(repr, nearest))}" if nearest else "there are none yet"
-        raise StoreError(f"there is no search named {name!r}; {hint}; see `mobilenas searches`")
+            return store_searches.find(connection, name, self._database.now(connection))
 
+    @patiently
     def searches(self) -> list[SearchRecord]:
         """All searches, oldest first."""
         with self._database.read() as connection:
-            rows = connection.execute(select(searches).order_by(searches.c.id)).mappings()
-            return [search_from_row(row) for row in rows]
+            return store_searches.select_records(connection, true(), self._database.now(connection))
 
+    @patiently
     def set_stage(self, search_id: int, stage: Stage, *, error: str | None = None) -> None:
         """Move a search to a stage; `error` says why it stopped there, and without one an earlier error is cleared."""
         finished_at = datetime.now(UTC) if stage is Stage.DONE else None
         with self._database.write() as connection:
-            _change_search(connection, search_id, stage=stage.value, error=error, finished_at=finished_at)
+            self._change(connection, search_id, stage=stage.value, error=error, finished_at=finished_at)
 
+    @patiently
+    def annotate(
+        self, search_id: int, *, owner: str | None = None, labels: Iterable[str] | None = None, note: str | None = None
+    ) -> None:
+        """Change what people say of a search; None leaves it as it is."""
+        given = {name: value for name, value in (("owner", owner), ("note", note)) if value is not None}
+        with self._database.write() as connection:
+            self._change(connection, search_id, **given)
+            if labels is not None:
+                store_searches.set_labels(connection, search_id, labels)
+
+    @patiently
+    def enqueue(self, search_id: int) -> None:
+        """Put a search that stopped into the queue, behind all others; its error is forgotten."""
+        values = {"queued_at": datetime.now(UTC), "stop_requested": False, "error": None, "claims": 0}
+        with self._database.write() as connection:
+            self._change(connection, search_id, **values)
+
+    @patiently
     def request_finish(self, search_id: int) -> None:
         """Ask the coordinator to end with the best found so far."""
         with self._database.write() as connection:
-            _change_search(connection, search_id, finish_requested=True)
+            self._change(connection, search_id, finish_requested=True)
 
+    @patiently
+    def request_stop(self, search_id: int) -> None:
+        """Ask the coordinator to stop when the running trials have ended; the queue passes it over from now on."""
+        with self._database.write() as connection:
+            self._change(connection, search_id, stop_requested=True)
+
+    @patiently
     def finish_requested(self, search_id: int) -> bool:
         """Whether somebody asked for an early end."""
         with self._database.read() as connection:
-            return _search(connection, searches.c.id == search_id).finish_requested
+            asked = connection.scalar(select(searches.c.finish_requested).where(searches.c.id == search_id))
+        if asked is None:
+            raise StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
+        return bool(asked)
+
+    def _change(self, connection: Connection, search_id: int, **values: object) -> None:
+        """Change a search, or note that one of its trials changed; fails where a claim of this store was lost."""
+        token = self._claims.get(search_id)
+        store_searches.change(connection, search_id, token, updated_at=datetime.now(UTC), **values)
+
+    # Claims
+
+    def claim(self, search_id: int) -> None:
+        """Become the one process that runs a search: until `release`, or until another one finds this one dead.
+
+        Raises:
+            Held: a living process runs it.
+        """
+        token = str(new_claim())
+        self._claim(search_id, token)
+        self._claims[search_id] = token
+
+    @patiently
+    def _claim(self, search_id: int, token: str) -> None:
+        with self._database.write() as connection:
+            store_searches.claim(connection, search_id, token, self._database.now(connection))
+
+    def claim_next(self, device: str | None = None) -> SearchRecord | None:
+        """Claim the search that has waited longest in the queue, if any; `device` leaves those of others alone."""
+        token = str(new_claim())
+        record = self._claim_next(token, device)
+        if record is not None:
+            self._claims[record.id] = token
+        return record
+
+    @patiently
+    def _claim_next(self, token: str, device: str | None) -> SearchRecord | None:
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            search_id = store_searches.claim_next(connection, token, device, now)
+            if search_id is None:
+                return None
+            return store_searches.select_records(connection, searches.c.id == search_id, now)[0]
+
+    def heartbeat(self, search_id: int) -> bool:
+        """Renew the claim of a search, at once or not at all; returns whether somebody asked it to stop.
+
+        Raises:
+            ClaimLost: another process runs it now.
+        """
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            return store_searches.heartbeat(connection, search_id, self._claims[search_id], now)
+
+    def release(self, search_id: int) -> None:
+        """Give the claim of a search up; where the database is away, it ends by itself soon."""
+        token = self._claims.pop(search_id, None)
+        if token is None:
+            return
+        try:
+            with self._database.write() as connection:
+                store_searches.release(connection, search_id, token)
+        except StoreError as error:
+            _log.warning("%s; the claim of search %d ends by itself", error, search_id)
+
+    # Logs
+
+    def add_log_line(self, search_id: int, *, level: str, event: str, message: str, trial: int | None = None) -> None:
+        """Add a line to the log of a search."""
+        row = {"trial": trial, "at": datetime.now(UTC), "level": level, "event": event, "message": message}
+        self._add_log_line(search_id, row)
+
+    @patiently
+    def _add_log_line(self, search_id: int, row: Mapping[str, Any]) -> None:
+        with self._database.write() as connection:
+            store_searches.add_log_line(connection, search_id, row)
+
+    @patiently
+    def log(self, search_id: int, after: int = 0) -> Sequence[LogLine]:
+        """The log of a search behind the line with this id, oldest first."""
+        with self._database.read() as connection:
+            return store_searches.read_log(connection, search_id, after)
 
     # Trials
 
@@ -219,15 +348,24 @@ class Store:
         trial = replace(trial, started_at=trial.started_at or now)
         if trial.state is not State.RUNNING:
             trial = replace(trial, finished_at=trial.finished_at or now)
+        return replace(trial, id=self._insert_trial(search_id, trial))
+
+    @patiently
+    def _insert_trial(self, search_id: int, trial: Trial) -> int:
+        this = (trials.c.search_id == search_id) & (trials.c.number == trial.number)
         with self._database.write() as connection:
-            _change_search(connection, search_id)
-            if _trial_id(connection, search_id, trial.number) is not None:
+            self._change(connection, search_id)
+            stored = connection.execute(select(trials).where(this)).mappings().one_or_none()
+            if stored is not None:
+                if trial_from_row(stored) == replace(trial, id=stored["id"]):
+                    return int(stored["id"])
                 raise StoreError(
                     f"search {search_id} has a trial {trial.number} already; is another process running this search?"
                 )
             row = {"search_id": search_id, **trial_to_row(trial)}
-            return replace(trial, id=connection.scalar(insert(trials).values(row).returning(trials.c.id)))
+            return int(connection.execute(insert(trials).values(row).returning(trials.c.id)).scalar_one())
 
+    @patiently
     def finish_trial(self, search_id: int, trial: Trial, *, reward: float | None = None) -> None:
         """Record a trial's outcome; doing it twice, or after a completed or a newer attempt, changes nothing.
 
@@ -248,8 +386,10 @@ class Store:
                 finished_at=trial.finished_at or datetime.now(UTC),
             )
             connection.execute(update(trials).where(this).values(**trial_to_row(trial), reward=reward))
-            _change_search(connection, search_id)
+            progress = {"claims": 0} if trial.state is State.COMPLETE else {}
+            self._change(connection, search_id, **progress)
 
+    @patiently
     def trials(self, search_id: int, stage: Stage | None = None) -> list[Trial]:
         """The trials of a search, or of one of its stages, by number."""
         query = select(trials).where(trials.c.search_id == search_id).order_by(trials.c.number)
@@ -258,6 +398,7 @@ class Store:
         with self._database.read() as connection:
             return [trial_from_row(row) for row in connection.execute(query).mappings()]
 
+    @patiently
     def rewards(self, search_id: int) -> dict[int, float]:
         """The rewards of those trials that have one, by trial number."""
         query = (
@@ -270,14 +411,22 @@ class Store:
 
     def requeue_running(self, search_id: int) -> list[Trial]:
         """Start the next attempt of all trials that a dead coordinator left running, and return them, still running."""
+        return self._requeue_running(search_id, datetime.now(UTC))
+
+    @patiently
+    def _requeue_running(self, search_id: int, now: datetime) -> list[Trial]:
         running = (trials.c.search_id == search_id) & (trials.c.state == State.RUNNING.value)
         with self._database.write() as connection:
+            self._change(connection, search_id)
             connection.execute(
-                update(trials).where(running).values(attempt=trials.c.attempt + 1, started_at=datetime.now(UTC))
+                update(trials)
+                .where(running, trials.c.started_at != now)
+                .values(attempt=trials.c.attempt + 1, started_at=now)
             )
             rows = connection.execute(select(trials).where(running).order_by(trials.c.number)).mappings()
             return [trial_from_row(row) for row in rows]
 
+    @patiently
     def find_evaluations(self, evaluation_key: str) -> list[FoundEvaluation]:
         """The complete trials of all searches with this key, those first that were themselves evaluated."""
         query = (
@@ -291,11 +440,18 @@ class Store:
 
     # NetAdapt, measured networks, exports
 
+    @patiently
     def add_step(self, search_id: int, step: NetAdaptStep) -> None:
         """Record one accepted step of the NetAdapt walk; both of its trials must be recorded."""
+        this = (netadapt_steps.c.search_id == search_id) & (netadapt_steps.c.iteration == step.iteration)
         with self._database.write() as connection:
+            self._change(connection, search_id)
+            stored = connection.execute(select(netadapt_steps).where(this)).mappings().one_or_none()
+            if stored is not None and step_from_row(stored) == step:
+                return
             connection.execute(insert(netadapt_steps).values(search_id=search_id, **asdict(step)))
 
+    @patiently
     def steps(self, search_id: int) -> list[NetAdaptStep]:
         """The NetAdapt walk in order."""
         query = select(netadapt_steps).where(netadapt_steps.c.search_id == search_id)
@@ -318,9 +474,17 @@ class Store:
             }
             for measurement, samples in measured
         ]
-        with self._database.write() as connection:
-            connection.execute(insert(network_measurements), rows)
+        self._add_network_measurements(search_id, now, rows)
 
+    @patiently
+    def _add_network_measurements(self, search_id: int, now: datetime, rows: Sequence[Mapping[str, Any]]) -> None:
+        these = (network_measurements.c.search_id == search_id) & (network_measurements.c.measured_at == now)
+        with self._database.write() as connection:
+            self._change(connection, search_id)
+            if connection.scalar(select(network_measurements.c.id).where(these).limit(1)) is None:
+                connection.execute(insert(network_measurements), rows)
+
+    @patiently
     def network_measurements(self, search_id: int) -> list[NetworkMeasurement]:
         """The measured networks of a search, oldest first."""
         query = select(network_measurements).where(network_measurements.c.search_id == search_id)
@@ -337,20 +501,30 @@ class Store:
             StoreError: the search has no such trial.
         """
         export = ExportRecord(trial=trial, folder=Path(folder), files=dict(files), created_at=datetime.now(UTC))
-        with self._database.write() as connection:
-            trial_id = _trial_id(connection, search_id, trial)
-            if trial_id is None:
-                raise StoreError(f"search {search_id} has no trial {trial} to export")
-            row = {"folder": str(export.folder), "files": export.files, "created_at": export.created_at}
-            connection.execute(insert(exports).values(search_id=search_id, trial_id=trial_id, **row))
+        self._add_export(search_id, export)
         return export
 
+    @patiently
+    def _add_export(self, search_id: int, export: ExportRecord) -> None:
+        with self._database.write() as connection:
+            trial_id = connection.scalar(
+                select(trials.c.id).where(trials.c.search_id == search_id, trials.c.number == export.trial)
+            )
+            if trial_id is None:
+                raise StoreError(f"search {search_id} has no trial {export.trial} to export")
+            this = (exports.c.trial_id == trial_id) & (exports.c.created_at == export.created_at)
+            if connection.scalar(select(exports.c.id).where(this)) is None:
+                row = {"folder": str(export.folder), "files": dict(export.files), "created_at": export.created_at}
+                connection.execute(insert(exports).values(search_id=search_id, trial_id=trial_id, **row))
+
+    @patiently
     def exports(self, search_id: int) -> list[ExportRecord]:
         """The exports of a search, oldest first."""
         query = select(exports, trials.c.number).join(trials).where(exports.c.search_id == search_id)
         with self._database.read() as connection:
             return [export_from_row(row) for row in connection.execute(query.order_by(exports.c.id)).mappings()]
 
+    @patiently
     def summary_rows(self, search: str | None = None, sort: str = "number") -> list[dict[str, Any]]:
         """Rows of the view `trial_summary`, of one search or all; reward and top1 descend, others ascend, NULLs last.
 
@@ -373,22 +547,3 @@ def _is_awaited(trial: Trial, *, state: State, attempt: int) -> bool:
     if state is State.COMPLETE or trial.attempt < attempt:
         return False
     return state is State.RUNNING or trial.attempt > attempt
-
-
-def _search(connection: Connection, condition: ColumnElement[bool]) -> SearchRecord:
-    row = connection.execute(select(searches).where(condition)).mappings().one_or_none()
-    if row is None:
-        raise StoreError("there is no such search; see `mobilenas searches`")
-    return search_from_row(row)
-
-
-def _change_search(connection: Connection, search_id: int, **values: str | bool | datetime | None) -> None:
-    change = update(searches).where(searches.c.id == search_id).values(updated_at=datetime.now(UTC), **values)
-    if connection.execute(change).rowcount == 0:
-        raise StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
-
-
-def _trial_id(connection: Connection, search_id: int, number: int) -> int | None:
-    query = select(trials.c.id).where(trials.c.search_id == search_id, trials.c.number == number)
-    trial_id: int | None = connection.scalar(query)
-    return trial_id

@@ -27,11 +27,21 @@ def record_table(
     conditions: Mapping[str, str | float],
     protocol: str,
     reasons: Mapping[BlockKey, Reason],
+    now: datetime,
 ) -> int:
-    """Insert a finished table with its device and entries; blocks without a reason belong to the space."""
-    now = datetime.now(UTC)
+    """Insert a finished table with its device and entries; blocks without a reason belong to the space.
+
+    The same one again, of the same moment, changes nothing.
+    """
+    device_id = _device_id(connection, table.device)
+    this = (latency_tables.c.device_id == device_id) & (latency_tables.c.created_at == now)
+    known: int | None = connection.scalar(
+        select(latency_tables.c.id).where(this, latency_tables.c.scope == table.scope)
+    )
+    if known is not None:
+        return known
     row = {
-        "device_id": _device_id(connection, table.device),
+        "device_id": device_id,
         "scope": table.scope,
         "calibration": _calibration_to_json(table.calibration),
         "conditions": dict(conditions),

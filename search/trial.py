@@ -8,8 +8,9 @@ from space.arch import Architecture
 
 
 class Stage(StrEnum):
-    """Where a search stands; also the stage that a trial belongs to (all but `DONE`)."""
+    """Where a search stands; also the stage that a trial belongs to (all but `QUEUED` and `DONE`)."""
 
+    QUEUED = "queued"
     BLOCKS = "blocks"
     NETADAPT = "netadapt"
     FINAL = "final"

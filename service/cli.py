@@ -2,11 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
 
-from service.settings import DATABASE_VARIABLE, default_database, default_runs
 from space.errors import MobilenasError
 
 app = typer.Typer(
@@ -18,13 +17,45 @@ app = typer.Typer(
 config_app = typer.Typer(help="The configuration of a run.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
-DATABASE = default_database()
-RUNS = default_runs()
 
-Format = Literal["table", "csv", "json"]
+def _database() -> str:
+    from service.settings import load_settings
+
+    return load_settings().database_url
+
+
+def _runs() -> Path:
+    from service.settings import load_settings
+
+    return load_settings().runs
+
+
+def _owner() -> str:
+    from service.settings import load_settings
+
+    return load_settings().owner
+
+
+# typer calls these for the value, and only where a command runs: --help works even while the settings are broken.
+DATABASE = cast("str", _database)
+RUNS = cast("Path", _runs)
+OWNER = cast("str", _owner)
+
+Format = Literal["table", "csv", "json", "parquet"]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with what differs from the default run.")]
 Database = Annotated[
-    str, typer.Option(envvar=DATABASE_VARIABLE, help="SQLAlchemy URL of the record; default: an SQLite file of yours.")
+    str,
+    typer.Option(
+        envvar="MOBILENAS_DATABASE_URL",
+        help="SQLAlchemy URL of the record; default: the settings', or an SQLite file of yours.",
+        show_default=False,
+    ),
+]
+Runs = Annotated[
+    Path,
+    typer.Option(
+        envvar="MOBILENAS_RUNS", help="Folder for the run folders; default: the settings', or runs.", show_default=False
+    ),
 ]
 Budget = Annotated[str, typer.Option(help="quick, default, thorough, or a time such as 4h or 30m.")]
 Name = Annotated[str, typer.Argument(help="The search's name.", show_default=False)]
@@ -37,6 +68,27 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Workers = Annotated[int | None, typer.Option(help="Trials that run at once.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
 Form = Annotated[Format, typer.Option("--format", help="How to print.")]
+Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
+Queue = Annotated[bool, typer.Option("--queue", help="Leave it to a coordinator.")]
+Owner = Annotated[
+    str,
+    typer.Option(envvar="MOBILENAS_OWNER", help="Whose search it is; default: your login name.", show_default=False),
+]
+Label = Annotated[list[str] | None, typer.Option(help="A word to group searches by; repeatable.")]
+Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]
+
+
+@app.callback()
+def begin() -> None:
+    """Put the settings in force, before any command."""
+    if "--help" in sys.argv:
+        return
+    from service import logs
+    from service.settings import export_cache_dir, load_settings
+
+    settings = load_settings()
+    export_cache_dir()
+    logs.configure(settings.log_format, settings.log_level)
 
 
 @app.command()
@@ -51,11 +103,18 @@ def search(
     seed: Seed = None,
     workers: Workers = None,
     budget: Budget = "default",
-    runs: Annotated[Path, typer.Option(help="Folder for the run folders.")] = RUNS,
+    queue: Queue = False,
+    owner: Owner = OWNER,
+    label: Label = None,
+    note: Note = None,
+    runs: Runs = RUNS,
     database: Database = DATABASE,
 ) -> None:
-    """Search, refine, train, measure and export a network for this device."""
+    """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
+    from search.run import Asked
     from service import running
+
+    asked = Asked(owner=owner, labels=tuple(label or ()), note=note, budget=budget)
 
     settings = running.configuration(
         config,
@@ -68,7 +127,10 @@ def search(
         seed=seed,
         workers=workers,
     )
-    running.start(settings, database, runs, budget)
+    if queue:
+        running.queue(settings, database, asked)
+    else:
+        running.start(settings, database, runs, asked)
 
 
 @app.command()
@@ -101,19 +163,41 @@ def plan(
 
 
 @app.command()
-def resume(name: Name, database: Database = DATABASE) -> None:
+def resume(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
     """Go on with a search that was stopped or killed, in whichever stage it was."""
     from service import running
 
-    running.resume(name, database)
+    running.resume(name, database, runs, queue=queue)
 
 
 @app.command()
-def finish(name: Name, database: Database = DATABASE) -> None:
+def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
     """End the block-level search now: the best so far goes through NetAdapt, final training and export."""
     from service import running
 
-    running.resume(name, database, finish=True)
+    running.resume(name, database, runs, finish=True, queue=queue)
+
+
+@app.command()
+def stop(name: Name, database: Database = DATABASE) -> None:
+    """Stop a search, wherever it runs, when its running trials have ended."""
+    from service import running
+
+    running.stop(name, database)
+
+
+@app.command()
+def coordinator(
+    device: Annotated[str | None, typer.Option(help="Only searches for the device of this name.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when the queue is empty.")] = False,
+    health_file: Annotated[Path | None, typer.Option(help="File to touch every few seconds while all is well.")] = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Run queued searches, one after the other; several coordinators may share a queue."""
+    from service import running
+
+    running.coordinate(database, runs, device, health_file, drain=drain)
 
 
 @app.command()
@@ -129,28 +213,62 @@ def trials(
     search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by, such as reward, top1 or latency_ms.")] = "number",
     form: Form = "table",
+    out: Out = None,
     database: Database = DATABASE,
 ) -> None:
     """List recorded trials."""
     from service import records
 
-    records.trials(database, search, sort, form)
+    records.trials(database, search, sort, form, out)
 
 
 @app.command()
-def searches(form: Form = "table", database: Database = DATABASE) -> None:
+def searches(
+    owner: Annotated[str | None, typer.Option(help="Only those of this owner.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    form: Form = "table",
+    out: Out = None,
+    database: Database = DATABASE,
+) -> None:
     """List recorded searches."""
     from service import records
 
-    records.searches(database, form)
+    records.searches(database, form, owner, label, out)
 
 
 @app.command()
-def devices(form: Form = "table", database: Database = DATABASE) -> None:
+def logs(
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search ends.")] = False,
+    form: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
+    database: Database = DATABASE,
+) -> None:
+    """Print what a search told, wherever it runs."""
+    from service import records
+
+    records.logs(database, name, form, follow=follow)
+
+
+@app.command()
+def annotate(
+    name: Name,
+    owner: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Its labels from now on, all of them; repeatable.")] = None,
+    note: Note = None,
+    database: Database = DATABASE,
+) -> None:
+    """Change owner, labels or note of a search."""
+    from service import records
+
+    records.annotate(database, name, owner, label, note)
+
+
+@app.command()
+def devices(form: Form = "table", out: Out = None, database: Database = DATABASE) -> None:
     """List devices and their latency tables."""
     from service import records
 
-    records.devices(database, form)
+    records.devices(database, form, out)
 
 
 @app.command()
@@ -193,15 +311,10 @@ def evaluate(
 
 @config_app.command("show")
 def config_show(config: Config = None) -> None:
-    """Print the effective configuration; without a file the default one, with its comments."""
-    from search.config import default_text, load_config
+    """Print the settings with their origins, and the run: the default one with its comments, or what a file makes."""
+    from service.config_show import config_text
 
-    if config is None:
-        typer.echo(default_text(), nl=False)
-        return
-    import yaml
-
-    typer.echo(yaml.safe_dump(load_config(config).model_dump(mode="json"), sort_keys=False), nl=False)
+    typer.echo(config_text(config), nl=False)
 
 
 def main() -> None:

@@ -40,22 +40,22 @@ def export(database: str, name: str, number: int | None, out: Path | None) -> No
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
         trial = complete[number]
         assert trial.weights is not None
-        assert record.table_id is not None
+        begun = record.has_begun()
         folder = (out or Path(f"{name}-trial-{number}")).absolute()
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
         dataset = look_up(parse_config(dict(record.config))).dataset
-        if dataset.content_hash != record.data_hash:
+        if dataset.content_hash != begun.data_hash:
             raise RunError(
-                f"search '{name}' was run on data {record.data_hash}, but '{dataset.name}' now is "
+                f"search '{name}' was run on data {begun.data_hash}, but '{dataset.name}' now is "
                 f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
             )
         files = export_network(
             folder,
             trial.architecture,
-            read_weights(record.run_folder / trial.weights),
+            read_weights(begun.run_folder / trial.weights),
             dataset,
-            export_metadata(record, trial, store.load_table(record.table_id).device.fingerprint),
+            export_metadata(record, trial, store.load_table(begun.table_id).device.fingerprint),
         )
         store.add_export(record.id, number, folder=folder, files=files)
     finally:

@@ -5,14 +5,15 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from search.events import Listener
-from search.trial import NetAdaptStep, Stage, State, Trial
+from search.events import Line, LineListener
+from search.trial import Stage
 
 
-class TerminalListener(Listener):
+class TerminalListener(LineListener):
     """Shows progress; without a terminal it prints the lines alone. A context manager."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__()
         self._console = console
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -35,8 +36,7 @@ class TerminalListener(Listener):
     def begin(self, title: str, total: float) -> None:
         """A new bar."""
         self._task = self._progress.add_task(title, total=total or None)
-        if not self._console.is_terminal:
-            self.note(f"{title} …")
+        super().begin(title, total)
 
     def advance(self, done: float, total: float | None = None) -> None:
         """Move the bar."""
@@ -54,26 +54,9 @@ class TerminalListener(Listener):
         """A line above the bars."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def trial(self, trial: Trial, reward: float | None) -> None:
-        """A line per trial; refused ones are counted in the record and not worth one."""
-        if trial.state is State.PRUNED:
+    def line(self, line: Line) -> None:
+        """Print what is worth a person's line: not what a bar shows, nor refused trials, which the record counts."""
+        if line.level == "debug" or (line.event == "begin" and self._console.is_terminal):
             return
-        words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms"]
-        if trial.scores.top1 is not None:
-            words.append(f"top-1 {trial.scores.top1:.2%}")
-        if reward is not None:
-            words.append(f"reward {reward:.4f}")
-        if trial.reused_from is not None:
-            words.append("(taken over)")
-        if trial.state is State.FAILED:
-            words.append(f"failed: {trial.error}")
-        if trial.stage is Stage.NETADAPT:
-            words.insert(0, " ")
-        self.note("  ".join(words))
-
-    def step(self, step: NetAdaptStep) -> None:
-        """A line per accepted proposal."""
-        self.note(
-            f"NetAdapt step {step.iteration}: {step.narrowed}, {step.latency_before_ms:.3f} → "
-            f"{step.latency_after_ms:.3f} ms, top-1 {step.top1_before:.2%} → {step.top1_after:.2%}"
-        )
+        proposal = line.event == "trial" and line.fields["stage"] == Stage.NETADAPT.value
+        self.note(f"   {line.message}" if proposal else line.message)

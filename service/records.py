@@ -1,117 +1,158 @@
-"""Commands that ask the record: trials, searches, devices, status."""
+"""Commands that ask the record: trials, searches, devices, status, logs; and annotate, which writes into it."""
 
-import csv
-import io
 import json
-import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from search.record import SearchRecord
+from search.lease import Claim
+from search.record import LogLine, SearchRecord
+from search.schema import trial_summary
 from search.store import Store
 from search.trial import Stage, State
+from service.rows import Format, show
 
-Format = Literal["table", "csv", "json"]
+FOLLOW_S = 1.0
+# A database that restarts does not end `logs -f`.
+PATIENCE_S = 120.0
 
 console = Console()
 
-
-def print_rows(title: str, rows: Sequence[dict[str, Any]], form: Format, columns: Sequence[str]) -> None:
-    """Rows as a table of the given columns for people, or whole as CSV or JSON for programs."""
-    if form == "json":
-        sys.stdout.write(json.dumps(rows, default=str, indent=2) + "\n")
-        return
-    if form == "csv":
-        text = io.StringIO()
-        if rows:
-            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        sys.stdout.write(text.getvalue())
-        return
-    if not rows:
-        console.print(f"no {title}")
-        return
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    console.print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
-
-
-# What a person reads in a table of 80 columns; csv and json have everything.
+# What a person reads in a table of 80 columns; the other forms have everything.
 _TRIAL_COLUMNS = ("number", "stage", "state", "origin", "top1", "latency_ms", "reward")
-_SEARCH_COLUMNS = ("name", "stage", "data", "device", "target_ms", "created")
+_SEARCH_COLUMNS = ("name", "state", "stage", "data", "device", "target_ms", "owner")
 _DEVICE_COLUMNS = ("name", "processor", "threads", "runtime_version", "tables", "blocks")
 
+_SEARCH_TYPES: dict[str, type] = {
+    "name": str,
+    "state": str,
+    "stage": str,
+    "data": str,
+    "device": str,
+    "owner": str,
+    "labels": str,
+    "note": str,
+    "target_ms": float,
+    "reference_ms": float,
+    "created": datetime,
+    "finished": datetime,
+    "run_folder": str,
+    "error": str,
+}
+_DEVICE_TYPES: dict[str, type] = {
+    "name": str,
+    "processor": str,
+    "threads": int,
+    "provider": str,
+    "runtime_version": str,
+    "tables": int,
+    "blocks": int,
+    "newest_table": datetime,
+}
 
-def trials(database: str, search: str | None, sort: str, form: Format) -> None:
+
+def trials(database: str, search: str | None, sort: str, form: Format, out: Path | None) -> None:
     """The command `trials`."""
     store = Store.open(database)
     try:
-        if search is not None:
-            store.search(search)
         rows = store.summary_rows(search, sort)
     finally:
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
-    print_rows("trials", rows, form, columns)
+    types = {column.name: column.type.python_type for column in trial_summary.columns}
+    show("trials", rows, form, shown=columns, types=types, out=out)
 
 
-def searches(database: str, form: Format) -> None:
+def searches(database: str, form: Format, owner: str | None, label: str | None, out: Path | None) -> None:
     """The command `searches`."""
     store = Store.open(database)
     try:
-        rows = [_search_row(record) for record in store.searches()]
+        rows = [
+            _search_row(record)
+            for record in store.searches()
+            if owner in (None, record.owner) and (label is None or label in record.labels)
+        ]
     finally:
         store.close()
-    print_rows("searches", rows, form, _SEARCH_COLUMNS)
+    show("searches", rows, form, shown=_SEARCH_COLUMNS, types=_SEARCH_TYPES, out=out)
 
 
 def _search_row(record: SearchRecord) -> dict[str, Any]:
+    begun = record.begun
     return {
         "name": record.name,
+        "state": record.state,
         "stage": record.stage.value,
         "data": record.config["data"]["source"],
         "device": record.config["device"]["name"],
-        "target_ms": record.target_ms,
-        "reference_ms": record.reference_ms,
-        "created": f"{record.created_at:%Y-%m-%d %H:%M}",
-        "run_folder": str(record.run_folder),
+        "owner": record.owner,
+        "labels": " ".join(record.labels),
+        "note": record.note,
+        "target_ms": begun.target_ms if begun else None,
+        "reference_ms": begun.reference_ms if begun else None,
+        "created": record.created_at,
+        "finished": record.finished_at,
+        "run_folder": str(begun.run_folder) if begun else None,
         "error": record.error,
     }
 
 
-def devices(database: str, form: Format) -> None:
+def devices(database: str, form: Format, out: Path | None) -> None:
     """The command `devices`."""
     store = Store.open(database)
     try:
         rows = store.devices()
     finally:
         store.close()
-    print_rows("devices", rows, form, _DEVICE_COLUMNS)
+    show("devices", rows, form, shown=_DEVICE_COLUMNS, types=_DEVICE_TYPES, out=out)
 
 
-def _is_running(record: SearchRecord) -> bool:
-    if not record.run_folder.is_dir():
-        return False
+def annotate(database: str, name: str, owner: str | None, labels: list[str] | None, note: str | None) -> None:
+    """The command `annotate`."""
+    store = Store.open(database)
     try:
-        with FileLock(record.run_folder / ".lock", timeout=0):
-            return False
-    except Timeout:
-        return True
+        store.annotate(store.search(name).id, owner=owner, labels=labels, note=note)
+    finally:
+        store.close()
+
+
+def logs(database: str, name: str, form: str, *, follow: bool) -> None:
+    """The command `logs`: what a search told, and with `follow` what it goes on to tell until it ends."""
+    store = Store.open(database)
+    store.patience_s = PATIENCE_S
+    try:
+        last, told = 0, ""
+        while True:
+            record = store.search(name)
+            for line in store.log(record.id, last):
+                print(_log_text(name, line, form), flush=True)  # noqa: T201 - a log is no place for wrapping
+                last = line.id
+            if not follow or record.state in ("done", "failed", "stopped"):
+                break
+            if record.state != told and record.state == "queued":
+                console.print(f"search '{name}' waits for a coordinator (Ctrl-C ends this, not the search)")
+            told = record.state
+            time.sleep(FOLLOW_S)
+    except KeyboardInterrupt:
+        return
+    finally:
+        store.close()
+    if follow:
+        console.print(f"search '{name}' is {record.state}{f': {record.error}' if record.error else ''}", markup=False)
+
+
+def _log_text(name: str, line: LogLine, form: str) -> str:
+    if form == "json":
+        moment = line.at.isoformat().replace("+00:00", "Z")
+        trial = {} if line.trial is None else {"trial": line.trial}
+        fields = {"timestamp": moment, "level": line.level, "event": line.event, "search": name, **trial}
+        return json.dumps({**fields, "message": line.message}, ensure_ascii=False)
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"{line.at:%Y-%m-%d %H:%M:%S}  {level}{line.message}"
 
 
 def status(database: str, name: str) -> None:
@@ -122,19 +163,21 @@ def status(database: str, name: str) -> None:
         all_trials, rewards, steps = store.trials(record.id), store.rewards(record.id), store.steps(record.id)
     finally:
         store.close()
-    running = _is_running(record)
     lines = [
         f"search    {record.name}",
-        f"started   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
-        f"stage     {record.stage.value}{', a process is running it' if running else ''}",
-        f"target    {record.target_ms:.3f} ms; the reference takes {record.reference_ms:.3f} ms, the space reaches "
-        f"{record.fastest_ms:.3f} to {record.slowest_ms:.3f} ms",
+        f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
+        f"stage     {record.stage.value}, {_state_text(record)}",
     ]
+    if told := [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]:
+        lines += [f"about     {', '.join(filter(None, told))}"] if any(told) else []
+    if record.begun:
+        begun = record.begun
+        lines.append(
+            f"target    {begun.target_ms:.3f} ms; the reference takes {begun.reference_ms:.3f} ms, the space reaches "
+            f"{begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
+        )
     for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL):
-        of_stage = [trial for trial in all_trials if trial.stage is stage]
-        counts = {state: sum(trial.state is state for trial in of_stage) for state in State}
-        told = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
-        lines.append(f"{stage.value:<9} {told or 'not begun'}")
+        lines.append(f"{stage.value:<9} {_counts(trial.state for trial in all_trials if trial.stage is stage)}")
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
         trial = next(trial for trial in all_trials if trial.number == best)
@@ -147,8 +190,21 @@ def status(database: str, name: str) -> None:
     if record.error:
         lines.append(f"error     {record.error}")
     if record.stage is Stage.DONE:
-        lines.append(f"report    {record.run_folder / 'report.md'}")
-    elif not running:
+        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+    elif record.state in ("stopped", "failed"):
         lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _state_text(record: SearchRecord) -> str:
+    if not record.is_held or record.holder is None:
+        return "waits for a coordinator" if record.state == "queued" else record.state
+    holder = Claim.parse(record.holder)
+    return f"a process is running it ({holder.pid} on {holder.host})"
+
+
+def _counts(states: Iterable[State]) -> str:
+    found = list(states)
+    told = ", ".join(f"{count} {state.value}" for state in State if (count := found.count(state)))
+    return told or "not begun"

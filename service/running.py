@@ -1,4 +1,4 @@
-"""Commands that run a search: search, plan, resume, finish."""
+"""Commands that run a search: search, plan, resume, finish, stop, coordinator."""
 
 import signal
 from collections.abc import Iterator
@@ -6,23 +6,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from search.config import BUDGETS, RunConfig, budget_hours, load_config
+from search.coordinator import serve
+from search.events import Listener, Listeners
 from search.export import FILES
+from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
+from search.record import SearchRecord
 from search.report import comparison, verdict
-from search.run import Busy, check_target, create, drive, session
+from search.run import Asked, RecordListener, begin, check_target, create, drive, enqueue, session
 from search.session import Interrupted, Session
 from search.store import Store
 from search.trial import Stage
+from service.logs import listener_for, logged
 from service.progress import TerminalListener
+from service.settings import load_settings
+from space.choices import load_preset
 from space.errors import InvalidConfig, RunError
 from trainer.data import images_per_class
 
+# A database may be away for so long before a running search gives up; nothing that was trained is lost either way.
+PATIENCE_S = 900.0
+
 console = Console()
+log = structlog.stdlib.get_logger("mobilenas.coordinator")
 
 
 def _say(line: str) -> None:
@@ -154,45 +166,96 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
         store.close()
 
 
-def start(config: RunConfig, database: str, runs: Path, budget: str) -> None:
+def start(config: RunConfig, database: str, runs: Path, asked: Asked) -> None:
     """The command `search`."""
+    budget = asked.budget or "default"
     inputs = looked_up(config, budget)
     store = Store.open(database)
+    store.patience_s = PATIENCE_S
     try:
         plan = planned(inputs, store, budget)
         print_plan(plan)
         _say(f"database     {store.shown_url}")
-        name = _create(store, plan.inputs, runs)
-        _drive(store, name)
+        with _interruption("nothing was started"), _telling(None) as listener:
+            record = create(store, plan.inputs, runs, listener, asked)
+        _say(f"search       {record.name}")
+        _say(f"run folder   {record.has_begun().run_folder}")
+        _drive(store, record, runs)
     finally:
         store.close()
 
 
-def _create(store: Store, inputs: Inputs, runs: Path) -> str:
-    with TerminalListener(console) as listener, _interruption("nothing was started"):
-        record = create(store, inputs, runs, listener)
-    _say(f"search       {record.name}")
-    _say(f"run folder   {record.run_folder}")
-    return record.name
+def queue(config: RunConfig, database: str, asked: Asked) -> None:
+    """The command `search --queue`: what can be checked without the device's machine is checked here."""
+    budget_hours(asked.budget or "default")
+    load_preset(config.space.preset)
+    store = Store.open(database)
+    try:
+        record = enqueue(store, config, asked)
+    finally:
+        store.close()
+    _say(f"search '{record.name}' is queued; follow it with: mobilenas logs -f {record.name}")
 
 
-def resume(name: str, database: str, *, finish: bool = False) -> None:
+def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue: bool = False) -> None:
     """The commands `resume` and `finish`."""
+    store = Store.open(database)
+    store.patience_s = PATIENCE_S
+    try:
+        record = store.search(name)
+        if record.stage is Stage.DONE:
+            raise RunError(f"search '{name}' is done; its report is {record.has_begun().run_folder / 'report.md'}")
+        if finish:
+            store.request_finish(record.id)
+        if finish and record.is_held:
+            _say(f"the process that runs '{name}' will now end its block-level search and finish")
+        elif queue:
+            if record.is_held:
+                raise RunError(f"search '{name}' is running already; see: mobilenas status {name}")
+            store.enqueue(record.id)
+            _say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
+        else:
+            _drive(store, record, runs)
+    finally:
+        store.close()
+
+
+def stop(name: str, database: str) -> None:
+    """The command `stop`."""
     store = Store.open(database)
     try:
         record = store.search(name)
         if record.stage is Stage.DONE:
-            raise RunError(f"search '{name}' is done; its report is {record.run_folder / 'report.md'}")
-        if finish:
-            store.request_finish(record.id)
-        try:
-            _drive(store, name)
-        except Busy:
-            if not finish:
-                raise
-            _say(f"the process that runs '{name}' will now end its block-level search and finish")
+            raise RunError(f"search '{name}' is done; there is nothing to stop")
+        store.request_stop(record.id)
     finally:
         store.close()
+    what = "will stop when its running trials have ended" if record.is_held else "is stopped"
+    _say(f"search '{name}' {what}; go on with: mobilenas resume {name}, or resume --queue")
+
+
+def coordinate(database: str, runs: Path, device: str | None, health_file: Path | None, *, drain: bool) -> None:
+    """The command `coordinator`."""
+
+    def alive() -> None:
+        if health_file is not None:
+            health_file.touch()
+
+    signal.signal(signal.SIGTERM, _end)
+    store = Store.open(database)
+    store.patience_s = PATIENCE_S
+    try:
+        log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
+        serve(store, runs, logged, device=device, drain=drain, alive=alive)
+    except KeyboardInterrupt:
+        # What ran is taken up again by the next coordinator.
+        log.info("coordinator stopped")
+    finally:
+        store.close()
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -202,7 +265,7 @@ def _first_interrupt_stops(running: Session) -> Iterator[None]:
     def on_signal(_number: int, _frame: object) -> None:
         if running.stopping:
             raise KeyboardInterrupt
-        running.stopping = True
+        running.stop()
         console.print("stopping: running trials may end (Ctrl-C again: stop at once)")
 
     before = signal.signal(signal.SIGINT, on_signal)
@@ -221,19 +284,29 @@ def _interruption(meaning: str) -> Iterator[None]:
         raise Interrupted(f"stopped at once; {meaning}") from error
 
 
-def _drive(store: Store, name: str) -> None:
-    stopped = f"all that was finished is recorded; go on with: mobilenas resume {name}"
-    with TerminalListener(console) as listener, _interruption(stopped), session(store, name, listener) as running:
-        with _first_interrupt_stops(running):
+def _drive(store: Store, record: SearchRecord, runs: Path) -> None:
+    stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
+    signal.signal(signal.SIGTERM, _end)
+    with _interruption(stopped), hold(store, record.id) as heart, _telling(record.name) as shown:
+        listener = Listeners(shown, RecordListener(store, record.id))
+        if record.stage is Stage.QUEUED:
+            begin(store, record, runs, listener)
+        with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running):
             try:
                 report = drive(running)
             except Interrupted:
                 raise
             except RunError as error:
-                store.set_stage(running.record.id, running.record.stage, error=str(error))
+                store.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
     _print_result(running, report)
+
+
+@contextmanager
+def _telling(search: str | None) -> Iterator[Listener]:
+    with listener_for(load_settings(), console, search=search) as listener:
+        yield listener
 
 
 def _print_result(running: Session, report: Path) -> None:

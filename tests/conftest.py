@@ -1,13 +1,14 @@
 """What tests of several rooms share: a tiny search on real images, and the command line called in-process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from space.errors import DataError
+from tests.postgres import PostgresServer, postgres_programs
 from tests.tiny import Result, tiny_run
 from trainer.data import prepare
 
@@ -49,3 +50,14 @@ def mobilenas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         return Result(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server that all tests share; skips them where PostgreSQL is not installed."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("POSTGRESQL MISSING: install Debian's package postgresql, or put pg_ctl on the PATH")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()

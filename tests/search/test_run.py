@@ -89,20 +89,20 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     seed = trials[steps[0].parent]
     for step in steps:
         assert step.latency_before_ms - step.latency_after_ms >= 0.02 * seed.scores.latency_ms * (1 - 1e-9)
-    assert steps[-1].latency_after_ms <= record.target_ms < steps[-1].latency_before_ms
+    assert steps[-1].latency_after_ms <= record.has_begun().target_ms < steps[-1].latency_before_ms
     final = [trial for trial in trials if trial.stage is Stage.FINAL]
     assert {trial.origin for trial in final} == {"found", "reference"}
     assert all(trial.images_seen == 320 and trial.total == 10_000 for trial in final)  # 5 batches of 64
     found = next(trial for trial in final if trial.origin == "found")
     candidates = [trials[steps[-1].trial], *(trial for trial in blocks if trial.state is State.COMPLETE)]
-    feasible = [trial for trial in candidates if trial.scores.latency_ms <= record.target_ms]
+    feasible = [trial for trial in candidates if trial.scores.latency_ms <= record.has_begun().target_ms]
     assert found.architecture == max(feasible, key=lambda trial: trial.scores.top1 or 0).architecture
 
 
 def test_pruned_trials_were_never_trained(whole: Whole) -> None:
     """What is over the limit has a reason and no top-1; what was trained is within it, but for the reference."""
     record, trials, _ = read(whole.url, "whole")
-    limit = record.seed_target_ms * 1.05
+    limit = record.has_begun().seed_target_ms * 1.05
     for trial in trials:
         if trial.stage is not Stage.BLOCKS or trial.origin == "reference":
             continue
@@ -144,7 +144,7 @@ def test_report_shows_both_networks(whole: Whole) -> None:
     """The report holds both networks with intervals, the walk, and what a person needs to trust it."""
     text = (whole.run / "report.md").read_text()
     record, _, steps = read(whole.url, "whole")
-    for words in ("| found | reference |", "95 %", "measured ms", f"target {record.target_ms:.3f} ms"):
+    for words in ("| found | reference |", "95 %", "measured ms", f"target {record.has_begun().target_ms:.3f} ms"):
         assert words in text
     assert all(f"| {step.narrowed} |" in text for step in steps)
     assert "whole" in whole.out

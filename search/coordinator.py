@@ -1,0 +1,83 @@
+"""A coordinator: takes searches from the queue, one after the other, and runs each to its end."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from search.database import Unavailable
+from search.events import Listener, Listeners
+from search.heartbeat import Heart
+from search.record import SearchRecord
+from search.run import RecordListener, begin, drive, session
+from search.session import Interrupted
+from search.store import Store
+from search.store_searches import ClaimLost
+from search.trial import Stage
+from space.errors import MobilenasError, StoreError
+
+POLL_S = 2.0
+
+_log = logging.getLogger("mobilenas.coordinator")
+
+ListenerFor = Callable[[str], AbstractContextManager[Listener]]
+
+
+def serve(
+    store: Store,
+    runs: Path,
+    listener_for: ListenerFor,
+    *,
+    device: str | None = None,
+    drain: bool = False,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
+    """Run queued searches until the process is stopped; with `drain`, until the queue is empty.
+
+    `device` leaves searches for devices of other names alone. `alive` is called every few seconds while all is well.
+    """
+    while True:
+        try:
+            record = store.claim_next(device)
+            alive()
+        except Unavailable as error:
+            _log.warning("%s", error)
+            record = None
+        if record is not None:
+            _run(store, record, runs, listener_for, alive)
+        elif drain:
+            return
+        else:
+            time.sleep(POLL_S)
+
+
+def _run(store: Store, record: SearchRecord, runs: Path, listener_for: ListenerFor, alive: Callable[[], None]) -> None:
+    """Run a claimed search; whatever goes wrong is recorded with it, and the next one's turn comes."""
+    with Heart(store, record.id, alive) as heart, listener_for(record.name) as shown:
+        listener = Listeners(shown, RecordListener(store, record.id))
+        try:
+            try:
+                listener.note(f"search '{record.name}' is run, from stage {record.stage.value}")
+                if record.stage is Stage.QUEUED:
+                    begin(store, record, runs, listener)
+                with session(store, record.name, listener, heart) as running:
+                    report = drive(running)
+                listener.note(f"search '{record.name}' is done: {report}")
+            except (Interrupted, ClaimLost, Unavailable):
+                raise
+            except MobilenasError as error:
+                _fail(store, record, listener, str(error))
+            except Exception as error:  # noqa: BLE001 - a mistake of ours must not keep the queue from the next search
+                _log.exception("search '%s' failed", record.name)
+                _fail(store, record, listener, f"{type(error).__name__}: {error}")
+        except Interrupted as error:
+            listener.note(str(error))
+        except StoreError as error:  # lost to another one, or no database for a long time: both go on by themselves
+            _log.error("search '%s' is given up here: %s", record.name, error)
+
+
+def _fail(store: Store, record: SearchRecord, listener: Listener, error: str) -> None:
+    line = " ".join(error.split())
+    store.set_stage(record.id, store.search(record.name).stage, error=line)
+    listener.note(f"search '{record.name}' failed: {line}")
