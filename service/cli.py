@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="The configuration of a run.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
 
 
 def _database() -> str:
@@ -275,7 +277,9 @@ def devices(form: Form = "table", out: Out = None, database: Database = DATABASE
 def export(
     name: Name,
     trial: Annotated[int | None, typer.Option(help="Number of a completed trial; default: the found network.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default: <name>-trial-<n>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to, or - for a tar file on stdout; default: <name>-trial-<n>.")
+    ] = None,
     database: Database = DATABASE,
 ) -> None:
     """Write spec, weights, ONNX file, labels and preprocessing of a trial."""
@@ -307,6 +311,14 @@ def evaluate(
     from service import exported
 
     exported.evaluate(run, data, data_dir, everything=everything)
+
+
+@db_app.command("upgrade")
+def db_upgrade(database: Database = DATABASE) -> None:
+    """Create the schema or bring it up to date; on PostgreSQL also the read-only role of MOBILENAS_READER_PASSWORD."""
+    from service import keeping
+
+    keeping.upgrade(database)
 
 
 @config_app.command("show")

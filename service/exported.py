@@ -1,7 +1,11 @@
 """Commands about a found network: export, predict, evaluate."""
 
 import json
+import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from rich.console import Console
@@ -12,7 +16,7 @@ from rich.table import Table
 from latency.measure import Network
 from search.config import parse_config
 from search.evaluate import read_weights
-from search.export import export_metadata, export_network
+from search.export import FILES, export_metadata, export_network
 from search.plan import look_up
 from search.store import Store
 from search.trial import State
@@ -26,7 +30,25 @@ MAX_MODEL_BYTES = 512 * 2**20
 
 
 def export(database: str, name: str, number: int | None, out: Path | None) -> None:
-    """The command `export`: the files of any completed trial; without a number, of the found network."""
+    """The command `export`: the files of any completed trial, in a folder or as a tar file on stdout.
+
+    Without a number, of the found network.
+    """
+    if out != Path("-"):
+        folder = _export(database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute())
+        for file in FILES:
+            console.print(str(folder / file), highlight=False, markup=False, soft_wrap=True)
+        return
+    if sys.stdout.isatty():
+        raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
+    with TemporaryDirectory(prefix="mobilenas-") as draft:
+        folder = _export(database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}")
+        sys.stdout.flush()
+        with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+            archive.add(folder, folder.name)
+
+
+def _export(database: str, name: str, number: int | None, folder_of: Callable[[int], Path]) -> Path:
     store = Store.open(database)
     try:
         record = store.search(name)
@@ -38,10 +60,12 @@ def export(database: str, name: str, number: int | None, out: Path | None) -> No
             number = found[-1]
         if number not in complete:
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
-        trial = complete[number]
-        assert trial.weights is not None
-        begun = record.has_begun()
-        folder = (out or Path(f"{name}-trial-{number}")).absolute()
+        trial, begun, folder = complete[number], record.has_begun(), folder_of(number)
+        if trial.weights is None:
+            raise RunError(
+                f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
+                f"own, such as the found network (without --trial)"
+            )
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
         dataset = look_up(parse_config(dict(record.config))).dataset
@@ -60,8 +84,7 @@ def export(database: str, name: str, number: int | None, out: Path | None) -> No
         store.add_export(record.id, number, folder=folder, files=files)
     finally:
         store.close()
-    for file in files:
-        console.print(str(folder / file), highlight=False, markup=False, soft_wrap=True)
+    return folder
 
 
 class Exported:
