@@ -47,6 +47,9 @@ _REMEDIES = {
     "refused": "check that the server runs and that the URL's host and port are its own",
 }
 
+# A refused connection has no code; these reasons for it do not go away by themselves.
+_LASTING = ("password", "does not exist", "pg_hba.conf", "too long")
+
 
 class Unavailable(StoreError):
     """The database cannot be reached at the moment, or asks to try again."""
@@ -266,6 +269,8 @@ def _is_passing(error: DBAPIError | PoolTimeout) -> bool:
     code = getattr(error.orig, "sqlstate", None)
     if code is not None:
         return str(code).startswith(_PASSING)
+    if any(part in str(error.orig) for part in _LASTING):
+        return False
     return error.connection_invalidated or type(error.orig).__module__.startswith("psycopg")
 
 

@@ -77,10 +77,11 @@ def _work(pipe: "Connection[object, object]", threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    while True:
-        job = pipe.recv()
-        assert isinstance(job, Job)
-        pipe.send(_result(job, pipe))
+    with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
+        while True:
+            job = pipe.recv()
+            assert isinstance(job, Job)
+            pipe.send(_result(job, pipe))
 
 
 def _result(job: Job, pipe: "Connection[object, object]") -> Outcome | str:

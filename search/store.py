@@ -62,13 +62,14 @@ class Store:
         self._claims: dict[int, str] = {}
 
     @classmethod
-    def open(cls, url: str) -> "Store":
-        """A store on a database of the current schema.
+    def open(cls, url: str, patience_s: float = 0.0) -> "Store":
+        """A store on a database of the current schema, which is waited for if it is away.
 
         Raises:
             StoreError: the database cannot be opened, is none, or was written by a newer mobilenas.
         """
         store = cls(url)
+        store.patience_s = patience_s
         try:
             store.upgrade()
         except BaseException:
@@ -81,6 +82,7 @@ class Store:
         """The database's URL with its password hidden."""
         return self._database.shown_url
 
+    @patiently
     def upgrade(self) -> None:
         """Bring the database to the current schema.
 

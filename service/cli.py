@@ -337,11 +337,28 @@ def main() -> None:
         from search.session import Interrupted
 
         interrupted = isinstance(error, Interrupted)
-        typer.echo(("" if interrupted else "error: ") + " ".join(str(error).split()), err=True)
+        _tell(" ".join(str(error).split()), error=not interrupted)
         sys.exit(130 if interrupted else 2)
     except OSError as error:
-        typer.echo(f"error: {error}", err=True)
+        _tell(str(error), error=True)
         sys.exit(2)
+
+
+def _tell(line: str, *, error: bool) -> None:
+    """The last line, on stderr: in the form of a log where that is read by programs."""
+    from service.settings import load_settings
+
+    try:
+        is_json = load_settings().log_format == "json"
+    except MobilenasError:
+        is_json = False  # the settings are what is wrong
+    if is_json:
+        import structlog
+
+        log = structlog.stdlib.get_logger("mobilenas")
+        (log.error if error else log.warning)(line)
+    else:
+        typer.echo(f"error: {line}" if error else line, err=True)
 
 
 if __name__ == "__main__":

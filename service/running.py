@@ -242,8 +242,7 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
             health_file.touch()
 
     signal.signal(signal.SIGTERM, _end)
-    store = Store.open(database)
-    store.patience_s = PATIENCE_S
+    store = Store.open(database, PATIENCE_S)
     try:
         log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
         serve(store, runs, logged, device=device, drain=drain, alive=alive)

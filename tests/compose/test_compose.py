@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-TRIALS = 5
+TRIALS = 12
 MAX_IMAGE_BYTES = 2.5e9
 # Passwords are no place to be careful with characters.
 ENVIRONMENT = """\
@@ -96,7 +96,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "space": {"preset": "/work/configs/space.yaml", "width": 0.25},
         "device": {"rounds": 25, "warm_runs": 8},
         "target": {"relative": 0.9},
-        "blocks": {"trials": TRIALS, "train_images": 10000, "sampler": "random"},
+        "blocks": {"trials": TRIALS, "train_images": 20000, "sampler": "random"},
         "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
         "final": {"images": 300},
     }
