@@ -243,6 +243,12 @@ class Database:
         with self._translated(), outside.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
+    def merge_log(self) -> None:
+        """Put everything into the one file of an SQLite database, so that it can be moved."""
+        outside = self._engine.execution_options(sqlite_begin=())
+        with self._translated(), outside.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -293,6 +299,8 @@ def _parse(url: str) -> tuple[URL, str | None]:
     if backend == "sqlite" and (parsed.database or ":memory:").startswith((":memory:", "file:")):
         raise StoreError(f"the database URL {url!r} names no file, so nothing would be kept; it looks like {example}")
     schema = parsed.query.get("schema")
+    if re.search(r"[?&]schema=(&|$)", url):
+        schema = ""  # SQLAlchemy leaves empty ones out, and the record would be in another place than was meant
     if schema is None:
         return parsed, None
     if backend == "sqlite":

@@ -321,6 +321,35 @@ def db_upgrade(database: Database = DATABASE) -> None:
     keeping.upgrade(database)
 
 
+@db_app.command("check")
+def db_check(database: Database = DATABASE) -> None:
+    """Look for faults, in the file and in what its rows say of each other; change nothing."""
+    from service import keeping
+
+    keeping.check(database)
+
+
+@db_app.command("copy")
+def db_copy(
+    source: Annotated[str, typer.Argument(help="URL of the database to read.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="URL of a blank one.", show_default=False)],
+) -> None:
+    """Copy a whole record into a blank database, ids kept; SQLite and PostgreSQL in either direction."""
+    from service import keeping
+
+    keeping.copy(source, target)
+
+
+@db_app.command("backup")
+def db_backup(
+    out: Annotated[Path, typer.Option(help="SQLite file to write.", show_default=False)], database: Database = DATABASE
+) -> None:
+    """Copy a whole record into a new SQLite file; searches may run meanwhile."""
+    from service import keeping
+
+    keeping.backup(database, out)
+
+
 @config_app.command("show")
 def config_show(config: Config = None) -> None:
     """Print the settings with their origins, and the run: the default one with its comments, or what a file makes."""

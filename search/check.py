@@ -1,0 +1,117 @@
+"""Whether a record is whole: the file itself, and what its rows say of each other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select
+
+from search.database import Database
+from search.schema import REVISIONS, latency_entries, netadapt_steps, searches, trials
+from search.trial import Stage, State
+from space.arch import Architecture
+from space.errors import MobilenasError
+from space.keys import parse_key
+
+
+def check(database: Database) -> Iterator[str]:
+    """One line for each fault that is found; nothing is changed.
+
+    Raises:
+        StoreError: the database cannot be read at all.
+    """
+    revision = database.revision()
+    if revision != REVISIONS[-1]:
+        yield f"schema {revision or 'none'} is not the current {REVISIONS[-1]}; run: mobilenas db upgrade"
+        return
+    with database.read() as connection:
+        if database.is_sqlite:
+            yield from _check_file(connection)
+        yield from _check_searches(connection)
+        yield from _check_walks(connection)
+        yield from _check_architectures(connection)
+        yield from _check_keys(connection)
+
+
+def missing_weights(database: Database) -> list[Path]:
+    """Weights files that the record names and this machine does not have; the run folders may be elsewhere."""
+    query = (
+        select(searches.c.run_folder, trials.c.weights)
+        .join(searches, searches.c.id == trials.c.search_id)
+        .where(trials.c.weights.is_not(None), searches.c.run_folder.is_not(None))
+        .order_by(trials.c.id)
+    )
+    with database.read() as connection:
+        files = [Path(folder) / name for folder, name in connection.execute(query)]
+    return [file for file in files if not file.is_file()]
+
+
+def _check_file(connection: Connection) -> Iterator[str]:
+    for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if line != "ok":
+            yield f"the file is damaged: {line}; restore it from a backup"
+    for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"row {row} of {table} refers to a row of {parent} that is missing"
+
+
+def _check_searches(connection: Connection) -> Iterator[str]:
+    complete = trials.c.state == State.COMPLETE.value
+    numbers = (
+        select(searches.c.name, func.count(trials.c.id), func.max(trials.c.number))
+        .join(trials)
+        .group_by(searches.c.id, searches.c.name)
+    )
+    for name, count, largest in connection.execute(numbers.order_by(searches.c.id)):
+        if count != largest + 1:
+            yield f"search {name!r} has {count} trials, but the last one's number is {largest}"
+    faults = {
+        "is complete without a result": complete & (trials.c.top1.is_(None) | trials.c.finished_at.is_(None)),
+        "is running in a search that is done": (trials.c.state == State.RUNNING.value)
+        & (searches.c.stage == Stage.DONE.value),
+        "has a top-1 outside 0-1": (trials.c.top1 < 0) | (trials.c.top1 > 1),
+        "has a latency that is not positive": trials.c.latency_ms <= 0,
+    }
+    for words, condition in faults.items():
+        query = select(searches.c.name, trials.c.number).join(trials).where(condition).order_by(trials.c.id)
+        for name, number in connection.execute(query):
+            yield f"trial {number} of search {name!r} {words}"
+    source = trials.alias()
+    query = (
+        select(searches.c.name, trials.c.number)
+        .join(trials, trials.c.search_id == searches.c.id)
+        .join(source, source.c.id == trials.c.reused_from)
+        .where((source.c.state != State.COMPLETE.value) | (source.c.arch_id != trials.c.arch_id))
+    )
+    for name, number in connection.execute(query.order_by(trials.c.id)):
+        yield f"trial {number} of search {name!r} takes its result from a trial that has none for its network"
+
+
+def _check_walks(connection: Connection) -> Iterator[str]:
+    steps = netadapt_steps
+    query = select(searches.c.name, steps.c.iteration, steps.c.parent, steps.c.trial).join(steps)
+    before: tuple[str, int, int] | None = None
+    for name, iteration, parent, trial in connection.execute(query.order_by(searches.c.id, steps.c.iteration)):
+        expected = (1, parent) if before is None or before[0] != name else (before[1] + 1, before[2])
+        if (iteration, parent) != expected:
+            yield f"NetAdapt step {iteration} of search {name!r} does not go on from the one before"
+        before = (name, iteration, trial)
+
+
+def _check_architectures(connection: Connection) -> Iterator[str]:
+    known: dict[str, str] = {}
+    query = select(searches.c.name, trials.c.number, trials.c.arch_id, trials.c.architecture)
+    for name, number, arch_id, spec in connection.execute(query.join(trials).order_by(trials.c.id)):
+        if spec not in known:
+            try:
+                known[spec] = Architecture.from_json(spec).arch_id
+            except MobilenasError as error:
+                known[spec] = f"unreadable: {error}"
+        if known[spec] != arch_id:
+            yield f"the architecture of trial {number} of search {name!r} is not the one of its id {arch_id}"
+
+
+def _check_keys(connection: Connection) -> Iterator[str]:
+    for table_id, key in connection.execute(select(latency_entries.c.table_id, latency_entries.c.key)):
+        try:
+            parse_key(key)
+        except (MobilenasError, ValueError):
+            yield f"latency table {table_id} has an entry {key!r}, which is no block"
