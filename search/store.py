@@ -527,6 +527,13 @@ class Store:
             return [export_from_row(row) for row in connection.execute(query.order_by(exports.c.id)).mappings()]
 
     @patiently
+    def forget_weights(self, search_id: int, numbers: Iterable[int]) -> None:
+        """Record that trials (by number) have no weights any more."""
+        these = (trials.c.search_id == search_id) & trials.c.number.in_(list(numbers))
+        with self._database.write() as connection:
+            connection.execute(update(trials).where(these).values(weights=None))
+
+    @patiently
     def summary_rows(self, search: str | None = None, sort: str = "number") -> list[dict[str, Any]]:
         """Rows of the view `trial_summary`, of one search or all; reward and top1 descend, others ascend, NULLs last.
 

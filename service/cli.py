@@ -313,6 +313,39 @@ def evaluate(
     exported.evaluate(run, data, data_dir, everything=everything)
 
 
+@app.command()
+def archive(
+    name: Annotated[str | None, typer.Argument(help="The search to hand over.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, or - for stdout; default: <name>.zip.")] = None,
+    source: Annotated[Path | None, typer.Option("--import", help="Archive to record instead, or - for stdin.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Name to record it under.")] = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Put one search with its tables and files into a zip file, or record the search of such a file."""
+    from service import keeping
+    from space.errors import InvalidConfig
+
+    if (name is None) == (source is None):
+        raise InvalidConfig("name a search to archive, or a file with --import")
+    if source is not None:
+        keeping.import_archive(database, source, runs, new_name)
+    elif name is not None:
+        keeping.archive(database, name, out or Path(f"{name}.zip"))
+
+
+@app.command()
+def gc(
+    search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and free nothing.")] = False,
+    database: Database = DATABASE,
+) -> None:
+    """Free weights of finished searches, but for the best ten, exported and final networks, and their ancestors."""
+    from service import keeping
+
+    keeping.gc(database, search, dry_run=dry_run)
+
+
 @db_app.command("upgrade")
 def db_upgrade(database: Database = DATABASE) -> None:
     """Create the schema or bring it up to date; on PostgreSQL also the read-only role of MOBILENAS_READER_PASSWORD."""

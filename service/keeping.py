@@ -1,17 +1,24 @@
-"""Commands that keep the record: db upgrade, check, copy and backup."""
+"""Commands that keep the record: db upgrade, check, copy and backup; archive; gc."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 
 from search import transfer
+from search.archive import read_archive, write_archive
 from search.check import check as faults_of
 from search.check import missing_weights
 from search.database import Database
+from search.gc import free
+from search.store import Store
+from search.trial import Stage
 from service.settings import load_settings
-from space.errors import StoreError
+from space.errors import RunError, StoreError
 
 READER = "mobilenas_reader"
 
@@ -84,3 +91,57 @@ def backup(url: str, out: Path) -> None:
 
 def _told(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {table}" for table, count in counts.items() if count) or "it was empty"
+
+
+def archive(url: str, name: str, out: Path) -> None:
+    """The command `archive NAME --out`; `-` is stdout."""
+    with _opened(url) as database:
+        if out == Path("-"):
+            if sys.stdout.isatty():
+                raise RunError("a zip file is nothing for a terminal; redirect it, or name a file with --out")
+            sys.stdout.flush()
+            write_archive(database, name, sys.stdout.buffer)
+            return
+        if out.exists():
+            raise RunError(f"{out} exists already; choose another --out")
+        draft = out.with_name(f".{out.name}.tmp")
+        try:
+            with draft.open("wb") as file:
+                count = write_archive(database, name, file)
+            draft.replace(out)
+        except OSError as error:
+            raise RunError(f"{out} cannot be written: {error}; choose another --out") from error
+        finally:
+            draft.unlink(missing_ok=True)
+    _say(f"search '{name}' with {count} files is in {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def import_archive(url: str, source: Path, runs: Path, name: str | None) -> None:
+    """The command `archive --import`; `-` is stdin."""
+    store = Store.open(url)
+    store.close()
+    try:
+        with TemporaryFile() if source == Path("-") else source.open("rb") as file, _opened(url) as database:
+            if source == Path("-"):
+                shutil.copyfileobj(sys.stdin.buffer, file)
+                file.seek(0)
+            name = read_archive(database, file, runs, name)
+    except OSError as error:
+        raise RunError(f"{source} cannot be read: {error}") from error
+    _say(f"search '{name}' is recorded; its files are in {(runs / name).absolute()}")
+
+
+def gc(url: str, search: str | None, *, dry_run: bool) -> None:
+    """The command `gc`."""
+    store = Store.open(url)
+    try:
+        records = [store.search(search)] if search is not None else store.searches()
+        done = [record for record in records if search is not None or record.stage is Stage.DONE]
+        freed = [free(store, record, dry_run=dry_run) for record in done]
+    finally:
+        store.close()
+    for each in freed:
+        if each.files or each.trials:
+            _say(f"{each.search}: {len(each.files)} files of {len(each.trials)} trials, {each.bytes / 1e6:.1f} MB")
+    total = sum(each.bytes for each in freed) / 1e6
+    _say(f"{'would free' if dry_run else 'freed'} {total:.1f} MB in {len(done)} finished searches")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from latency.table import Calibration
 from search.record import SearchRecord
@@ -119,8 +120,8 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
     store.create_search(name="shoes-phone-1", config=_config("fashion-mnist", PHONE.name), owner="ada", note="after 5")
 
 
-def _config(data: str, device: str) -> dict[str, object]:
-    return {**CONFIG, "data": {"source": data}, "device": {"name": device}}
+def _config(data: str, device: str) -> dict[str, Any]:
+    return {**CONFIG, "data": {**CONFIG["data"], "source": data}, "device": {**CONFIG["device"], "name": device}}
 
 
 def _begin(store: Store, runs: Path, name: str, table_id: int, data: str, device: str, owner: str) -> Writer:

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
+from search.config import parse_config
 from search.record import Begun, SearchRecord
 from search.store import Store
 from search.trial import Scores, State, Trial
@@ -101,7 +102,7 @@ def new_begun(store: Store, **changes: Any) -> Begun:  # noqa: ANN401 - fields o
     return Begun(**{"table_id": fields.get("table_id") or record_table(store), **fields})
 
 
-CONFIG = {"data": {"source": "fashion-mnist"}, "device": {"name": "desk"}, "trials": 3}
+CONFIG: dict[str, Any] = parse_config({"device": {"name": "desk"}}).model_dump(mode="json")
 
 
 def new_search(store: Store, name: str | None = None, **changes: Any) -> SearchRecord:  # noqa: ANN401 - arguments
