@@ -1,4 +1,4 @@
-"""The tables of the record, for SQLite and PostgreSQL; the views beside them are written in the migrations.
+"""The tables of the record, for SQLite and PostgreSQL; the views beside them are in `search.views`.
 
 A change here needs a new file in migrations/versions and its name at the end of `REVISIONS`; released migrations are
 never edited.
@@ -23,8 +23,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    column,
-    table,
 )
 
 REVISIONS = ("0001", "0002", "0003")
@@ -242,28 +240,4 @@ exports = Table(
     Column("folder", Text, nullable=False, comment="where the files were written"),
     Column("files", JSON, nullable=False, comment="SHA-256 in hexadecimal, by file name"),
     Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
-)
-
-# The views as queries see them.
-trial_summary = table(
-    "trial_summary",
-    column("search", Text),
-    column("number", Integer),
-    column("stage", Text),
-    column("state", Text),
-    column("origin", Text),
-    column("arch_id", Text),
-    column("top1", Double),
-    column("latency_ms", Double),
-    column("madds", BigInteger),
-    column("params_count", BigInteger),
-    column("reward", Double),
-    column("target_ms", Double),
-    column("duration_s", Double),
-    column("images_seen", BigInteger),
-    column("parent", Integer),
-    column("iteration", Integer),
-    column("error", Text),
-    column("started_at", UtcDateTime),
-    column("finished_at", UtcDateTime),
 )

@@ -36,11 +36,11 @@ from search.schema import (
     netadapt_steps,
     network_measurements,
     searches,
-    trial_summary,
     trials,
 )
 from search.store_tables import Reason
 from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
+from search.views import trial_summary
 from space.errors import StoreError
 from space.keys import BlockKey
 

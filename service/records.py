@@ -11,9 +11,9 @@ from rich.console import Console
 
 from search.lease import Claim
 from search.record import LogLine, SearchRecord
-from search.schema import trial_summary
 from search.store import Store
 from search.trial import Stage, State
+from search.views import trial_summary
 from service.rows import Format, show
 
 FOLLOW_S = 1.0

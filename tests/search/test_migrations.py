@@ -14,12 +14,27 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, column, create_engine, inspect, select, table, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Double,
+    Integer,
+    Text,
+    column,
+    create_engine,
+    inspect,
+    select,
+    table,
+    text,
+    update,
+)
 
 from search.database import MIGRATIONS
-from search.schema import REVISIONS, VERSION_TABLE, metadata, trial_summary
+from search.schema import REVISIONS, VERSION_TABLE, UtcDateTime, metadata
 from search.store import Store
+from search.views import VIEWS
 from space.errors import StoreError
+from tests.postgres import PostgresServer
 
 
 @contextmanager
@@ -54,12 +69,26 @@ def test_migrations_build_the_declared_schema(database_url: str) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_views_have_the_declared_columns(database_url: str) -> None:
-    """The three views exist, and `trial_summary` has the columns that queries name."""
+    """Exactly the declared views exist, each with its columns in their order."""
     with connected(database_url) as connection:
         inspector = inspect(connection)
-        assert sorted(inspector.get_view_names()) == ["best_trial", "pareto_front", "trial_summary"]
-        names = [column["name"] for column in inspector.get_columns("trial_summary")]
-        assert names == trial_summary.columns.keys()
+        found = {
+            name: [column["name"] for column in inspector.get_columns(name)] for name in inspector.get_view_names()
+        }
+        assert found == {name: [column[0] for column in view.columns] for name, view in VIEWS.items()}
+
+
+def test_views_have_the_declared_types(postgres: PostgresServer) -> None:
+    """PostgreSQL gives every column of a view as the type that is documented; none is JSON or numeric."""
+    url = postgres.blank()
+    open_and_close(url)
+    kinds = {Integer: "integer", BigInteger: "bigint", Double: "double precision", Text: "text"}
+    kinds[UtcDateTime] = "timestamp with time zone"
+    with connected(url) as connection:
+        for name, view in VIEWS.items():
+            query = text("SELECT column_name, data_type FROM information_schema.columns WHERE table_name = :name")
+            types = {row.column_name: row.data_type for row in connection.execute(query, {"name": name})}
+            assert types == {column: kinds[kind] for column, kind, _ in view.columns}, name
 
 
 def test_revisions_are_those_of_the_folder() -> None:

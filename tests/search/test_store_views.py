@@ -121,6 +121,13 @@ def test_summary_has_one_flat_row_per_trial(store: Store) -> None:
             "error": None,
             "started_at": start,
             "finished_at": start + timedelta(seconds=90),
+            "data": "fashion-mnist",
+            "device": "desk",
+            "owner": None,
+            "attempt": 1,
+            "reused": 0,
+            "within_target": 1,
+            "test_top1": None,
         }
     ]
 
