@@ -116,7 +116,9 @@ def claim(connection: Connection, search_id: int, token: str, now: datetime) -> 
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None:
         raise StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
-    if row.claimed_by != token and is_held(row.claimed_by, row.heartbeat_at, now):
+    if row.claimed_by == token:
+        return  # claimed already, but the answer was lost
+    if is_held(row.claimed_by, row.heartbeat_at, now):
         silent = (now - row.heartbeat_at).total_seconds()
         raise Held(
             f"search '{row.name}' is being run by another process (last sign of life {silent:.0f} s ago; it counts as "

@@ -131,16 +131,16 @@ def test_many_threads_open_a_blank_database_at_once(database_url: str) -> None:
 
 
 def test_several_processes_open_a_blank_database_at_once(database_url: str) -> None:
-    """Three processes that open a blank database together all succeed."""
+    """Sixteen processes that open a blank database together all succeed."""
     code = "import sys; from search.store import Store; sys.stdin.read(); Store.open(sys.argv[1]).close()"
     command = [sys.executable, "-W", "error", "-c", code, database_url]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(16)]
     for child in children:
         assert child.stdin
         child.stdin.close()
         child.stdin = None
     outcomes = [(child.communicate(timeout=60)[1], child.returncode) for child in children]
-    assert outcomes == [(b"", 0)] * 3
+    assert outcomes == [(b"", 0)] * 16
 
 
 def test_newer_database_is_refused_and_unchanged(tmp_path: Path) -> None:
