@@ -4,6 +4,7 @@ Their SQL stands in the migrations; docs/database.md is rendered from here and f
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Double, Integer, TableClause, Text, column, table
@@ -24,6 +25,13 @@ class View:
     def as_table(self, name: str) -> TableClause:
         """For queries of our own."""
         return table(name, *(column(name, kind) for name, kind, _ in self.columns))
+
+    def python_types(self) -> dict[str, type]:
+        """What its values are in Python, by column."""
+        return {name: _PYTHON[kind] for name, kind, _ in self.columns}
+
+
+_PYTHON: dict[object, type] = {Text: str, Integer: int, BigInteger: int, Double: float, UtcDateTime: datetime}
 
 
 def _view(grain: str, *columns: Column) -> View:

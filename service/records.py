@@ -13,7 +13,7 @@ from search.lease import Claim
 from search.record import LogLine, SearchRecord
 from search.store import Store
 from search.trial import Stage, State
-from search.views import trial_summary
+from search.views import VIEWS
 from service.rows import Format, show
 
 FOLLOW_S = 1.0
@@ -63,8 +63,7 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
     finally:
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
-    types = {column.name: column.type.python_type for column in trial_summary.columns}
-    show("trials", rows, form, shown=columns, types=types, out=out)
+    show("trials", rows, form, shown=columns, types=VIEWS["trial_summary"].python_types(), out=out)
 
 
 def searches(database: str, form: Format, owner: str | None, label: str | None, out: Path | None) -> None:

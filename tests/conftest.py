@@ -1,5 +1,6 @@
 """What tests of several rooms share: a tiny search on real images, and the command line called in-process."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,21 @@ from trainer.data import prepare
 # Shared machines stall now and then: a deadline would test them, not us.
 settings.register_profile("mobilenas", deadline=None)
 settings.load_profile("mobilenas")
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of whoever runs the tests reaches them, but for the folder of data sets."""
+    from service.settings import PREFIX, forget
+
+    for name in list(os.environ):
+        if name.startswith(PREFIX) and name not in ("MOBILENAS_CACHE_DIR", "MOBILENAS_COMPOSE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MOBILENAS_SETTINGS", "")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-settings"))
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")
