@@ -37,7 +37,7 @@ from sqlalchemy import (
 from latency.device import Device
 from search import store_tables
 from search.config import parse_config
-from search.database import Database
+from search.database import Database, insert_new
 from search.record import measurement_from_row, step_from_row, trial_from_row
 from search.schema import (
     REVISIONS,
@@ -353,11 +353,14 @@ def _insert_all(connection: Connection, rows: Mapping[Table, list[dict[str, Any]
     device_ids = {row["id"]: _known_device(connection, row) for row in rows[devices]}
     table_ids = {}
     for row in rows[latency_tables]:
-        table_ids[row["id"]], is_new = _known_table(connection, row, device_ids)
-        if is_new:
-            mine = [entry for entry in rows[latency_entries] if entry["table_id"] == row["id"]]
-            _insert_rows(connection, latency_entries, mine, table_id=lambda old: table_ids[old])
-        store_tables.load_table(connection, table_ids[row["id"]])
+        new_id = table_ids[row["id"]] = _known_table(connection, row, device_ids)
+        mine = [entry for entry in rows[latency_entries] if entry["table_id"] == row["id"]]
+        entries = [{**entry, "table_id": new_id} for entry in mine]
+        for entry in entries:
+            del entry["id"]
+        if entries:
+            connection.execute(insert_new(connection, latency_entries, "table_id", "key"), entries)
+        store_tables.load_table(connection, new_id)
     (search,) = rows[searches]
     values = {
         **search,
@@ -398,20 +401,16 @@ def _read_back(connection: Connection, search_id: int) -> None:
 
 
 def _known_device(connection: Connection, row: Mapping[str, Any]) -> int:
-    this = (devices.c.name == row["name"]) & (devices.c.fingerprint == row["fingerprint"])
-    known: int | None = connection.scalar(select(devices.c.id).where(this))
-    return _insert(connection, devices, row) if known is None else known
+    return store_tables.device_id(connection, _device(row))
 
 
-def _known_table(connection: Connection, row: Mapping[str, Any], device_ids: Mapping[int, int]) -> tuple[int, bool]:
+def _known_table(connection: Connection, row: Mapping[str, Any], device_ids: Mapping[int, int]) -> int:
     device_id = device_ids[row["device_id"]]
     this = (latency_tables.c.device_id == device_id) & (latency_tables.c.scope == row["scope"])
     known: int | None = connection.scalar(
         select(latency_tables.c.id).where(this, latency_tables.c.created_at == row["created_at"])
     )
-    if known is not None:
-        return known, False
-    return _insert(connection, latency_tables, {**row, "device_id": device_id}), True
+    return _insert(connection, latency_tables, {**row, "device_id": device_id}) if known is None else known
 
 
 def _insert(connection: Connection, table: Table, row: Mapping[str, Any]) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy.dialects import postgresql as pg_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -281,6 +283,12 @@ def _is_passing(error: DBAPIError | PoolTimeout) -> bool:
 
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+def insert_new(connection: Connection, table: Table, *unique: str) -> pg_dialect.Insert | sqlite_dialect.Insert:
+    """An INSERT that leaves out rows whose `unique` columns are there already: of two clients at once, one inserts."""
+    insert = pg_dialect.insert if connection.dialect.name == "postgresql" else sqlite_dialect.insert
+    return insert(table).on_conflict_do_nothing(index_elements=unique)
 
 
 def _parse(url: str) -> tuple[URL, str | None]:

@@ -234,10 +234,13 @@ class Store:
 
     @patiently
     def enqueue(self, search_id: int) -> None:
-        """Put a search that stopped into the queue, behind all others; its error is forgotten."""
-        values = {"queued_at": datetime.now(UTC), "stop_requested": False, "error": None, "claims": 0}
+        """Put a search that stopped into the queue, behind all others; its error is forgotten.
+
+        Raises:
+            Held: a living process runs it.
+        """
         with self._database.write() as connection:
-            self._change(connection, search_id, **values)
+            store_searches.enqueue(connection, search_id, datetime.now(UTC), self._database.now(connection))
 
     @patiently
     def request_finish(self, search_id: int) -> None:

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from search import store_tables
+from search.database import insert_new
 from search.lease import LEASE_S, is_held
 from search.record import Begun, LogLine, SearchRecord, begun_to_row, search_from_row
 from search.schema import log_lines, search_labels, searches
@@ -36,10 +35,8 @@ class Held(StoreError):
 def create(connection: Connection, row: Mapping[str, Any], begun: Begun | None, labels: Iterable[str]) -> int:
     """Insert a search, begun or not, and return its id; the same one again changes nothing."""
     values = {**row, **(_begun_row(connection, begun) if begun else {})}
-    insert_search = pg_insert if connection.dialect.name == "postgresql" else sqlite_insert
     # Whoever comes second must not fail by a race, but hear that the name is taken.
-    query = insert_search(searches).values(values).on_conflict_do_nothing(index_elements=["name"])
-    connection.execute(query)
+    connection.execute(insert_new(connection, searches, "name").values(values))
     stored = connection.execute(
         select(searches.c.id, searches.c.created_at).where(searches.c.name == row["name"])
     ).one()
@@ -110,22 +107,34 @@ def set_labels(connection: Connection, search_id: int, labels: Iterable[str]) ->
 # Claims
 
 
+def enqueue(connection: Connection, search_id: int, queued_at: datetime, now: datetime) -> None:
+    """Put a search that nobody runs behind all others; an earlier stop or error of it is forgotten."""
+    _require_free(connection, search_id, now)
+    values = {"queued_at": queued_at, "stop_requested": False, "error": None, "claims": 0}
+    change(connection, search_id, None, **values, claimed_by=None, heartbeat_at=None, updated_at=now)
+
+
 def claim(connection: Connection, search_id: int, token: str, now: datetime) -> None:
     """Take a search out of the queue and claim it; an earlier stop or error of it is forgotten."""
+    if connection.scalar(select(searches.c.claimed_by).where(searches.c.id == search_id)) == token:
+        return  # claimed already, but the answer was lost
+    _require_free(connection, search_id, now)
+    # Who stops it in the foreground does not want a coordinator to go on with it.
+    _take(connection, search_id, token, now, error=None, stop_requested=False, queued_at=None)
+
+
+def _require_free(connection: Connection, search_id: int, now: datetime) -> None:
+    """Lock a search, and find out that nobody runs it."""
     query = select(searches.c.name, searches.c.claimed_by, searches.c.heartbeat_at).where(searches.c.id == search_id)
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None:
         raise StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
-    if row.claimed_by == token:
-        return  # claimed already, but the answer was lost
     if is_held(row.claimed_by, row.heartbeat_at, now):
         silent = (now - row.heartbeat_at).total_seconds()
         raise Held(
             f"search '{row.name}' is being run by another process (last sign of life {silent:.0f} s ago; it counts as "
             f"dead after {LEASE_S:.0f} s); see: mobilenas status {row.name}"
         )
-    # Who stops it in the foreground does not want a coordinator to go on with it.
-    _take(connection, search_id, token, now, error=None, stop_requested=False, queued_at=None)
 
 
 def _take(connection: Connection, search_id: int, token: str, now: datetime, **values: object) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, distinct, func, insert, select
 from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import NO_CALIBRATION, Calibration, LatencyTable, read_measurement
+from search.database import insert_new
 from search.schema import devices, latency_entries, latency_tables
 from space.errors import StoreError
 from space.keys import BlockKey, parse_key
@@ -33,15 +34,15 @@ def record_table(
 
     The same one again, of the same moment, changes nothing.
     """
-    device_id = _device_id(connection, table.device)
-    this = (latency_tables.c.device_id == device_id) & (latency_tables.c.created_at == now)
+    owner = device_id(connection, table.device)
+    this = (latency_tables.c.device_id == owner) & (latency_tables.c.created_at == now)
     known: int | None = connection.scalar(
         select(latency_tables.c.id).where(this, latency_tables.c.scope == table.scope)
     )
     if known is not None:
         return known
     row = {
-        "device_id": device_id,
+        "device_id": owner,
         "scope": table.scope,
         "calibration": _calibration_to_json(table.calibration),
         "conditions": dict(conditions),
@@ -61,11 +62,11 @@ def add_entries(
 ) -> None:
     """Insert those entries that the table does not hold yet: what a search has relied on never changes."""
     _require_table(connection, table_id)
-    known = set(connection.scalars(select(latency_entries.c.key).where(latency_entries.c.table_id == table_id)))
     now = datetime.now(UTC)
-    rows = [_entry_to_row(table_id, key, entry, reason, now) for key, entry in entries.items() if str(key) not in known]
+    # In one order for all, so that two searches that add the same blocks do not wait for each other.
+    rows = [_entry_to_row(table_id, key, entries[key], reason, now) for key in sorted(entries, key=str)]
     if rows:
-        connection.execute(insert(latency_entries), rows)
+        connection.execute(insert_new(connection, latency_entries, "table_id", "key"), rows)
 
 
 def find_table(connection: Connection, device: Device, scope: str) -> tuple[int, LatencyTable] | None:
@@ -132,15 +133,13 @@ def list_devices(connection: Connection) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _device_id(connection: Connection, device: Device) -> int:
-    known: int | None = connection.scalar(
-        select(devices.c.id).where(devices.c.name == device.name, devices.c.fingerprint == device.fingerprint)
-    )
-    if known is not None:
-        return known
+def device_id(connection: Connection, device: Device) -> int:
+    """The id of a device, which is recorded where it is new."""
     row = {**asdict(device), "fingerprint": device.fingerprint}
-    device_id: int = connection.execute(insert(devices).values(row).returning(devices.c.id)).scalar_one()
-    return device_id
+    connection.execute(insert_new(connection, devices, "name", "fingerprint").values(row))
+    this = (devices.c.name == device.name) & (devices.c.fingerprint == device.fingerprint)
+    found: int = connection.execute(select(devices.c.id).where(this)).scalar_one()
+    return found
 
 
 def _require_table(connection: Connection, table_id: int) -> RowMapping:

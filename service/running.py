@@ -210,8 +210,6 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
         if finish and record.is_held:
             _say(f"the process that runs '{name}' will now end its block-level search and finish")
         elif queue:
-            if record.is_held:
-                raise RunError(f"search '{name}' is running already; see: mobilenas status {name}")
             store.enqueue(record.id)
             _say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
         else:

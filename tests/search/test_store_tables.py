@@ -1,7 +1,10 @@
 """Devices and latency tables: one contract for every database."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -88,6 +91,28 @@ def test_added_entries_extend_and_never_replace(store: Store, database_url: str)
     assert store.load_table(table_id).entries == {**table.entries, added: measurement(5)}
     rows = ask(database_url, "SELECT key, cold_wall_ms FROM latency_entries WHERE reason = 'netadapt'")
     assert rows == [{"key": str(added), "cold_wall_ms": measurement(5).estimate("cold", "wall")}]
+
+
+def test_many_writers_of_the_same_device_and_blocks(database_url: str) -> None:
+    """Eight writers of one device and the same blocks at once make one device, and one entry of each block."""
+    with closing(Store.open(database_url)) as first:
+        shared = record_table(first, latency_table(entries={}))
+    added = {key: measurement(5) for width in (8, 16, 24, 32) for key in keys_of(architecture(width))}
+    barrier = Barrier(8)
+
+    def write(number: int) -> None:
+        with closing(Store.open(database_url)) as mine:
+            barrier.wait()
+            record_table(mine, latency_table(device=replace(DEVICE, name="new")))
+            order = list(added.items())
+            mine.add_entries(shared, dict(order if number % 2 else order[::-1]), reason="netadapt")
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(write, number) for number in range(8)]:
+            future.result(timeout=60)
+    rows = ask(database_url, "SELECT name, COUNT(*) AS rows FROM devices GROUP BY name ORDER BY name")
+    assert rows == [{"name": "desk", "rows": 1}, {"name": "new", "rows": 1}]
+    assert len(first.load_table(shared).entries) == len(added)
 
 
 def test_reasons_are_recorded(store: Store, database_url: str) -> None:

@@ -122,7 +122,7 @@ def test_queueing_naming_and_stopping(run: Run, tmp_path: Path) -> None:
     refused(run("search", "--queue", "--config", bad), "resnet")
     refused(run("stop", "shoes-desk-1"), "is done")
     refused(run("stop", "shoes"), "no search named 'shoes'")
-    refused(run("resume", "cifar-phone-2", "--queue"), "is running already")
+    refused(run("resume", "cifar-phone-2", "--queue"), "being run by another process")
     assert "will now end" in run("finish", "cifar-phone-2").out
     assert "will stop" in run("stop", "cifar-phone-2").out
 
