@@ -6,10 +6,13 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -22,6 +25,7 @@ from sqlalchemy import (
     Text,
     column,
     create_engine,
+    insert,
     inspect,
     select,
     table,
@@ -29,12 +33,14 @@ from sqlalchemy import (
     update,
 )
 
-from search.database import MIGRATIONS
+from search.check import check
+from search.database import MIGRATIONS, Database
 from search.schema import REVISIONS, VERSION_TABLE, UtcDateTime, metadata
 from search.store import Store
 from search.views import VIEWS
 from space.errors import StoreError
 from tests.postgres import PostgresServer
+from tests.search.makers import CONFIG, DEVICE, architecture
 
 
 @contextmanager
@@ -109,6 +115,109 @@ def test_opening_a_current_database_needs_no_alembic(database_url: str) -> None:
         [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "False"
+
+
+def old_database(url: str) -> dict[str, list[dict[str, object]]]:
+    """A database of the first schema with some rows, as its own release wrote them; returns them by table."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    spec = architecture().to_json()
+    device = {**asdict(DEVICE), "id": 3, "fingerprint": DEVICE.fingerprint}
+    made = {"conditions": {"load": 1}, "protocol": "", "scope": "s", "created_at": moment, "finished_at": moment}
+    search = {
+        "id": 7,
+        "name": "old",
+        "config": CONFIG,
+        "stage": "netadapt",
+        "finish_requested": True,
+        "error": "disk full",
+        "run_folder": "/runs/old",
+        "data_hash": "abc",
+        "device_id": 3,
+        "table_id": 5,
+        "target_ms": 1.0,
+        "seed_target_ms": 1.25,
+        "fastest_ms": 0.5,
+        "slowest_ms": 2.0,
+        "reference_ms": 1.5,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+    trial = {
+        "search_id": 7,
+        "stage": "blocks",
+        "state": "complete",
+        "origin": "tpe",
+        "arch_id": architecture().arch_id,
+        "architecture": spec,
+        "top1": 0.5,
+        "latency_ms": 1.1,
+        "madds": 10**10,
+        "params_count": 5,
+        "seed": 0,
+        "attempt": 1,
+        "images_seen": 9,
+        "started_at": moment,
+        "finished_at": moment,
+        "duration_s": 3600.0,
+    }
+    step = {
+        "id": 1,
+        "search_id": 7,
+        "iteration": 1,
+        "trial": 1,
+        "parent": 0,
+        "narrowed": "x",
+        "proposals": 2,
+        "latency_before_ms": 1.2,
+        "latency_after_ms": 1.1,
+        "top1_before": 0.5,
+        "top1_after": 0.4,
+    }
+    rows: dict[str, list[dict[str, object]]] = {
+        "devices": [device],
+        "latency_tables": [{"id": 5, "device_id": 3, **made}],
+        "searches": [search],
+        "trials": [{"id": 11, "number": 0, **trial}, {"id": 12, "number": 1, "parent": 0, "reused_from": 11, **trial}],
+        "netadapt_steps": [step],
+        "exports": [{"id": 2, "search_id": 7, "trial_id": 12, "folder": "/x", "files": {}, "created_at": moment}],
+    }
+    with connected(url) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for name, written in rows.items():
+            for row in written:
+                connection.execute(insert(metadata.tables[name]).values(row))
+    return rows
+
+
+def test_first_schema_is_upgraded_with_its_content(database_url: str) -> None:
+    """Every row of a record of the first schema is there after the upgrade, and everything refers to what it did."""
+    rows = old_database(database_url)
+    with closing(Store.open(database_url)) as store:
+        search = store.search("old")
+        assert (search.stage.value, search.error, search.finish_requested) == ("netadapt", "disk full", True)
+        assert (search.state, search.owner, search.labels, search.queued_at) == ("failed", None, (), None)
+        assert search.has_begun().table_id == 5
+        assert [trial.id for trial in store.trials(search.id)] == [11, 12]
+        assert [row["data"] for row in store.summary_rows("old")] == ["fashion-mnist"] * 2
+        store.claim(search.id)
+    with connected(database_url) as connection:
+        for name, written in rows.items():
+            found = connection.execute(select(metadata.tables[name]).order_by(metadata.tables[name].c.id)).mappings()
+            for row, expected in zip(found, written, strict=True):
+                changing = {"updated_at", "error"}
+                assert {key: row[key] for key in expected if key not in changing} == {
+                    key: value for key, value in expected.items() if key not in changing
+                }
+    database = Database(database_url)
+    try:
+        assert list(check(database)) == []
+        with pytest.raises(StoreError, match="refused a row"), database.write() as connection:
+            connection.execute(text("DELETE FROM searches"))
+    finally:
+        database.close()
 
 
 def test_opening_twice_keeps_what_was_recorded(store: Store, database_url: str) -> None:
