@@ -42,13 +42,23 @@ def export(database: str, name: str, number: int | None, out: Path | None) -> No
     if sys.stdout.isatty():
         raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
     with TemporaryDirectory(prefix="mobilenas-") as draft:
-        folder = _export(database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}")
+        folder = _export(
+            database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", recorded=Path("-")
+        )
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
             archive.add(folder, folder.name)
 
 
-def _export(database: str, name: str, number: int | None, folder_of: Callable[[int], Path]) -> Path:
+def _export(
+    database: str,
+    name: str,
+    number: int | None,
+    folder_of: Callable[[int], Path],
+    *,
+    recorded: Path | None = None,
+) -> Path:
+    """Write the files into the folder of a trial's number, and record that or another place as theirs."""
     store = Store.open(database)
     try:
         record = store.search(name)
@@ -81,7 +91,7 @@ def _export(database: str, name: str, number: int | None, folder_of: Callable[[i
             dataset,
             export_metadata(record, trial, store.load_table(begun.table_id).device.fingerprint),
         )
-        store.add_export(record.id, number, folder=folder, files=files)
+        store.add_export(record.id, number, folder=recorded or folder, files=files)
     finally:
         store.close()
     return folder

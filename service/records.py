@@ -165,7 +165,7 @@ def status(database: str, name: str) -> None:
     lines = [
         f"search    {record.name}",
         f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
-        f"stage     {record.stage.value}, {_state_text(record)}",
+        f"stage     {record.stage.value}{_state_text(record)}",
     ]
     if told := [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]:
         lines += [f"about     {', '.join(filter(None, told))}"] if any(told) else []
@@ -197,10 +197,12 @@ def status(database: str, name: str) -> None:
 
 
 def _state_text(record: SearchRecord) -> str:
-    if not record.is_held or record.holder is None:
-        return "waits for a coordinator" if record.state == "queued" else record.state
-    holder = Claim.parse(record.holder)
-    return f"a process is running it ({holder.pid} on {holder.host})"
+    if record.is_held and record.holder is not None:
+        holder = Claim.parse(record.holder)
+        return f", a process is running it ({holder.pid} on {holder.host})"
+    if record.state == "queued":
+        return ", waits for a coordinator"
+    return "" if record.stage is Stage.DONE else f", {record.state}"
 
 
 def _counts(states: Iterable[State]) -> str:
