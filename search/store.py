@@ -3,41 +3,22 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, true, update
+from sqlalchemy import Connection, select, true
 
 from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
-from search import store_searches, store_tables
+from search import store_searches, store_tables, store_trials
 from search.database import Database
 from search.lease import new_claim
 from search.patience import patiently
-from search.record import (
-    Begun,
-    ExportRecord,
-    FoundEvaluation,
-    LogLine,
-    SearchRecord,
-    export_from_row,
-    found_from_row,
-    measurement_from_row,
-    measurement_to_row,
-    step_from_row,
-    trial_from_row,
-    trial_to_row,
-)
-from search.schema import (
-    exports,
-    netadapt_steps,
-    network_measurements,
-    searches,
-    trials,
-)
+from search.record import Begun, ExportRecord, FoundEvaluation, LogLine, SearchRecord, measurement_to_row
+from search.schema import searches
 from search.store_tables import Reason
 from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
 from search.views import trial_summary
@@ -357,18 +338,9 @@ class Store:
 
     @patiently
     def _insert_trial(self, search_id: int, trial: Trial) -> int:
-        this = (trials.c.search_id == search_id) & (trials.c.number == trial.number)
         with self._database.write() as connection:
             self._change(connection, search_id)
-            stored = connection.execute(select(trials).where(this)).mappings().one_or_none()
-            if stored is not None:
-                if trial_from_row(stored) == replace(trial, id=stored["id"]):
-                    return int(stored["id"])
-                raise StoreError(
-                    f"search {search_id} has a trial {trial.number} already; is another process running this search?"
-                )
-            row = {"search_id": search_id, **trial_to_row(trial)}
-            return int(connection.execute(insert(trials).values(row).returning(trials.c.id)).scalar_one())
+            return store_trials.insert_trial(connection, search_id, trial)
 
     @patiently
     def finish_trial(self, search_id: int, trial: Trial, *, reward: float | None = None) -> None:
@@ -378,41 +350,24 @@ class Store:
             StoreError: the trial was never started.
         """
         assert trial.state is not State.RUNNING, f"trial {trial.number} is still running"
-        this = (trials.c.search_id == search_id) & (trials.c.number == trial.number)
         with self._database.write() as connection:
-            stored = connection.execute(select(trials).where(this).with_for_update()).mappings().one_or_none()
-            if stored is None:
-                raise StoreError(f"trial {trial.number} of search {search_id} was never started")
-            if not _is_awaited(trial, state=State(stored["state"]), attempt=stored["attempt"]):
-                return
-            trial = replace(
-                trial,
-                started_at=trial.started_at or stored["started_at"],
-                finished_at=trial.finished_at or datetime.now(UTC),
-            )
-            connection.execute(update(trials).where(this).values(**trial_to_row(trial), reward=reward))
-            progress = {"claims": 0} if trial.state is State.COMPLETE else {}
-            self._change(connection, search_id, **progress)
+            # The search first, as everywhere: two who lock the same rows in another order wait for each other.
+            store_searches.lock(connection, search_id)
+            if store_trials.finish_trial(connection, search_id, trial, reward):
+                progress = {"claims": 0} if trial.state is State.COMPLETE else {}
+                self._change(connection, search_id, **progress)
 
     @patiently
     def trials(self, search_id: int, stage: Stage | None = None) -> list[Trial]:
         """The trials of a search, or of one of its stages, by number."""
-        query = select(trials).where(trials.c.search_id == search_id).order_by(trials.c.number)
-        if stage is not None:
-            query = query.where(trials.c.stage == stage.value)
         with self._database.read() as connection:
-            return [trial_from_row(row) for row in connection.execute(query).mappings()]
+            return store_trials.read_trials(connection, search_id, stage)
 
     @patiently
     def rewards(self, search_id: int) -> dict[int, float]:
         """The rewards of those trials that have one, by trial number."""
-        query = (
-            select(trials.c.number, trials.c.reward)
-            .where(trials.c.search_id == search_id, trials.c.reward.is_not(None))
-            .order_by(trials.c.number)
-        )
         with self._database.read() as connection:
-            return {row.number: row.reward for row in connection.execute(query)}
+            return store_trials.read_rewards(connection, search_id)
 
     def requeue_running(self, search_id: int) -> list[Trial]:
         """Start the next attempt of all trials that a dead coordinator left running, and return them, still running."""
@@ -420,82 +375,58 @@ class Store:
 
     @patiently
     def _requeue_running(self, search_id: int, now: datetime) -> list[Trial]:
-        running = (trials.c.search_id == search_id) & (trials.c.state == State.RUNNING.value)
         with self._database.write() as connection:
             self._change(connection, search_id)
-            connection.execute(
-                update(trials)
-                .where(running, trials.c.started_at != now)
-                .values(attempt=trials.c.attempt + 1, started_at=now)
-            )
-            rows = connection.execute(select(trials).where(running).order_by(trials.c.number)).mappings()
-            return [trial_from_row(row) for row in rows]
+            return store_trials.requeue_running(connection, search_id, now)
 
     @patiently
     def find_evaluations(self, evaluation_key: str) -> list[FoundEvaluation]:
         """The complete trials of all searches with this key, those first that were themselves evaluated."""
-        query = (
-            select(trials, searches.c.run_folder)
-            .join(searches, searches.c.id == trials.c.search_id)
-            .where(trials.c.evaluation_key == evaluation_key, trials.c.state == State.COMPLETE.value)
-            .order_by(trials.c.reused_from.is_not(None), trials.c.id)
-        )
         with self._database.read() as connection:
-            return [found_from_row(row) for row in connection.execute(query).mappings()]
+            return store_trials.find_evaluations(connection, evaluation_key)
+
+    @patiently
+    def forget_weights(self, search_id: int, numbers: Iterable[int]) -> None:
+        """Record that trials (by number) have no weights any more."""
+        with self._database.write() as connection:
+            store_trials.forget_weights(connection, search_id, list(numbers))
 
     # NetAdapt, measured networks, exports
 
     @patiently
     def add_step(self, search_id: int, step: NetAdaptStep) -> None:
         """Record one accepted step of the NetAdapt walk; both of its trials must be recorded."""
-        this = (netadapt_steps.c.search_id == search_id) & (netadapt_steps.c.iteration == step.iteration)
         with self._database.write() as connection:
             self._change(connection, search_id)
-            stored = connection.execute(select(netadapt_steps).where(this)).mappings().one_or_none()
-            if stored is not None and step_from_row(stored) == step:
-                return
-            connection.execute(insert(netadapt_steps).values(search_id=search_id, **asdict(step)))
+            store_trials.add_step(connection, search_id, step)
 
     @patiently
     def steps(self, search_id: int) -> list[NetAdaptStep]:
         """The NetAdapt walk in order."""
-        query = select(netadapt_steps).where(netadapt_steps.c.search_id == search_id)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(netadapt_steps.c.iteration)).mappings()
-            return [step_from_row(row) for row in rows]
+            return store_trials.read_steps(connection, search_id)
 
     def add_network_measurements(
         self, search_id: int, table_id: int, measured: Sequence[tuple[NetworkMeasurement, Sequence[float]]]
     ) -> None:
         """Record networks that were measured side by side, all or none, each with its raw samples in ms."""
-        now = datetime.now(UTC)
         rows = [
-            {
-                "search_id": search_id,
-                "table_id": table_id,
-                "samples": list(samples),
-                "measured_at": now,
-                **measurement_to_row(measurement),
-            }
+            {"table_id": table_id, "samples": list(samples), **measurement_to_row(measurement)}
             for measurement, samples in measured
         ]
-        self._add_network_measurements(search_id, now, rows)
+        self._add_measurements(search_id, datetime.now(UTC), rows)
 
     @patiently
-    def _add_network_measurements(self, search_id: int, now: datetime, rows: Sequence[Mapping[str, Any]]) -> None:
-        these = (network_measurements.c.search_id == search_id) & (network_measurements.c.measured_at == now)
+    def _add_measurements(self, search_id: int, now: datetime, rows: Sequence[Mapping[str, Any]]) -> None:
         with self._database.write() as connection:
             self._change(connection, search_id)
-            if connection.scalar(select(network_measurements.c.id).where(these).limit(1)) is None:
-                connection.execute(insert(network_measurements), rows)
+            store_trials.add_measurements(connection, search_id, now, rows)
 
     @patiently
     def network_measurements(self, search_id: int) -> list[NetworkMeasurement]:
         """The measured networks of a search, oldest first."""
-        query = select(network_measurements).where(network_measurements.c.search_id == search_id)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(network_measurements.c.id)).mappings()
-            return [measurement_from_row(row) for row in rows]
+            return store_trials.read_measurements(connection, search_id)
 
     def add_export(
         self, search_id: int, trial: int, *, folder: str | os.PathLike[str], files: Mapping[str, str]
@@ -512,29 +443,13 @@ class Store:
     @patiently
     def _add_export(self, search_id: int, export: ExportRecord) -> None:
         with self._database.write() as connection:
-            trial_id = connection.scalar(
-                select(trials.c.id).where(trials.c.search_id == search_id, trials.c.number == export.trial)
-            )
-            if trial_id is None:
-                raise StoreError(f"search {search_id} has no trial {export.trial} to export")
-            this = (exports.c.trial_id == trial_id) & (exports.c.created_at == export.created_at)
-            if connection.scalar(select(exports.c.id).where(this)) is None:
-                row = {"folder": str(export.folder), "files": dict(export.files), "created_at": export.created_at}
-                connection.execute(insert(exports).values(search_id=search_id, trial_id=trial_id, **row))
+            store_trials.add_export(connection, search_id, export)
 
     @patiently
     def exports(self, search_id: int) -> list[ExportRecord]:
         """The exports of a search, oldest first."""
-        query = select(exports, trials.c.number).join(trials).where(exports.c.search_id == search_id)
         with self._database.read() as connection:
-            return [export_from_row(row) for row in connection.execute(query.order_by(exports.c.id)).mappings()]
-
-    @patiently
-    def forget_weights(self, search_id: int, numbers: Iterable[int]) -> None:
-        """Record that trials (by number) have no weights any more."""
-        these = (trials.c.search_id == search_id) & trials.c.number.in_(list(numbers))
-        with self._database.write() as connection:
-            connection.execute(update(trials).where(these).values(weights=None))
+            return store_trials.read_exports(connection, search_id)
 
     @patiently
     def summary_rows(self, search: str | None = None, sort: str = "number") -> list[dict[str, Any]]:
@@ -552,10 +467,3 @@ class Store:
             query = query.where(columns.search == self.search(search).name)
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _is_awaited(trial: Trial, *, state: State, attempt: int) -> bool:
-    """Whether this outcome is news for a trial that is recorded with `state` and `attempt`."""
-    if state is State.COMPLETE or trial.attempt < attempt:
-        return False
-    return state is State.RUNNING or trial.attempt > attempt

@@ -96,6 +96,11 @@ def change(connection: Connection, search_id: int, token: str | None, **values: 
     raise ClaimLost(f"search {name!r} was taken over by another process; see: mobilenas status {name}")
 
 
+def lock(connection: Connection, search_id: int) -> None:
+    """Let nobody else change a search until the end of the transaction."""
+    connection.execute(select(searches.c.id).where(searches.c.id == search_id).with_for_update())
+
+
 def set_labels(connection: Connection, search_id: int, labels: Iterable[str]) -> None:
     """Replace the labels of a search."""
     connection.execute(delete(search_labels).where(search_labels.c.search_id == search_id))

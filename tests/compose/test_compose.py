@@ -110,7 +110,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     mount = {"volumes": [f"{configs}:/work/configs:ro"]}
     made = _stack(folder, "mobilenas-test", {"services": {"cli": mount, "coordinator": mount}})
     try:
-        made.out("build", "coordinator")
+        made.out("build")
         made.out("up", "--detach", "--wait", "--scale", "coordinator=2")
 
         yield made
