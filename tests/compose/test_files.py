@@ -1,6 +1,9 @@
 """What docker-compose.yml promises, read without an engine."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,46 @@ import yaml
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+FROM_OUTSIDE = ("POSTGRES_", "MOBILENAS_", "TORCH_", "COMPOSE_")
+
+
+def compose_config(env_file: Path) -> "subprocess.CompletedProcess[str]":
+    """What Compose says of the committed file, with nothing set but what is in `env_file`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FROM_OUTSIDE)}
+    files = ("-f", str(ROOT / "docker-compose.yml"), "--env-file", str(env_file))
+    command = ["docker", "compose", *files, "config", "--quiet"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+
+
+@pytest.fixture
+def plugin() -> None:
+    """Skips where Compose is not installed."""
+    version = ["docker", "compose", "version"]
+    if not shutil.which("docker") or subprocess.run(version, capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_compose_accepts_the_example() -> None:
+    """The example is enough for Compose to accept the file."""
+    done = compose_config(ROOT / ".env.example")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("plugin")
+def test_compose_asks_for_missing_passwords(tmp_path: Path) -> None:
+    """Without passwords nothing starts, and the message says what to do."""
+    (tmp_path / "env").touch()
+    done = compose_config(tmp_path / "env")
+    assert done.returncode != 0
+    assert "copy .env.example to .env" in done.stderr
+
+
+def test_one_service_builds_the_image() -> None:
+    """Builds of one tag side by side would collide: one service builds, and the others wait for it."""
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
+    ours = {name for name, service in SERVICES.items() if service["image"] == SERVICES["migrate"]["image"]}
+    assert all("migrate" in SERVICES[name]["depends_on"] for name in ours - {"migrate"})
 
 
 def test_it_is_the_compose_specification() -> None:
