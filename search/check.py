@@ -1,12 +1,25 @@
 """Whether a record is whole: the file itself, and what its rows say of each other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, RowMapping, Table, func, select
 
+from latency.table import read_measurement
+from search.config import parse_config
 from search.database import Database
-from search.schema import REVISIONS, latency_entries, netadapt_steps, searches, trials
+from search.record import measurement_from_row, search_from_row, step_from_row, trial_from_row
+from search.schema import (
+    REVISIONS,
+    latency_entries,
+    metadata,
+    netadapt_steps,
+    network_measurements,
+    searches,
+    trials,
+)
 from search.trial import Stage, State
 from space.arch import Architecture
 from space.errors import MobilenasError
@@ -26,6 +39,7 @@ def check(database: Database) -> Iterator[str]:
     with database.read() as connection:
         if database.is_sqlite:
             yield from _check_file(connection)
+        yield from _check_values(connection)
         yield from _check_searches(connection)
         yield from _check_walks(connection)
         yield from _check_architectures(connection)
@@ -51,6 +65,33 @@ def _check_file(connection: Connection) -> Iterator[str]:
             yield f"the file is damaged: {line}; restore it from a backup"
     for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         yield f"row {row} of {table} refers to a row of {parent} that is missing"
+
+
+def _read_search(row: RowMapping) -> None:
+    search_from_row(row, (), datetime.now(UTC))
+    parse_config(row["config"])
+
+
+# How other commands read a row; what is not named is read column by column.
+_READERS: dict[Table, Callable[[RowMapping], Any]] = {
+    latency_entries: lambda row: read_measurement(row["samples"]),
+    searches: _read_search,
+    trials: trial_from_row,
+    netadapt_steps: step_from_row,
+    network_measurements: measurement_from_row,
+}
+
+
+def _check_values(connection: Connection) -> Iterator[str]:
+    for table in metadata.sorted_tables:
+        read = _READERS.get(table, dict)
+        query = select(table).order_by(*table.primary_key).execution_options(yield_per=1000)
+        try:
+            with connection.execute(query) as found:
+                for row in found.mappings():
+                    read(row)
+        except (MobilenasError, ValueError, TypeError, LookupError, AttributeError) as error:
+            yield f"table {table.name} has a row that cannot be read: {' '.join(str(error).split())}"
 
 
 def _check_searches(connection: Connection) -> Iterator[str]:

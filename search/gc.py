@@ -51,18 +51,23 @@ def free(store: Store, search: SearchRecord, *, dry_run: bool) -> Freed:
     """Free what a done search does not need; with `dry_run` only say what that would be.
 
     The record forgets a file before it is removed, so that it never names one that is gone; files that were left by
-    an interrupted run are removed as well.
+    an interrupted run are removed as well. Where the folder is missing, it may be on another machine, and nothing is
+    forgotten.
 
     Raises:
         RunError: the search is not done, so its weights may be needed yet.
     """
     if search.stage is not Stage.DONE:
         raise RunError(f"search '{search.name}' is not done: its weights may be needed; finish it first")
+    folder = search.begun.run_folder / "trials" if search.begun else None
+    if folder is None or not folder.is_dir() or folder.is_symlink():
+        return Freed(search=search.name, trials=(), files=(), bytes=0)
     trials = store.trials(search.id)
     exported = [export.trial for export in store.exports(search.id)]
     keep = kept(trials, store.rewards(search.id), store.steps(search.id), exported)
     numbers = tuple(trial.number for trial in trials if trial.weights is not None and trial.number not in keep)
-    files = tuple(sorted(_files(search.has_begun().run_folder / "trials", keep)))
+    wanted = {Path(trial.weights).name for trial in trials if trial.weights is not None and trial.number in keep}
+    files = tuple(sorted(path for path in _files(folder, keep) if path.name not in wanted))
     size = sum(file.stat().st_size for file in files)
     if not dry_run:
         store.forget_weights(search.id, numbers)
@@ -73,8 +78,6 @@ def free(store: Store, search: SearchRecord, *, dry_run: bool) -> Freed:
 
 def _files(folder: Path, keep: set[int]) -> Iterable[Path]:
     """Files of trials that are not kept: by their own names, so that nothing outside the folder is ever touched."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
     for path in folder.iterdir():
         match = _FILE.fullmatch(path.name)
         if match and int(match[1]) not in keep and path.is_file() and not path.is_symlink():

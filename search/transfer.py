@@ -21,10 +21,19 @@ def copy(source: Database, target: Database) -> dict[str, int]:
     source.
 
     Raises:
-        StoreError: the source's schema is not current, or the target holds something.
+        StoreError: the source's schema is not current, the source is damaged, or the target holds something.
     """
     _require_current(source)
     target.upgrade()
+    try:
+        return _copy(source, target)
+    except (ValueError, TypeError) as error:  # a value that is none of its column's type
+        raise StoreError(
+            f"the database {source.shown_url} is damaged ({error}); see: mobilenas db check; nothing was copied"
+        ) from error
+
+
+def _copy(source: Database, target: Database) -> dict[str, int]:
     with source.read() as rows, target.write() as connection:
         if filled := [table.name for table in metadata.sorted_tables if _count(connection, table)]:
             raise StoreError(
@@ -54,6 +63,8 @@ def backup(source: Database, out: Path) -> dict[str, int]:
     """
     if out.exists():
         raise StoreError(f"{out} exists already; choose another --out")
+    if "?" in str(out):
+        raise StoreError(f"{out} has a ? in its path, which ends a database URL; choose another --out")
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         target = Database(f"sqlite:///{draft}")
@@ -66,8 +77,8 @@ def backup(source: Database, out: Path) -> dict[str, int]:
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error}; choose another --out") from error
     finally:
-        for leftover in out.parent.glob(f"{draft.name}*"):
-            leftover.unlink()
+        for ending in ("", "-wal", "-shm", "-journal", ".lock"):
+            draft.with_name(draft.name + ending).unlink(missing_ok=True)
     return counts
 
 

@@ -84,6 +84,10 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_nothing_to_free(store: Store, tmp_path: Path) -> None:
-    """A search whose files are on another machine has none here."""
+    """A search whose files are on another machine has none here, and its record forgets nothing."""
     fill(store, tmp_path / "runs")
-    assert free(store, store.search("shoes-desk-1"), dry_run=True).files == ()
+    search = store.search("shoes-desk-1")
+    before = store.trials(search.id)
+    freed = free(store, search, dry_run=False)
+    assert (freed.trials, freed.files) == ((), ())
+    assert store.trials(search.id) == before
