@@ -11,6 +11,7 @@ import math
 import re
 import secrets
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.exc import StatementError
 
 from latency.device import Device
 from search import store_tables
@@ -135,6 +137,13 @@ def _files(folder: Path) -> Iterator[tuple[Path, PurePosixPath]]:
             yield path, PurePosixPath(*inside.parts)
 
 
+# RuntimeError is also a password, and RecursionError a value that is nested too deeply.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
+    *(ValueError, LookupError),
+)
+
+
 def read_archive(database: Database, source: IO[bytes], runs: Path, name: str | None = None) -> str:
     """Record the search of an archive under its own or another name, and return that; its files go into `runs`.
 
@@ -159,12 +168,14 @@ def read_archive(database: Database, source: IO[bytes], runs: Path, name: str | 
         _record(database, rows, name, folder, draft)
     except MobilenasError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise InvalidArchive(
             f"the archive cannot be read ({type(error).__name__}: {error}); ask for a new one"
         ) from error
-    except (TypeError, AttributeError, OverflowError) as error:
-        raise InvalidArchive(f"the archive holds a wrong value ({error}); ask for a new one") from error
+    except (TypeError, AttributeError, OverflowError, StatementError) as error:
+        raise InvalidArchive(
+            f"the archive holds a wrong value ({' '.join(str(error).split())[:200]}); ask for a new one"
+        ) from error
     except OSError as error:
         raise RunError(f"the files cannot be written into {runs}: {error}; choose another --runs") from error
     finally:
@@ -309,13 +320,7 @@ def _checked_search(rows: Mapping[Table, list[dict[str, Any]]]) -> dict[str, Any
         if _device(row).fingerprint != row["fingerprint"]:
             raise InvalidArchive(f"the fingerprint of device {row['name']!r} is not its own")
     for row in rows[trials]:
-        if Architecture.from_json(row["architecture"]).arch_id != row["arch_id"]:
-            raise InvalidArchive(f"the architecture of trial {row['number']} is not the one of its id")
-        if row["weights"] is not None and not _is_confined(f"run/{row['weights']}"):
-            raise InvalidArchive(f"the weights of trial {row['number']} are no file of the run folder")
-        if Stage(row["stage"]) in (Stage.QUEUED, Stage.DONE):
-            raise InvalidArchive(f"trial {row['number']} belongs to no stage")
-        State(row["state"])
+        _check_trial(row)
     for row in rows[exports]:
         if not all(isinstance(item, str) for pair in row["files"].items() for item in pair):
             raise InvalidArchive("an export's files are no names with their SHA-256")
@@ -323,6 +328,20 @@ def _checked_search(rows: Mapping[Table, list[dict[str, Any]]]) -> dict[str, Any
         if not row["samples"] or not all(type(sample) in (int, float) for sample in row["samples"]):
             raise InvalidArchive("a measured network has no samples, or such that are no numbers")
     return search
+
+
+def _check_trial(row: Mapping[str, Any]) -> None:
+    if Architecture.from_json(row["architecture"]).arch_id != row["arch_id"]:
+        raise InvalidArchive(f"the architecture of trial {row['number']} is not the one of its id")
+    if row["weights"] is not None and not _is_confined(f"run/{row['weights']}"):
+        raise InvalidArchive(f"the weights of trial {row['number']} are no file of the run folder")
+    if Stage(row["stage"]) in (Stage.QUEUED, Stage.DONE):
+        raise InvalidArchive(f"trial {row['number']} belongs to no stage")
+    State(row["state"])
+    if row["params"] is not None and not all(
+        value is None or isinstance(value, str | int | float) for value in row["params"].values()
+    ):
+        raise InvalidArchive(f"the parameters of trial {row['number']} are no plain values")
 
 
 def _device(row: Mapping[str, Any]) -> Device:
