@@ -14,8 +14,9 @@ from latency.table import LatencyTable
 from search.config import RunConfig
 from search.netadapt import narrowings
 from search.store import Store
-from space.choices import SearchSpace, load_preset
+from space.choices import SearchSpace
 from space.errors import InvalidConfig
+from space.preset import load_preset
 from trainer.data import Dataset, Progress, Splits, prepare, split
 from trainer.train import train
 

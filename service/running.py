@@ -26,8 +26,8 @@ from search.trial import Stage
 from service.logs import listener_for, logged
 from service.progress import TerminalListener
 from service.settings import load_settings
-from space.choices import load_preset
 from space.errors import InvalidConfig, RunError
+from space.preset import load_preset
 from trainer.data import images_per_class
 
 # A database may be away for so long before a running search gives up; nothing that was trained is lost either way.

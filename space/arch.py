@@ -1,22 +1,29 @@
 """An architecture as a value: absolute widths, canonical JSON, an identity from its content.
 
 The structure follows Sandler et al. 2018 (MobileNetV2, inverted residuals with linear bottlenecks) and Howard et
-al. 2019 (MobileNetV3: squeeze-and-excite, h-swish, the efficient last stage).
+al. 2019 (MobileNetV3: squeeze-and-excite, h-swish, the efficient last stage); Howard et al. 2017 (MobileNetV1) and Tan
+et al. 2019 (MnasNet) are expressible as well.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from space.errors import InvalidArchitecture
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import GetJsonSchemaHandler, TypeAdapter
 
-Activation = Literal["relu", "hswish"]
+Activation = Literal["relu", "relu6", "hswish"]
+Gate = Literal["hard_sigmoid", "sigmoid"]
+BlockKind = Literal["inverted_residual", "depthwise_separable", "conv"]
+
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "relu6", "hswish")
+GATES: tuple[Gate, ...] = ("hard_sigmoid", "sigmoid")
+KINDS: tuple[BlockKind, ...] = ("inverted_residual", "depthwise_separable", "conv")
 
 SCHEMA_VERSION = 1
 
@@ -36,9 +43,39 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InvalidArchitecture(f"{name} is {value}; it must lie between {low} and {high}")
+def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclasses, tuples and plain values
+    """The value as JSON has it, without the fields that have their default: new ones change nobody's identity."""
+    if isinstance(value, tuple):
+        return [without_defaults(item) for item in value]
+    if is_dataclass(value):
+        named = ((field, getattr(value, field.name)) for field in fields(value))
+        return {field.name: without_defaults(item) for field, item in named if item != field.default}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an integer may be; checked by the constructors, and told to readers of the JSON Schema."""
+
+    low: int
+    high: int
+
+    def check(self, name: str, value: int) -> None:
+        """Raise InvalidArchitecture unless `value` lies within."""
+        if not self.low <= value <= self.high:
+            raise InvalidArchitecture(f"{name} is {value}; it must lie between {self.low} and {self.high}")
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: "GetJsonSchemaHandler") -> dict[str, Any]:  # noqa: ANN401 - pydantic's
+        return {**handler(core_schema), "minimum": self.low, "maximum": self.high}
+
+
+CHANNELS = Bounds(1, MAX_CHANNELS)
+_RESOLUTION = Bounds(8, MAX_RESOLUTION)
+_IN_CHANNELS = Bounds(1, 16)
+_CLASSES = Bounds(2, 100_000)
+_STAGES = Bounds(1, MAX_STAGES)
+_BLOCKS = Bounds(1, MAX_BLOCKS_PER_STAGE)
+Channels = Annotated[int, CHANNELS]
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -49,22 +86,40 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """One inverted residual, or a depthwise-separable block where `expanded_channels` is None (no expansion).
+    """One block of a stage.
 
-    A squeeze-and-excite unit squeezes to make_divisible(expanded / 4, 8), so its width is not stored.
+    `inverted_residual`: 1x1 expansion to `expanded_channels` (None: no expansion), depthwise convolution, linear 1x1
+    projection; input and output are added where their shapes agree (MobileNetV2). `depthwise_separable`: depthwise and
+    1x1 convolution, both with the activation, never added (MobileNetV1). `conv`: a full convolution with the
+    activation, never added.
+
+    `squeeze_channels` is the inner width of squeeze-and-excite; None stands for make_divisible(expanded / 4, 8), the
+    rule of MobileNetV3.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
     kernel_size: Literal[3, 5, 7]
-    expanded_channels: int | None
+    expanded_channels: Channels | None
     use_se: bool
     activation: Activation
+    # Canonical JSON leaves these out where they have their default, so that a network's id outlives new fields.
+    kind: BlockKind = "inverted_residual"
+    squeeze_channels: Channels | None = None
+    gate: Gate = "hard_sigmoid"
 
     def __post_init__(self) -> None:
         _check_choice("kernel_size", self.kernel_size, (3, 5, 7))
-        _check_choice("activation", self.activation, ("relu", "hswish"))
+        _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("kind", self.kind, KINDS)
+        _check_choice("gate", self.gate, GATES)
         if self.expanded_channels is not None:
-            _check_range("expanded_channels", self.expanded_channels, 1, MAX_CHANNELS)
+            CHANNELS.check("expanded_channels", self.expanded_channels)
+        if self.squeeze_channels is not None:
+            CHANNELS.check("squeeze_channels", self.squeeze_channels)
+        if self.kind != "inverted_residual" and (self.use_se or self.expanded_channels is not None):
+            raise InvalidArchitecture(f"a {self.kind} block has neither expanded_channels nor use_se; leave them out")
+        if not self.use_se and (self.squeeze_channels is not None or self.gate != "hard_sigmoid"):
+            raise InvalidArchitecture("squeeze_channels and gate belong to blocks with use_se; leave them out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +127,16 @@ class Stage:
     """Consecutive blocks that share one output width; the first one carries the stride."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    out_channels: int
+    out_channels: Channels
     stride: Literal[1, 2]
-    blocks: tuple[Block, ...]
+    blocks: Annotated[tuple[Block, ...], _BLOCKS]
 
     def __post_init__(self) -> None:
-        _check_range("out_channels", self.out_channels, 1, MAX_CHANNELS)
+        CHANNELS.check("out_channels", self.out_channels)
         _check_choice("stride", self.stride, (1, 2))
         if not self.blocks:
             raise InvalidArchitecture("a stage needs at least one block, got none")
-        _check_range("number of blocks in a stage", len(self.blocks), 1, MAX_BLOCKS_PER_STAGE)
+        _BLOCKS.check("number of blocks in a stage", len(self.blocks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,29 +144,38 @@ class Stem:
     """The first 3x3 convolution."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    out_channels: int
+    out_channels: Channels
     stride: Literal[1, 2]
     activation: Activation
 
     def __post_init__(self) -> None:
-        _check_range("stem out_channels", self.out_channels, 1, MAX_CHANNELS)
+        CHANNELS.check("stem out_channels", self.out_channels)
         _check_choice("stem stride", self.stride, (1, 2))
-        _check_choice("stem activation", self.activation, ("relu", "hswish"))
+        _check_choice("stem activation", self.activation, ACTIVATIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The efficient last stage of MobileNetV3: 1x1 convolution, global pooling, hidden layer, classifier."""
+    """1x1 convolution, global pooling, hidden layer, classifier: the efficient last stage of MobileNetV3.
+
+    MobileNetV2 has no hidden layer, MobileNetV1 neither that nor the convolution: None leaves them out.
+    """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    conv_channels: int
-    hidden_channels: int
+    conv_channels: Channels | None
+    hidden_channels: Channels | None
     activation: Activation
 
     def __post_init__(self) -> None:
-        _check_range("head conv_channels", self.conv_channels, 1, MAX_CHANNELS)
-        _check_range("head hidden_channels", self.hidden_channels, 1, MAX_CHANNELS)
-        _check_choice("head activation", self.activation, ("relu", "hswish"))
+        if self.conv_channels is not None:
+            CHANNELS.check("head conv_channels", self.conv_channels)
+        if self.hidden_channels is not None:
+            CHANNELS.check("head hidden_channels", self.hidden_channels)
+        _check_choice("head activation", self.activation, ACTIVATIONS)
+        if self.conv_channels is None and self.hidden_channels is None and self.activation != "relu":
+            raise InvalidArchitecture(
+                f"head activation is {self.activation}; a head of the classifier alone uses none: write relu"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +186,18 @@ class Architecture:
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    resolution: int
-    in_channels: int
-    num_classes: int
+    resolution: Annotated[int, _RESOLUTION]
+    in_channels: Annotated[int, _IN_CHANNELS]
+    num_classes: Annotated[int, _CLASSES]
     stem: Stem
-    stages: tuple[Stage, ...]
+    stages: Annotated[tuple[Stage, ...], _STAGES]
     head: Head
 
     def __post_init__(self) -> None:
-        _check_range("resolution", self.resolution, 8, MAX_RESOLUTION)
-        _check_range("in_channels", self.in_channels, 1, 16)
-        _check_range("num_classes", self.num_classes, 2, 100_000)
-        _check_range("number of stages", len(self.stages), 1, MAX_STAGES)
+        _RESOLUTION.check("resolution", self.resolution)
+        _IN_CHANNELS.check("in_channels", self.in_channels)
+        _CLASSES.check("num_classes", self.num_classes)
+        _STAGES.check("number of stages", len(self.stages))
 
     @cached_property
     def arch_id(self) -> str:
@@ -145,15 +209,17 @@ class Architecture:
         """Indices of stages that share one width, since a residual connection joins each to the one before it."""
         groups: list[tuple[int, ...]] = []
         for index, stage in enumerate(self.stages):
-            if index and stage.stride == 1 and stage.out_channels == self.stages[index - 1].out_channels:
+            same = index and stage.stride == 1 and stage.out_channels == self.stages[index - 1].out_channels
+            if same and stage.blocks[0].kind == "inverted_residual":
                 groups[-1] = (*groups[-1], index)
             else:
                 groups.append((index,))
         return tuple(groups)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no white space, schema version included."""
-        return json.dumps({"version": SCHEMA_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no white space, schema version included, a block's defaults left out."""
+        content = {"version": SCHEMA_VERSION, **without_defaults(self)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Architecture":

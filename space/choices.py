@@ -1,122 +1,34 @@
-"""Search spaces as data: per stage the choices of kernel, expansion, squeeze-and-excite, activation, depth, width.
-
-All blocks of a stage share their choices, as in MnasNet (Tan et al. 2019, factorised hierarchical search space).
-Choices are ratios; `SearchSpace` turns them into the absolute widths of an `Architecture`.
-"""
+"""A search space: everything that a search can reach, and every question that samplers and tables ask about it."""
 
 import hashlib
 import itertools
 import json
-import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from space.arch import Activation, Architecture, Block, Head, Stage, Stem, make_divisible
+from space.arch import Architecture, Block, Head, Stage, Stem, make_divisible, without_defaults
 from space.errors import InvalidArchitecture, InvalidSpace
 from space.keys import BlockKey, HeadKey, halved, head_key, keys_of, stage_keys, stem_key
+from space.preset import BlockStyle, SpacePreset
 from space.reference import REFERENCES
 
 Params = Mapping[str, float | int | str | bool | None]
 
-_STRICT = {"extra": "forbid", "strict": True}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockStyle:
-    """What all blocks of a stage share; `expansion` 1 means no expansion layer, as in the published tables."""
-
-    kernel: Literal[3, 5, 7]
-    expansion: float
-    se: bool
-    activation: Activation
-
-    def block(self, in_channels: int) -> Block:
-        """The block of this style that follows `in_channels`."""
-        return Block(
-            kernel_size=self.kernel,
-            expanded_channels=None if self.expansion == 1 else make_divisible(in_channels * self.expansion),
-            use_se=self.se,
-            activation=self.activation,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageChoices:
-    """The choices of one stage; `width` are ratios of `channels`, `expansion` ratios of a block's input width."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    channels: int
-    stride: Literal[1, 2]
-    depth: tuple[int, ...]
-    width: tuple[float, ...]
-    kernel: tuple[Literal[3, 5, 7], ...]
-    expansion: tuple[float, ...]
-    se: tuple[bool, ...]
-    activation: tuple[Activation, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("depth", "width", "kernel", "expansion", "se", "activation"):
-            values = getattr(self, name)
-            if not values or len(set(values)) != len(values):
-                raise InvalidSpace(f"{name} is {list(values)}; give one or more different choices")
-        for name, low, high in (("depth", 1, 32), ("width", 0.01, 16), ("expansion", 1, 16)):
-            for value in getattr(self, name):
-                if not low <= value <= high:
-                    raise InvalidSpace(f"{name} {value} must lie between {low} and {high}")
-        if not 1 <= self.channels <= 4096:
-            raise InvalidSpace(f"channels is {self.channels}; it must lie between 1 and 4096")
-
-    def styles(self) -> Iterator[BlockStyle]:
-        """Every combination of kernel, expansion, squeeze-and-excite and activation."""
-        for kernel, expansion, se, activation in itertools.product(
-            self.kernel, self.expansion, self.se, self.activation
-        ):
-            yield BlockStyle(kernel=kernel, expansion=expansion, se=se, activation=activation)
-
-    def widths(self, multiplier: float) -> tuple[int, ...]:
-        """The absolute output widths, ascending; ratios that round to the same width count once."""
-        return tuple(sorted({make_divisible(self.channels * multiplier * ratio) for ratio in self.width}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StemChoice:
-    """The stem is not searched."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    channels: int
-    stride: Literal[1, 2]
-    activation: Activation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpacePreset:
-    """A search space as its YAML file has it, before width multiplier, resolution and data are known."""
-
-    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    name: str
-    reference: str
-    reward_exponent: float
-    stem: StemChoice
-    stages: tuple[StageChoices, ...]
-    head: Head
-
-    def __post_init__(self) -> None:
-        if self.reference not in REFERENCES:
-            raise InvalidSpace(f"reference {self.reference!r} is unknown; choose one of {', '.join(REFERENCES)}")
-        if not -10 <= self.reward_exponent <= 0:
-            raise InvalidSpace(f"reward_exponent is {self.reward_exponent}; it must lie between -10 and 0")
-        if not 1 <= len(self.stages) <= 16:
-            raise InvalidSpace(f"a space needs 1 to 16 stages, got {len(self.stages)}")
+_STYLE = ("kernel", "expansion", "se", "activation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """A preset at one width multiplier, resolution (px) and kind of data; everything that a search can reach."""
+    """A preset at one width multiplier, resolution (px) and kind of data.
+
+    A member is chosen by flat parameters: per stage its depth and width ("stage1.depth", "stage1.channels"), and the
+    style of all its blocks ("stage1.kernel") or, where blocks are free, of each ("stage1.block1.kernel"); those of
+    blocks beyond the depth are passed over. Two choices can stand for one member, since widths are rounded: sizes
+    and samples count members.
+    """
 
     preset: SpacePreset
     width: float
@@ -134,11 +46,23 @@ class SearchSpace:
             raise InvalidSpace(f"space '{self.preset.name}': {error}") from error
 
     @cached_property
+    def _memory(self) -> dict[Any, Any]:
+        """What `block_options` and its kin have worked out; sampling asks for it again and again."""
+        return {}
+
+    @cached_property
     def scope(self) -> str:
         """A content hash: equal scopes reach equal blocks."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        content = {
+            "preset": without_defaults(self.preset),
+            "width": self.width,
+            "resolution": self.resolution,
+            "in_channels": self.in_channels,
+            "num_classes": self.num_classes,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def stem(self) -> Stem:
         """The stem of every member."""
         stem = self.preset.stem
@@ -146,13 +70,17 @@ class SearchSpace:
             out_channels=make_divisible(stem.channels * self.width), stride=stem.stride, activation=stem.activation
         )
 
-    @property
+    @cached_property
     def head(self) -> Head:
         """The head of every member."""
         head = self.preset.head
+
+        def scaled(width: int | None) -> int | None:
+            return None if width is None else make_divisible(width * self.width)
+
         return Head(
-            conv_channels=make_divisible(head.conv_channels * self.width),
-            hidden_channels=make_divisible(head.hidden_channels * self.width),
+            conv_channels=scaled(head.conv_channels),
+            hidden_channels=scaled(head.hidden_channels),
             activation=head.activation,
         )
 
@@ -166,29 +94,49 @@ class SearchSpace:
             num_classes=self.num_classes,
         )
 
+    # The flat parameters, and the members that they stand for.
+
     @cached_property
     def parameters(self) -> dict[str, tuple[Any, ...]]:
         """The flat parameters of a search and their choices: "stage1.kernel" and so on."""
         flat: dict[str, tuple[Any, ...]] = {}
         for number, stage in enumerate(self.preset.stages, start=1):
-            choices = {
-                "depth": stage.depth,
-                "channels": stage.widths(self.width),
-                "kernel": stage.kernel,
-                "expansion": stage.expansion,
-                "se": stage.se,
-                "activation": stage.activation,
-            }
-            flat |= {f"stage{number}.{name}": values for name, values in choices.items()}
+            flat |= {f"stage{number}.depth": stage.depth, f"stage{number}.channels": stage.widths(self.width)}
+            for prefix in self._style_prefixes(number):
+                flat |= {f"{prefix}.{name}": getattr(stage, name) for name in _STYLE}
         return flat
 
-    def stage(self, number: int, in_channels: int, out_channels: int, depth: int, style: BlockStyle) -> Stage:
-        """Stage `number` (from 1) with the given choices, following `in_channels`."""
-        rest = (style.block(out_channels),) * (depth - 1)
+    def _style_prefixes(self, number: int) -> tuple[str, ...]:
+        stage = self.preset.stages[number - 1]
+        if stage.blocks == "alike":
+            return (f"stage{number}",)
+        return tuple(f"stage{number}.block{position}" for position in range(1, max(stage.depth) + 1))
+
+    def architecture(self, params: Params) -> Architecture:
+        """The member that flat parameters stand for."""
+        stages: list[Stage] = []
+        channels = self.stem.out_channels
+        for number in range(1, len(self.preset.stages) + 1):
+            depth: Any = params[f"stage{number}.depth"]
+            out_channels: Any = params[f"stage{number}.channels"]
+            chosen: list[dict[str, Any]] = [
+                {name: params[f"{prefix}.{name}"] for name in _STYLE} for prefix in self._style_prefixes(number)[:depth]
+            ]
+            styles = [BlockStyle(**style) for style in chosen]
+            if len(styles) < depth:
+                styles *= depth
+            stages.append(self.stage(number, channels, out_channels, styles))
+            channels = out_channels
+        return self.with_stages(tuple(stages))
+
+    def stage(self, number: int, in_channels: int, out_channels: int, styles: list[BlockStyle]) -> Stage:
+        """Stage `number` (from 1) of blocks with the given styles, following `in_channels`."""
+        inputs = (in_channels, *(out_channels,) * (len(styles) - 1))
+        squeeze = self.preset.squeeze
         return Stage(
             out_channels=out_channels,
             stride=self.preset.stages[number - 1].stride,
-            blocks=(style.block(in_channels), *rest),
+            blocks=tuple(style.block(width, squeeze) for style, width in zip(styles, inputs, strict=True)),
         )
 
     def with_stages(self, stages: tuple[Stage, ...]) -> Architecture:
@@ -202,58 +150,195 @@ class SearchSpace:
             head=self.head,
         )
 
-    def architecture(self, params: Params) -> Architecture:
-        """The member that flat parameters stand for."""
-        stages: list[Stage] = []
-        channels = self.stem.out_channels
-        for number in range(1, len(self.preset.stages) + 1):
-            chosen: dict[str, Any] = {name: params[f"stage{number}.{name}"] for name in _STAGE_PARAMETERS}
-            depth, out_channels = chosen.pop("depth"), chosen.pop("channels")
-            stages.append(self.stage(number, channels, out_channels, depth, BlockStyle(**chosen)))
-            channels = out_channels
-        return self.with_stages(tuple(stages))
-
-    def params_of(self, arch: Architecture) -> dict[str, Any] | None:
-        """The flat parameters of an architecture, or None where it is no member."""
-        params: dict[str, Any] = {}
-        channels = self.stem.out_channels
+    def why_not(self, arch: Architecture) -> str | None:
+        """Why an architecture is no member, or None where it is one."""
+        for name in ("resolution", "in_channels", "num_classes", "stem", "head"):
+            found, expected = getattr(arch, name), getattr(self, name)
+            if found != expected:
+                return f"{name} is {_plain(found)}; in this space it is {_plain(expected)}"
         if len(arch.stages) != len(self.preset.stages):
-            return None
-        for number, (stage, choices) in enumerate(zip(arch.stages, self.preset.stages, strict=True), start=1):
-            shape = (stage.out_channels, len(stage.blocks))
-            style = next(
-                (style for style in choices.styles() if self.stage(number, channels, *shape, style) == stage), None
-            )
-            if style is None or stage.out_channels not in choices.widths(self.width) or shape[1] not in choices.depth:
-                return None
-            values = {"depth": shape[1], "channels": shape[0], **asdict(style)}
-            params |= {f"stage{number}.{name}": value for name, value in values.items()}
+            return f"it has {len(arch.stages)} stages; this space has {len(self.preset.stages)}"
+        channels = self.stem.out_channels
+        for number, stage in enumerate(arch.stages, start=1):
+            if not self._has_stage(number, channels, stage):
+                return self._why_not_stage(number, channels, stage)
             channels = stage.out_channels
-        return params if self.architecture(params) == arch else None
+        return None
+
+    def _has_stage(self, number: int, in_channels: int, stage: Stage) -> bool:
+        choices = self.preset.stages[number - 1]
+        if stage.out_channels not in choices.widths(self.width) or stage.stride != choices.stride:
+            return False
+        if choices.blocks == "alike":
+            return stage in self._alike(number, in_channels, stage.out_channels)
+        first, *rest = stage.blocks
+        after = self.block_options(number, stage.out_channels)
+        known = first in self.block_options(number, in_channels) and all(block in after for block in rest)
+        return known and len(stage.blocks) in choices.depth
+
+    def _why_not_stage(self, number: int, in_channels: int, stage: Stage) -> str:
+        choices = self.preset.stages[number - 1]
+        widths, depth = choices.widths(self.width), len(stage.blocks)
+        for name, found, accepted in (
+            ("out_channels", stage.out_channels, widths),
+            ("stride", stage.stride, (choices.stride,)),
+            ("depth", depth, choices.depth),
+        ):
+            if found not in accepted:
+                return f"stage {number}: {name} is {found}; choices are {_plain(accepted)}"
+        for position, block in enumerate(stage.blocks, start=1):
+            width = in_channels if position == 1 else stage.out_channels
+            options = self.block_options(number, width)
+            if block in options:
+                continue
+            for name in (field.name for field in fields(Block)):
+                # dict.fromkeys keeps the order of the choices, which a set would not.
+                accepted = tuple(dict.fromkeys(getattr(option, name) for option in options))
+                if getattr(block, name) not in accepted:
+                    found = getattr(block, name)
+                    return f"stage {number}, block {position}: {name} is {found}; choices are {_plain(accepted)}"
+            return f"stage {number}, block {position}: no block of this space combines these values"
+        return f"stage {number}: its blocks have different styles; in this space they are alike"
 
     def __contains__(self, arch: Architecture) -> bool:
-        return self.params_of(arch) is not None
+        return self.why_not(arch) is None
 
-    def sample(self, rng: random.Random) -> Architecture:
-        """A member drawn uniformly over the flat parameters."""
-        return self.architecture({name: rng.choice(choices) for name, choices in self.parameters.items()})
+    def params_of(self, arch: Architecture) -> dict[str, Any] | None:
+        """The flat parameters of an architecture, or None where it is no member.
+
+        Of several that stand for it, the ones whose choices come first; of blocks beyond the depth the first choices.
+        """
+        if arch not in self:
+            return None
+        params: dict[str, Any] = {}
+        channels = self.stem.out_channels
+        for number, stage in enumerate(arch.stages, start=1):
+            choices = self.preset.stages[number - 1]
+            params |= {f"stage{number}.depth": len(stage.blocks), f"stage{number}.channels": stage.out_channels}
+            styles = self._styles_of(number, channels, stage)
+            padding = [next(choices.styles())] * len(self._style_prefixes(number))
+            for prefix, style in zip(self._style_prefixes(number), styles + padding, strict=False):
+                params |= {f"{prefix}.{name}": value for name, value in asdict(style).items()}
+            channels = stage.out_channels
+        return params
+
+    def _styles_of(self, number: int, in_channels: int, stage: Stage) -> list[BlockStyle]:
+        choices = self.preset.stages[number - 1]
+        if choices.blocks == "alike":
+            return [self._alike(number, in_channels, stage.out_channels)[stage]]
+        widths = (in_channels, *(stage.out_channels,) * (len(stage.blocks) - 1))
+        pairs = zip(stage.blocks, widths, strict=True)
+        return [self.block_options(number, width)[block] for block, width in pairs]
+
+    # Its extent.
+
+    def block_options(self, number: int, in_channels: int) -> dict[Block, BlockStyle]:
+        """The blocks of stage `number` (from 1) behind `in_channels`, each with the first style that makes it."""
+        key = (number, in_channels)
+        if key not in self._memory:
+            options: dict[Block, BlockStyle] = {}
+            for style in self.preset.stages[number - 1].styles():
+                options.setdefault(style.block(in_channels, self.preset.squeeze), style)
+            self._memory[key] = options
+        found: dict[Block, BlockStyle] = self._memory[key]
+        return found
+
+    def _alike(self, number: int, in_channels: int, out_channels: int) -> dict[Stage, BlockStyle]:
+        """The different forms of a stage of alike blocks, each with the first style that makes it."""
+        key = (number, in_channels, out_channels)
+        if key not in self._memory:
+            choices = self.preset.stages[number - 1]
+            forms: dict[Stage, BlockStyle] = {}
+            for depth, style in itertools.product(choices.depth, choices.styles()):
+                forms.setdefault(self.stage(number, in_channels, out_channels, [style] * depth), style)
+            self._memory[key] = forms
+        found: dict[Stage, BlockStyle] = self._memory[key]
+        return found
+
+    def stage_options(self, number: int, in_channels: int, out_channels: int) -> Iterator[Stage]:
+        """Every form of stage `number` (from 1) between two widths, once each; of free blocks there can be millions."""
+        choices = self.preset.stages[number - 1]
+        if choices.blocks == "alike":
+            yield from self._alike(number, in_channels, out_channels)
+            return
+        first, rest = self.block_options(number, in_channels), self.block_options(number, out_channels)
+        for depth in choices.depth:
+            for blocks in itertools.product(first, *(rest,) * (depth - 1)):
+                yield Stage(out_channels=out_channels, stride=choices.stride, blocks=blocks)
+
+    def stage_forms(self, number: int, in_channels: int, out_channels: int) -> int:
+        """How many forms stage `number` (from 1) has between two widths."""
+        if self.preset.stages[number - 1].blocks == "alike":
+            return len(self._alike(number, in_channels, out_channels))
+        return sum(self._free_forms(number, in_channels, out_channels))
+
+    def _free_forms(self, number: int, in_channels: int, out_channels: int) -> tuple[int, ...]:
+        """How many forms a stage of free blocks has, per depth."""
+        first = len(self.block_options(number, in_channels))
+        rest = len(self.block_options(number, out_channels))
+        return tuple(first * rest ** (depth - 1) for depth in self.preset.stages[number - 1].depth)
+
+    @cached_property
+    def _tails(self) -> tuple[dict[int, int], ...]:
+        """Per stage (and behind the last): how many ways there are to go on from each input width."""
+        tails = [dict.fromkeys(self.widths_before(len(self.preset.stages) + 1), 1)]
+        for number in range(len(self.preset.stages), 0, -1):
+            after = tails[0]
+            ways = {
+                width: sum(self.stage_forms(number, width, out) * count for out, count in after.items())
+                for width in self.widths_before(number)
+            }
+            tails.insert(0, ways)
+        return tuple(tails)
 
     @property
     def size(self) -> int:
-        """How many combinations of choices there are."""
-        return math.prod(len(choices) for choices in self.parameters.values())
+        """How many members there are, exactly."""
+        return self._tails[0][self.stem.out_channels]
 
-    @property
+    def sample(self, rng: random.Random) -> Architecture:
+        """A member, each as likely as any other."""
+        stages: list[Stage] = []
+        channels = self.stem.out_channels
+        for number in range(1, len(self.preset.stages) + 1):
+            out = self._next_width(number, channels, rng)
+            stages.append(self._sample_stage(number, channels, out, rng))
+            channels = out
+        return self.with_stages(tuple(stages))
+
+    def _next_width(self, number: int, in_channels: int, rng: random.Random) -> int:
+        key = ("next", number, in_channels)
+        if key not in self._memory:
+            after = self._tails[number]
+            ways = [self.stage_forms(number, in_channels, out) * count for out, count in after.items()]
+            self._memory[key] = (tuple(after), list(itertools.accumulate(ways)))
+        widths, ways = self._memory[key]
+        return int(rng.choices(widths, cum_weights=ways)[0])
+
+    def _sample_stage(self, number: int, in_channels: int, out_channels: int, rng: random.Random) -> Stage:
+        choices = self.preset.stages[number - 1]
+        key = ("forms", number, in_channels, out_channels)
+        if choices.blocks == "alike":
+            if key not in self._memory:
+                self._memory[key] = tuple(self._alike(number, in_channels, out_channels))
+            forms: tuple[Stage, ...] = self._memory[key]
+            return rng.choice(forms)
+        if key not in self._memory:
+            options = (tuple(self.block_options(number, width)) for width in (in_channels, out_channels))
+            ways = list(itertools.accumulate(self._free_forms(number, in_channels, out_channels)))
+            self._memory[key] = (*options, ways)
+        first, rest, ways = self._memory[key]
+        depth = rng.choices(choices.depth, cum_weights=ways)[0]
+        blocks = (rng.choice(first), *(rng.choice(rest) for _ in range(depth - 1)))
+        return Stage(out_channels=out_channels, stride=choices.stride, blocks=blocks)
+
+    # The measurable blocks.
+
+    @cached_property
     def stage_resolutions(self) -> tuple[int, ...]:
         """The input side of every stage, and of the head, in pixels."""
         strides = (self.preset.stem.stride, *(stage.stride for stage in self.preset.stages))
         return tuple(itertools.accumulate(strides, halved, initial=self.resolution))[1:]
-
-    def stage_options(self, number: int, in_channels: int, out_channels: int) -> Iterator[Stage]:
-        """Every form of stage `number` (from 1) between two widths."""
-        choices = self.preset.stages[number - 1]
-        for depth, style in itertools.product(choices.depth, choices.styles()):
-            yield self.stage(number, in_channels, out_channels, depth, style)
 
     def widths_before(self, number: int) -> tuple[int, ...]:
         """The possible input widths of stage `number` (from 1), or of the head behind the last stage."""
@@ -264,13 +349,19 @@ class SearchSpace:
         found: dict[BlockKey, None] = dict.fromkeys(keys_of(self.reference))
         found[stem_key(self.stem, resolution=self.resolution, in_channels=self.in_channels)] = None
         stages = len(self.preset.stages)
-        for number in range(1, stages + 1):
-            resolution = self.stage_resolutions[number - 1]
+        for number, choices in enumerate(self.preset.stages, start=1):
+            resolution, after = self.stage_resolutions[number - 1 : number + 1]
             for in_channels, out_channels in itertools.product(
                 self.widths_before(number), self.widths_before(number + 1)
             ):
-                for stage in self.stage_options(number, in_channels, out_channels):
-                    found |= dict.fromkeys(stage_keys(stage, resolution=resolution, in_channels=in_channels))
+                for block in self.block_options(number, in_channels):
+                    first = Stage(out_channels=out_channels, stride=choices.stride, blocks=(block,))
+                    found |= dict.fromkeys(stage_keys(first, resolution=resolution, in_channels=in_channels))
+                if max(choices.depth) == 1:
+                    continue
+                for block in self.block_options(number, out_channels):
+                    later = Stage(out_channels=out_channels, stride=1, blocks=(block,))
+                    found |= dict.fromkeys(stage_keys(later, resolution=after, in_channels=out_channels))
         for in_channels in self.widths_before(stages + 1):
             found[self.head_key(in_channels)] = None
         return tuple(found)
@@ -285,36 +376,10 @@ class SearchSpace:
         )
 
 
-_STAGE_PARAMETERS = ("depth", "channels", "kernel", "expansion", "se", "activation")
-
-
-def preset_names() -> tuple[str, ...]:
-    """The names of the shipped presets."""
-    return tuple(sorted(entry.name[:-5] for entry in files("space").joinpath("presets").iterdir()))
-
-
-def load_preset(name: str) -> SpacePreset:
-    """A shipped preset by name, or a YAML file by path.
-
-    Raises:
-        InvalidSpace: there is no such preset or file, or a field of it is missing, unknown or wrong.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from space.plain_yaml import NotPlainYaml, read_plain_yaml
-
-    if name in preset_names():
-        text = files("space").joinpath("presets", f"{name}.yaml").read_bytes()
-    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        text = Path(name).read_bytes()
-    else:
-        raise InvalidSpace(f"no search space {name!r}; give a YAML file or one of {', '.join(preset_names())}")
-    try:
-        # By way of JSON, since strict validation takes a list for a tuple only there.
-        return TypeAdapter(SpacePreset).validate_json(json.dumps(read_plain_yaml(text)))
-    except (NotPlainYaml, TypeError) as error:
-        raise InvalidSpace(f"search space {name!r} is not plain YAML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidSpace(f"search space {name!r}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+def _plain(value: Any) -> str:  # noqa: ANN401 - what a space's choices are made of
+    """A value, or the choices for one, as a person would write it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_plain, value))
+    if is_dataclass(value):
+        return json.dumps(without_defaults(value))
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,8 +7,19 @@ import re
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from space.arch import MAX_CHANNELS, Activation, Architecture, Block, Head, Stage, Stem, make_divisible
-from space.errors import InvalidTable
+from space.arch import (
+    ACTIVATIONS,
+    CHANNELS,
+    Activation,
+    Architecture,
+    Block,
+    BlockKind,
+    Head,
+    Stage,
+    Stem,
+    make_divisible,
+)
+from space.errors import InvalidArchitecture, InvalidTable
 
 
 def halved(resolution: int, stride: int) -> int:
@@ -31,8 +42,8 @@ class StemKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvertedResidualKey:
-    """One block of a stage; depthwise-separable where `expanded_channels` is None."""
+class StageBlockKey:
+    """One block of a stage."""
 
     resolution: int
     in_channels: int
@@ -48,41 +59,54 @@ class InvertedResidualKey:
     @property
     def squeeze_channels(self) -> int:
         """The inner width of squeeze-and-excite."""
-        return make_divisible(self.depthwise_channels // 4)
+        return self.block.squeeze_channels or make_divisible(self.depthwise_channels // 4)
 
     @property
     def has_residual(self) -> bool:
-        """Input and output are added wherever their shapes agree (MobileNetV2)."""
-        return self.stride == 1 and self.in_channels == self.out_channels
+        """Inverted residuals add input and output wherever their shapes agree (MobileNetV2)."""
+        same = self.stride == 1 and self.in_channels == self.out_channels
+        return same and self.block.kind == "inverted_residual"
 
     def __str__(self) -> str:
         block = self.block
-        kind = "separable" if block.expanded_channels is None else "inverted"
         widths = [self.in_channels, block.expanded_channels, self.out_channels]
+        se = f"se{block.squeeze_channels or ''} " if block.use_se else ""
         return (
-            f"{kind} {block.kernel_size}x{block.kernel_size} s{self.stride} "
+            f"{_word(block)} {block.kernel_size}x{block.kernel_size} s{self.stride} "
             f"{'→'.join(str(width) for width in widths if width)} "
-            f"{'se ' if block.use_se else ''}{block.activation} @{self.resolution}"
+            f"{se}{'sigmoid ' if block.gate == 'sigmoid' else ''}{block.activation} @{self.resolution}"
         )
+
+
+def _word(block: Block) -> str:
+    """The first word of a block's key; "separable" is an inverted residual without expansion."""
+    match block.kind:
+        case "inverted_residual":
+            return "separable" if block.expanded_channels is None else "inverted"
+        case "depthwise_separable":
+            return "depthwise-separable"
+        case "conv":
+            return "conv"
+    assert_never(block.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadKey:
-    """1x1 convolution, global pooling, hidden layer, classifier."""
+    """1x1 convolution (unless None), global pooling, hidden layer (unless None), classifier."""
 
     resolution: int
     in_channels: int
-    conv_channels: int
-    hidden_channels: int
+    conv_channels: int | None
+    hidden_channels: int | None
     num_classes: int
     activation: Activation
 
     def __str__(self) -> str:
         widths = (self.in_channels, self.conv_channels, self.hidden_channels, self.num_classes)
-        return f"head {'→'.join(map(str, widths))} {self.activation} @{self.resolution}"
+        return f"head {'→'.join(str(width or '-') for width in widths)} {self.activation} @{self.resolution}"
 
 
-BlockKey = StemKey | InvertedResidualKey | HeadKey
+BlockKey = StemKey | StageBlockKey | HeadKey
 
 
 def out_shape(key: BlockKey) -> tuple[int, ...]:
@@ -90,18 +114,18 @@ def out_shape(key: BlockKey) -> tuple[int, ...]:
     match key:
         case HeadKey():
             return (key.num_classes,)
-        case StemKey() | InvertedResidualKey():
+        case StemKey() | StageBlockKey():
             side = halved(key.resolution, key.stride)
             return (key.out_channels, side, side)
     assert_never(key)
 
 
-def stage_keys(stage: Stage, *, resolution: int, in_channels: int) -> tuple[InvertedResidualKey, ...]:
+def stage_keys(stage: Stage, *, resolution: int, in_channels: int) -> tuple[StageBlockKey, ...]:
     """The blocks of one stage whose input has `in_channels` maps of resolution^2 pixels."""
     keys = []
     stride: int = stage.stride
     for block in stage.blocks:
-        key = InvertedResidualKey(
+        key = StageBlockKey(
             resolution=resolution,
             in_channels=in_channels,
             out_channels=stage.out_channels,
@@ -155,15 +179,17 @@ def keys_of(arch: Architecture) -> tuple[BlockKey, ...]:
 
 
 _NUMBER = r"[1-9][0-9]{0,5}"
-_TAIL = rf"(?P<activation>relu|hswish) @(?P<resolution>{_NUMBER})"
+_TAIL = rf"(?P<activation>{'|'.join(ACTIVATIONS)}) @(?P<resolution>{_NUMBER})"
 _PATTERNS = (
     re.compile(rf"stem 3x3 s(?P<stride>[12]) (?P<widths>{_NUMBER}→{_NUMBER}) {_TAIL}"),
     re.compile(
-        rf"(?P<kind>separable|inverted) (?P<kernel>3x3|5x5|7x7) s(?P<stride>[12]) "
-        rf"(?P<widths>{_NUMBER}→{_NUMBER}(→{_NUMBER})?) (?P<se>se )?{_TAIL}"
+        rf"(?P<kind>separable|inverted|depthwise-separable|conv) (?P<kernel>3x3|5x5|7x7) s(?P<stride>[12]) "
+        rf"(?P<widths>{_NUMBER}→{_NUMBER}(→{_NUMBER})?) (?P<se>se(?P<squeeze>{_NUMBER})? )?(?P<gate>sigmoid )?{_TAIL}"
     ),
-    re.compile(rf"head (?P<widths>({_NUMBER}→){{3}}{_NUMBER}) {_TAIL}"),
+    re.compile(rf"head (?P<widths>{_NUMBER}→(({_NUMBER}|-)→){{2}}{_NUMBER}) {_TAIL}"),
 )
+_KERNELS: dict[str, Literal[3, 5, 7]] = {"3x3": 3, "5x5": 5, "7x7": 7}
+_KINDS: dict[str, BlockKind] = {"depthwise-separable": "depthwise_separable", "conv": "conv"}
 
 
 def parse_key(text: str) -> BlockKey:
@@ -176,40 +202,47 @@ def parse_key(text: str) -> BlockKey:
     if match is None:
         raise InvalidTable(f"{text[:80]!r} names no block; collect the table again")
     part = match.groupdict()
-    resolution = int(part["resolution"])
-    activation: Activation = "relu" if part["activation"] == "relu" else "hswish"
-    widths = [int(width) for width in part["widths"].split("→")]
-    if text.startswith("stem"):
-        return StemKey(
-            resolution=resolution,
-            in_channels=widths[0],
-            out_channels=widths[1],
+    activation = next(name for name in ACTIVATIONS if name == part["activation"])
+    widths = [None if width == "-" else int(width) for width in part["widths"].split("→")]
+    first, last = widths[0], widths[-1]
+    assert first is not None
+    assert last is not None
+    try:
+        if text.startswith("head"):
+            return HeadKey(
+                resolution=int(part["resolution"]),
+                in_channels=first,
+                conv_channels=widths[1],
+                hidden_channels=widths[2],
+                num_classes=last,
+                activation=activation,
+            )
+        if text.startswith("stem"):
+            return StemKey(
+                resolution=int(part["resolution"]),
+                in_channels=first,
+                out_channels=last,
+                stride=int(part["stride"]),
+                activation=activation,
+            )
+        if (len(widths) == 3) != (part["kind"] == "inverted"):
+            raise InvalidArchitecture(f"it has {len(widths)} widths")
+        for width in (first, last):
+            CHANNELS.check("a width", width)
+        return StageBlockKey(
+            resolution=int(part["resolution"]),
+            in_channels=first,
+            out_channels=last,
             stride=int(part["stride"]),
-            activation=activation,
+            block=Block(
+                kernel_size=_KERNELS[part["kernel"]],
+                expanded_channels=widths[1] if len(widths) == 3 else None,
+                use_se=part["se"] is not None,
+                activation=activation,
+                kind=_KINDS.get(part["kind"], "inverted_residual"),
+                squeeze_channels=int(part["squeeze"]) if part["squeeze"] else None,
+                gate="sigmoid" if part["gate"] else "hard_sigmoid",
+            ),
         )
-    if text.startswith("head"):
-        return HeadKey(
-            resolution=resolution,
-            in_channels=widths[0],
-            conv_channels=widths[1],
-            hidden_channels=widths[2],
-            num_classes=widths[3],
-            activation=activation,
-        )
-    if len(widths) != (3 if part["kind"] == "inverted" else 2):
-        raise InvalidTable(f"{text[:80]!r} has {len(widths)} widths; collect the table again")
-    if max(widths) > MAX_CHANNELS:
-        raise InvalidTable(f"{text[:80]!r} is wider than {MAX_CHANNELS}; collect the table again")
-    kernel_sizes: dict[str, Literal[3, 5, 7]] = {"3x3": 3, "5x5": 5, "7x7": 7}
-    return InvertedResidualKey(
-        resolution=resolution,
-        in_channels=widths[0],
-        out_channels=widths[-1],
-        stride=int(part["stride"]),
-        block=Block(
-            kernel_size=kernel_sizes[part["kernel"]],
-            expanded_channels=widths[1] if len(widths) == 3 else None,
-            use_se=part["se"] is not None,
-            activation=activation,
-        ),
-    )
+    except InvalidArchitecture as error:
+        raise InvalidTable(f"{text[:80]!r} names no block: {error}; collect the table again") from error

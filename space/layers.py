@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from space.arch import Activation
-from space.keys import BlockKey, HeadKey, InvertedResidualKey, StemKey, out_shape
+from space.arch import Activation, Gate
+from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey, halved
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +18,22 @@ class Conv:
     stride: int
     groups: int
     activation: Activation | None
-    resolution: int
-    """Side of the output in pixels."""
+    in_resolution: int
+
+    @property
+    def resolution(self) -> int:
+        """Side of the output in pixels."""
+        return halved(self.in_resolution, self.stride)
 
 
 @dataclass(frozen=True, slots=True)
 class SqueezeExcite:
-    """Global pooling, two 1x1 convolutions with bias (ReLU, hard sigmoid), product with the input (MobileNetV3)."""
+    """Global pooling, two 1x1 convolutions with bias (ReLU, gate), product with the input."""
 
     name: str
     channels: int
     squeeze_channels: int
+    gate: Gate
     resolution: int
 
 
@@ -58,30 +63,41 @@ def layers_of(key: BlockKey) -> tuple[Layer, ...]:
     """The layers of one unit in order; the residual sum is a property of the key."""
     match key:
         case StemKey():
-            side = out_shape(key)[1]
-            return (Conv("conv", key.in_channels, key.out_channels, 3, key.stride, 1, key.activation, side),)
-        case InvertedResidualKey():
-            return _inverted_residual(key)
+            return (Conv("conv", key.in_channels, key.out_channels, 3, key.stride, 1, key.activation, key.resolution),)
+        case StageBlockKey():
+            return _stage_block(key)
         case HeadKey():
-            act = key.activation
-            return (
-                Conv("conv", key.in_channels, key.conv_channels, 1, 1, 1, act, key.resolution),
-                Pool("pool", key.conv_channels, key.resolution),
-                Linear("hidden", key.conv_channels, key.hidden_channels, act),
-                Linear("classifier", key.hidden_channels, key.num_classes, None),
-            )
+            return _head(key)
     assert_never(key)
 
 
-def _inverted_residual(key: InvertedResidualKey) -> tuple[Layer, ...]:
+def _stage_block(key: StageBlockKey) -> tuple[Layer, ...]:
     block = key.block
+    act = block.activation
     width = key.depthwise_channels
-    side = out_shape(key)[1]
+    side = halved(key.resolution, key.stride)
+    if block.kind == "conv":
+        return (Conv("conv", key.in_channels, key.out_channels, block.kernel_size, key.stride, 1, act, key.resolution),)
     layers: list[Layer] = []
     if block.expanded_channels is not None:
-        layers.append(Conv("expand", key.in_channels, width, 1, 1, 1, block.activation, key.resolution))
-    layers.append(Conv("depthwise", width, width, block.kernel_size, key.stride, width, block.activation, side))
+        layers.append(Conv("expand", key.in_channels, width, 1, 1, 1, act, key.resolution))
+    layers.append(Conv("depthwise", width, width, block.kernel_size, key.stride, width, act, key.resolution))
     if block.use_se:
-        layers.append(SqueezeExcite("se", width, key.squeeze_channels, side))
-    layers.append(Conv("project", width, key.out_channels, 1, 1, 1, None, side))
+        layers.append(SqueezeExcite("se", width, key.squeeze_channels, block.gate, side))
+    projected = act if block.kind == "depthwise_separable" else None
+    layers.append(Conv("project", width, key.out_channels, 1, 1, 1, projected, side))
+    return tuple(layers)
+
+
+def _head(key: HeadKey) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    width = key.in_channels
+    if key.conv_channels is not None:
+        layers.append(Conv("conv", width, key.conv_channels, 1, 1, 1, key.activation, key.resolution))
+        width = key.conv_channels
+    layers.append(Pool("pool", width, key.resolution))
+    if key.hidden_channels is not None:
+        layers.append(Linear("hidden", width, key.hidden_channels, key.activation))
+        width = key.hidden_channels
+    layers.append(Linear("classifier", width, key.num_classes, None))
     return tuple(layers)

@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, assert_never
 
 import numpy as np
@@ -11,17 +12,24 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from space.arch import Activation, Architecture
-from space.keys import BlockKey, InvertedResidualKey, named_keys
+from space.keys import BlockKey, StageBlockKey, named_keys
 from space.layers import Conv, Layer, Linear, Pool, SqueezeExcite, layers_of
 
 # The published networks use epsilon 0.001 (Howard et al. 2019; torchvision likewise). The trainer sets the momentum.
 BATCH_NORM_EPSILON = 1e-3
 
 
+_ACTIVATIONS: dict[Activation, Callable[..., nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hswish": nn.Hardswish,
+}
+
+
 def _activation(name: Activation | None) -> nn.Module:
     if name is None:
         return nn.Identity()
-    return nn.ReLU(inplace=True) if name == "relu" else nn.Hardswish(inplace=True)
+    return _ACTIVATIONS[name](inplace=True)
 
 
 class _SmallDepthwise(torch.autograd.Function):
@@ -112,19 +120,20 @@ class ConvUnit(nn.Module):
 
 
 class SqueezeExciteUnit(nn.Module):
-    """x * hard_sigmoid(excite(relu(squeeze(mean(x))))) (Howard et al. 2019, section 5.3)."""
+    """x * gate(excite(relu(squeeze(mean(x))))); MobileNetV3's gate is a hard sigmoid (section 5.3)."""
 
     def __init__(self, layer: SqueezeExcite) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(layer.channels, layer.squeeze_channels, 1)
         self.excite = nn.Conv2d(layer.squeeze_channels, layer.channels, 1)
+        self.gate = nn.Hardsigmoid() if layer.gate == "hard_sigmoid" else nn.Sigmoid()
         nn.init.zeros_(self.squeeze.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.excite.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W, unchanged in shape."""
         scale = self.excite(functional.relu(self.squeeze(x.mean((2, 3), keepdim=True))))
-        return x * functional.hardsigmoid(scale)
+        return x * self.gate(scale)  # type: ignore[no-any-return]
 
 
 class LinearUnit(nn.Module):
@@ -162,7 +171,7 @@ class Unit(nn.Module):
         super().__init__()
         for layer in layers_of(key):
             self.add_module(layer.name, _build_layer(layer))
-        self.has_residual = isinstance(key, InvertedResidualKey) and key.has_residual
+        self.has_residual = isinstance(key, StageBlockKey) and key.has_residual
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W; the head returns N x num_classes."""

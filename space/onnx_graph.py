@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, checker, helper, numpy_helper
 
 from space.arch import Activation
 from space.errors import InvalidArchitecture
-from space.keys import BlockKey, InvertedResidualKey, out_shape
+from space.keys import BlockKey, StageBlockKey, out_shape
 from space.layers import Conv, Layer, Linear, Pool, SqueezeExcite, layers_of
 
 OPSET = 17
@@ -64,6 +64,11 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
+    def constant(self, name: str, value: float) -> str:
+        if all(known.name != name for known in self.initializers):
+            self.initializers.append(numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+        return name
+
     def conv(self, name: str, x: str, shape: tuple[int, int, int, int], *, stride: int = 1, groups: int = 1) -> str:
         side = shape[-1]
         inputs = [x, self.weight(f"{name}.weight", shape), self.weight(f"{name}.bias", shape[:1])]
@@ -78,9 +83,16 @@ class _Graph:
         )
 
     def activation(self, name: str, x: str, kind: Activation | None) -> str:
-        if kind is None:
-            return x
-        return self.node("Relu" if kind == "relu" else "HardSwish", f"{name}.act", [x])
+        match kind:
+            case None:
+                return x
+            case "relu":
+                return self.node("Relu", f"{name}.act", [x])
+            case "relu6":
+                return self.node("Clip", f"{name}.act", [x, self.constant("zero", 0), self.constant("six", 6)])
+            case "hswish":
+                return self.node("HardSwish", f"{name}.act", [x])
+        assert_never(kind)
 
     def layer(self, prefix: str, x: str, layer: Layer) -> str:
         name = f"{prefix}.{layer.name}"
@@ -103,7 +115,10 @@ class _Graph:
         squeezed = self.conv(f"{name}.squeeze", pooled, (narrow, wide, 1, 1))
         active = self.node("Relu", f"{name}.squeeze.act", [squeezed])
         excited = self.conv(f"{name}.excite", active, (wide, narrow, 1, 1))
-        scale = self.node("HardSigmoid", f"{name}.scale", [excited], alpha=1 / 6, beta=0.5)
+        if layer.gate == "hard_sigmoid":
+            scale = self.node("HardSigmoid", f"{name}.scale", [excited], alpha=1 / 6, beta=0.5)
+        else:
+            scale = self.node("Sigmoid", f"{name}.scale", [excited])
         return self.node("Mul", f"{name}.out", [x, scale])
 
     def linear(self, name: str, x: str, layer: Linear) -> str:
@@ -117,7 +132,7 @@ class _Graph:
         y = x
         for layer in layers_of(key):
             y = self.layer(name, y, layer)
-        if isinstance(key, InvertedResidualKey) and key.has_residual:
+        if isinstance(key, StageBlockKey) and key.has_residual:
             return self.node("Add", f"{name}.sum", [x, y])
         return y
 

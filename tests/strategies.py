@@ -11,12 +11,14 @@ from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import Calibration, LatencyTable
 from space.arch import Architecture, Block, Head, Stage, Stem
-from space.choices import SearchSpace, SpacePreset, StageChoices, StemChoice, load_preset
-from space.keys import BlockKey, HeadKey, InvertedResidualKey, StemKey
+from space.choices import SearchSpace
+from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey
+from space.preset import SpacePreset, StageChoices, StemChoice, load_preset
 
 KERNELS = st.sampled_from((3, 5, 7))
 STRIDES = st.sampled_from((1, 2))
-ACTIVATIONS = st.sampled_from(("relu", "hswish"))
+ACTIVATIONS = st.sampled_from(("relu", "relu6", "hswish"))
+GATES = st.sampled_from(("hard_sigmoid", "sigmoid"))
 
 DEVICE = Device(
     name="pi4",
@@ -32,16 +34,36 @@ DEVICE = Device(
 )
 
 
+def blocks_of(widths: st.SearchStrategy[int]) -> st.SearchStrategy[Block]:
+    """Blocks of every kind with expansions and squeezes of these widths."""
+    inverted = {"kernel_size": KERNELS, "activation": ACTIVATIONS, "expanded_channels": st.none() | widths}
+    return st.one_of(
+        st.builds(Block, use_se=st.just(False), **inverted),
+        st.builds(Block, use_se=st.just(True), squeeze_channels=st.none() | widths, gate=GATES, **inverted),
+        st.builds(
+            Block,
+            kind=st.sampled_from(("depthwise_separable", "conv")),
+            kernel_size=KERNELS,
+            activation=ACTIVATIONS,
+            expanded_channels=st.none(),
+            use_se=st.just(False),
+        ),
+    )
+
+
+def heads_of(widths: st.SearchStrategy[int]) -> st.SearchStrategy[Head]:
+    """Heads with and without convolution and hidden layer."""
+    some = [
+        st.builds(Head, conv_channels=conv, hidden_channels=hidden, activation=ACTIVATIONS)
+        for conv, hidden in ((widths, widths), (widths, st.none()), (st.none(), widths))
+    ]
+    return st.one_of(*some, st.just(Head(conv_channels=None, hidden_channels=None, activation="relu")))
+
+
 def architectures(*, widest: int = 8192, largest: int = 2048, deepest: int = 3) -> st.SearchStrategy[Architecture]:
     """Architectures within the caps: `widest` channels, `largest` pixels, `deepest` stages and blocks per stage."""
     widths = st.integers(1, widest)
-    blocks = st.builds(
-        Block,
-        kernel_size=KERNELS,
-        expanded_channels=st.none() | widths,
-        use_se=st.booleans(),
-        activation=ACTIVATIONS,
-    )
+    blocks = blocks_of(widths)
     stages = st.builds(
         Stage,
         out_channels=widths,
@@ -55,20 +77,14 @@ def architectures(*, widest: int = 8192, largest: int = 2048, deepest: int = 3) 
         num_classes=st.integers(2, 20),
         stem=st.builds(Stem, out_channels=widths, stride=STRIDES, activation=ACTIVATIONS),
         stages=st.lists(stages, min_size=1, max_size=deepest).map(tuple),
-        head=st.builds(Head, conv_channels=widths, hidden_channels=widths, activation=ACTIVATIONS),
+        head=heads_of(widths),
     )
 
 
 def block_keys() -> st.SearchStrategy[BlockKey]:
     """Keys of every kind, within the caps of the format."""
     widths, sides = st.integers(1, 8192), st.integers(1, 2048)
-    blocks = st.builds(
-        Block,
-        kernel_size=KERNELS,
-        expanded_channels=st.none() | widths,
-        use_se=st.booleans(),
-        activation=ACTIVATIONS,
-    )
+    blocks = blocks_of(widths)
     return st.one_of(
         st.builds(
             StemKey,
@@ -79,7 +95,7 @@ def block_keys() -> st.SearchStrategy[BlockKey]:
             activation=ACTIVATIONS,
         ),
         st.builds(
-            InvertedResidualKey,
+            StageBlockKey,
             resolution=sides,
             in_channels=widths,
             out_channels=widths,
@@ -90,8 +106,8 @@ def block_keys() -> st.SearchStrategy[BlockKey]:
             HeadKey,
             resolution=sides,
             in_channels=widths,
-            conv_channels=widths,
-            hidden_channels=widths,
+            conv_channels=st.none() | widths,
+            hidden_channels=st.none() | widths,
             num_classes=st.integers(2, 100_000),
             activation=ACTIVATIONS,
         ),

@@ -6,7 +6,7 @@ output, or that of stages joined by a residual connection) adds up the squared n
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from space.arch import Architecture
 from space.errors import InvalidArchitecture
-from space.keys import InvertedResidualKey, named_keys
+from space.keys import StageBlockKey, named_keys
 from space.modules import build_model, folded_weights
 from trainer.train import Weights, load_model
 
@@ -52,7 +52,7 @@ def _check_related(wide: Architecture, narrow: Architecture) -> None:
 
     def form(arch: Architecture) -> list[object]:
         blocks = [
-            (block.kernel_size, block.use_se, block.activation, block.expanded_channels is None)
+            replace(block, expanded_channels=None if block.expanded_channels is None else 1)
             for stage in arch.stages
             for block in stage.blocks
         ]
@@ -74,7 +74,10 @@ def _width_norms(arch: Architecture, folded: dict[str, np.ndarray]) -> dict[int,
     norms: dict[int, np.ndarray] = {}
     for group in arch.residual_groups:
         names = [name for index in group for name in _block_names(arch, index)]
-        shared = _norms(folded[f"{name}.project.weight"] for name in names)
+        writers = ("project", "conv")  # the layer that writes a block's output, by kind of block
+        shared = _norms(
+            folded[weight] for name in names for layer in writers if (weight := f"{name}.{layer}.weight") in folded
+        )
         norms |= dict.fromkeys(group, shared)
     return norms
 
@@ -96,8 +99,8 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
         outputs = _largest(norms[index], new.out_channels)
         for name in _block_names(wide, index):
             block, was = narrow_keys[name], wide_keys[name]
-            assert isinstance(block, InvertedResidualKey)
-            assert isinstance(was, InvertedResidualKey)
+            assert isinstance(block, StageBlockKey)
+            assert isinstance(was, StageBlockKey)
             inner = channels
             if block.block.expanded_channels is not None:
                 inner = _largest(_norms([folded[f"{name}.expand.weight"]]), block.depthwise_channels)
@@ -107,25 +110,27 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
             kept[name] = _Kept(channels, inner, squeezed, outputs)
             channels = outputs
     template = build_model(narrow).state_dict()
-    inherited = {name: _slice(name, tensor, kept, channels) for name, tensor in weights.items()}
+    reader = "conv" if wide.head.conv_channels else "hidden" if wide.head.hidden_channels else "classifier"
+    inherited = {name: _slice(name, tensor, kept, reader, channels) for name, tensor in weights.items()}
     assert {name: tensor.shape for name, tensor in inherited.items()} == {
         name: tensor.shape for name, tensor in template.items()
     }
     return inherited
 
 
-def _slice(name: str, tensor: Tensor, kept: dict[str, _Kept], last: Tensor) -> Tensor:
-    """The part of one parameter or buffer that the narrower network keeps."""
+def _slice(name: str, tensor: Tensor, kept: dict[str, _Kept], reader: str, last: Tensor) -> Tensor:
+    """The part of one parameter or buffer that stays; `reader` is the head's layer that reads the `last` channels."""
     unit, layer, *rest = name.split(".")
-    if tensor.ndim == 0 or unit == "stem" or (unit == "head" and layer != "conv"):
+    if tensor.ndim == 0 or unit == "stem" or (unit == "head" and layer != reader):
         return tensor.clone()
     if unit == "head":
-        return tensor[:, last].clone() if tensor.ndim == 4 else tensor.clone()
+        return tensor[:, last].clone() if tensor.ndim > 1 else tensor.clone()
     keep = kept[unit]
     rows, columns = {
         "expand": (keep.inner, keep.inputs),
         "depthwise": (keep.inner, None),
         "project": (keep.outputs, keep.inner),
+        "conv": (keep.outputs, keep.inputs),
         "squeeze": (keep.squeezed, keep.inner),
         "excite": (keep.inner, keep.squeezed),
     }[rest[0] if layer == "se" else layer]

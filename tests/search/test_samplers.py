@@ -7,8 +7,9 @@ import pytest
 from search.samplers import Proposer, SamplerName, derived_seed
 from search.trial import Scores, Stage, State, Trial
 from space.arch import Architecture
-from space.choices import SearchSpace, load_preset
+from space.choices import SearchSpace
 from space.cost import cost_of
+from space.preset import load_preset
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from latency.measurement import Measurement
 from latency.table import NO_CALIBRATION, Calibration
 from search.store import Store
 from space.errors import StoreError
-from space.keys import BlockKey, InvertedResidualKey, keys_of
+from space.keys import BlockKey, StageBlockKey, keys_of
 from tests.search.makers import (
     DEVICE,
     architecture,
@@ -119,7 +119,7 @@ def test_many_writers_of_the_same_device_and_blocks(database_url: str) -> None:
 def test_reasons_are_recorded(store: Store, database_url: str) -> None:
     """Blocks that only the reference network needs are told from those of the space."""
     table = latency_table()
-    key: BlockKey = next(key for key in table.entries if isinstance(key, InvertedResidualKey))
+    key: BlockKey = next(key for key in table.entries if isinstance(key, StageBlockKey))
     store.record_table(table, conditions={}, protocol="", reasons={key: "reference"})
     rows = ask(database_url, "SELECT key FROM latency_entries WHERE reason = 'reference'")
     assert rows == [{"key": str(key)}]

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from space.arch import Architecture, Block
 from space.errors import InvalidTable
-from space.keys import BlockKey, HeadKey, InvertedResidualKey, StemKey, keys_of, named_keys, out_shape, parse_key
+from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey, keys_of, named_keys, out_shape, parse_key
 from space.modules import Unit, build_model
 from space.reference import mobilenet_v3_large, mobilenet_v3_small, mobilenet_v3_small_32px
 from tests.strategies import architectures, block_keys, default_space, small_space
 
 
-def blocks_of(arch: Architecture) -> list[InvertedResidualKey]:
+def blocks_of(arch: Architecture) -> list[StageBlockKey]:
     """The inverted residuals in order."""
-    return [key for key in keys_of(arch) if isinstance(key, InvertedResidualKey)]
+    return [key for key in keys_of(arch) if isinstance(key, StageBlockKey)]
 
 
 def test_feature_maps_of_the_32_px_variant() -> None:
@@ -61,9 +61,7 @@ def test_residuals_of_the_published_networks() -> None:
 def test_residual_rule(in_channels: int, out_channels: int, stride: int, expected: bool) -> None:
     """MobileNetV2 adds input and output only where stride is 1 and the widths agree."""
     block = Block(kernel_size=3, expanded_channels=None, use_se=False, activation="relu")
-    key = InvertedResidualKey(
-        resolution=8, in_channels=in_channels, out_channels=out_channels, stride=stride, block=block
-    )
+    key = StageBlockKey(resolution=8, in_channels=in_channels, out_channels=out_channels, stride=stride, block=block)
     assert key.has_residual is expected
 
 
@@ -169,4 +167,4 @@ def test_kinds_of_keys() -> None:
     """A network is one stem, inverted residuals, one head."""
     for arch in (mobilenet_v3_large(), small_space().reference):
         kinds = [type(key) for key in keys_of(arch)]
-        assert kinds == [StemKey, *[InvertedResidualKey] * (len(kinds) - 2), HeadKey]
+        assert kinds == [StemKey, *[StageBlockKey] * (len(kinds) - 2), HeadKey]

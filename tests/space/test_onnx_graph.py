@@ -1,7 +1,6 @@
 """ONNX graphs compute what the torch modules compute."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +14,10 @@ from torch import nn
 
 from space.arch import Architecture, Block
 from space.errors import InvalidArchitecture
-from space.keys import BlockKey, InvertedResidualKey, named_keys, out_shape
+from space.keys import BlockKey, StageBlockKey, named_keys, out_shape
 from space.modules import build_model, folded_weights
 from space.onnx_graph import INPUT, OUTPUT, build_graph, given_weights, random_weights
-from space.reference import mobilenet_v3_large, mobilenet_v3_small, mobilenet_v3_small_32px
+from space.reference import REFERENCES, Reference
 from tests.strategies import architectures, default_space, small_space
 
 
@@ -68,10 +67,24 @@ def check_equal_outputs(arch: Architecture, tolerance: float = 1e-4) -> None:
     assert relative_error(run(graph, image), expected) <= tolerance
 
 
-@pytest.mark.parametrize("network", [mobilenet_v3_large, mobilenet_v3_small, mobilenet_v3_small_32px])
-def test_references_equal_torch(network: Callable[..., Architecture]) -> None:
-    """V3-Large, V3-Small and its 32-px variant give torch's logits to a relative error of 1e-4."""
-    check_equal_outputs(network(num_classes=100))
+@pytest.mark.parametrize("network", REFERENCES.values(), ids=REFERENCES)
+def test_references_equal_torch(network: Reference) -> None:
+    """Every published network gives torch's logits to 1e-4, its BatchNorm statistics set by a training-mode pass."""
+    arch = network(num_classes=100)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(arch).train()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0  # the running statistics become those of the pass
+        with torch.no_grad():
+            model(torch.randn((4, arch.in_channels, arch.resolution, arch.resolution)))
+    image = image_for(arch)
+    with torch.inference_mode():
+        expected = model.eval()(torch.from_numpy(image)).numpy()
+    graph = build_graph(named_keys(arch), given_weights(folded_weights(model)))
+    assert np.ptp(expected) > 0.01
+    assert relative_error(run(graph, image), expected) <= 1e-4
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -164,8 +177,9 @@ def test_graphs_ask_for_the_folded_weights() -> None:
 
 def capped(key: BlockKey) -> bool:
     """Whether a key is small enough for a quick test."""
-    widths = [getattr(key, name, 1) for name in ("in_channels", "out_channels", "conv_channels", "hidden_channels")]
-    inner = key.block.expanded_channels or 1 if isinstance(key, InvertedResidualKey) else 1
+    names = ("in_channels", "out_channels", "conv_channels", "hidden_channels")
+    widths = [getattr(key, name, 1) or 1 for name in names]
+    inner = key.block.expanded_channels or 1 if isinstance(key, StageBlockKey) else 1
     return max(*widths, inner, key.resolution) <= 64
 
 

@@ -1,0 +1,150 @@
+"""Search spaces as data: what a YAML file says, before width multiplier, resolution and data are known."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from space.arch import Activation, Block, Head, make_divisible
+from space.errors import InvalidSpace
+from space.reference import REFERENCES, mnasnet_squeeze
+
+SqueezeRule = Literal["mobilenetv3", "mnasnet"]
+
+# A space comes from outside: as many choices as anyone needs, few enough to list all blocks.
+MAX_CHOICES = 16
+
+_STRICT = {"extra": "forbid", "strict": True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockStyle:
+    """The choices of one block; `expansion` 1 means no expansion layer, as in the published tables."""
+
+    kernel: Literal[3, 5, 7]
+    expansion: float
+    se: bool
+    activation: Activation
+
+    def block(self, in_channels: int, squeeze: SqueezeRule = "mobilenetv3") -> Block:
+        """The block of this style that follows `in_channels`."""
+        mnasnet = self.se and squeeze == "mnasnet"
+        return Block(
+            kernel_size=self.kernel,
+            expanded_channels=None if self.expansion == 1 else make_divisible(in_channels * self.expansion),
+            use_se=self.se,
+            activation=self.activation,
+            squeeze_channels=mnasnet_squeeze(in_channels) if mnasnet else None,
+            gate="sigmoid" if mnasnet else "hard_sigmoid",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageChoices:
+    """The choices of one stage; `width` are ratios of `channels`, `expansion` ratios of a block's input width.
+
+    All blocks of a stage are alike, as in MnasNet (Tan et al. 2019, factorised hierarchical search space), or each
+    one is free to differ, as in Once-for-All (Cai et al. 2020).
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+    channels: int
+    stride: Literal[1, 2]
+    depth: tuple[int, ...]
+    width: tuple[float, ...]
+    kernel: tuple[Literal[3, 5, 7], ...]
+    expansion: tuple[float, ...]
+    se: tuple[bool, ...]
+    activation: tuple[Activation, ...]
+    blocks: Literal["alike", "free"] = "alike"
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "width", "kernel", "expansion", "se", "activation"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values) or len(values) > MAX_CHOICES:
+                raise InvalidSpace(f"{name} is {list(values)}; give 1 to {MAX_CHOICES} different choices")
+        for name, low, high in (("depth", 1, 32), ("width", 0.01, 16), ("expansion", 1, 16)):
+            for value in getattr(self, name):
+                if not low <= value <= high:
+                    raise InvalidSpace(f"{name} {value} must lie between {low} and {high}")
+        if not 1 <= self.channels <= 4096:
+            raise InvalidSpace(f"channels is {self.channels}; it must lie between 1 and 4096")
+
+    def styles(self) -> Iterator[BlockStyle]:
+        """Every combination of kernel, expansion, squeeze-and-excite and activation."""
+        for kernel, expansion, se, activation in itertools.product(
+            self.kernel, self.expansion, self.se, self.activation
+        ):
+            yield BlockStyle(kernel=kernel, expansion=expansion, se=se, activation=activation)
+
+    def widths(self, multiplier: float) -> tuple[int, ...]:
+        """The absolute output widths, ascending; ratios that round to the same width count once."""
+        return tuple(sorted({make_divisible(self.channels * multiplier * ratio) for ratio in self.width}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemChoice:
+    """The stem is not searched."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+    channels: int
+    stride: Literal[1, 2]
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpacePreset:
+    """A search space as its YAML file has it."""
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
+    name: str
+    reference: str
+    reward_exponent: float
+    stem: StemChoice
+    stages: tuple[StageChoices, ...]
+    head: Head
+    squeeze: SqueezeRule = "mobilenetv3"
+    """mobilenetv3 squeezes to a quarter of the expansion, with a hard sigmoid; mnasnet of the input, with a sigmoid."""
+
+    def __post_init__(self) -> None:
+        if self.reference not in REFERENCES:
+            raise InvalidSpace(f"reference {self.reference!r} is unknown; choose one of {', '.join(REFERENCES)}")
+        if not -10 <= self.reward_exponent <= 0:
+            raise InvalidSpace(f"reward_exponent is {self.reward_exponent}; it must lie between -10 and 0")
+        if not 1 <= len(self.stages) <= 16:
+            raise InvalidSpace(f"a space needs 1 to 16 stages, got {len(self.stages)}")
+
+
+def preset_names() -> tuple[str, ...]:
+    """The names of the shipped presets."""
+    return tuple(sorted(entry.name[:-5] for entry in files("space").joinpath("presets").iterdir()))
+
+
+def load_preset(name: str) -> SpacePreset:
+    """A shipped preset by name, or a YAML file by path.
+
+    Raises:
+        InvalidSpace: there is no such preset or file, or a field of it is missing, unknown or wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from space.plain_yaml import NotPlainYaml, read_plain_yaml
+
+    if name in preset_names():
+        text = files("space").joinpath("presets", f"{name}.yaml").read_bytes()
+    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        text = Path(name).read_bytes()
+    else:
+        raise InvalidSpace(f"no search space {name!r}; give a YAML file or one of {', '.join(preset_names())}")
+    try:
+        # By way of JSON, since strict validation takes a list for a tuple only there.
+        return TypeAdapter(SpacePreset).validate_json(json.dumps(read_plain_yaml(text)))
+    except (NotPlainYaml, TypeError) as error:
+        raise InvalidSpace(f"search space {name!r} is not plain YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidSpace(f"search space {name!r}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
