@@ -170,7 +170,7 @@ class SearchSpace:
         if stage.out_channels not in choices.widths(self.width) or stage.stride != choices.stride:
             return False
         if choices.blocks == "alike":
-            return stage in self._alike(number, in_channels, stage.out_channels)
+            return stage in self.alike_options(number, in_channels, stage.out_channels)
         first, *rest = stage.blocks
         after = self.block_options(number, stage.out_channels)
         known = first in self.block_options(number, in_channels) and all(block in after for block in rest)
@@ -225,7 +225,7 @@ class SearchSpace:
     def _styles_of(self, number: int, in_channels: int, stage: Stage) -> list[BlockStyle]:
         choices = self.preset.stages[number - 1]
         if choices.blocks == "alike":
-            return [self._alike(number, in_channels, stage.out_channels)[stage]]
+            return [self.alike_options(number, in_channels, stage.out_channels)[stage]]
         widths = (in_channels, *(stage.out_channels,) * (len(stage.blocks) - 1))
         pairs = zip(stage.blocks, widths, strict=True)
         return [self.block_options(number, width)[block] for block, width in pairs]
@@ -243,8 +243,8 @@ class SearchSpace:
         found: dict[Block, BlockStyle] = self._memory[key]
         return found
 
-    def _alike(self, number: int, in_channels: int, out_channels: int) -> dict[Stage, BlockStyle]:
-        """The different forms of a stage of alike blocks, each with the first style that makes it."""
+    def alike_options(self, number: int, in_channels: int, out_channels: int) -> dict[Stage, BlockStyle]:
+        """The forms of stage `number` (from 1), whose blocks are alike, each with the first style that makes it."""
         key = (number, in_channels, out_channels)
         if key not in self._memory:
             choices = self.preset.stages[number - 1]
@@ -259,7 +259,7 @@ class SearchSpace:
         """Every form of stage `number` (from 1) between two widths, once each; of free blocks there can be millions."""
         choices = self.preset.stages[number - 1]
         if choices.blocks == "alike":
-            yield from self._alike(number, in_channels, out_channels)
+            yield from self.alike_options(number, in_channels, out_channels)
             return
         first, rest = self.block_options(number, in_channels), self.block_options(number, out_channels)
         for depth in choices.depth:
@@ -269,7 +269,7 @@ class SearchSpace:
     def stage_forms(self, number: int, in_channels: int, out_channels: int) -> int:
         """How many forms stage `number` (from 1) has between two widths."""
         if self.preset.stages[number - 1].blocks == "alike":
-            return len(self._alike(number, in_channels, out_channels))
+            return len(self.alike_options(number, in_channels, out_channels))
         return sum(self._free_forms(number, in_channels, out_channels))
 
     def _free_forms(self, number: int, in_channels: int, out_channels: int) -> tuple[int, ...]:
@@ -291,6 +291,12 @@ class SearchSpace:
             tails.insert(0, ways)
         return tuple(tails)
 
+    def ways_on(self, number: int, in_channels: int) -> tuple[int, ...]:
+        """Per output width of stage `number` (from 1): how many ways lead from `in_channels` over it to the end."""
+        after = self._tails[number]
+        outs = self.widths_before(number + 1)
+        return tuple(self.stage_forms(number, in_channels, out) * after[out] for out in outs)
+
     @property
     def size(self) -> int:
         """How many members there are, exactly."""
@@ -309,9 +315,8 @@ class SearchSpace:
     def _next_width(self, number: int, in_channels: int, rng: random.Random) -> int:
         key = ("next", number, in_channels)
         if key not in self._memory:
-            after = self._tails[number]
-            ways = [self.stage_forms(number, in_channels, out) * count for out, count in after.items()]
-            self._memory[key] = (tuple(after), list(itertools.accumulate(ways)))
+            ways = itertools.accumulate(self.ways_on(number, in_channels))
+            self._memory[key] = (self.widths_before(number + 1), list(ways))
         widths, ways = self._memory[key]
         return int(rng.choices(widths, cum_weights=ways)[0])
 
@@ -320,7 +325,7 @@ class SearchSpace:
         key = ("forms", number, in_channels, out_channels)
         if choices.blocks == "alike":
             if key not in self._memory:
-                self._memory[key] = tuple(self._alike(number, in_channels, out_channels))
+                self._memory[key] = tuple(self.alike_options(number, in_channels, out_channels))
             forms: tuple[Stage, ...] = self._memory[key]
             return rng.choice(forms)
         if key not in self._memory:

@@ -159,6 +159,15 @@ def small_space() -> SearchSpace:
     return SearchSpace(preset=preset, width=1.0, resolution=16, in_channels=1, num_classes=4)
 
 
+def free_space() -> SearchSpace:
+    """272 members at 16 px, the blocks of the first stage free; 3 and 3.2 times 8 channels round to the same 24."""
+    space = small_space()
+    first, second = space.preset.stages
+    first = replace(first, depth=(1, 3), kernel=(3,), expansion=(3, 3.2, 1), width=(0.5, 1.0), blocks="free")
+    second = replace(second, depth=(1, 2), width=(1.0,), activation=("relu",))
+    return replace(space, preset=replace(space.preset, stages=(first, second)))
+
+
 def minute_space() -> SearchSpace:
     """Twelve members of one stage, 21 keys with those of the reference: quick to measure for real."""
     space = small_space()

@@ -8,23 +8,32 @@ from hypothesis import strategies as st
 
 from latency.extremes import fastest, slowest
 from latency.table import Calibration
+from space.choices import SearchSpace
 from space.errors import MissingBlock
-from tests.strategies import members, random_table, small_space
+from tests.strategies import free_space, members, random_table, small_space
 
 SPACE = small_space()
 MEMBERS = tuple(members(SPACE))
+FREE = free_space()
+FREE_MEMBERS = tuple(set(members(FREE)))
 
 
-@settings(max_examples=40)
-@given(st.integers(0, 2**32), st.floats(0.2, 3), st.floats(-0.3, 0.3), st.floats(-1, 1))
-def test_extremes_are_exact(seed: int, scale: float, per_block: float, constant: float) -> None:
-    """Over any table, negative block costs included, fastest and slowest are the extremes of all 256 members."""
+@settings(max_examples=60)
+@given(
+    st.sampled_from((SPACE, FREE)),
+    st.integers(0, 2**32),
+    st.floats(0.2, 3),
+    st.floats(-0.3, 0.3),
+    st.floats(-1, 1),
+)
+def test_extremes_are_exact(space: SearchSpace, seed: int, scale: float, per_block: float, constant: float) -> None:
+    """Over any table, negative block costs included, fastest and slowest are the extremes of all members."""
     calibration = Calibration(scale=scale, per_block_ms=per_block, constant_ms=constant, networks=40, error=0.0)
-    table = random_table(SPACE, seed, calibration)
-    latencies = [table.estimate(arch) for arch in MEMBERS]
-    fast, slow = fastest(table, SPACE), slowest(table, SPACE)
-    assert fast in SPACE
-    assert slow in SPACE
+    table = random_table(space, seed, calibration)
+    latencies = [table.estimate(arch) for arch in (MEMBERS if space is SPACE else FREE_MEMBERS)]
+    fast, slow = fastest(table, space), slowest(table, space)
+    assert fast in space
+    assert slow in space
     assert table.estimate(fast) == pytest.approx(min(latencies))
     assert table.estimate(slow) == pytest.approx(max(latencies))
 

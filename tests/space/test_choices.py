@@ -1,6 +1,7 @@
 """Search spaces: members, reachable blocks, and files that are no space."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -12,15 +13,16 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
-from space.arch import Architecture, Block
+from space.arch import Architecture, Block, Stage
 from space.choices import SearchSpace
 from space.errors import InvalidSpace
 from space.keys import keys_of, named_keys
 from space.plain_yaml import MAX_YAML_BYTES
 from space.preset import BlockStyle, load_preset, preset_names
 from space.reference import mobilenet_v3_small_32px
-from tests.strategies import default_space, members, small_space
+from tests.strategies import default_space, free_space, members, small_space
 
 
 def shipped(name: str = "mobilenet-v3-small-32px") -> dict[str, Any]:
@@ -81,27 +83,44 @@ DEFAULT = default_space()
 REACHABLE = set(DEFAULT.reachable_keys())
 
 
-def test_reachable_keys_are_exact() -> None:
+SPACES = pytest.mark.parametrize("space", [small_space(), free_space()], ids=["alike", "free"])
+
+
+@SPACES
+def test_reachable_keys_are_exact(space: SearchSpace) -> None:
     """On a small space reachable_keys are the blocks of all members and of the reference, once each."""
-    space = small_space()
     expected = set(keys_of(space.reference)).union(*map(keys_of, members(space)))
     found = space.reachable_keys()
     assert set(found) == expected
     assert len(found) == len(expected)
 
 
-def test_size_is_the_number_of_members() -> None:
-    """On a small space all combinations of choices are different networks, and size counts them."""
-    space = small_space()
+@SPACES
+def test_size_is_the_number_of_members(space: SearchSpace) -> None:
+    """The size is that of the set of networks that all combinations of choices make, equal ones counted once."""
     found = set(members(space))
-    assert space.size == len(found) == 256
+    assert space.size == len(found)
     assert all(arch in space for arch in found)
 
 
+def test_sizes_by_hand() -> None:
+    """256 combinations that are all different; 1,728 of which only 272 are."""
+    assert (small_space().size, free_space().size) == (256, 272)
+    assert len(list(members(free_space()))) == 1728
+
+
+@SPACES
+def test_sampling_is_uniform(space: SearchSpace) -> None:
+    """Every member is drawn equally often, though some are made by more choices than others (chi-square, 0.1 %)."""
+    drawn = Counter(space.sample(random.Random(seed)) for seed in range(40 * space.size))
+    assert set(drawn) == set(members(space))
+    assert chisquare(list(drawn.values())).pvalue > 0.001
+
+
+@SPACES
 @pytest.mark.parametrize("number", [1, 2])
-def test_stage_options_are_all_forms_of_a_stage(number: int) -> None:
-    """stage_options between two widths are the stages that members have there."""
-    space = small_space()
+def test_stage_options_are_all_forms_of_a_stage(space: SearchSpace, number: int) -> None:
+    """stage_options between two widths are the stages that members have there, and stage_forms counts them."""
     for width in space.widths_before(number):
         for out in space.widths_before(number + 1):
             expected = {
@@ -111,6 +130,18 @@ def test_stage_options_are_all_forms_of_a_stage(number: int) -> None:
                 and (arch.stages[number - 2].out_channels if number > 1 else arch.stem.out_channels) == width
             }
             assert set(space.stage_options(number, width, out)) == expected
+            assert space.stage_forms(number, width, out) == len(expected)
+
+
+@SPACES
+def test_parameters_lead_to_a_member_and_back(space: SearchSpace) -> None:
+    """Every member has flat parameters that are choices and make it again."""
+    for arch in set(members(space)):
+        params = space.params_of(arch)
+        assert params is not None
+        assert list(params) == list(space.parameters)
+        assert all(params[name] in choices for name, choices in space.parameters.items())
+        assert space.architecture(params) == arch
 
 
 def test_strangers_are_no_members() -> None:
@@ -136,6 +167,43 @@ def test_strangers_are_no_members() -> None:
     assert arch in space
     assert not [stranger for stranger in strangers if stranger in space]
     assert space.params_of(strangers[0]) is None
+
+
+def test_the_reason_of_a_no_is_named() -> None:
+    """A stranger is told the first thing that keeps it out, and the choices there."""
+    space = small_space()
+    params = {name: choices[-1] for name, choices in space.parameters.items()}
+    arch = space.architecture({**params, "stage1.kernel": 3})
+    first = arch.stages[0]
+    odd = {"kernel_size": 7}, {"expanded_channels": 31}, {"use_se": False, "expanded_channels": None, "kind": "conv"}
+    blocks = [replace(first.blocks[1], **change) for change in odd]
+    reasons = {
+        "resolution is 32; in this space it is 16": replace(arch, resolution=32),
+        'stem is {"out_channels": 8, "stride": 1, "activation": "relu"}; in this space it is {"out': replace(
+            arch, stem=replace(arch.stem, activation="relu")
+        ),
+        "it has 1 stages; this space has 2": replace(arch, stages=arch.stages[:1]),
+        "stage 1: out_channels is 24; choices are 8, 16": _with_first(arch, replace(first, out_channels=24)),
+        "stage 1: stride is 1; choices are 2": _with_first(arch, replace(first, stride=1)),
+        "stage 1: depth is 3; choices are 1, 2": _with_first(arch, replace(first, blocks=first.blocks[:1] * 3)),
+        "stage 1, block 2: kernel_size is 7; choices are 3, 5": _with_block(arch, blocks[0]),
+        "stage 1, block 2: expanded_channels is 31; choices are none, 48": _with_block(arch, blocks[1]),
+        "stage 1, block 2: kind is conv; choices are inverted_residual": _with_block(arch, blocks[2]),
+        "stage 1: its blocks have different styles": _with_block(arch, replace(first.blocks[1], kernel_size=5)),
+    }
+    for reason, stranger in reasons.items():
+        found = space.why_not(stranger)
+        assert found is not None
+        assert found.startswith(reason)
+    assert space.why_not(arch) is None
+
+
+def _with_first(arch: Architecture, stage: Stage) -> Architecture:
+    return replace(arch, stages=(stage, *arch.stages[1:]))
+
+
+def _with_block(arch: Architecture, block: Block) -> Architecture:
+    return _with_first(arch, replace(arch.stages[0], blocks=(arch.stages[0].blocks[0], block)))
 
 
 def test_the_scope_is_the_content() -> None:
@@ -209,6 +277,9 @@ def test_sampling_follows_the_generator() -> None:
         (lambda space: space["stages"][1].update(activation=["gelu"]), r"stages\.1\.activation\.0: "),
         (lambda space: space["stages"][1].update(channels=0), r"stages\.1: channels is 0"),
         (lambda space: space["stages"][1].update(channels=True), r"stages\.1\.channels: "),
+        (lambda space: space["stages"][1].update(depth=list(range(1, 18))), r"stages\.1: depth is .*give 1 to 16"),
+        (lambda space: space["stages"][1].update(blocks="any"), r"stages\.1\.blocks: "),
+        (lambda space: space.update(squeeze="other"), "squeeze: "),
         (lambda space: space["head"].update(conv_channels=9000), "head conv_channels is 9000"),
     ],
 )
@@ -273,7 +344,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "space.txt").write_text("name: x")
     for name in ("nowhere", str(tmp_path / "no.yaml"), str(tmp_path / "folder.yaml"), str(tmp_path / "space.txt"), ""):
-        with pytest.raises(InvalidSpace, match="give a YAML file or one of mobilenet-v3-small-32px") as caught:
+        with pytest.raises(InvalidSpace, match=r"give a YAML file or one of .*mobilenet-v3-small-32px") as caught:
             load_preset(name)
         assert repr(name) in str(caught.value)
 

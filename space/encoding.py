@@ -1,0 +1,260 @@
+"""Members of a search space as rows of small integers: for surrogates, and for judging many networks at once.
+
+A row has one column per flat parameter, in the order of `SearchSpace.parameters`, and holds the index of the choice;
+-1 stands for a free block beyond its stage's depth. Costs come from tables of the space's blocks, so that a hundred
+thousand networks are drawn, checked and priced in some tenths of a second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+
+import numpy as np
+
+from space.arch import Architecture, Stage
+from space.choices import SearchSpace
+from space.cost import Cost, unit_cost
+from space.errors import InvalidArchitecture
+from space.keys import BlockKey, stage_keys, stem_key
+
+INACTIVE = -1
+Codes = np.ndarray
+"""Shape (networks, parameters), int16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """`space.cost.Cost` of many networks: arrays of shape (networks,), int64."""
+
+    madds: np.ndarray
+    params: np.ndarray
+    batch_norm_params: np.ndarray
+    peak_bytes: np.ndarray
+
+
+def _row(cost: Cost) -> tuple[int, int, int, int]:
+    return cost.madds, cost.params, cost.batch_norm_params, cost.peak_bytes
+
+
+def _added(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Two lots of costs one after the other: all add up but the peak."""
+    total: np.ndarray = one + other
+    np.maximum(one[..., 3], other[..., 3], out=total[..., 3])
+    return total
+
+
+def _thresholds(ways: Sequence[int]) -> list[float]:
+    """The cumulative shares of integers of any size."""
+    total = sum(ways)
+    return [float(Fraction(part, total)) for part in accumulate(ways)]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.array([[*row, *[0] * (longest - len(row))] for row in rows])
+
+
+class _StageTable:
+    """All that sampling, checking and pricing one stage needs, by index of choice."""
+
+    def __init__(self, space: SearchSpace, number: int, first_column: int) -> None:
+        self._space, self._number = space, number
+        self.choices = choices = space.preset.stages[number - 1]
+        self.free = choices.blocks == "free"
+        self.depths = np.array(choices.depth)
+        self.before, self.after = space.widths_before(number), space.widths_before(number + 1)
+        self.styles = tuple(choices.styles())
+        self._index = {style: index for index, style in enumerate(self.styles)}
+        self.shape = (len(choices.kernel), len(choices.expansion), len(choices.se), len(choices.activation))
+        self.style_codes = np.stack(np.unravel_index(np.arange(len(self.styles)), self.shape), axis=1)
+        self.column = first_column
+        self.slots = max(choices.depth) if self.free else 1
+        self.columns = 2 + 4 * self.slots
+        self._price()
+        self._count()
+
+    def _costs(self, in_channels: int, out_channels: int, *, later: bool) -> list[tuple[int, int, int, int]]:
+        space, stride = self._space, 1 if later else self.choices.stride
+        resolution = space.stage_resolutions[self._number - 1 + later]
+        rows = []
+        for style in self.styles:
+            block = style.block(in_channels, space.preset.squeeze)
+            stage = Stage(out_channels=out_channels, stride=stride, blocks=(block,))
+            (key,) = stage_keys(stage, resolution=resolution, in_channels=in_channels)
+            rows.append(_row(unit_cost(key)))
+        return rows
+
+    def _price(self) -> None:
+        pairs = [[self._costs(before, after, later=False) for after in self.after] for before in self.before]
+        self.first = np.array(pairs, dtype=np.int64)
+        self.later = np.array([self._costs(after, after, later=True) for after in self.after], dtype=np.int64)
+
+    def _count(self) -> None:
+        """The tables of uniform sampling; only the first of several styles that make the same block is drawn."""
+        space, number = self._space, self._number
+        if self.free:
+            self.first_styles, self.first_counts = self._free_styles(self.before)
+            self.later_styles, self.later_counts = self._free_styles(self.after)
+            ways = self.first_counts[:, None, None] * self.later_counts[None, :, None] ** (self.depths - 1.0)
+            self.depth_shares = np.cumsum(ways / ways.sum(axis=-1, keepdims=True), axis=-1)
+            return
+        forms = []
+        for before in self.before:
+            for after in self.after:
+                options = space.alike_options(number, before, after)
+                depths = [self.choices.depth.index(len(stage.blocks)) for stage in options]
+                styles = [self._index[style] for style in options.values()]
+                forms.append([depth * len(self.styles) + style for depth, style in zip(depths, styles, strict=True)])
+        shape = (len(self.before), len(self.after))
+        self.forms = _padded(forms).reshape(*shape, -1)
+        self.form_counts = np.array(list(map(len, forms))).reshape(shape)
+
+    def _free_styles(self, widths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [
+            [self._index[style] for style in self._space.block_options(self._number, width).values()]
+            for width in widths
+        ]
+        return _padded(rows), np.array(list(map(len, rows)))
+
+    def slot(self, codes: Codes, slot: int) -> Codes:
+        """The four columns of one block's style."""
+        start = self.column + 2 + 4 * slot
+        columns: np.ndarray = codes[:, start : start + 4]
+        return columns
+
+    def style_of(self, codes: Codes, slot: int) -> np.ndarray:
+        """The index of a block's style, wherever it is active."""
+        index: np.ndarray = np.ravel_multi_index(tuple(self.slot(codes, slot).T), self.shape, mode="clip")
+        return index
+
+    def draw(self, codes: Codes, before: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> None:
+        """Fill in a uniformly drawn form of this stage between the given widths."""
+        count = len(codes)
+        codes[:, self.column + 1] = after
+        if not self.free:
+            chosen = (rng.random(count) * self.form_counts[before, after]).astype(np.intp)
+            depth, style = np.divmod(self.forms[before, after, chosen], len(self.styles))
+            codes[:, self.column] = depth
+            self.slot(codes, 0)[:] = self.style_codes[style]
+            return
+        depth = (rng.random(count)[:, None] >= self.depth_shares[before, after, :-1]).sum(axis=1)
+        codes[:, self.column] = depth
+        for slot in range(self.slots):
+            widths, styles, counts = (
+                (before, self.first_styles, self.first_counts)
+                if slot == 0
+                else (after, self.later_styles, self.later_counts)
+            )
+            chosen = (rng.random(count) * counts[widths]).astype(np.intp)
+            self.slot(codes, slot)[:] = self.style_codes[styles[widths, chosen]]
+            self.slot(codes, slot)[self.depths[depth] <= slot] = INACTIVE
+
+    def cost(self, codes: Codes, before: np.ndarray) -> np.ndarray:
+        """Costs of this stage, shape (networks, 4)."""
+        depth, after = self.depths[codes[:, self.column]], codes[:, self.column + 1]
+        total: np.ndarray = self.first[before, after, self.style_of(codes, 0)]
+        if not self.free:
+            later = self.later[after, self.style_of(codes, 0)]
+            later[:, :3] *= (depth - 1)[:, None]
+            later[depth == 1] = 0
+            return _added(total, later)
+        for slot in range(1, self.slots):
+            later = self.later[after, self.style_of(codes, slot)]
+            later[depth <= slot] = 0
+            total = _added(total, later)
+        return total
+
+    def valid(self, codes: Codes) -> np.ndarray:
+        """Whether the columns of this stage are choices, and -1 exactly beyond the depth."""
+        depth, width = codes[:, self.column], codes[:, self.column + 1]
+        good = (depth >= 0) & (depth < len(self.depths)) & (width >= 0) & (width < len(self.after))
+        reach = self.depths[np.where(good, depth, 0)]
+        for slot in range(self.slots):
+            style = self.slot(codes, slot)
+            chosen = ((style >= 0) & (style < self.shape)).all(axis=1)
+            active = (reach > slot) | (slot == 0)
+            good &= np.where(active, chosen, (style == INACTIVE).all(axis=1))
+        return good
+
+
+class Encoding:
+    """The rows of one space."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.names = tuple(space.parameters)
+        self._stages: list[_StageTable] = []
+        column = 0
+        for number in range(1, len(space.preset.stages) + 1):
+            table = _StageTable(space, number, column)
+            self._stages.append(table)
+            column += table.columns
+        stem = stem_key(space.stem, resolution=space.resolution, in_channels=space.in_channels)
+        self._stem = np.array(_row(unit_cost(stem)), dtype=np.int64)
+        heads: list[BlockKey] = [space.head_key(width) for width in self._stages[-1].after]
+        self._heads = np.array([_row(unit_cost(head)) for head in heads], dtype=np.int64)
+        self._width_shares = [
+            np.array([_thresholds(space.ways_on(table_number, width)) for width in table.before])
+            for table_number, table in enumerate(self._stages, start=1)
+        ]
+
+    def encode(self, arch: Architecture) -> Codes:
+        """The row of a member, shape (parameters,).
+
+        Raises:
+            InvalidArchitecture: it is no member.
+        """
+        params = self.space.params_of(arch)
+        if params is None:
+            reason = self.space.why_not(arch)
+            raise InvalidArchitecture(f"{arch.arch_id} is not in space '{self.space.preset.name}': {reason}")
+        indices = [choices.index(params[name]) for name, choices in self.space.parameters.items()]
+        code = np.array(indices, dtype=np.int16)
+        for table in self._stages:
+            depth = int(table.depths[code[table.column]])
+            code[table.column + 2 + 4 * max(1, depth if table.free else 1) : table.column + table.columns] = INACTIVE
+        return code
+
+    def decode(self, code: Codes) -> Architecture:
+        """The member that a row of shape (parameters,) stands for.
+
+        Raises:
+            InvalidArchitecture: the row is not valid.
+        """
+        if np.shape(code) != (len(self.names),) or not self.valid(np.asarray(code)[None])[0]:
+            raise InvalidArchitecture(f"{np.asarray(code).tolist()} is no row of space '{self.space.preset.name}'")
+        params = {
+            name: choices[max(0, int(index))]
+            for (name, choices), index in zip(self.space.parameters.items(), code, strict=True)
+        }
+        return self.space.architecture(params)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Codes:
+        """Rows of members, each member as likely as any other."""
+        codes = np.empty((count, len(self.names)), dtype=np.int16)
+        before = np.zeros(count, dtype=np.intp)
+        for table, shares in zip(self._stages, self._width_shares, strict=True):
+            after = np.zeros(count, dtype=np.intp)
+            if shares.shape[1] > 1:
+                after = (rng.random(count)[:, None] >= shares[before, :-1]).sum(axis=1)
+            table.draw(codes, before, after, rng)
+            before = after
+        return codes
+
+    def valid(self, codes: Codes) -> np.ndarray:
+        """Which rows stand for members, shape (networks,)."""
+        if codes.ndim != 2 or codes.shape[1] != len(self.names):
+            raise InvalidArchitecture(f"rows of shape {codes.shape} do not fit; {len(self.names)} columns are expected")
+        good: np.ndarray = np.logical_and.reduce([table.valid(codes) for table in self._stages])
+        return good
+
+    def cost(self, codes: Codes) -> Costs:
+        """What `space.cost.cost_of` says of the networks of valid rows."""
+        total = np.broadcast_to(self._stem, (len(codes), 4))
+        before = np.zeros(len(codes), dtype=np.intp)
+        for table in self._stages:
+            total = _added(total, table.cost(codes, before))
+            before = codes[:, table.column + 1]
+        madds, params, batch_norm_params, peak_bytes = _added(total, self._heads[before]).T
+        return Costs(madds=madds, params=params, batch_norm_params=batch_norm_params, peak_bytes=peak_bytes)
