@@ -43,6 +43,16 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+def squeeze_rule(depthwise_channels: int) -> int:
+    """The inner width of squeeze-and-excite in MobileNetV3, by that of the depthwise convolution."""
+    return make_divisible(depthwise_channels // 4)
+
+
+def squeeze_of(squeeze_channels: int, depthwise_channels: int) -> int | None:
+    """What a block's `squeeze_channels` should hold: None where the rule says the same."""
+    return None if squeeze_channels == squeeze_rule(depthwise_channels) else squeeze_channels
+
+
 def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclasses, tuples and plain values
     """The value as JSON has it, without the fields that have their default: new ones change nobody's identity."""
     if isinstance(value, tuple):

@@ -43,3 +43,7 @@ class StoreError(MobilenasError):
 
 class RunError(MobilenasError):
     """A search, trial or exported run is not in the state that the command needs."""
+
+
+class NotExpressible(MobilenasError, ValueError):
+    """A format of another project has no words for some part of an architecture."""

@@ -17,7 +17,7 @@ from space.arch import (
     Head,
     Stage,
     Stem,
-    make_divisible,
+    squeeze_rule,
 )
 from space.errors import InvalidArchitecture, InvalidTable
 
@@ -59,7 +59,7 @@ class StageBlockKey:
     @property
     def squeeze_channels(self) -> int:
         """The inner width of squeeze-and-excite."""
-        return self.block.squeeze_channels or make_divisible(self.depthwise_channels // 4)
+        return self.block.squeeze_channels or squeeze_rule(self.depthwise_channels)
 
     @property
     def has_residual(self) -> bool:

@@ -32,12 +32,13 @@ class BlockStyle:
     def block(self, in_channels: int, squeeze: SqueezeRule = "mobilenetv3") -> Block:
         """The block of this style that follows `in_channels`."""
         mnasnet = self.se and squeeze == "mnasnet"
+        expanded = None if self.expansion == 1 else make_divisible(in_channels * self.expansion)
         return Block(
             kernel_size=self.kernel,
-            expanded_channels=None if self.expansion == 1 else make_divisible(in_channels * self.expansion),
+            expanded_channels=expanded,
             use_se=self.se,
             activation=self.activation,
-            squeeze_channels=mnasnet_squeeze(in_channels) if mnasnet else None,
+            squeeze_channels=mnasnet_squeeze(in_channels, expanded or in_channels) if mnasnet else None,
             gate="sigmoid" if mnasnet else "hard_sigmoid",
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from space.arch import Activation, Architecture, Block, Head, Stage, Stem, make_divisible
+from space.arch import Activation, Architecture, Block, Head, Stage, Stem, make_divisible, squeeze_of
 from space.errors import InvalidArchitecture
 
 Rounding = Literal["torchvision", "slim"]
@@ -200,9 +200,9 @@ _MNASNET_A1 = (
 )
 
 
-def mnasnet_squeeze(in_channels: int) -> int:
-    """MnasNet squeezes to a quarter of a block's input width, rounded down and to no multiple of 8."""
-    return max(1, in_channels // 4)
+def mnasnet_squeeze(in_channels: int, depthwise_channels: int) -> int | None:
+    """A block's squeeze in MnasNet: a quarter of its input width, rounded down and to no multiple of 8."""
+    return squeeze_of(max(1, in_channels // 4), depthwise_channels)
 
 
 def _uniform(
@@ -214,13 +214,14 @@ def _uniform(
     for row in rows:
         out = make_divisible(row.out * width)
         inputs = (channels, *(out,) * (row.depth - 1))
+        expanded = {width: None if row.ratio == 1 else make_divisible(row.ratio * width) for width in inputs}
         blocks = tuple(
             Block(
                 kernel_size=row.kernel_size,
-                expanded_channels=None if row.ratio == 1 else make_divisible(row.ratio * channels),
+                expanded_channels=expanded[channels],
                 use_se=row.use_se,
                 activation=activation,
-                squeeze_channels=mnasnet_squeeze(channels) if row.use_se else None,
+                squeeze_channels=mnasnet_squeeze(channels, expanded[channels] or channels) if row.use_se else None,
                 gate="sigmoid" if row.use_se else "hard_sigmoid",
             )
             for channels in inputs

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from space.choices import SearchSpace
+from space.keys import StageBlockKey
 from space.preset import load_preset, preset_names
 from space.variation import distance, nearest
 
@@ -80,6 +81,9 @@ def test_mnasnet_squeezes_a_quarter_of_the_input() -> None:
         channels = arch.stem.out_channels
         for stage in arch.stages:
             for block in stage.blocks:
-                assert block.squeeze_channels == (channels // 4 if block.use_se else None)
+                key = StageBlockKey(
+                    resolution=1, in_channels=channels, out_channels=stage.out_channels, stride=1, block=block
+                )
+                assert not block.use_se or key.squeeze_channels == channels // 4
                 assert block.gate == ("sigmoid" if block.use_se else "hard_sigmoid")
                 channels = stage.out_channels

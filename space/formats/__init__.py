@@ -1,0 +1,79 @@
+"""Specs that others can read, and reading theirs: timm, torchvision, Once-for-All, and a model.py of its own.
+
+A format that cannot express a network says so by NotExpressible; nothing is rounded silently.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from space.arch import MAX_SPEC_BYTES, Architecture
+from space.errors import InvalidArchitecture
+from space.formats import ofa, standalone, timm, torchvision
+from space.formats.fields import Fields
+
+FormatName = Literal["json", "timm", "torchvision", "ofa", "model.py"]
+
+FILE_NAMES: Mapping[FormatName, str] = {
+    "json": "architecture.json",
+    "timm": "timm.json",
+    "torchvision": "torchvision.json",
+    "ofa": "ofa.json",
+    "model.py": "model.py",
+}
+
+
+def _pretty(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"
+
+
+_WRITERS: Mapping[FormatName, Callable[[Architecture], str]] = {
+    "json": lambda arch: arch.to_json() + "\n",
+    "timm": lambda arch: _pretty(timm.write(arch)),
+    "torchvision": lambda arch: _pretty(torchvision.write(arch)),
+    "ofa": lambda arch: _pretty(ofa.write(arch)),
+    "model.py": standalone.write,
+}
+
+
+def write_spec(arch: Architecture, name: FormatName) -> str:
+    """The architecture as the content of a file that another tool reads.
+
+    Raises:
+        NotExpressible: the format has no words for some part of the network.
+    """
+    return _WRITERS[name](arch)
+
+
+def read_spec(text: str | bytes, *, resolution: int | None = None) -> Architecture:
+    """Read a spec of any of the JSON formats; which one it is follows from its fields.
+
+    Args:
+        text: the content of the file.
+        resolution: side of the input in pixels, for formats that do not name it; 224 unless given.
+
+    Raises:
+        InvalidArchitecture: the text is none of the formats, or a field is missing, unknown or wrong.
+    """
+    if len(text) > MAX_SPEC_BYTES:
+        raise InvalidArchitecture(f"the spec has {len(text)} bytes; at most {MAX_SPEC_BYTES} are accepted")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArchitecture(f"the spec is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidArchitecture(f"the spec must be a JSON object, got {type(content).__name__}")
+    for marker, read in _READERS.items():
+        if marker in content:
+            return read(Fields(content), resolution)
+    if resolution is not None:
+        raise InvalidArchitecture("the spec names its own resolution; leave the other one out")
+    return Architecture.from_json(text)
+
+
+_READERS: Mapping[str, Callable[[Fields, int | None], Architecture]] = {
+    "arch_def": timm.read,
+    "inverted_residual_setting": torchvision.read,
+    "first_conv": ofa.read,
+    "ks": ofa.read_subnet,
+}
