@@ -1,4 +1,5 @@
 # make search: set up and run the main job.   make check: the fast checks.   make test: everything.
+# make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them (else those are skipped).
 # PYTHON=python3.12 names another interpreter. TORCH_INDEX_URL=… names another wheel index for torch, for example the
 # one of PyTorch's CPU builds where the default index has CUDA builds only.
 
@@ -10,7 +11,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
-.PHONY: search setup setup-dev data check test clean
+.PHONY: search setup setup-dev oracles data check test clean
 
 search: setup data
 	$(BIN)/mobilenas search $(ARGS)
@@ -36,6 +37,10 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 # The default data set from Debian's package, without root; elsewhere the search downloads it.
 data:
 	sh tools/get-fashion-mnist.sh
+
+# Without their dependencies: what they need of them is there, and torchvision must not bring another torch.
+oracles: setup-dev
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt timm torchvision ofa
 
 check: setup-dev
 	$(BIN)/ruff format --check .

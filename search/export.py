@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from search.record import SearchRecord
 from search.trial import Trial
 from space.arch import Architecture
 from space.errors import RunError
+from space.formats import FILE_NAMES, FormatName, write_spec
 from space.keys import named_keys
 from space.modules import folded_weights
 from space.onnx_graph import build_graph, given_weights
@@ -65,12 +66,17 @@ def export_network(
     weights: Mapping[str, Tensor],
     dataset: Dataset,
     metadata: Mapping[str, str],
+    formats: Iterable[FormatName] = (),
 ) -> dict[str, str]:
-    """Write the five files into `folder`, and return their SHA-256 by name.
+    """Write the five files into `folder`, and the specs of other `formats`; return their SHA-256 by name.
 
     The ONNX metadata holds `metadata`, the spec and its hash, labels and preprocessing, so that the file alone is
     enough.
+
+    Raises:
+        NotExpressible: one of the formats has no words for the network; nothing is written then.
     """
+    texts = {FILE_NAMES[name]: write_spec(arch, name) for name in formats}
     folder.mkdir(parents=True, exist_ok=True)
     preprocess = dataset.preprocess.to_json()
     labels = "".join(f"{name}\n" for name in dataset.classes)
@@ -86,8 +92,10 @@ def export_network(
         },
     )
     write_weights(dict(weights), folder / "weights.safetensors")
-    (folder / "architecture.json").write_text(arch.to_json() + "\n")
+    texts["architecture.json"] = write_spec(arch, "spec")
+    for name, text in texts.items():
+        (folder / name).write_text(text)
     (folder / "model.onnx").write_bytes(graph)
     (folder / "labels.txt").write_text(labels)
     (folder / "preprocess.json").write_text(preprocess)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*FILES, *texts}}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from service.cli_space import arch_app, space_app
 from space.errors import MobilenasError
 
 app = typer.Typer(
@@ -18,6 +19,8 @@ config_app = typer.Typer(help="The configuration of a run.", no_args_is_help=Tru
 app.add_typer(config_app, name="config")
 db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+app.add_typer(arch_app, name="arch")
+app.add_typer(space_app, name="space")
 
 
 def _database() -> str:
@@ -280,12 +283,16 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to, or - for a tar file on stdout; default: <name>-trial-<n>.")
     ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Also for other tools: timm, torchvision, ofa or model.py; repeatable."),
+    ] = None,
     database: Database = DATABASE,
 ) -> None:
     """Write spec, weights, ONNX file, labels and preprocessing of a trial."""
     from service import exported
 
-    exported.export(database, name, trial, out)
+    exported.export(database, name, trial, out, form or [])
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import json
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +21,7 @@ from search.plan import look_up
 from search.store import Store
 from search.trial import State
 from space.errors import DataError, RunError
+from space.formats import FILE_NAMES, FormatName, format_named
 from trainer.data import Dataset, Preprocess, load_picture, normalise, prepare, split
 from trainer.metrics import confusion_matrix, wilson_interval
 
@@ -29,21 +30,24 @@ console = Console()
 MAX_MODEL_BYTES = 512 * 2**20
 
 
-def export(database: str, name: str, number: int | None, out: Path | None) -> None:
+def export(database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = ()) -> None:
     """The command `export`: the files of any completed trial, in a folder or as a tar file on stdout.
 
-    Without a number, of the found network.
+    Without a number, of the found network; `asked` are the formats to write beside our own spec.
     """
+    formats = tuple(format_named(text) for text in asked)
     if out != Path("-"):
-        folder = _export(database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute())
-        for file in FILES:
+        folder = _export(
+            database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
+        )
+        for file in dict.fromkeys((*FILES, *(FILE_NAMES[form] for form in formats))):
             console.print(str(folder / file), highlight=False, markup=False, soft_wrap=True)
         return
     if sys.stdout.isatty():
         raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
     with TemporaryDirectory(prefix="mobilenas-") as draft:
         folder = _export(
-            database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", recorded=Path("-")
+            database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded=Path("-")
         )
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
@@ -55,6 +59,7 @@ def _export(
     name: str,
     number: int | None,
     folder_of: Callable[[int], Path],
+    formats: tuple[FormatName, ...],
     *,
     recorded: Path | None = None,
 ) -> Path:
@@ -90,6 +95,7 @@ def _export(
             read_weights(begun.run_folder / trial.weights),
             dataset,
             export_metadata(record, trial, store.load_table(begun.table_id).device.fingerprint),
+            formats,
         )
         store.add_export(record.id, number, folder=recorded or folder, files=files)
     finally:

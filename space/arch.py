@@ -53,7 +53,7 @@ def squeeze_of(squeeze_channels: int, depthwise_channels: int) -> int | None:
     return None if squeeze_channels == squeeze_rule(depthwise_channels) else squeeze_channels
 
 
-def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclasses, tuples and plain values
+def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclasses and tuples
     """The value as JSON has it, without the fields that have their default: new ones change nobody's identity."""
     if isinstance(value, tuple):
         return [without_defaults(item) for item in value]
@@ -65,7 +65,7 @@ def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclass
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an integer may be; checked by the constructors, and told to readers of the JSON Schema."""
+    """What an integer, or the length of a list, may be: for the constructors, and for readers of the JSON Schema."""
 
     low: int
     high: int
@@ -75,8 +75,14 @@ class Bounds:
         if not self.low <= value <= self.high:
             raise InvalidArchitecture(f"{name} is {value}; it must lie between {self.low} and {self.high}")
 
-    def __get_pydantic_json_schema__(self, core_schema: Any, handler: "GetJsonSchemaHandler") -> dict[str, Any]:  # noqa: ANN401 - pydantic's
-        return {**handler(core_schema), "minimum": self.low, "maximum": self.high}
+    def __get_pydantic_json_schema__(
+        self,
+        core_schema: Any,  # noqa: ANN401 - pydantic's own kind
+        handler: "GetJsonSchemaHandler",
+    ) -> dict[str, Any]:
+        schema = handler(core_schema)
+        low, high = ("minItems", "maxItems") if schema.get("type") == "array" else ("minimum", "maximum")
+        return {**schema, low: self.low, high: self.high}
 
 
 CHANNELS = Bounds(1, MAX_CHANNELS)
@@ -267,3 +273,16 @@ def _adapter() -> "TypeAdapter[Architecture]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Architecture)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a spec; docs/architecture.schema.json holds it for others."""
+    schema = _adapter().json_schema()
+    properties = {"version": {"const": SCHEMA_VERSION, "type": "integer"}, **schema["properties"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mobilenas architecture",
+        **{key: value for key, value in schema.items() if key != "title"},
+        "properties": properties,
+        "required": ["version", *schema["required"]],
+    }

@@ -303,7 +303,7 @@ def _v3_family(name: str, table: int, rows: _Rows, hidden: int) -> tuple[Referen
     return (
         _ruled(name, f"MobileNetV3 (Howard et al. 2019, table {table})", _V3_WIDTHS, build),
         _ruled(f"{name}_minimalistic", lean, (1.0,), partial(_minimalistic, rows, hidden)),
-        _ruled(f"{name}_original_last_stage", original, (1.0,), partial(_original_last_stage, rows, hidden)),
+        _ruled(f"{name}_original", original, (1.0,), partial(_original_last_stage, rows, hidden)),
         _ruled(f"{name}_32px", _FOR_32PX, (1.0,), partial(_at_32px, build), 32),
     )
 

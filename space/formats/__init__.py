@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from space.arch import MAX_SPEC_BYTES, Architecture
-from space.errors import InvalidArchitecture
+from space.errors import InvalidArchitecture, InvalidConfig
 from space.formats import ofa, standalone, timm, torchvision
 from space.formats.fields import Fields
 
-FormatName = Literal["json", "timm", "torchvision", "ofa", "model.py"]
+FormatName = Literal["spec", "timm", "torchvision", "ofa", "model.py"]
 
 FILE_NAMES: Mapping[FormatName, str] = {
-    "json": "architecture.json",
+    "spec": "architecture.json",
     "timm": "timm.json",
     "torchvision": "torchvision.json",
     "ofa": "ofa.json",
@@ -23,12 +23,24 @@ FILE_NAMES: Mapping[FormatName, str] = {
 }
 
 
+def format_named(text: str) -> FormatName:
+    """A format by the name that a person typed.
+
+    Raises:
+        InvalidConfig: there is none of that name.
+    """
+    found = next((name for name in FILE_NAMES if name == text), None)
+    if found is None:
+        raise InvalidConfig(f"there is no format {text[:40]!r}; choose {', '.join(FILE_NAMES)}")
+    return found
+
+
 def _pretty(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
 _WRITERS: Mapping[FormatName, Callable[[Architecture], str]] = {
-    "json": lambda arch: arch.to_json() + "\n",
+    "spec": lambda arch: arch.to_json() + "\n",
     "timm": lambda arch: _pretty(timm.write(arch)),
     "torchvision": lambda arch: _pretty(torchvision.write(arch)),
     "ofa": lambda arch: _pretty(ofa.write(arch)),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
-from space.arch import Activation, Block, Stage
+from space.arch import Activation, Architecture, Block, Stage
 from space.errors import InvalidArchitecture
 
 DEFAULT_RESOLUTION = 224
@@ -120,17 +120,46 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
-def grouped(rows: Iterable[tuple[Block, int, Literal[1, 2]]]) -> tuple[Stage, ...]:
-    """Stages from blocks with output width and stride: a new one begins where the width changes or the stride is 2."""
-    stages: list[tuple[int, Literal[1, 2], list[Block]]] = []
-    for block, out_channels, stride in rows:
-        if stages and stride == 1 and stages[-1][0] == out_channels:
-            stages[-1][2].append(block)
+Row = tuple[Block, int, Literal[1, 2]]
+"""A block, its output width, its stride."""
+
+
+def grouped(rows: Iterable[Row]) -> tuple[Stage, ...]:
+    """Stages from blocks: a new one begins where the width changes or the stride is 2."""
+    stages: list[list[Row]] = []
+    for row in rows:
+        if stages and row[2] == 1 and stages[-1][0][1] == row[1]:
+            stages[-1].append(row)
         else:
-            stages.append((out_channels, stride, [block]))
-    return tuple(
-        Stage(out_channels=out_channels, stride=stride, blocks=tuple(blocks)) for out_channels, stride, blocks in stages
-    )
+            stages.append([row])
+    return tuple(map(_stage, stages))
+
+
+def _stage(rows: list[Row]) -> Stage:
+    return Stage(out_channels=rows[0][1], stride=rows[0][2], blocks=tuple(block for block, _, _ in rows))
+
+
+def staged(fields: Fields, rows: list[Row]) -> tuple[Stage, ...]:
+    """Stages of the depths that our own files name ("stages"), or grouped where another project wrote the file."""
+    if not fields.has("stages"):
+        return grouped(rows)
+    depths = fields.items("stages")
+    if any(type(depth) is not int or depth < 1 for depth in depths) or sum(depths) != len(rows):
+        raise fields.wrong("stages", f"must be depths that add up to the {len(rows)} blocks")
+    found: list[Stage] = []
+    start = 0
+    for depth in depths:
+        part = rows[start : start + depth]
+        if any(width != part[0][1] or stride != 1 for _, width, stride in part[1:]):
+            raise fields.wrong("stages", "only the first block of a stage may change width or resolution")
+        found.append(_stage(part))
+        start += depth
+    return tuple(found)
+
+
+def depths_of(arch: Architecture) -> list[int]:
+    """What `staged` reads: adjacent stages of equal width would else be taken for one."""
+    return [len(stage.blocks) for stage in arch.stages]
 
 
 def named(names: Mapping[Activation, str]) -> dict[str, Activation]:

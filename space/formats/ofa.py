@@ -4,12 +4,12 @@ Its hidden layer ("feature_mix_layer") usually has no bias; ours has, so that a 
 parameters more as that layer is wide. Its subnet settings (depth, kernel and expansion per block) are read as well.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from space.arch import Activation, Architecture, Block, Head, Stem, squeeze_rule
 from space.choices import SearchSpace
 from space.errors import InvalidArchitecture, InvalidSpace, NotExpressible
-from space.formats.fields import DEFAULT_RESOLUTION, Fields, grouped, named
+from space.formats.fields import DEFAULT_RESOLUTION, Fields, Row, depths_of, named, staged
 from space.keys import StageBlockKey, named_keys
 from space.preset import load_preset
 
@@ -80,8 +80,9 @@ def write(arch: Architecture) -> dict[str, Any]:
             "dropout_rate": 0,
             "ops_order": "weight_bn_act",
         },
-        # Not read by Once-for-All, which leaves the resolution to its data loader.
+        # Not read by Once-for-All, which leaves the resolution to its data loader and knows no stages here.
         "resolution": arch.resolution,
+        "stages": depths_of(arch),
     }
 
 
@@ -141,7 +142,7 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
     stem = fields.nested("first_conv")
     in_channels, channels, act = _read_conv(stem, 3, bn=True)
     stem_channels = channels
-    rows: list[tuple[Block, int, Literal[1, 2]]] = []
+    rows: list[Row] = []
     for entry in fields.objects("blocks"):
         name = "conv" if entry.has("conv") else "mobile_inverted_conv"
         block, out_channels, stride = _read_block(entry.nested(name), channels)
@@ -163,12 +164,12 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
         in_channels=in_channels,
         num_classes=fields.nested("classifier").integer("out_features"),
         stem=Stem(out_channels=stem_channels, stride=stem.stride("stride"), activation=act),
-        stages=grouped(rows),
+        stages=staged(fields, rows),
         head=Head(conv_channels=conv, hidden_channels=hidden, activation=head_act),
     )
 
 
-def _read_block(fields: Fields, channels: int) -> tuple[Block, int, Literal[1, 2]]:
+def _read_block(fields: Fields, channels: int) -> Row:
     fields.choice("name", {"MBConvLayer": None, "MBInvertedConvLayer": None})
     if fields.integer("in_channels") != channels:
         raise fields.wrong("in_channels", f"is {fields.integer('in_channels')}; the layer before puts out {channels}")

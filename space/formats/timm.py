@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from space.arch import Activation, Architecture, Block, BlockKind, Gate, Head, Stage, Stem, make_divisible, squeeze_of
 from space.errors import InvalidArchitecture, NotExpressible
-from space.formats.fields import Fields, grouped, named
+from space.formats.fields import Fields, Row, grouped, named
 from space.keys import StageBlockKey, named_keys
 
 # timm's classes; which one it is decides what stands behind the last stage.
@@ -267,7 +267,7 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
     channels = fields.integer("stem_size")
     stages: list[Stage] = []
     for index, stack in enumerate(stacks):
-        rows: list[tuple[Block, int, Literal[1, 2]]] = []
+        rows: list[Row] = []
         if not isinstance(stack, list):
             raise fields.wrong(f"arch_def.{index}", "must be a list of strings")
         for position, text in enumerate(stack):

@@ -6,11 +6,11 @@ multiples of 8 and has no expansion layer where expansion and input are equally 
 refused.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from space.arch import Activation, Architecture, Block, Head, Stem, make_divisible, squeeze_rule
 from space.errors import NotExpressible
-from space.formats.fields import Fields, grouped
+from space.formats.fields import Fields, Row, depths_of, staged
 from space.keys import StageBlockKey, named_keys
 
 _ACTIVATIONS: dict[Activation, str] = {"relu": "RE", "hswish": "HS"}
@@ -47,6 +47,7 @@ def write(arch: Architecture) -> dict[str, Any]:
             )
     return {
         "inverted_residual_setting": rows,
+        "stages": depths_of(arch),
         "last_channel": arch.head.hidden_channels,
         "num_classes": arch.num_classes,
         "input_size": [arch.in_channels, arch.resolution, arch.resolution],
@@ -98,7 +99,7 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
         InvalidArchitecture: a field is missing or wrong, or the list asks for dilation.
     """
     in_channels, side = fields.input_size(resolution)
-    rows: list[tuple[Block, int, Literal[1, 2]]] = []
+    rows: list[Row] = []
     stem = channels = None
     for entry in fields.objects("inverted_residual_setting"):
         entry.expect("dilation", 1)
@@ -120,7 +121,7 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
         in_channels=in_channels,
         num_classes=fields.integer("num_classes", 1000),
         stem=Stem(out_channels=stem or 0, stride=2, activation="hswish"),
-        stages=grouped(rows),
+        stages=staged(fields, rows),
         head=Head(
             conv_channels=6 * (channels or 0), hidden_channels=fields.integer("last_channel"), activation="hswish"
         ),

@@ -25,6 +25,7 @@ from search.store import Store
 from search.trial import NetAdaptStep, Stage, State, Trial
 from space.arch import Architecture
 from space.cost import cost_of
+from space.formats import read_spec
 from tests.tiny import Result, tiny_run
 from trainer.train import load_model
 
@@ -177,6 +178,36 @@ def test_export_of_any_trial(whole: Whole, mobilenas: Mobilenas, tmp_path: Path)
     again = mobilenas(*arguments)
     assert again.code == 2
     assert "not empty" in again.err
+
+
+def test_export_for_other_tools(whole: Whole, mobilenas: Mobilenas, tmp_path: Path) -> None:
+    """Other forms lie beside our spec; the model.py there runs alone; what a form cannot express leaves no folder."""
+    out, nothing = tmp_path / "for-others", tmp_path / "nothing"
+    done = mobilenas(
+        "export", "whole", "--out", out, "--format", "model.py", "--format", "ofa", "--database", whole.url
+    )
+    assert done.code == 0
+    written = sorted(path.name for path in out.iterdir())
+    assert written == sorted(
+        [
+            "architecture.json",
+            "labels.txt",
+            "model.onnx",
+            "model.py",
+            "ofa.json",
+            "preprocess.json",
+            "weights.safetensors",
+        ]
+    )
+    assert sorted(Path(line).name for line in done.out.splitlines()) == written
+    assert read_spec((out / "ofa.json").read_bytes()) == read_spec((out / "architecture.json").read_bytes())
+    alone = subprocess.run([sys.executable, out / "model.py"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "parameters; 1 x 32 x 32 px to 10 classes" in alone.stdout
+    for form, reason in (("torchvision", "its stem takes 3 channels"), ("keras", "there is no format 'keras'")):
+        refused = mobilenas("export", "whole", "--out", nothing, "--format", form, "--database", whole.url)
+        assert refused.code == 2
+        assert reason in refused.err
+        assert not nothing.exists()
 
 
 def test_predict_and_evaluate(whole: Whole, mobilenas: Mobilenas, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from space.arch import (
     MAX_BLOCKS_PER_STAGE,
@@ -20,6 +22,7 @@ from space.arch import (
     Head,
     Stage,
     Stem,
+    json_schema,
     make_divisible,
 )
 from space.errors import InvalidArchitecture, MobilenasError
@@ -240,6 +243,80 @@ def check_loads_or_is_refused(text: str) -> None:
         assert str(error)  # noqa: PT017 - both outcomes are right
     else:
         assert Architecture.from_json(arch.to_json()) == arch
+
+
+SCHEMA = json.loads((FilePath(__file__).parents[2] / "docs" / "architecture.schema.json").read_text())
+VALIDATOR = Draft202012Validator(SCHEMA)
+
+
+def test_the_published_schema_is_up_to_date() -> None:
+    """docs/architecture.schema.json is what `mobilenas arch schema` prints, and is itself valid."""
+    assert json_schema() == SCHEMA
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+@settings(max_examples=50, deadline=None)
+@given(architectures())
+def test_specs_follow_the_schema(arch: Architecture) -> None:
+    """What we write is valid by the published schema, by another reader of schemas."""
+    VALIDATOR.validate(json.loads(arch.to_json()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(architectures(deepest=2), st.data())
+def test_the_schema_refuses_no_spec_that_loads(arch: Architecture, data: st.DataObject) -> None:
+    """A mutated spec that loads is valid by the schema; the schema knows all rules but those between fields."""
+    content: Any = json.loads(arch.to_json())
+    path = data.draw(st.sampled_from(leaves(content)))
+    found = content
+    for part in path[:-1]:
+        found = found[part]
+    found[path[-1]] = data.draw(JSON_VALUES | st.integers(-2, 10_000))
+    try:
+        Architecture.from_json(json.dumps(content))
+    except InvalidArchitecture as error:
+        between = ("leave them out", "uses none")
+        assert any(words in str(error) for words in between) or not VALIDATOR.is_valid(content)  # noqa: PT017
+    else:
+        VALIDATOR.validate(content)
+
+
+def test_defaults_are_not_written() -> None:
+    """A spec from before blocks had kinds, squeezes and gates keeps text and id; explicit defaults are dropped."""
+    arch = REFERENCES["mobilenet_v3_large"]()
+    assert arch.arch_id == "fa0df18aa9ce08dd"
+    assert not {"kind", "squeeze_channels", "gate"} & {path[-1] for path in leaves(json.loads(arch.to_json()))}
+    content = json.loads(arch.to_json())
+    for stage in content["stages"]:
+        for block in stage["blocks"]:
+            block |= {"kind": "inverted_residual", "squeeze_channels": None, "gate": "hard_sigmoid"}
+    assert Architecture.from_json(json.dumps(content)) == arch
+    assert Architecture.from_json(json.dumps(content)).to_json() == arch.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "conv", "use_se": False}, "a conv block has neither expanded_channels nor use_se"),
+        ({"kind": "depthwise_separable", "expanded_channels": None}, "a depthwise_separable block has neither"),
+        ({"use_se": False, "squeeze_channels": 8}, "squeeze_channels and gate belong to blocks with use_se"),
+        ({"use_se": False, "gate": "sigmoid"}, "squeeze_channels and gate belong to blocks with use_se"),
+        ({"gate": "tanh"}, "gate is 'tanh'"),
+        ({"kind": "fused"}, "kind is 'fused'"),
+        ({"squeeze_channels": 0}, "squeeze_channels is 0"),
+    ],
+)
+def test_fields_that_exclude_each_other(change: dict[str, Any], message: str) -> None:
+    """A block says nothing that its kind does not have."""
+    block = Block(kernel_size=3, expanded_channels=16, use_se=True, activation="relu")
+    with pytest.raises(InvalidArchitecture, match=message):
+        replace(block, **change)
+
+
+def test_a_bare_head_has_no_activation() -> None:
+    """Where the classifier stands alone, an activation would only make a second id for the same network."""
+    with pytest.raises(InvalidArchitecture, match="uses none: write relu"):
+        Head(conv_channels=None, hidden_channels=None, activation="hswish")
 
 
 @given(st.floats(0.01, 20_000), st.sampled_from((1, 4, 8, 16)))
