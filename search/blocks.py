@@ -1,11 +1,14 @@
-"""The block-level search: the reference first, then what the sampler proposes."""
+"""The block-level search: the reference first, then what was enqueued, then what the sampler proposes."""
 
 from typing import TYPE_CHECKING
 
 from search.evaluate import Evaluation, scores_of
 from search.session import HOPELESS, Session
 from search.trial import Stage, State, Trial
+from space.arch import Architecture
+from space.choices import Params
 from space.errors import RunError
+from space.keys import keys_of
 
 if TYPE_CHECKING:
     from search.samplers import Proposer
@@ -35,6 +38,8 @@ def search_blocks(session: Session) -> None:
         session.space, blocks.sampler, seed=session.config.seed, latency_limit_ms=latency_limit_ms(session)
     )
     proposer.restore(session.trials(Stage.BLOCKS), session.store.rewards(session.record.id))
+    enqueued = blocks.networks(session.space)
+    session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
     session.listener.begin("block-level search", blocks.trials)
 
     def trained() -> int:
@@ -50,6 +55,11 @@ def search_blocks(session: Session) -> None:
         if _reference_is_due(session):
             # Trained whatever its latency: everything else is compared with it.
             return session.new_trial(Stage.BLOCKS, session.space.reference, origin="reference")
+        while (arch := _next_enqueued(session, enqueued)) is not None:
+            trial = _admitted(session, arch, origin="enqueued")
+            if trial.state is State.RUNNING:
+                return trial
+            proposer.tell(trial, None)
         return _propose(session, proposer)
 
     session.run(
@@ -68,6 +78,30 @@ def _reference_is_due(session: Session) -> bool:
     return not states or states == [State.FAILED]
 
 
+def _next_enqueued(session: Session, enqueued: tuple[Architecture, ...]) -> Architecture | None:
+    """The first that was not tried yet; one that failed is tried once more."""
+    tried = [(trial.architecture, trial.state) for trial in session.trials(Stage.BLOCKS) if trial.origin == "enqueued"]
+    for arch in enqueued:
+        states = [state for other, state in tried if other == arch]
+        if not states or states == [State.FAILED]:
+            return arch
+    return None
+
+
+def _admitted(session: Session, arch: Architecture, *, origin: str, params: Params | None = None) -> Trial:
+    """A new trial: running, or pruned with the reason where the network is too slow or being trained already."""
+    limit_ms = latency_limit_ms(session)
+    latency_ms = scores_of(arch, session.table).latency_ms
+    busy = {trial.architecture for trial in session.trials(Stage.BLOCKS) if trial.state is State.RUNNING}
+    refusal = None
+    if latency_ms > limit_ms:
+        refusal = f"predicted {latency_ms:.3f} ms is over the limit of {limit_ms:.3f} ms"
+    elif arch in busy:
+        refusal = "it is being trained already"
+    state = State.RUNNING if refusal is None else State.PRUNED
+    return session.new_trial(Stage.BLOCKS, arch, origin=origin, state=state, params=params, error=refusal)
+
+
 def latency_limit_ms(session: Session) -> float:
     """Networks slower than this are recorded as pruned, never trained."""
     return session.begun.seed_target_ms * (1 + session.config.blocks.tolerance)
@@ -75,25 +109,16 @@ def latency_limit_ms(session: Session) -> float:
 
 def _propose(session: Session, proposer: "Proposer") -> Trial | None:
     """The next trial to train, None where the search is stopping; proposals over budget are recorded as pruned."""
-    limit_ms = latency_limit_ms(session)
-    busy = {trial.architecture for trial in session.trials(Stage.BLOCKS) if trial.state is State.RUNNING}
     for _ in range(MAX_REFUSED):
         if session.stopping:
             return None
-        number = session.next_number
-        params = proposer.ask(number)
+        params = proposer.ask(session.next_number)
         arch = session.space.architecture(params)
-        latency_ms = scores_of(arch, session.table).latency_ms
-        refusal = None
-        if latency_ms > limit_ms:
-            refusal = f"predicted {latency_ms:.3f} ms is over the limit of {limit_ms:.3f} ms"
-        elif arch in busy:
-            refusal = "it is being trained already"
-        origin = session.config.blocks.sampler
-        if refusal is None:
-            return session.new_trial(Stage.BLOCKS, arch, origin=origin, params=params)
-        pruned = session.new_trial(Stage.BLOCKS, arch, origin=origin, state=State.PRUNED, params=params, error=refusal)
-        proposer.tell(pruned, None)
+        trial = _admitted(session, arch, origin=session.config.blocks.sampler, params=params)
+        if trial.state is State.RUNNING:
+            return trial
+        proposer.tell(trial, None)
+    limit_ms = latency_limit_ms(session)
     raise RunError(
         f"{MAX_REFUSED} proposals in a row were slower than {limit_ms:.3f} ms or being trained already; raise the "
         "target or widen the space"

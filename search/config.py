@@ -1,6 +1,7 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -9,8 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from latency.measure import Protocol
 from search.reward import HARD, Reward, soft
+from space.arch import Architecture
+from space.choices import SearchSpace
 from space.errors import InvalidConfig
+from space.formats import read_spec_file
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
+from space.reference import REFERENCES
 from trainer.train import Recipe
 
 
@@ -113,11 +118,28 @@ class BlocksConfig(_Section):
     reward: RewardConfig
     train_images: int = Field(ge=1)
     epochs: float = Field(gt=0, le=1000)
+    # Names of published networks, spec files, or (in a record) the specs themselves.
+    enqueue: tuple[str, ...] = Field(max_length=64, strict=False)
 
     @property
     def images(self) -> int:
         """Images that one trial sees."""
         return max(1, round(self.train_images * self.epochs))
+
+    def networks(self, space: SearchSpace) -> tuple[Architecture, ...]:
+        """The networks to enqueue, once each, at the resolution, channels, classes and width multiplier of a search.
+
+        Raises:
+            InvalidArchitecture: one of them is no spec.
+        """
+        found: dict[Architecture, None] = {}
+        for named in self.enqueue:
+            known = REFERENCES.get(named)
+            arch = Architecture.from_json(named) if known is None else known(width=space.width)
+            found[
+                replace(arch, resolution=space.resolution, in_channels=space.in_channels, num_classes=space.num_classes)
+            ] = None
+        return tuple(found)
 
 
 class NetAdaptConfig(_Section):
@@ -153,7 +175,11 @@ class RunConfig(_Section):
     final: FinalConfig
 
     def from_anywhere(self) -> Self:
-        """The same run with its paths made absolute, so that it can be resumed from another working directory."""
+        """The same run with its paths made absolute and its spec files read, so that it can be resumed from anywhere.
+
+        Raises:
+            InvalidArchitecture: a network to enqueue is neither a published one nor a spec file.
+        """
         data, kind, preset = self.data, "imagefolder:", self.space.preset
         changes: dict[str, str] = {}
         if data.source.startswith(kind):
@@ -166,6 +192,7 @@ class RunConfig(_Section):
             update={
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
+                "blocks": self.blocks.model_copy(update={"enqueue": tuple(map(_read_network, self.blocks.enqueue))}),
             }
         )
 
@@ -213,6 +240,13 @@ def budget_hours(budget: str) -> float | None:
     if match is None or not 0 < (hours := float(match[1]) / (60 if match[2] == "m" else 1)) <= 24 * 365:
         raise InvalidConfig(f"budget {budget!r} is none of {', '.join(BUDGETS)} and no time such as 4h or 30m")
     return hours
+
+
+def _read_network(named: str) -> str:
+    """A published network's name as it is, a spec file as its canonical JSON."""
+    if named in REFERENCES or named.startswith("{"):
+        return named
+    return read_spec_file(Path(named)).to_json()
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     Raises:
         DataError: the data set is missing or unfit.
         InvalidSpace: the preset is unknown or does not fit the data.
+        InvalidArchitecture: a network to enqueue does not.
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
     """
     preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
@@ -76,6 +77,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         in_channels=len(dataset.preprocess.mean),
         num_classes=classes,
     )
+    config.blocks.networks(space)  # named early if one of them is unfit
     return Inputs(
         config=config,
         dataset=dataset,

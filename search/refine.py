@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from latency.collect import measure_missing
 from search import netadapt
 from search.blocks import choose_seed
 from search.evaluate import Evaluation
@@ -139,14 +138,7 @@ def _measure_narrowings(session: Session, current: Trial, iteration: int) -> Non
         for proposal in place
         for key in keys_of(proposal.architecture)
     }
-    missing = session.table.missing(sorted(reachable, key=str))
-    if not missing:
-        return
-    session.listener.note(f"NetAdapt iteration {iteration}: measuring {len(missing)} blocks that the table lacks")
-    measured = measure_missing(session.table, missing, session.config.device.protocol)
-    session.store.add_entries(session.table_id, measured, reason="netadapt")
-    # From the record, which keeps the first measurement where another search on this table was quicker.
-    session.table = session.store.load_table(session.table_id)
+    session.measure(reachable, f"NetAdapt iteration {iteration}", reason="netadapt")
 
 
 def _evaluate(

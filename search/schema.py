@@ -102,7 +102,7 @@ latency_entries = Table(
     Column("cold_cpu_ms", Double, nullable=False, comment="10 % quantile, first run after other blocks, thread CPU"),
     Column("warm_wall_ms", Double, nullable=False, comment="10 % quantile, repeated runs, wall clock"),
     Column("warm_cpu_ms", Double, nullable=False, comment="10 % quantile, repeated runs, thread CPU clock"),
-    Column("reason", Text, nullable=False, comment="who asked for it: space, reference or netadapt"),
+    Column("reason", Text, nullable=False, comment="who asked for it: space, reference, netadapt or enqueued"),
     Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
     UniqueConstraint("table_id", "key"),
 )
@@ -166,7 +166,12 @@ trials = Table(
     Column("number", Integer, nullable=False, comment="counts from 0 within the search"),
     Column("stage", Text, nullable=False, comment="blocks, netadapt or final"),
     Column("state", Text, nullable=False, comment="running, complete, pruned (over budget, not trained) or failed"),
-    Column("origin", Text, nullable=False, comment="who proposed it: a sampler, reference, or what NetAdapt narrowed"),
+    Column(
+        "origin",
+        Text,
+        nullable=False,
+        comment="who proposed it: a sampler, reference, enqueued, or what NetAdapt narrowed",
+    ),
     Column("arch_id", Text, nullable=False, comment="content hash of the architecture"),
     Column("architecture", Text, nullable=False, comment="the spec as canonical JSON"),
     Column("top1", Double, comment="accuracy on the reward split, 0-1; NULL: not trained"),

@@ -1,12 +1,13 @@
 """One search while it runs: the values that all of its stages share, and the loop that keeps the workers busy."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from latency.collect import measure_missing
 from latency.table import LatencyTable
 from search.config import RunConfig
 from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, evaluation_of_weights, scores_of
@@ -16,10 +17,12 @@ from search.heartbeat import Heart
 from search.record import Begun, FoundEvaluation, SearchRecord
 from search.reward import Reward
 from search.store import Store
+from search.store_tables import Reason
 from search.trial import Stage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import RunError
+from space.keys import BlockKey
 from trainer.data import Dataset
 from trainer.train import Recipe
 
@@ -116,6 +119,17 @@ class Session:
             seed=self.config.seed,
             parent_key=parent.evaluation_key if parent else None,
         )
+
+    def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason) -> None:
+        """Measure, on the device, the blocks that the table lacks, and record them."""
+        missing = self.table.missing(sorted(keys, key=str))
+        if not missing:
+            return
+        self.listener.note(f"{why}: measuring {len(missing)} blocks that the table lacks")
+        measured = measure_missing(self.table, missing, self.config.device.protocol)
+        self.store.add_entries(self.table_id, measured, reason=reason)
+        # From the record, which keeps the first measurement where another search on this table was quicker.
+        self.table = self.store.load_table(self.table_id)
 
     def new_trial(
         self,

@@ -16,7 +16,7 @@ from search.schema import devices, latency_entries, latency_tables
 from space.errors import StoreError
 from space.keys import BlockKey, parse_key
 
-Reason = Literal["space", "reference", "netadapt"]
+Reason = Literal["space", "reference", "netadapt", "enqueued"]
 
 _DEVICE_FIELDS = [field.name for field in fields(Device)]
 

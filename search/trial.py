@@ -45,7 +45,7 @@ class Trial:
     """One architecture in one stage of one search.
 
     `number` counts from 0 within the search. `parent` is the number of the trial whose weights were inherited.
-    `origin` says who proposed it: a sampler's name, "reference", or what NetAdapt narrowed.
+    `origin` says who proposed it: a sampler's name, "reference", "enqueued", or what NetAdapt narrowed.
     `evaluation_key` identifies everything that the top-1 depends on; equal keys mean equal results.
     `weights` is a file name inside the run folder, `reused_from` the id of the trial whose evaluation was taken over.
     `correct` and `total` are images of the test split, set for final trials alone.

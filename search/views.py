@@ -58,7 +58,7 @@ VIEWS: dict[str, View] = {
         ("number", Integer, "counts from 0 within the search"),
         ("stage", Text, "blocks, netadapt or final"),
         ("state", Text, "running, complete, pruned (over budget, not trained) or failed"),
-        ("origin", Text, "who proposed it: a sampler, reference, found, or what NetAdapt narrowed"),
+        ("origin", Text, "who proposed it: a sampler, reference, enqueued, found, or what NetAdapt narrowed"),
         _ARCH,
         _TOP1,
         _LATENCY,

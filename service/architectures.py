@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 
 from service.rows import Format, show
-from space.arch import MAX_SPEC_BYTES, Architecture, json_schema
+from space.arch import Architecture, json_schema
 from space.choices import SearchSpace
 from space.cost import Cost, cost_of, unit_cost
 from space.errors import InvalidArchitecture, RunError
-from space.formats import FormatName, read_spec, write_spec
+from space.formats import FormatName, read_spec_file, write_spec
 from space.keys import named_keys, out_shape
 from space.preset import load_preset, preset_names
 from space.reference import REFERENCES, Rounding
@@ -50,15 +50,6 @@ def _hand_out(text: str, out: Path | None) -> None:
         raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
 
 
-def _read_file(path: Path, resolution: int | None) -> Architecture:
-    try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise InvalidArchitecture(f"{path} is larger than {MAX_SPEC_BYTES} bytes; give a spec")
-        return read_spec(path.read_bytes(), resolution=resolution)
-    except OSError as error:
-        raise InvalidArchitecture(f"{path} cannot be read ({error.strerror}); give a spec file") from error
-
-
 def named_or_read(
     what: str, *, width: float | None = None, resolution: int | None = None, rounding: Rounding | None = None
 ) -> Architecture:
@@ -74,7 +65,7 @@ def named_or_read(
         raise InvalidArchitecture(f"{what!r} is neither a file nor a published network; see: mobilenas arch list")
     if width is not None or rounding is not None:
         raise InvalidArchitecture(f"{what} has absolute widths; --width and --rounding go with published networks")
-    return _read_file(path, resolution)
+    return read_spec_file(path, resolution=resolution)
 
 
 def list_references(form: Format, out: Path | None) -> None:
@@ -168,7 +159,7 @@ def _show_table(what: str, arch: Architecture, cost: Cost) -> None:
 
 def import_architecture(path: Path, resolution: int | None, out: Path | None) -> None:
     """The command `arch import`."""
-    arch = _read_file(path, resolution)
+    arch = read_spec_file(path, resolution=resolution)
     _hand_out(arch.to_json() + "\n", out)
     if out is not None:
         _print(f"architecture {arch.arch_id} is in {out}")

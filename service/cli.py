@@ -71,6 +71,7 @@ Resolution = Annotated[int | None, typer.Option(help="Side of the input images i
 Target = Annotated[str | None, typer.Option(help="Latency target: 4.0ms, or 80% of the reference's.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Workers = Annotated[int | None, typer.Option(help="Trials that run at once.")]
+Enqueue = Annotated[list[str] | None, typer.Option(help="A published network or spec file to try first; repeatable.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
 Form = Annotated[Format, typer.Option("--format", help="How to print.")]
 Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
@@ -107,6 +108,7 @@ def search(
     target: Target = None,
     seed: Seed = None,
     workers: Workers = None,
+    enqueue: Enqueue = None,
     budget: Budget = "default",
     queue: Queue = False,
     owner: Owner = OWNER,
@@ -131,6 +133,7 @@ def search(
         target=target,
         seed=seed,
         workers=workers,
+        enqueue=enqueue or (),
     )
     if queue:
         running.queue(settings, database, asked)

@@ -1,7 +1,7 @@
 """Commands that run a search: search, plan, resume, finish, stop, coordinator."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def configuration(
     target: str | None,
     seed: int | None,
     workers: int | None,
+    enqueue: Sequence[str] = (),
 ) -> RunConfig:
     """The configuration file, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
@@ -77,6 +78,7 @@ def configuration(
         "workers": workers,
         "target": parse_target(target) if target else None,
         "device": {"name": device} if device else None,
+        "blocks": {"enqueue": list(enqueue)} if enqueue else None,
         "data": {
             key: value
             for key, value in (

@@ -5,6 +5,7 @@ A format that cannot express a network says so by NotExpressible; nothing is rou
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from space.arch import MAX_SPEC_BYTES, Architecture
@@ -81,6 +82,20 @@ def read_spec(text: str | bytes, *, resolution: int | None = None) -> Architectu
     if resolution is not None:
         raise InvalidArchitecture("the spec names its own resolution; leave the other one out")
     return Architecture.from_json(text)
+
+
+def read_spec_file(path: Path, *, resolution: int | None = None) -> Architecture:
+    """The architecture of a file; see `read_spec`.
+
+    Raises:
+        InvalidArchitecture: the file cannot be read, or is no spec.
+    """
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise InvalidArchitecture(f"{path} is larger than {MAX_SPEC_BYTES} bytes; give a spec")
+        return read_spec(path.read_bytes(), resolution=resolution)
+    except OSError as error:
+        raise InvalidArchitecture(f"{path} cannot be read ({error.strerror}); give a spec file") from error
 
 
 _READERS: Mapping[str, Callable[[Fields, int | None], Architecture]] = {

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from search.evaluate import read_weights, write_weights
 from search.record import SearchRecord
 from search.store import Store
 from search.trial import NetAdaptStep, Stage, State, Trial
-from space.arch import Architecture
+from space.arch import Architecture, Block, Head, Stem
+from space.arch import Stage as NetworkStage
 from space.cost import cost_of
 from space.formats import read_spec
 from tests.tiny import Result, tiny_run
@@ -208,6 +209,56 @@ def test_export_for_other_tools(whole: Whole, mobilenas: Mobilenas, tmp_path: Pa
         assert refused.code == 2
         assert reason in refused.err
         assert not nothing.exists()
+
+
+def test_enqueued_networks_are_tried_first(fashion_mnist: None, mobilenas: Mobilenas, tmp_path: Path) -> None:  # noqa: ARG001
+    """A spec of another kind, outside the space, is measured, trained and can be exported; one over budget is pruned.
+
+    Both are taken at the data's resolution, channels and classes, and the record holds the spec, not its file's path.
+    """
+    separable = Block(
+        kernel_size=3, expanded_channels=None, use_se=False, activation="relu6", kind="depthwise_separable"
+    )
+    mine = Architecture(
+        resolution=224,
+        in_channels=3,
+        num_classes=1000,
+        stem=Stem(out_channels=8, stride=2, activation="relu6"),
+        stages=(
+            NetworkStage(out_channels=12, stride=2, blocks=(separable,)),
+            NetworkStage(out_channels=20, stride=2, blocks=(separable,)),
+        ),
+        head=Head(conv_channels=None, hidden_channels=None, activation="relu"),
+    )
+    spec = tmp_path / "mine.json"
+    spec.write_text(mine.to_json())
+    config, url = tiny_run(tmp_path), f"sqlite:///{tmp_path}/record.db"
+    where = ("--runs", tmp_path / "runs", "--database", url)
+    done = mobilenas(
+        "search", "--config", config, "--name", "mine", "--enqueue", "mobilenet_v1_32px", "--enqueue", spec, *where
+    )
+    assert done.code == 0, done.err
+    record, trials, _ = read(url, "mine")
+    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS]
+    assert [trial.origin for trial in blocks[:4]] == ["reference", "enqueued", "enqueued", "tpe"]
+    reference, slow, fast, _ = blocks[:4]
+    assert (slow.state, fast.state) == (State.PRUNED, State.COMPLETE)
+    assert slow.error is not None
+    assert "over the limit" in slow.error
+    seen = reference.architecture
+    assert fast.architecture == replace(mine, resolution=seen.resolution, in_channels=1, num_classes=10)
+    assert str(spec) not in json.dumps(dict(record.config))
+    out = tmp_path / "exported"
+    exported = mobilenas(
+        "export", "mine", "--trial", fast.number, "--format", "model.py", "--out", out, "--database", url
+    )
+    assert exported.code == 0, exported.err
+    assert mobilenas("db", "check", "--database", url).code == 0
+    for wrong, reason in (("nowhere.json", "cannot be read"), (str(config), "the spec is not JSON")):
+        refused = mobilenas("search", "--config", config, "--name", "other", "--enqueue", wrong, *where)
+        assert refused.code == 2
+        assert reason in refused.err
+    assert mobilenas("searches", "--database", url).out.count("other") == 0
 
 
 def test_predict_and_evaluate(whole: Whole, mobilenas: Mobilenas, tmp_path: Path) -> None:
