@@ -25,7 +25,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
+# Those whose tables are the current ones; archives of all of them can be read.
+SAME_TABLES = REVISIONS[2:]
 
 # Optuna keeps its own Alembic state in `alembic_version`; a name of ours lets both live in one database.
 VERSION_TABLE = "mobilenas_alembic_version"

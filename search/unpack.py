@@ -18,6 +18,7 @@ from search.config import parse_config
 from search.record import Begun
 from search.schema import (
     REVISIONS,
+    SAME_TABLES,
     UtcDateTime,
     devices,
     exports,
@@ -103,7 +104,7 @@ def check_members(archive: zipfile.ZipFile, length: int) -> dict[str, str]:
             raise InvalidArchive(f"{member.filename!r} is larger than {MAX_FILE_BYTES} bytes")
     _check_sizes(members, length)
     manifest = _json(archive.read(MANIFEST))
-    if manifest["format"] != FORMAT or manifest["schema"] != REVISIONS[-1]:
+    if manifest["format"] != FORMAT or manifest["schema"] not in SAME_TABLES:
         raise InvalidArchive(
             f"the archive has format {manifest['format']!r} and schema {manifest['schema']!r}, here they are {FORMAT} "
             f"and {REVISIONS[-1]!r}; upgrade the older mobilenas, then archive again"

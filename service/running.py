@@ -129,6 +129,7 @@ def print_plan(plan: Plan) -> None:
         table.add_row(escape(name), *(f"{count:,}" for count in counts))
     console.print(table)
     reach = speed.range
+    enqueued = len(config.blocks.networks(inputs.space))
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
         f"{inputs.space.size:.2e} networks at {inputs.space.resolution} px",
@@ -140,6 +141,7 @@ def print_plan(plan: Plan) -> None:
         f"target       {_target_text(plan)}",
         f"trials       {config.blocks.trials} on {inputs.workers} worker(s), {config.blocks.images:,} images each; "
         f"final training {config.final.images:,} images each",
+        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
         f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
         f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
         f"({speed.images_per_second:.0f} images/s per thread)",

@@ -4,13 +4,15 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from space.arch import Activation, Block, Head, make_divisible
 from space.errors import InvalidSpace
 from space.reference import REFERENCES, mnasnet_squeeze
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 SqueezeRule = Literal["mobilenetv3", "mnasnet"]
 
@@ -121,7 +123,13 @@ class SpacePreset:
 
 def preset_names() -> tuple[str, ...]:
     """The names of the shipped presets."""
-    return tuple(sorted(entry.name[:-5] for entry in files("space").joinpath("presets").iterdir()))
+    return tuple(sorted(entry.name[:-5] for entry in _presets().iterdir()))
+
+
+def _presets() -> "Traversable":
+    from importlib.resources import files  # takes 6 ms, which readers of specs need not pay
+
+    return files("space").joinpath("presets")
 
 
 def load_preset(name: str) -> SpacePreset:
@@ -135,7 +143,7 @@ def load_preset(name: str) -> SpacePreset:
     from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
     if name in preset_names():
-        text = files("space").joinpath("presets", f"{name}.yaml").read_bytes()
+        text = _presets().joinpath(f"{name}.yaml").read_bytes()
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
         text = Path(name).read_bytes()
     else:

@@ -1,6 +1,5 @@
 """A model.py that needs torch alone: the template beside this file with the architecture filled in."""
 
-from importlib.resources import files
 from typing import Any
 
 from space.arch import Architecture
@@ -11,6 +10,8 @@ _BEGIN, _END = "# begin of the architecture\n", "# end of the architecture\n"
 
 def write(arch: Architecture) -> str:
     """The content of the file; every architecture can be expressed."""
+    from importlib.resources import files  # as in space.preset
+
     template = files("space.formats").joinpath("model_template.py").read_text()
     before, rest = template.split(_BEGIN)
     _, after = rest.split(_END)

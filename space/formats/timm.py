@@ -1,6 +1,6 @@
 """timm's architecture definitions: strings such as "ir_r2_k3_s2_e6_c24", per stage (pytorch-image-models).
 
-The strings leave out stem, head and activations, so that the file names them beside the strings; docs/formats.md has
+The strings leave out stem, head and activations, so that the file names them beside the strings; docs/networks.md has
 the few lines that build the model. timm computes an expansion as make_divisible(input * ratio), all output widths as
 multiples of 8, a stem of stride 2, and turns strides beyond a total of 32 into dilation; what breaks these rules is
 refused.

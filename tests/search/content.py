@@ -25,6 +25,8 @@ def network(number: int) -> Architecture:
             expanded_channels=None if place == 0 and number % 3 == 0 else 24 * (1 + (number + place) % 3),
             use_se=bool((number >> (place + 1)) & 1),
             activation=("relu", "hswish")[(number >> 2) & 1],
+            # Now and then the first block, where it has neither expansion nor SE, is one of MobileNetV1.
+            kind="depthwise_separable" if place == 0 and number % 12 == 0 else "inverted_residual",
         )
         for place in range(3)
     )

@@ -122,6 +122,17 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
         }
 
 
+def test_archives_of_the_schema_before_are_read(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:
+    """Schema 0004 made a view anew and changed no table: what 0003 wrote is read, what 0002 or 0005 wrote is not."""
+    older = rewritten(packed, text_changed("manifest.json", b'"schema": "0004"', b'"schema": "0003"'))
+    unpack(database_url, older, tmp_path / "runs", "older")
+    assert store.search("older").state == "done"
+    for schema in (b"0002", b"0005"):
+        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0004"', b'"schema": "%s"' % schema))
+        with pytest.raises(StoreError, match=f"schema '{schema.decode()}'"):
+            unpack(database_url, other, tmp_path / "runs", "other")
+
+
 def test_configuration_is_recorded_whole(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:
     """An older mobilenas may have known fewer keys; what is missing is the default, as in a file."""
     change = row_changed("searches", config={"data": {"source": "fashion-mnist"}})
@@ -234,7 +245,7 @@ def text_changed(member: str, old: bytes, new: bytes) -> Callable[[dict[str, byt
         (listed("run/C:evil"), "no part of a search"),
         (listed("/run/evil"), "no part of a search"),
         (listed("rows/other.jsonl"), "no part of a search"),
-        (listed("run/zeros", bytes(10_000_000)), "beyond belief"),
+        (listed("run/zeros", bytes(20_000_000)), "beyond belief"),
         (lambda members: members.update({"run/more": b""}), "does not hold the files that it lists"),
         (lambda members: members.update({"run/report.md": b"other"}), "not what the archive lists"),
         (lambda members: members.pop("rows/trials.jsonl"), "lacks rows/trials.jsonl"),

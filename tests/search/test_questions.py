@@ -154,6 +154,7 @@ def test_blocks_are_those_of_the_specs(urls: list[str]) -> None:
                                     "number": trial.number,
                                     "stage_index": index,
                                     "block_index": place,
+                                    "kind": block.kind,
                                     "kernel_size": block.kernel_size,
                                     "in_channels": channels,
                                     "expanded_channels": block.expanded_channels,

@@ -42,7 +42,7 @@ def imported(name: str) -> Any:  # noqa: ANN401 - a module without types
 
 
 def in_timm(spec: dict[str, Any]) -> nn.Module:
-    """As docs/formats.md says."""
+    """As docs/networks.md says."""
     builder = imported("timm.models._efficientnet_builder")
     module = {"MobileNetV3": "mobilenetv3", "EfficientNet": "efficientnet"}[spec["class"]]
     model: nn.Module = getattr(imported(f"timm.models.{module}"), spec["class"])(
@@ -65,7 +65,7 @@ def in_timm(spec: dict[str, Any]) -> nn.Module:
 
 
 def in_torchvision(spec: dict[str, Any]) -> nn.Module:
-    """As docs/formats.md says."""
+    """As docs/networks.md says."""
     v3 = imported("torchvision.models.mobilenetv3")
     setting = [v3.InvertedResidualConfig(**row) for row in spec["inverted_residual_setting"]]
     model: nn.Module = v3.MobileNetV3(setting, spec["last_channel"], num_classes=spec["num_classes"])
