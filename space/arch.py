@@ -63,6 +63,23 @@ def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclass
     return value
 
 
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object of an untrusted text.
+
+    Raises:
+        InvalidArchitecture: it is too large, no JSON, or no object.
+    """
+    if len(text) > MAX_SPEC_BYTES:
+        raise InvalidArchitecture(f"the spec has {len(text)} bytes; at most {MAX_SPEC_BYTES} are accepted")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArchitecture(f"the spec is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidArchitecture(f"the spec must be a JSON object, got {type(content).__name__}")
+    return content
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What an integer, or the length of a list, may be: for the constructors, and for readers of the JSON Schema."""
@@ -246,14 +263,7 @@ class Architecture:
         """
         from pydantic import ValidationError
 
-        if len(text) > MAX_SPEC_BYTES:
-            raise InvalidArchitecture(f"the spec has {len(text)} bytes; at most {MAX_SPEC_BYTES} are accepted")
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidArchitecture(f"the spec is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise InvalidArchitecture(f"the spec must be a JSON object, got {type(content).__name__}")
+        content = json_object(text)
         version = content.pop("version", None)
         if version != SCHEMA_VERSION or type(version) is not int:
             raise InvalidArchitecture(

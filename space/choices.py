@@ -17,6 +17,9 @@ from space.reference import REFERENCES
 
 Params = Mapping[str, float | int | str | bool | None]
 
+# Measuring as many would take a device most of an hour.
+MAX_BLOCKS = 20_000
+
 _STYLE = ("kernel", "expansion", "se", "activation")
 
 
@@ -44,6 +47,14 @@ class SearchSpace:
             self.architecture({name: max(choices) for name, choices in self.parameters.items()})
         except InvalidArchitecture as error:
             raise InvalidSpace(f"space '{self.preset.name}': {error}") from error
+        blocks = sum(
+            len(self.widths_before(number)) * len(self.widths_before(number + 1)) * sum(1 for _ in stage.styles())
+            for number, stage in enumerate(self.preset.stages, start=1)
+        )
+        if blocks > MAX_BLOCKS:
+            raise InvalidSpace(
+                f"space '{self.preset.name}' has some {blocks:,} blocks to measure; at most {MAX_BLOCKS:,} are accepted"
+            )
 
     @cached_property
     def _memory(self) -> dict[Any, Any]:

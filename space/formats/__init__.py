@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from space.arch import MAX_SPEC_BYTES, Architecture
+from space.arch import MAX_SPEC_BYTES, Architecture, json_object
 from space.errors import InvalidArchitecture, InvalidConfig
 from space.formats import ofa, standalone, timm, torchvision
 from space.formats.fields import Fields
@@ -68,14 +68,7 @@ def read_spec(text: str | bytes, *, resolution: int | None = None) -> Architectu
     Raises:
         InvalidArchitecture: the text is none of the formats, or a field is missing, unknown or wrong.
     """
-    if len(text) > MAX_SPEC_BYTES:
-        raise InvalidArchitecture(f"the spec has {len(text)} bytes; at most {MAX_SPEC_BYTES} are accepted")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArchitecture(f"the spec is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidArchitecture(f"the spec must be a JSON object, got {type(content).__name__}")
+    content = json_object(text)
     for marker, read in _READERS.items():
         if marker in content:
             return read(Fields(content), resolution)

@@ -374,6 +374,22 @@ def test_members_above_the_caps_are_refused_early() -> None:
         replace(small_space(), preset=replace(preset, stages=(preset.stages[0], wide)))
 
 
+def test_spaces_of_too_many_blocks_are_refused() -> None:
+    """16 widths before and behind a stage of 108 styles are 27,648 blocks: nobody could measure them."""
+    preset = small_space().preset
+    widths = tuple(1.0 + number for number in range(16))
+    many = replace(
+        preset.stages[0],
+        channels=8,
+        width=widths,
+        kernel=(3, 5, 7),
+        expansion=(1, 2, 3, 4, 5, 6),
+        activation=("relu", "relu6", "hswish"),
+    )
+    with pytest.raises(InvalidSpace, match="has some 29,376 blocks to measure; at most 20,000 are accepted"):
+        replace(small_space(), preset=replace(preset, stages=(many, many)))
+
+
 def test_params_name_a_member() -> None:
     """Flat parameters are the single source of a member: another kernel gives another network."""
     space = small_space()

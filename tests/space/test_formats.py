@@ -20,7 +20,7 @@ from space.errors import InvalidArchitecture, MobilenasError, NotExpressible
 from space.formats import FILE_NAMES, FormatName, read_spec, write_spec
 from space.keys import keys_of
 from space.reference import REFERENCES
-from tests.space.test_arch import JSON_VALUES, leaves
+from tests.mutations import mutated, with_value
 from tests.space.test_onnx_graph import made
 from tests.space.test_presets import shipped
 from tests.strategies import architectures
@@ -303,11 +303,7 @@ def test_foreign_strings_are_refused_by_name(block: object, message: str) -> Non
 )
 def test_foreign_layers_are_refused_by_name(path: tuple[str | int, ...], value: object, message: str) -> None:
     """A layer of Once-for-All that our types do not have is refused, and where it stands is named."""
-    spec: Any = json.loads(write_spec(LARGE, "ofa"))
-    found = spec
-    for part in path[:-1]:
-        found = found[part]
-    found[path[-1]] = value
+    spec = with_value(json.loads(write_spec(LARGE, "ofa")), path, value)
     with pytest.raises(InvalidArchitecture, match=message):
         read_spec(json.dumps(spec))
 
@@ -329,27 +325,6 @@ def test_texts_that_are_no_spec(text: str | bytes) -> None:
     with pytest.raises(InvalidArchitecture) as caught:
         read_spec(text)
     assert "\n" not in str(caught.value)
-
-
-def mutated(text: str, data: st.DataObject) -> str:
-    """A spec with a field replaced, removed or added, or a stretch of its text overwritten."""
-    if data.draw(st.booleans()):
-        start = data.draw(st.integers(0, len(text)))
-        stop = data.draw(st.integers(start, min(len(text), start + 10)))
-        return text[:start] + data.draw(st.text('0123456789.eE-{}[]",:truefalsn_ \\', max_size=10)) + text[stop:]
-    content: Any = json.loads(text)
-    path = data.draw(st.sampled_from(leaves(content)))
-    found = content
-    for part in path[:-1]:
-        found = found[part]
-    match data.draw(st.sampled_from(("replace", "remove", "add"))):
-        case "replace":
-            found[path[-1]] = data.draw(JSON_VALUES)
-        case "remove":
-            del found[path[-1]]
-        case _:
-            found[data.draw(st.text(max_size=8))] = data.draw(JSON_VALUES)
-    return json.dumps(content)
 
 
 SUBNET = json.dumps({"ks": [7] * 20, "e": [6] * 20, "d": [2, 3, 4, 2, 3], "r": [160], "w": 1.2})
