@@ -1,4 +1,4 @@
-"""How fast architectures are drawn, checked and priced, one by one and as rows. Run: python benchmarks/architectures.py."""
+"""How fast architectures are drawn, checked and priced, one by one and as rows: python benchmarks/architectures.py."""
 
 import random
 import statistics
