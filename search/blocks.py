@@ -92,11 +92,10 @@ def _admitted(session: Session, arch: Architecture, *, origin: str, params: Para
     """A new trial: running, or pruned with the reason where the network is too slow or being trained already."""
     limit_ms = latency_limit_ms(session)
     latency_ms = scores_of(arch, session.table).latency_ms
-    busy = {trial.architecture for trial in session.trials(Stage.BLOCKS) if trial.state is State.RUNNING}
     refusal = None
     if latency_ms > limit_ms:
         refusal = f"predicted {latency_ms:.3f} ms is over the limit of {limit_ms:.3f} ms"
-    elif arch in busy:
+    elif any(trial.architecture == arch and trial.state is State.RUNNING for trial in session.trials(Stage.BLOCKS)):
         refusal = "it is being trained already"
     state = State.RUNNING if refusal is None else State.PRUNED
     return session.new_trial(Stage.BLOCKS, arch, origin=origin, state=state, params=params, error=refusal)
