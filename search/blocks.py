@@ -59,6 +59,7 @@ def search_blocks(session: Session) -> None:
             trial = _admitted(session, arch, origin="enqueued")
             if trial.state is State.RUNNING:
                 return trial
+            session.listener.note(f"trial {trial.number} [enqueued] is not trained: {trial.error}")
             proposer.tell(trial, None)
         return _propose(session, proposer)
 

@@ -245,6 +245,7 @@ def test_enqueued_networks_are_tried_first(fashion_mnist: None, mobilenas: Mobil
     assert (slow.state, fast.state) == (State.PRUNED, State.COMPLETE)
     assert slow.error is not None
     assert "over the limit" in slow.error
+    assert f"trial {slow.number} [enqueued] is not trained: predicted" in done.out
     seen = reference.architecture
     assert fast.architecture == replace(mine, resolution=seen.resolution, in_channels=1, num_classes=10)
     assert str(spec) not in json.dumps(dict(record.config))
