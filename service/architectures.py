@@ -8,7 +8,7 @@ from typing import Any, Literal
 import typer
 from rich.console import Console
 
-from service.rows import Format, show
+from service.rows import Format, scientific, show
 from space.arch import Architecture, json_schema
 from space.choices import SearchSpace
 from space.cost import Cost, cost_of, unit_cost
@@ -191,12 +191,12 @@ def list_spaces(form: Format, out: Path | None) -> None:
                 "name": name,
                 "reference": space.preset.reference,
                 "stages": len(space.preset.stages),
-                "members": f"{space.size:.1e}",
+                "members": scientific(space.size),
                 "blocks": len(space.reachable_keys()),
             }
         )
     types: dict[str, type] = {"name": str, "reference": str, "stages": int, "members": str, "blocks": int}
-    show("search spaces", rows, form, shown=tuple(types), types=types, out=out)
+    show("search spaces", rows, form, shown=("name", "stages", "members", "blocks"), types=types, out=out)
 
 
 def _choices(values: Sequence[object]) -> str:

@@ -54,6 +54,12 @@ def show(
     sys.stdout.buffer.flush()
 
 
+def scientific(count: int) -> str:
+    """A positive integer of any size in a few digits: sizes of search spaces exceed what a float holds."""
+    digits = str(count)
+    return digits if len(digits) < 7 else f"{digits[0]}.{digits[1:3]}e+{len(digits) - 1}"
+
+
 def _table(title: str, rows: Sequence[Row], columns: Iterable[str]) -> Table:
     table = Table(title=title, title_justify="left")
     names = list(columns)

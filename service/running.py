@@ -25,6 +25,7 @@ from search.store import Store
 from search.trial import Stage
 from service.logs import listener_for, logged
 from service.progress import TerminalListener
+from service.rows import scientific
 from service.settings import load_settings
 from space.errors import InvalidConfig, RunError
 from space.preset import load_preset
@@ -132,7 +133,7 @@ def print_plan(plan: Plan) -> None:
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
-        f"{inputs.space.size:.2e} networks at {inputs.space.resolution} px",
+        f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
         f"device       {inputs.device.name}: {inputs.device.processor}, {inputs.device.threads} thread(s)",
         f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
         "range        known once the blocks are measured"

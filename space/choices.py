@@ -1,5 +1,6 @@
 """A search space: everything that a search can reach, and every question that samplers and tables ask about it."""
 
+import bisect
 import hashlib
 import itertools
 import json
@@ -329,7 +330,7 @@ class SearchSpace:
             ways = itertools.accumulate(self.ways_on(number, in_channels))
             self._memory[key] = (self.widths_before(number + 1), list(ways))
         widths, ways = self._memory[key]
-        return int(rng.choices(widths, cum_weights=ways)[0])
+        return int(widths[_weighted(ways, rng)])
 
     def _sample_stage(self, number: int, in_channels: int, out_channels: int, rng: random.Random) -> Stage:
         choices = self.preset.stages[number - 1]
@@ -344,7 +345,7 @@ class SearchSpace:
             ways = list(itertools.accumulate(self._free_forms(number, in_channels, out_channels)))
             self._memory[key] = (*options, ways)
         first, rest, ways = self._memory[key]
-        depth = rng.choices(choices.depth, cum_weights=ways)[0]
+        depth = choices.depth[_weighted(ways, rng)]
         blocks = (rng.choice(first), *(rng.choice(rest) for _ in range(depth - 1)))
         return Stage(out_channels=out_channels, stride=choices.stride, blocks=blocks)
 
@@ -390,6 +391,11 @@ class SearchSpace:
             in_channels=in_channels,
             num_classes=self.num_classes,
         )
+
+
+def _weighted(cumulative: list[int], rng: random.Random) -> int:
+    """An index, as likely as its weight; exact for weights that no float holds."""
+    return bisect.bisect_right(cumulative, rng.randrange(cumulative[-1]))
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - what a space's choices are made of

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service.rows import scientific
 from space.arch import Architecture
 from space.cost import cost_of
 from space.formats import write_spec
@@ -120,6 +121,15 @@ def test_a_space_of_ones_own(mobilenas: Mobilenas, tmp_path: Path) -> None:
     assert wrong.code == 2
     assert "stages.0.kernel.0: Input should be 3, 5 or 7" in wrong.err
     assert mobilenas("space", "check", "mobilenet-v2", "--width", "9").code == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(1, "1"), (999_999, "999999"), (1_234_567, "1.23e+6"), (7371**5, "2.17e+19"), (10**400, "1.00e+400")],
+)
+def test_sizes_are_shown_short(count: int, shown: str) -> None:
+    """Counts that no float holds have a few digits too."""
+    assert scientific(count) == shown
 
 
 def test_membership_is_told_with_its_reason(mobilenas: Mobilenas) -> None:

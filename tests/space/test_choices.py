@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from scipy.stats import chisquare
 
 from space.arch import Architecture, Block, Stage
 from space.choices import SearchSpace
+from space.encoding import Encoding
 from space.errors import InvalidSpace
 from space.keys import keys_of, named_keys
 from space.plain_yaml import MAX_YAML_BYTES
@@ -388,6 +390,19 @@ def test_spaces_of_too_many_blocks_are_refused() -> None:
     )
     with pytest.raises(InvalidSpace, match="has some 29,376 blocks to measure; at most 20,000 are accepted"):
         replace(small_space(), preset=replace(preset, stages=(many, many)))
+
+
+def test_sizes_that_no_float_holds() -> None:
+    """Fifteen stages of up to 16 free blocks are more than 10^308 networks; they are counted and drawn all the same."""
+    preset = small_space().preset
+    deep = replace(preset.stages[1], depth=tuple(range(1, 17)), kernel=(3, 5, 7), expansion=(2, 3, 4, 6), blocks="free")
+    space = replace(small_space(), preset=replace(preset, stages=(deep,) * 15))
+    assert space.size > 10**308
+    arch = space.sample(random.Random(0))
+    assert arch in space
+    assert max(len(stage.blocks) for stage in arch.stages) == 16
+    encoding = Encoding(space)
+    assert encoding.valid(encoding.sample(50, np.random.default_rng(0))).all()
 
 
 def test_params_name_a_member() -> None:
