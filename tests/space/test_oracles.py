@@ -1,6 +1,6 @@
 """Exported specs built *in* timm, torchvision and Once-for-All: equal parameters, equal outputs.
 
-They are installed by `make oracles`; without them these tests are skipped.
+They are installed by `make oracles`; the tests of one that is missing are skipped.
 """
 
 import importlib
@@ -24,8 +24,11 @@ from space.reference import REFERENCES, mobilenet_v3_large
 from tests.space.test_onnx_graph import made
 from tests.space.test_presets import shipped
 
-MISSING = [name for name in ("timm", "torchvision", "ofa") if importlib.util.find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}; run: make oracles")
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """Skips a test where the other project is not installed."""
+    return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}; run: make oracles")
+
 
 # A torchvision whose compiled part does not fit this torch imports all the same once its operators have names.
 LIBRARY: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -112,7 +115,12 @@ def can(arch: Architecture, name: FormatName) -> bool:
     return True
 
 
-PAIRS = [(name, reference) for name in BUILDERS for reference, make in REFERENCES.items() if can(make(), name)]
+PAIRS = [
+    pytest.param(name, reference, marks=needs(name))
+    for name in BUILDERS
+    for reference, make in REFERENCES.items()
+    if can(make(), name)
+]
 
 
 @pytest.mark.parametrize(("name", "reference"), PAIRS)
@@ -122,6 +130,7 @@ def test_references_are_the_same_elsewhere(name: FormatName, reference: str) -> 
         check_equal(REFERENCES[reference](width=width, resolution=64 if name != "ofa" else None), name)
 
 
+@needs("timm")
 @pytest.mark.parametrize("preset", ["mobilenet-v3-large", "mnasnet", "mobilenet-v2", "minimalistic", "ofa-mbv3"])
 @pytest.mark.parametrize("seed", range(3))
 def test_members_are_the_same_in_timm(preset: str, seed: int) -> None:
@@ -129,13 +138,14 @@ def test_members_are_the_same_in_timm(preset: str, seed: int) -> None:
     check_equal(shipped(preset, resolution=64).sample(random.Random(seed)), "timm")
 
 
-@pytest.mark.parametrize("name", ["torchvision", "ofa"])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in ("torchvision", "ofa")])
 @pytest.mark.parametrize("seed", range(3))
 def test_members_are_the_same_in_torchvision_and_once_for_all(name: FormatName, seed: int) -> None:
     """So are members of Once-for-All's space."""
     check_equal(shipped("ofa-mbv3", resolution=64).sample(random.Random(seed)), name)
 
 
+@needs("torchvision")
 def test_torchvisions_width_multiplier_is_ours() -> None:
     """Torchvision's own V3 at 0.75 is our reference by its rule, block by block."""
     v3 = imported("torchvision.models.mobilenetv3")
@@ -146,6 +156,7 @@ def test_torchvisions_width_multiplier_is_ours() -> None:
             assert sum(p.numel() for p in theirs.parameters()) == cost_of(arch).params
 
 
+@needs("timm")
 @pytest.mark.parametrize(
     ("model", "reference", "width"),
     [
@@ -174,6 +185,7 @@ def test_timms_models_are_our_references(model: str, reference: str, width: floa
     assert sum(p.numel() for p in timm.create_model(model).parameters()) == cost_of(arch).params
 
 
+@needs("ofa")
 def test_once_for_alls_own_network_is_read() -> None:
     """The configuration that Once-for-All writes of its V3-Large is ours, whose hidden layer has a bias more."""
     theirs = imported("ofa.imagenet_classification.networks.mobilenet_v3").MobileNetV3Large()
