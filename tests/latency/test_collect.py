@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau
 
 from latency import collect as collecting
 from latency.collect import (
@@ -19,6 +18,7 @@ from latency.collect import (
     network_graph,
 )
 from latency.device import Device
+from latency.extremes import fastest, slowest
 from latency.measure import Protocol, local_device, measure
 from latency.measurement import Measurement
 from latency.table import Calibration, LatencyTable
@@ -211,12 +211,14 @@ def test_blocks_are_really_measured_when_missing() -> None:
 
 
 @pytest.mark.slow
-def test_predictions_rank_real_networks() -> None:
-    """On this machine the table of the shipped space orders twelve networks much as measuring them whole does."""
+def test_predictions_order_real_networks() -> None:
+    """The networks that the table calls fastest and slowest are so when measured whole, the reference in between.
+
+    How close predictions come is a benchmark's question; these three differ several times over on any machine.
+    """
     space, device = default_space(width=0.5, in_channels=1), local_device("here")
     table = collect(space, device, Protocol())
-    networks = [space.sample(random.Random(seed)) for seed in range(1000, 1012)]
+    networks = [fastest(table, space), space.reference, slowest(table, space)]
     found = measure_networks([network_graph(arch) for arch in networks], device, Protocol())
-    measured = [each.estimate("warm", "wall") for each in found]
-    predicted = [table.estimate(arch) for arch in networks]
-    assert kendalltau(measured, predicted).statistic > 0.7
+    fast, middle, slow = (each.estimate("warm", "wall") for each in found)
+    assert fast < middle < slow
