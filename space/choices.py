@@ -13,7 +13,7 @@ from typing import Any
 from space.arch import Architecture, Block, Head, Stage, Stem, make_divisible, without_defaults
 from space.errors import InvalidArchitecture, InvalidSpace
 from space.keys import BlockKey, HeadKey, halved, head_key, keys_of, stage_keys, stem_key
-from space.preset import BlockStyle, SpacePreset
+from space.preset import BlockStyle, SpacePreset, read_preset
 from space.reference import REFERENCES
 
 Params = Mapping[str, float | int | str | bool | None]
@@ -43,6 +43,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not 0.05 <= self.width <= 4:
             raise InvalidSpace(f"width multiplier is {self.width}; it must lie between 0.05 and 4")
+        object.__setattr__(self, "width", float(self.width))  # 1 is 1.0, also in a hash
         try:
             # The largest member: no other can have a width or depth beyond what an architecture may have.
             self.architecture({name: max(choices) for name, choices in self.parameters.items()})
@@ -62,17 +63,38 @@ class SearchSpace:
         """What `block_options` and its kin have worked out; sampling asks for it again and again."""
         return {}
 
-    @cached_property
-    def scope(self) -> str:
-        """A content hash: equal scopes reach equal blocks."""
-        content = {
+    def to_plain(self) -> dict[str, Any]:
+        """Plain JSON that says everything; `from_plain` reads it."""
+        return {
             "preset": without_defaults(self.preset),
             "width": self.width,
             "resolution": self.resolution,
             "in_channels": self.in_channels,
             "num_classes": self.num_classes,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> "SearchSpace":
+        """A space from plain JSON, which may come from outside.
+
+        Raises:
+            InvalidSpace: it says no space.
+        """
+        try:
+            sizes = {name: content[name] for name in ("resolution", "in_channels", "num_classes")}
+            width = content["width"]
+            if set(content) != {"preset", "width", *sizes} or any(type(size) is not int for size in sizes.values()):
+                raise InvalidSpace("a space has preset, width, resolution, in_channels and num_classes")
+            if type(width) not in (int, float):
+                raise InvalidSpace(f"width multiplier is {str(width)[:40]!r}; it must be a number")
+            return cls(preset=read_preset(content["preset"], "in the file"), width=width, **sizes)
+        except (KeyError, TypeError) as error:
+            raise InvalidSpace(f"no search space ({type(error).__name__}: {error})") from error
+
+    @cached_property
+    def scope(self) -> str:
+        """A content hash: equal scopes reach equal blocks."""
+        return hashlib.sha256(json.dumps(self.to_plain(), sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
     def stem(self) -> Stem:

@@ -5,9 +5,10 @@ A row has one column per flat parameter, in the order of `SearchSpace.parameters
 thousand networks are drawn, checked and priced in some tenths of a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -16,7 +17,7 @@ from space.arch import Architecture, Stage
 from space.choices import SearchSpace
 from space.cost import Cost, unit_cost
 from space.errors import InvalidArchitecture
-from space.keys import BlockKey, stage_keys, stem_key
+from space.keys import BlockKey, StageBlockKey, stage_keys, stem_key
 
 INACTIVE = -1
 Codes = np.ndarray
@@ -37,11 +38,8 @@ def _row(cost: Cost) -> tuple[int, int, int, int]:
     return cost.madds, cost.params, cost.batch_norm_params, cost.peak_bytes
 
 
-def _added(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Two lots of costs one after the other: all add up but the peak."""
-    total: np.ndarray = one + other
-    np.maximum(one[..., 3], other[..., 3], out=total[..., 3])
-    return total
+Price = Callable[[BlockKey], Sequence[float]]
+"""What one block costs, in one or more figures."""
 
 
 def _thresholds(ways: Sequence[int]) -> list[float]:
@@ -71,24 +69,18 @@ class _StageTable:
         self.column = first_column
         self.slots = max(choices.depth) if self.free else 1
         self.columns = 2 + 4 * self.slots
-        self._price()
         self._count()
 
-    def _costs(self, in_channels: int, out_channels: int, *, later: bool) -> list[tuple[int, int, int, int]]:
+    def keys(self, in_channels: int, out_channels: int, *, later: bool) -> list[StageBlockKey]:
+        """The blocks of all styles between two widths: the first of the stage, or a later one."""
         space, stride = self._space, 1 if later else self.choices.stride
         resolution = space.stage_resolutions[self._number - 1 + later]
-        rows = []
+        keys: list[StageBlockKey] = []
         for style in self.styles:
             block = style.block(in_channels, space.preset.squeeze)
             stage = Stage(out_channels=out_channels, stride=stride, blocks=(block,))
-            (key,) = stage_keys(stage, resolution=resolution, in_channels=in_channels)
-            rows.append(_row(unit_cost(key)))
-        return rows
-
-    def _price(self) -> None:
-        pairs = [[self._costs(before, after, later=False) for after in self.after] for before in self.before]
-        self.first = np.array(pairs, dtype=np.int64)
-        self.later = np.array([self._costs(after, after, later=True) for after in self.after], dtype=np.int64)
+            keys.extend(stage_keys(stage, resolution=resolution, in_channels=in_channels))
+        return keys
 
     def _count(self) -> None:
         """The tables of uniform sampling; only the first of several styles that make the same block is drawn."""
@@ -150,21 +142,6 @@ class _StageTable:
             self.slot(codes, slot)[:] = self.style_codes[styles[widths, chosen]]
             self.slot(codes, slot)[self.depths[depth] <= slot] = INACTIVE
 
-    def cost(self, codes: Codes, before: np.ndarray) -> np.ndarray:
-        """Costs of this stage, shape (networks, 4)."""
-        depth, after = self.depths[codes[:, self.column]], codes[:, self.column + 1]
-        total: np.ndarray = self.first[before, after, self.style_of(codes, 0)]
-        if not self.free:
-            later = self.later[after, self.style_of(codes, 0)]
-            later[:, :3] *= (depth - 1)[:, None]
-            later[depth == 1] = 0
-            return _added(total, later)
-        for slot in range(1, self.slots):
-            later = self.later[after, self.style_of(codes, slot)]
-            later[depth <= slot] = 0
-            total = _added(total, later)
-        return total
-
     def valid(self, codes: Codes) -> np.ndarray:
         """Whether the columns of this stage are choices, and -1 exactly beyond the depth."""
         depth, width = codes[:, self.column], codes[:, self.column + 1]
@@ -184,19 +161,15 @@ class Encoding:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.names = tuple(space.parameters)
-        self._stages: list[_StageTable] = []
+        self.stages: list[_StageTable] = []
         column = 0
         for number in range(1, len(space.preset.stages) + 1):
             table = _StageTable(space, number, column)
-            self._stages.append(table)
+            self.stages.append(table)
             column += table.columns
-        stem = stem_key(space.stem, resolution=space.resolution, in_channels=space.in_channels)
-        self._stem = np.array(_row(unit_cost(stem)), dtype=np.int64)
-        heads: list[BlockKey] = [space.head_key(width) for width in self._stages[-1].after]
-        self._heads = np.array([_row(unit_cost(head)) for head in heads], dtype=np.int64)
         self._width_shares = [
             np.array([_thresholds(space.ways_on(table_number, width)) for width in table.before])
-            for table_number, table in enumerate(self._stages, start=1)
+            for table_number, table in enumerate(self.stages, start=1)
         ]
 
     def encode(self, arch: Architecture) -> Codes:
@@ -211,7 +184,7 @@ class Encoding:
             raise InvalidArchitecture(f"{arch.arch_id} is not in space '{self.space.preset.name}': {reason}")
         indices = [choices.index(params[name]) for name, choices in self.space.parameters.items()]
         code = np.array(indices, dtype=np.int16)
-        for table in self._stages:
+        for table in self.stages:
             depth = int(table.depths[code[table.column]])
             code[table.column + 2 + 4 * max(1, depth if table.free else 1) : table.column + table.columns] = INACTIVE
         return code
@@ -234,7 +207,7 @@ class Encoding:
         """Rows of members, each member as likely as any other."""
         codes = np.empty((count, len(self.names)), dtype=np.int16)
         before = np.zeros(count, dtype=np.intp)
-        for table, shares in zip(self._stages, self._width_shares, strict=True):
+        for table, shares in zip(self.stages, self._width_shares, strict=True):
             after = np.zeros(count, dtype=np.intp)
             if shares.shape[1] > 1:
                 after = (rng.random(count)[:, None] >= shares[before, :-1]).sum(axis=1)
@@ -246,15 +219,71 @@ class Encoding:
         """Which rows stand for members, shape (networks,)."""
         if codes.ndim != 2 or codes.shape[1] != len(self.names):
             raise InvalidArchitecture(f"rows of shape {codes.shape} do not fit; {len(self.names)} columns are expected")
-        good: np.ndarray = np.logical_and.reduce([table.valid(codes) for table in self._stages])
+        good: np.ndarray = np.logical_and.reduce([table.valid(codes) for table in self.stages])
         return good
+
+    @cached_property
+    def _costs(self) -> "Prices":
+        return Prices(self, lambda key: _row(unit_cost(key)), dtype=np.int64, peak=True)
 
     def cost(self, codes: Codes) -> Costs:
         """What `space.cost.cost_of` says of the networks of valid rows."""
-        total = np.broadcast_to(self._stem, (len(codes), 4))
-        before = np.zeros(len(codes), dtype=np.intp)
-        for table in self._stages:
-            total = _added(total, table.cost(codes, before))
-            before = codes[:, table.column + 1]
-        madds, params, batch_norm_params, peak_bytes = _added(total, self._heads[before]).T
+        madds, params, batch_norm_params, peak_bytes = self._costs.of(codes).T
         return Costs(madds=madds, params=params, batch_norm_params=batch_norm_params, peak_bytes=peak_bytes)
+
+
+class Prices:
+    """What every block of a space costs, for pricing many networks at once; prices of blocks add up.
+
+    With `peak` the last figure is the largest of the blocks' instead of their sum.
+    """
+
+    def __init__(self, encoding: Encoding, price: Price, *, dtype: type = np.float64, peak: bool = False) -> None:
+        space, self._stages = encoding.space, encoding.stages
+        self._peak = peak
+
+        def prices(keys: Sequence[BlockKey]) -> np.ndarray:
+            return np.array([price(key) for key in keys], dtype=dtype)
+
+        self._stem = prices([stem_key(space.stem, resolution=space.resolution, in_channels=space.in_channels)])[0]
+        # Per stage, by index of choice: the first block (width before, width after, style), a later one (width, style).
+        self._first, self._later = [], []
+        for stage in self._stages:
+            pairs = [[prices(stage.keys(one, two, later=False)) for two in stage.after] for one in stage.before]
+            self._first.append(np.array(pairs))
+            deep = max(stage.choices.depth) > 1
+            # A stage of one block has no later one, which a table of measured blocks then need not hold.
+            later = [prices(stage.keys(width, width, later=True)) if deep else 0 * pairs[0][0] for width in stage.after]
+            self._later.append(np.array(later))
+        self._heads = prices([space.head_key(width) for width in self._stages[-1].after])
+
+    def of(self, codes: Codes) -> np.ndarray:
+        """The prices of the networks of valid rows, shape (networks, figures)."""
+        total = np.broadcast_to(self._stem, (len(codes), len(self._stem)))
+        before = np.zeros(len(codes), dtype=np.intp)
+        for number, stage in enumerate(self._stages):
+            total = self._added(total, self._of_stage(number, codes, before))
+            before = codes[:, stage.column + 1]
+        return self._added(total, self._heads[before])
+
+    def _added(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        total: np.ndarray = one + other
+        if self._peak:
+            np.maximum(one[..., -1], other[..., -1], out=total[..., -1])
+        return total
+
+    def _of_stage(self, number: int, codes: Codes, before: np.ndarray) -> np.ndarray:
+        stage, later_prices = self._stages[number], self._later[number]
+        depth, after = stage.depths[codes[:, stage.column]], codes[:, stage.column + 1]
+        total: np.ndarray = self._first[number][before, after, stage.style_of(codes, 0)]
+        if not stage.free:
+            later = later_prices[after, stage.style_of(codes, 0)]
+            sums = later[:, :-1] if self._peak else later
+            sums *= (depth - 1)[:, None]
+            later[depth == 1] = 0
+            return self._added(total, later)
+        for slot in range(1, stage.slots):
+            later = later_prices[after, stage.style_of(codes, slot)]
+            later[depth <= slot] = 0
+            total = self._added(total, later)
+        return total

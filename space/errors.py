@@ -29,6 +29,14 @@ class MissingBlock(MobilenasError, KeyError):
         return str(self.args[0])
 
 
+class DeviceError(MobilenasError):
+    """A device cannot be reached or cannot measure what was asked for."""
+
+
+class InvalidResults(MobilenasError, ValueError):
+    """Results of a kit are damaged, incomplete, or not those of a kit that this version makes."""
+
+
 class InfeasibleTarget(MobilenasError, ValueError):
     """No architecture of the search space can meet the latency target."""
 

@@ -3,6 +3,7 @@
 Opset 17 and IR version 8, so that runtimes from ONNX Runtime 1.15 on load it; batch 1, fixed shapes, float32.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
@@ -18,9 +19,11 @@ OPSET = 17
 IR_VERSION = 8
 INPUT = "input"
 OUTPUT = "output"
+# External weights begin where a page does, so that they can be mapped into memory.
+_PAGE = 4096
 
-WeightSource = Callable[[str, tuple[int, ...]], np.ndarray]
-"""Gives the float32 weight of a name and shape; names are those of the torch modules."""
+WeightSource = Callable[[str, tuple[int, ...]], np.ndarray | TensorProto]
+"""Gives the float32 weight of a name and shape, or says where it lies; names are those of the torch modules."""
 
 
 def random_weights(seed: int) -> WeightSource:
@@ -47,6 +50,27 @@ def given_weights(weights: Mapping[str, np.ndarray]) -> WeightSource:
     return look_up
 
 
+def external_weights(file: str, size: int, salt: str) -> WeightSource:
+    """Weights that lie in a file of `size` bytes beside the model, as windows that may overlap.
+
+    A kit's models share one such file, which the device that measures them makes itself. Where a window lies follows
+    from `salt` and the weight's name.
+    """
+
+    def point(name: str, shape: tuple[int, ...]) -> TensorProto:
+        length = 4 * int(np.prod(shape))
+        if length > size:
+            raise InvalidArchitecture(f"weight '{name}' of shape {shape} is larger than the {size} bytes of a kit")
+        pages = (size - length) // _PAGE + 1
+        page = int.from_bytes(hashlib.sha256(f"{salt}/{name}".encode()).digest()[:8], "big") % pages
+        tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", file), ("offset", page * _PAGE), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+    return point
+
+
 class _Graph:
     """Collects nodes and initialisers while the layers are walked."""
 
@@ -54,14 +78,20 @@ class _Graph:
         self.weights = weights
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
+        self.is_whole = True
 
     def node(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - whatever the operator takes
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
 
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
-        array = np.ascontiguousarray(self.weights(name, shape), dtype=np.float32)
-        self.initializers.append(numpy_helper.from_array(array, name))
+        found = self.weights(name, shape)
+        if isinstance(found, TensorProto):
+            self.initializers.append(found)
+            self.is_whole = False
+        else:
+            array = np.ascontiguousarray(found, dtype=np.float32)
+            self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
     def constant(self, name: str, value: float) -> str:
@@ -167,5 +197,6 @@ def build_graph(
         producer_name="mobilenas",
     )
     helper.set_model_props(model, dict(metadata or {}))
-    checker.check_model(model)
+    if graph.is_whole:  # the checker looks for external weights on this machine's disk
+        checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -73,6 +73,9 @@ class StageChoices:
             for value in getattr(self, name):
                 if not low <= value <= high:
                     raise InvalidSpace(f"{name} {value} must lie between {low} and {high}")
+        # Written as 1 or as 1.0 it is the same choice, and the same content of a hash.
+        for name in ("width", "expansion"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
         if not 1 <= self.channels <= 4096:
             raise InvalidSpace(f"channels is {self.channels}; it must lie between 1 and 4096")
 
@@ -138,8 +141,6 @@ def load_preset(name: str) -> SpacePreset:
     Raises:
         InvalidSpace: there is no such preset or file, or a field of it is missing, unknown or wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
     if name in preset_names():
@@ -149,11 +150,26 @@ def load_preset(name: str) -> SpacePreset:
     else:
         raise InvalidSpace(f"no search space {name!r}; give a YAML file or one of {', '.join(preset_names())}")
     try:
-        # By way of JSON, since strict validation takes a list for a tuple only there.
-        return TypeAdapter(SpacePreset).validate_json(json.dumps(read_plain_yaml(text)))
-    except (NotPlainYaml, TypeError) as error:
+        content = read_plain_yaml(text)
+    except NotPlainYaml as error:
         raise InvalidSpace(f"search space {name!r} is not plain YAML: {error}") from error
-    except ValidationError as error:
+    return read_preset(content, repr(name))
+
+
+def read_preset(content: Any, where: str) -> SpacePreset:  # noqa: ANN401 - what a file holds
+    """A preset from plain values.
+
+    Raises:
+        InvalidSpace: a field is missing, unknown or wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # By way of JSON, since strict validation takes a list for a tuple only there.
+        return TypeAdapter(SpacePreset).validate_json(json.dumps(content))
+    except (TypeError, ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise InvalidSpace(f"search space {where} is not plain YAML: {error}") from error
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidSpace(f"search space {name!r}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        field = ".".join(map(str, first["loc"]))
+        raise InvalidSpace(f"search space {where}: {field}: {first['msg'].removeprefix('Value error, ')}") from error

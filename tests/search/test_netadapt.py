@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.netadapt import SMALLEST_SHARE, Judged, choose, narrowings, proposals
+from search.netadapt import Judged, choose, proposals
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.cost import cost_of
 from space.keys import keys_of
+from space.narrowing import SMALLEST_SHARE, narrowings
 from space.preset import load_preset
 from space.reference import mobilenet_v3_large, mobilenet_v3_small_32px
 
