@@ -1,5 +1,6 @@
 # make search: set up and run the main job.   make check: the fast checks.   make test: everything.
-# make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them (else those are skipped).
+# make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them, and the oldest ONNX
+# Runtime that a kit runs on (else those tests are skipped).
 # PYTHON=python3.12 names another interpreter. TORCH_INDEX_URL=… names another wheel index for torch, for example the
 # one of PyTorch's CPU builds where the default index has CUDA builds only.
 
@@ -7,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX_URL ?=
 ARGS ?=
+# A virtual environment with the oldest ONNX Runtime that a kit has to run on.
+OLD_RUNTIME ?= .venv-old-runtime
 
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
@@ -44,6 +47,9 @@ oracles: setup-dev
 	    $(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt $$name \
 	        || echo "$$name cannot be installed here: ITS TESTS WILL BE SKIPPED"; \
 	done
+	test -x $(OLD_RUNTIME)/bin/python || $(PYTHON) -m venv $(OLD_RUNTIME)
+	$(OLD_RUNTIME)/bin/python -m pip install --quiet 'onnxruntime==1.15.1' 'numpy<2' \
+	    || echo "ONNX Runtime 1.15 cannot be installed here: ITS TEST WILL BE SKIPPED"
 
 check: setup-dev
 	$(BIN)/ruff format --check .
@@ -60,4 +66,4 @@ test: setup-dev data
 	$(BIN)/pytest
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLD_RUNTIME) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

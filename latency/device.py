@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from latency.probe import Runtime
 from space.errors import InvalidTable
 
 GraphOptimization = Literal["disabled", "basic", "extended", "all"]
@@ -18,7 +16,8 @@ GraphOptimization = Literal["disabled", "basic", "extended", "all"]
 class Device:
     """A processor together with the way that ONNX Runtime uses it.
 
-    `name` is the user's own; all other fields are the fingerprint. `threads` is ONNX Runtime's intra-op thread count.
+    `name` is the user's own; all other fields are the fingerprint. `processor` names the cores as well where the
+    measurement was confined to some, and `threads` is ONNX Runtime's intra-op thread count.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "strict": True}
@@ -34,8 +33,18 @@ class Device:
     runtime_version: str
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.cores < 1:
-            raise InvalidTable(f"a device has threads and cores, got {self.threads} and {self.cores}; collect again")
+        if not (1 <= self.threads <= 4096 and 1 <= self.cores <= 65536):
+            raise InvalidTable(
+                f"a device has threads and cores, not {str(self.threads)[:9]} and {str(self.cores)[:9]}; collect again"
+            )
+        texts = (self.processor, self.machine, self.system, self.provider, self.runtime_version)
+        if not all(text.isprintable() and len(text) <= 300 for text in texts):
+            raise InvalidTable("a device's facts must be short printable texts; collect again")
+
+    @property
+    def runtime(self) -> Runtime:
+        """How ONNX Runtime is to be used."""
+        return Runtime(self.provider, self.threads, self.graph_optimization)
 
     @property
     def fingerprint(self) -> str:
@@ -44,49 +53,19 @@ class Device:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def processor_name() -> str:
-    """The processor's model name as the system tells it."""
+def read_device(name: str, facts: object) -> Device:
+    """A device from what `latency.probe.describe` said of it, which may come from outside.
+
+    Raises:
+        InvalidTable: a fact is missing, unknown, or of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(facts, dict) or "name" in facts:
+        raise InvalidTable("the results do not say what device they are from; measure again")
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Model", "Hardware")):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: platform knows the processor there
-    return platform.processor() or platform.machine()
-
-
-def this_device(name: str, *, threads: int = 1, runtime_version: str) -> Device:
-    """This machine's CPU through ONNX Runtime."""
-    return Device(
-        name=name,
-        processor=processor_name(),
-        machine=platform.machine(),
-        system=platform.system(),
-        cores=os.cpu_count() or 1,
-        provider="CPUExecutionProvider",
-        threads=threads,
-        precision="float32",
-        graph_optimization="all",
-        runtime_version=runtime_version,
-    )
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
-
-
-def conditions() -> dict[str, str | float]:
-    """What else bears on a measurement and changes over time: load, governor, frequency, temperature where readable."""
-    cpu = "/sys/devices/system/cpu/cpu0/cpufreq/"
-    found: dict[str, str | float | None] = {
-        "governor": _read(cpu + "scaling_governor"),
-        "frequency_khz": _read(cpu + "scaling_cur_freq"),
-        "temperature_millicelsius": _read("/sys/class/thermal/thermal_zone0/temp"),
-        "load_1min": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
-    return {name: value for name, value in found.items() if value is not None}
+        return TypeAdapter(Device).validate_json(json.dumps({**facts, "name": name}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidTable(f"the device's {where} is wrong: {first['msg']}; measure again") from error

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from latency.calibration import Calibration
 from latency.device import Device
 from latency.measurement import Measurement
-from latency.table import Calibration, LatencyTable
+from latency.table import LatencyTable
 from space.arch import Architecture, Block, Head, Stage, Stem
 from space.choices import SearchSpace
 from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from latency.device import Device, conditions
-from latency.measure import Network, Protocol, local_device, measure
+from latency.device import Device, read_device
+from latency.meter import LocalMeter
+from latency.network import Network
+from latency.probe import Refused, Runtime, conditions, session_of
 from space.errors import InvalidTable
 from space.keys import named_keys
 from space.onnx_graph import build_graph, random_weights
@@ -46,27 +48,59 @@ def test_the_fingerprint_is_stable() -> None:
 
 def test_this_machine_is_a_device() -> None:
     """The local device has a processor name and the given number of threads, and is found equal again."""
-    device = local_device("here", threads=2)
-    assert device == local_device("here", threads=2)
+    device = LocalMeter("here", Runtime(threads=2)).device
+    assert device == LocalMeter("here", Runtime(threads=2)).device
     assert device.threads == 2
     assert device.processor
     assert device.cores >= 1
+    assert device.runtime == Runtime(threads=2)
 
 
 def test_conditions_are_plain() -> None:
-    """Conditions are texts and numbers, with at least kernel and Python version."""
+    """Conditions are texts and numbers, with at least kernel, Python version and date."""
     found = conditions()
-    assert {"kernel", "python"} <= set(found)
-    assert all(type(value) in (str, float) for value in found.values())
+    assert {"kernel", "python", "date"} <= set(found)
+    assert all(type(value) in (str, float, int) for value in found.values())
 
 
-# ONNX Runtime warns about the provider that it lacks, which is the case under test.
-@pytest.mark.filterwarnings("ignore:Specified provider")
-def test_a_replaced_provider_is_refused() -> None:
-    """Where ONNX Runtime falls back to its CPU provider, nothing is measured in another's name."""
-    device = replace(local_device("here"), provider="TensorrtExecutionProvider")
-    with pytest.raises(InvalidTable, match="replaced TensorrtExecutionProvider by CPUExecutionProvider"):
-        measure({"graph": GRAPH}, device, Protocol(rounds=1, warm=1))
+def test_a_provider_that_is_not_there_is_refused() -> None:
+    """ONNX Runtime would fall back to its CPU provider; nothing is measured in another's name."""
+    with pytest.raises(Refused, match=r"no TensorrtExecutionProvider; it has .*CPUExecutionProvider"):
+        session_of(GRAPH, Runtime(provider="TensorrtExecutionProvider"))
+
+
+def test_a_replaced_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that ONNX Runtime offers and then does not use is found out by asking the session."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["XnnpackExecutionProvider"])
+    with (
+        pytest.warns(UserWarning, match="Specified provider"),
+        pytest.raises(Refused, match="replaced XnnpackExecutionProvider by CPUExecutionProvider"),
+    ):
+        session_of(GRAPH, Runtime(provider="XnnpackExecutionProvider"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "fault"),
+    [
+        (None, "do not say"),
+        ([], "do not say"),
+        ({"name": "x"}, "do not say"),
+        ({"threads": "1"}, "threads is wrong"),
+        ({"threads": 0}, "threads and cores"),
+        ({"precision": "int8"}, "precision is wrong"),
+        ({"surplus": 1}, "surplus is wrong"),
+        ({"processor": "a\x1b[2Jb"}, "printable"),
+        ({"processor": "x" * 1000}, "printable"),
+    ],
+)
+def test_facts_from_outside_are_checked(facts: object, fault: str) -> None:
+    """What a device says of itself is of the right types, short, and cannot move a terminal's cursor."""
+    whole = {field.name: getattr(DEVICE, field.name) for field in fields(Device) if field.name != "name"}
+    with pytest.raises(InvalidTable, match=fault):
+        read_device("pi", {**whole, **facts} if isinstance(facts, dict) else facts)
+    assert read_device("pi", whole) == replace(DEVICE, name="pi")
 
 
 def test_an_exported_network_classifies() -> None:

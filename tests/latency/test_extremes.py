@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latency.calibration import Calibration
 from latency.extremes import fastest, slowest
-from latency.table import Calibration
 from space.choices import SearchSpace
 from space.errors import MissingBlock
 from tests.strategies import free_space, members, random_table, small_space
@@ -28,7 +28,7 @@ FREE_MEMBERS = tuple(set(members(FREE)))
 )
 def test_extremes_are_exact(space: SearchSpace, seed: int, scale: float, per_block: float, constant: float) -> None:
     """Over any table, negative block costs included, fastest and slowest are the extremes of all members."""
-    calibration = Calibration(scale=scale, per_block_ms=per_block, constant_ms=constant, networks=40, error=0.0)
+    calibration = Calibration(warm=scale, per_block_ms=per_block, constant_ms=constant, networks=40, error=0.0)
     table = random_table(space, seed, calibration)
     latencies = [table.estimate(arch) for arch in (MEMBERS if space is SPACE else FREE_MEMBERS)]
     fast, slow = fastest(table, space), slowest(table, space)

@@ -1,7 +1,5 @@
 """Statistics of latency samples."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,14 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import expon
 
 from latency.measurement import QUANTILE, Cache, Clock, Measurement
-from tests.strategies import constant, measurements
+from tests.strategies import measurements
 
 KINDS: list[tuple[Cache, Clock]] = [("cold", "wall"), ("cold", "cpu"), ("warm", "wall"), ("warm", "cpu")]
 
 
 def warm(samples: tuple[float, ...]) -> Measurement:
-    """A measurement of interest in its warm wall samples only."""
-    return replace(constant(1.0), warm_wall=samples)
+    """A measurement with one warm sample a visit."""
+    return Measurement(cold_wall=samples, cold_cpu=samples, warm_wall=samples, warm_cpu=samples)
 
 
 def test_the_estimate_is_the_ten_percent_quantile() -> None:
@@ -83,3 +81,39 @@ def test_spread_is_relative() -> None:
     """0 to 100 ms above 10 ms: the median of 60 ms is twice the estimate of 20 ms above it."""
     samples = tuple(10.0 + np.arange(101))
     assert warm(samples).spread("warm", "wall") == pytest.approx(2)
+
+
+def test_samples_of_one_visit_count_as_one() -> None:
+    """Eight times the same samples per visit make the interval no narrower: they are not independent."""
+    visits = tuple(1 + np.random.default_rng(0).random(40))
+    once = warm(visits)
+    eightfold = Measurement(
+        cold_wall=visits, cold_cpu=visits, warm_wall=tuple(np.repeat(visits, 8)), warm_cpu=tuple(np.repeat(visits, 8))
+    )
+    widths = [high - low for low, high in (each.interval("warm", "wall") for each in (once, eightfold))]
+    assert widths[1] == pytest.approx(widths[0], rel=0.35)
+
+
+def test_disturbed_visits_are_left_out() -> None:
+    """A third of the visits being slow changes nothing where they are marked; where most are marked, all count."""
+    fast, slow = (1.0, 1.0, 1.1), (5.0, 5.0, 5.5)
+    cold = (1.5,) * 6
+
+    def found(disturbed: tuple[int, ...], rows: tuple[tuple[float, ...], ...]) -> Measurement:
+        samples = tuple(ms for row in rows for ms in row)
+        return Measurement(cold_wall=cold, cold_cpu=cold, warm_wall=samples, warm_cpu=samples, disturbed=disturbed)
+
+    rows = (slow, fast, fast, slow, fast, fast)
+    assert found((0, 3), rows).spread("warm", "wall") >= 0
+    assert max(found((0, 3), rows).interval("warm", "wall")) <= 1.1
+    most = found((1, 2, 4, 5), rows)
+    assert most.estimate("warm", "wall") == 1.0
+
+
+def test_joining_keeps_the_marks() -> None:
+    """Of two measurements joined, the second one's disturbed visits are counted on."""
+    one = Measurement(cold_wall=(1.0, 2.0), cold_cpu=(1.0, 2.0), warm_wall=(3.0,), warm_cpu=(4.0,), disturbed=(1,))
+    joined = one.joined(one)
+    assert joined.disturbed == (1, 3)
+    assert joined.cold_wall == (1.0, 2.0, 1.0, 2.0)
+    assert joined.visits == 4

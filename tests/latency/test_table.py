@@ -11,20 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latency.calibration import Calibration
 from latency.measurement import Measurement
-from latency.table import NO_CALIBRATION, Calibration, LatencyTable, block_clock, read_measurement
+from latency.table import NO_CALIBRATION, LatencyTable, block_clock, read_measurement
 from space.errors import InvalidTable, MissingBlock
 from space.keys import keys_of, parse_key
 from space.reference import mobilenet_v3_large, mobilenet_v3_small_32px
 from tests.strategies import DEVICE, block_keys, constant, measurements, random_table, small_space
 
-CALIBRATION = Calibration(scale=0.9, per_block_ms=-0.02, constant_ms=0.3, networks=40, error=0.013)
+CALIBRATION = Calibration(warm=0.9, per_block_ms=-0.02, constant_ms=0.3, networks=40, error=0.013)
 STEM = "stem 3x3 s1 1→8 hswish @16"
 
 calibrations = st.builds(
     Calibration,
-    scale=st.floats(0.1, 10),
-    per_block_ms=st.floats(-1, 1),
+    warm=st.floats(0.1, 10),
+    per_block_ms=st.floats(0, 1),
     constant_ms=st.floats(-1, 1),
     networks=st.integers(10, 100),
     error=st.floats(0, 1),
@@ -84,7 +85,7 @@ def test_a_missing_block_is_named() -> None:
     message = str(caught.value)
     assert "'stem 3x3 s1 1→16 hswish @32'" in message
     assert "'pi4'" in message
-    assert "start a search" in message
+    assert "mobilenas latency collect --device pi4" in message
     assert not message.startswith('"')  # KeyError would show a repr
 
 
@@ -149,7 +150,18 @@ def entry(table: dict[str, Any]) -> dict[str, Any]:
         (lambda table: table.pop("scope"), "scope"),
         (lambda table: table["device"].pop("threads"), "threads"),
         (lambda table: table["device"].update(colour="red"), "colour"),
-        (lambda table: table["calibration"].pop("scale"), "scale"),
+        (lambda table: table["calibration"].pop("networks"), "numbers for .*networks"),
+        (lambda table: table["calibration"].update(warm="1"), "numbers for .*warm"),
+        (lambda table: table["calibration"].update(networks=1.5), "numbers for"),
+        (lambda table: table["calibration"].update(beside=0), "numbers for"),
+        (lambda table: table["calibration"].update(error=-1), "numbers for"),
+        (lambda table: table["calibration"].update(per_block_ms=-2), "costs nothing or less"),
+        (lambda table: table.update(scope="../x"), "needs a scope"),
+        (lambda table: table["device"].update(cores=10**30), "threads and cores"),
+        (lambda table: table["calibration"].update(cold=math.nan), "numbers for"),
+        (lambda table: entry(table).update(disturbed=[1]), "disturbed must number visits"),
+        (lambda table: entry(table).update(disturbed=[-1]), "disturbed must number visits"),
+        (lambda table: entry(table).update(disturbed=["0"]), "disturbed must number visits"),
         (lambda table: table["calibration"].update(slope=1), "slope"),
         (lambda table: table.update(version=2), "version 2, not 1"),
         (lambda table: table.pop("version"), "version"),
@@ -175,8 +187,8 @@ def test_texts_that_are_no_table(text: str) -> None:
     [
         lambda table: entry(table).update(warm_cpu=[10**400]),
         lambda table: entry(table).update(warm_cpu=[True]),
-        lambda table: table["calibration"].update(scale=math.nan),
-        lambda table: table["calibration"].update(scale="1"),
+        lambda table: table["calibration"].update(warm=math.nan),
+        lambda table: table["calibration"].update(warm="1"),
         lambda table: table["device"].update(threads="one"),
         lambda table: table["device"].update(threads=0),
         lambda table: table.update(surplus=1),
@@ -214,3 +226,25 @@ def test_a_measurement_reads_back(found: Measurement) -> None:
     """A measurement survives its JSON form alone, as the record keeps it."""
     fields = {name: list(getattr(found, name)) for name in Measurement.__slots__}
     assert read_measurement(json.loads(json.dumps(fields))) == found
+
+
+def test_a_table_from_before_other_terms_is_read() -> None:
+    """Calibrations used to call the coefficient of the warm estimates `scale`, and entries had no marks."""
+    old = content()
+    old["calibration"] = {"scale": 0.9, "per_block_ms": -0.02, "constant_ms": 0.3, "networks": 40, "error": 0.013}
+    entry(old).pop("disturbed")
+    again = LatencyTable.from_json(json.dumps(old))
+    assert again.calibration == CALIBRATION
+    assert again.cpu_calibration is None
+    assert again.entries == small_table().entries
+
+
+def test_each_clock_has_its_calibration() -> None:
+    """CPU time is predicted by its own fit; where there is none, wall time stands for it."""
+    table = small_table()
+    key = parse_key(STEM)
+    assert table.block_ms(key, "cpu") == table.block_ms(key, "wall")
+    both = replace(table, cpu_calibration=replace(CALIBRATION, warm=0.5, constant_ms=0.1))
+    assert both.block_ms(key, "cpu") == pytest.approx(0.5 - 0.02)
+    assert both.block_ms(key, "wall") == pytest.approx(0.9 - 0.02)
+    assert LatencyTable.from_json(both.to_json()).cpu_calibration == both.cpu_calibration
