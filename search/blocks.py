@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from search.chronicle import Chronicle
 from search.evaluate import Evaluation, scores_of
 from search.session import HOPELESS, Session
 from search.trial import Stage, State, Trial
@@ -102,7 +103,7 @@ def _admitted(session: Session, arch: Architecture, *, origin: str, params: Para
     return session.new_trial(Stage.BLOCKS, arch, origin=origin, state=state, params=params, error=refusal)
 
 
-def latency_limit_ms(session: Session) -> float:
+def latency_limit_ms(session: Session | Chronicle) -> float:
     """Networks slower than this are recorded as pruned, never trained."""
     return session.begun.seed_target_ms * (1 + session.config.blocks.tolerance)
 
@@ -125,7 +126,7 @@ def _propose(session: Session, proposer: "Proposer") -> Trial | None:
     )
 
 
-def choose_seed(session: Session) -> Trial:
+def choose_seed(session: Session | Chronicle) -> Trial:
     """The trial that NetAdapt starts from: highest reward among those that leave it a way to walk.
 
     That is, at least `netadapt.walk` above the final target and within the latency limit; where there is none, the
@@ -144,9 +145,5 @@ def choose_seed(session: Session) -> Trial:
     most = latency_limit_ms(session)
     with_a_way = [trial for trial in complete if least <= trial.scores.latency_ms <= most]
 
-    def rank(trial: Trial) -> float:
-        reward = session.reward_of(trial)
-        assert reward is not None
-        return reward
-
-    return max(with_a_way or complete, key=rank)
+    rewards = session.store.rewards(session.record.id)
+    return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

@@ -82,7 +82,7 @@ def _read_search(row: RowMapping) -> None:
 
 
 def _read_trial(row: RowMapping) -> None:
-    if trial_from_row(row).stage in (Stage.QUEUED, Stage.DONE):
+    if trial_from_row(row).stage in (Stage.QUEUED, Stage.AWAITING, Stage.DONE):
         raise ValueError(f"trial {row['number']} belongs to no stage, got {row['stage']!r}")
 
 

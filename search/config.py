@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from latency.measure import Protocol
+from latency.probe import Protocol
 from search.reward import HARD, Reward, soft
 from space.arch import Architecture
 from space.choices import SearchSpace
@@ -45,14 +45,22 @@ class DeviceConfig(_Section):
     """The device and how its table is measured."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    threads: int = Field(ge=1, le=256)
+    threads: int | None = Field(ge=1, le=256)
     rounds: int = Field(ge=3, le=1000)
     warm_runs: int = Field(ge=1, le=1000)
+    precision: float = Field(gt=0, le=10)
+    minutes: float | None = Field(gt=0)
 
     @property
     def protocol(self) -> Protocol:
         """How blocks and networks are timed."""
-        return Protocol(rounds=self.rounds, warm=self.warm_runs)
+        return Protocol(
+            rounds=self.rounds,
+            warm=self.warm_runs,
+            precision=self.precision,
+            most_rounds=2 * self.rounds,
+            seconds=None if self.minutes is None else 60 * self.minutes,
+        )
 
 
 class TargetConfig(_Section):

@@ -63,7 +63,8 @@ def _run(store: Store, record: SearchRecord, runs: Path, listener_for: ListenerF
                     begin(store, record, runs, listener)
                 with session(store, record.name, listener, heart) as running:
                     report = drive(running)
-                listener.note(f"search '{record.name}' is done: {report}")
+                outcome = store.search(record.name).stage.value
+                listener.note(f"search '{record.name}' is {outcome}: {report}")
             except (Interrupted, ClaimLost, Unavailable):
                 raise
             except MobilenasError as error:

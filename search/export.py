@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latency.measure import Network
+from latency.network import Network
 from search.evaluate import write_weights
 from search.record import SearchRecord
 from search.trial import Trial

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import torch
 
-from latency.collect import block_graph, is_reliable
-from latency.device import Device
-from latency.measure import Protocol, local_device, measure
+from latency.kit import Campaign, Exported
+from latency.meter import DeviceSettings, Meter
 from latency.table import LatencyTable
 from search.config import RunConfig
-from search.netadapt import narrowings
 from search.store import Store
+from search.tables import Tables
 from space.choices import SearchSpace
 from space.errors import InvalidConfig
+from space.keys import BlockKey, keys_of
+from space.narrowing import narrowings
 from space.preset import load_preset
 from trainer.data import Dataset, Progress, Splits, prepare, split
 from trainer.train import train
@@ -31,13 +32,23 @@ _ITERATION_SECONDS = 5.0  # measuring missing blocks, starting trials
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """A configuration with everything it names looked up."""
+    """A configuration with everything it names looked up; without the record, the device is taken for this machine."""
 
     config: RunConfig
     dataset: Dataset
     splits: Splits
     space: SearchSpace
-    device: Device
+    settings: DeviceSettings
+
+    def tables(self, store: Store) -> Tables:
+        """The latency tables of the run's device and space."""
+        return Tables(
+            store=store,
+            settings=self.settings,
+            space=self.space,
+            protocol=self.config.device.protocol,
+            enqueued=self.config.blocks.networks(self.space),
+        )
 
     @property
     def workers(self) -> int:
@@ -83,7 +94,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         dataset=dataset,
         splits=split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed),
         space=space,
-        device=local_device(config.device.name, threads=config.device.threads),
+        settings=DeviceSettings(name=config.device.name, threads=config.device.threads or 1),
     )
 
 
@@ -150,26 +161,28 @@ def training_rate(inputs: Inputs) -> float:
     return trained.images_seen / trained.seconds
 
 
-def _table_minutes(inputs: Inputs, keys: int) -> float:
-    """From timing a sample of the space's blocks, creating their sessions included."""
+def table_minutes(campaign: Campaign, meter: Meter) -> float:
+    """How long a campaign would take on a device, from timing a sample of its blocks, their sessions included.
+
+    Blocks that do not settle take up to twice as long; a protocol's time limit is not reckoned with.
+    """
+    keys, protocol = campaign.blocks, campaign.protocol
     if not keys:
         return 0.0
-    all_keys = inputs.space.reachable_keys()
-    sample = random.Random(0).sample(all_keys, min(_SAMPLE_KEYS, len(all_keys)))
-    protocol = inputs.config.device.protocol
+    sample = tuple(random.Random(0).sample(keys, min(_SAMPLE_KEYS, len(keys))))
 
-    def seconds(rounds: int) -> float:
+    def seconds(blocks: tuple[BlockKey, ...], rounds: int) -> float:
+        few = replace(protocol, rounds=rounds, most_rounds=rounds)
         started = time.monotonic()
-        measure(graphs, inputs.device, Protocol(rounds=rounds, warm=protocol.warm))
+        meter.run(Campaign(blocks=blocks, protocol=few, purpose={"kind": "estimate"}))
         return time.monotonic() - started
 
-    started = time.monotonic()
-    graphs = {key: block_graph(key) for key in sample}
-    build = time.monotonic() - started
-    seconds(1)
-    one, three = seconds(1), seconds(3)
-    per_round = max(0.0, three - one) / 2
-    return (build + max(0.0, one - per_round) + per_round * protocol.rounds) * keys / len(sample) / 60
+    fixed, once, more = seconds(sample[:1], 1), seconds(sample, 1), seconds(sample, 5)
+    per_visit = max(0.0, more - once) / 4 / len(sample)
+    per_block = max(0.0, once - fixed) / len(sample) + per_visit * protocol.rounds
+    networks = [each.architecture if isinstance(each, Exported) else each for each in campaign.networks.values()]
+    in_networks = sum(len(keys_of(arch)) for arch in networks)
+    return (fixed + len(keys) * per_block + in_networks * per_visit * protocol.rounds) / 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,16 +198,15 @@ class Speed:
 
 def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     """Time some training batches and, where there is no table yet, some blocks."""
-    known = store.find_table(inputs.device, inputs.space.scope)
-    keys = inputs.space.reachable_keys()
-    if known is not None and not is_reliable(known[1], inputs.config.device.protocol):
-        known = None
-    missing = len(keys) if known is None else 0
+    tables = inputs.tables(store)
+    known = tables.known()
+    campaign = None if known is not None else tables.to_measure()
+    meter = tables.meter
     return Speed(
         images_per_second=training_rate(inputs),
-        table_minutes=_table_minutes(inputs, missing),
-        blocks_in_space=len(keys),
-        blocks_to_measure=missing,
+        table_minutes=table_minutes(campaign, meter) if campaign and meter else 0.0,
+        blocks_in_space=len(inputs.space.reachable_keys()),
+        blocks_to_measure=len(campaign.blocks) if campaign else 0,
         range=None if known is None else latency_range(known[1], inputs.space),
     )
 

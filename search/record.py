@@ -63,11 +63,13 @@ class SearchRecord:
 
     @property
     def state(self) -> str:
-        """In one word: queued, running, stopped, failed or done."""
+        """In one word: queued, running, stopped, failed, awaiting-certification or done."""
         if self.stage is Stage.DONE:
             return "done"
         if self.is_held:
             return "running"
+        if self.stage is Stage.AWAITING:
+            return self.stage.value
         if self.error is not None:
             return "failed"
         return "stopped" if self.stop_requested or self.queued_at is None else "queued"

@@ -1,15 +1,19 @@
 """The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
 
+import math
 from collections.abc import Callable
 
 from search import netadapt
 from search.blocks import choose_seed
+from search.chronicle import Chronicle
 from search.evaluate import Evaluation
-from search.netadapt import Judged, Proposal
-from search.session import Session
+from search.netadapt import Judged
+from search.session import Interrupted, Session
 from search.trial import NetAdaptStep, Stage, State, Trial
+from space.arch import Architecture
 from space.errors import RunError
-from space.keys import keys_of
+from space.keys import BlockKey, keys_of
+from space.narrowing import Proposal, narrowed_keys, narrowings
 
 
 def refine(session: Session) -> Trial:
@@ -25,6 +29,9 @@ def refine(session: Session) -> Trial:
     current = seed = _recorded_seed(session)
     delta_ms = session.config.netadapt.delta * seed.scores.latency_ms
     target_ms = session.begun.target_ms
+    walks = seed.scores.latency_ms > target_ms
+    if walks and session.meter is None and session.table.missing(keys_to_refine(session)):
+        raise Interrupted(pause_before_refinement(session))
     for step in session.store.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
@@ -41,6 +48,32 @@ def refine(session: Session) -> Trial:
         session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     session.listener.end()
     return _best_within_target(session, current)
+
+
+def keys_to_refine(told: Session | Chronicle) -> tuple[BlockKey, ...]:
+    """Every block that a walk from its first network can reach which leaves at least half of each width.
+
+    Raises:
+        RunError: no trial was completed yet.
+    """
+    return narrowed_keys(_recorded_seed(told).architecture)
+
+
+def pause_before_refinement(session: Session) -> str:
+    """Leave the search to whoever measures on its device, and say what is to be done.
+
+    A coordinator leaves it alone until somebody resumes it.
+    """
+    name, device = session.record.name, session.table.device.name
+    session.store.request_stop(session.record.id)
+    missing = session.table.missing(keys_to_refine(session))
+    if session.meter is not None or not missing:
+        return f"search '{name}' stopped before its refinement; go on with: mobilenas resume {name}"
+    return (
+        f"search '{name}' stopped before its refinement, which needs {len(missing):,} blocks measured on '{device}'; "
+        f"run: mobilenas latency bundle --refine {name} --out refine.zip, run measure.py there, then: "
+        f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}"
+    )
 
 
 def _best_within_target(session: Session, walked: Trial) -> Trial:
@@ -67,7 +100,7 @@ def _best_within_target(session: Session, walked: Trial) -> Trial:
     return best
 
 
-def _recorded_seed(session: Session) -> Trial:
+def _recorded_seed(session: Session | Chronicle) -> Trial:
     """The trial that the walk started from, chosen anew only where no walk has begun."""
     begun = session.trials(Stage.NETADAPT)
     return choose_seed(session) if not begun else session.trial(_parent(begun[0]))
@@ -111,8 +144,13 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
 
     In a small network no single layer may be worth a whole delta any more; smaller steps still lead to the target.
     """
+
+    def latency(arch: Architecture) -> float:
+        # A kit held widths down to half of the first network's; what is narrower saves nothing that anyone knows of.
+        return math.inf if session.table.missing(keys_of(arch)) else session.table.estimate(arch)
+
     for halvings in range(5):
-        found = netadapt.proposals(current.architecture, session.table.estimate, delta_ms=delta_ms / 2**halvings)
+        found = netadapt.proposals(current.architecture, latency, delta_ms=delta_ms / 2**halvings)
         if found:
             if halvings:
                 session.listener.note(f"no layer can save {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that")
@@ -131,10 +169,12 @@ def _judged(trial: Trial) -> Judged:
 
 
 def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
-    """Measure, on the device, every block that a proposal of this iteration may be made of."""
+    """Measure, on the device, every block that a proposal of this iteration may be made of; a kit held them all."""
+    if session.meter is None:
+        return
     reachable = {
         key
-        for place in netadapt.narrowings(current.architecture)
+        for place in narrowings(current.architecture)
         for proposal in place
         for key in keys_of(proposal.architecture)
     }

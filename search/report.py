@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from search.final import FOUND, REFERENCE, both, difference
-from search.session import Session
+from search.chronicle import FOUND, REFERENCE, Chronicle
 from search.trial import NetworkMeasurement, Stage, State, Trial
 from trainer.metrics import wilson_interval
 
@@ -13,21 +12,21 @@ NOTABLE_ERROR = 0.05
 PRECISION = 0.01
 
 
-def write_report(session: Session) -> Path:
+def write_report(told: Chronicle) -> Path:
     """Write report.md into the run folder."""
-    path = session.begun.run_folder / "report.md"
-    path.write_text(render(session))
+    path = told.begun.run_folder / "report.md"
+    path.write_text(render(told))
     return path
 
 
-def comparison(session: Session) -> list[list[str]]:
+def comparison(told: Chronicle) -> list[list[str]]:
     """The table found-vs-reference: a header row, then one row per figure."""
-    measured = {found.trial: found for found in session.store.network_measurements(session.record.id)}
-    columns = [_figures(trial, measured[trial.number]) for trial in both(session)]
+    measured = told.measurements()
+    columns = [_figures(trial, measured.get(trial.number)) for trial in told.both()]
     return [["", FOUND, REFERENCE], *([name, *(column[name] for column in columns)] for name in columns[0])]
 
 
-def _figures(trial: Trial, measured: NetworkMeasurement) -> dict[str, str]:
+def _figures(trial: Trial, measured: NetworkMeasurement | None) -> dict[str, str]:
     assert trial.correct is not None
     assert trial.total is not None
     low, high = wilson_interval(trial.correct, trial.total)
@@ -35,8 +34,10 @@ def _figures(trial: Trial, measured: NetworkMeasurement) -> dict[str, str]:
         "top-1 (test)": f"{trial.correct / trial.total:.2%}",
         "its 95 % interval": f"{low:.2%} to {high:.2%}",
         "predicted ms": f"{trial.scores.latency_ms:.3f}",
-        "measured ms": f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})",
-        "median ms": f"{measured.median_ms:.3f}",
+        "measured ms": f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})"
+        if measured
+        else "predicted, not measured",
+        **({"median ms": f"{measured.median_ms:.3f}"} if measured else {}),
         "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
         "parameters": f"{trial.scores.params:,}",
         "images seen": f"{trial.images_seen:,}",
@@ -44,23 +45,41 @@ def _figures(trial: Trial, measured: NetworkMeasurement) -> dict[str, str]:
     }
 
 
-def verdict(session: Session) -> list[str]:
+def verdict(told: Chronicle) -> list[str]:
     """The findings in sentences: accuracy, latency, target."""
-    found, reference = both(session)
-    measured = {row.trial: row for row in session.store.network_measurements(session.record.id)}
-    mine, theirs = measured[found.number], measured[reference.number]
-    gap = difference(session)
-    share = mine.measured_ms / theirs.measured_ms
+    found, _ = told.both()
+    gap = told.difference()
     clear = (
         f"the found network is {'more' if gap.difference > 0 else 'less'} accurate than the reference"
         if gap.is_clear
         else "the difference may be noise: its interval holds zero"
     )
-    lines = [
+    return [
         f"Top-1, found minus reference on the same {found.total:,} test images: {gap.difference:+.2%} "
         f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}.",
+        *(_measured_verdict(told) if told.measurements() else _predicted_verdict(told)),
+    ]
+
+
+def _predicted_verdict(told: Chronicle) -> list[str]:
+    found, reference = told.both()
+    share = found.scores.latency_ms / reference.scores.latency_ms
+    return [
+        f"Latency is predicted, not measured: {found.scores.latency_ms:.3f} ms, {share:.1%} of the reference's, for a "
+        f"target of {told.begun.target_ms:.3f} ms. certify.zip beside this report measures both networks on "
+        f"'{told.table.device.name}': run its measure.py there, then: "
+        f"mobilenas certify {told.record.name} --import results.json",
+    ]
+
+
+def _measured_verdict(told: Chronicle) -> list[str]:
+    found, reference = told.both()
+    measured = told.measurements()
+    mine, theirs = measured[found.number], measured[reference.number]
+    share = mine.measured_ms / theirs.measured_ms
+    lines = [
         f"Measured side by side, the found network takes {share:.1%} of the reference's time.",
-        _target_line(session.begun.target_ms, session.config.target.relative, mine, share),
+        _target_line(told.begun.target_ms, told.config.target.relative, mine, share),
     ]
     worst = max((mine, theirs), key=lambda row: abs(row.measured_ms / row.predicted_ms - 1))
     error = worst.measured_ms / worst.predicted_ms - 1
@@ -87,8 +106,8 @@ def _markdown(rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *body)]
 
 
-def _walk(session: Session) -> list[str]:
-    steps = session.store.steps(session.record.id)
+def _walk(told: Chronicle) -> list[str]:
+    steps = told.store.steps(told.record.id)
     rows = [["step", "narrowed", "latency ms", "top-1 (reward split)", "proposals"]]
     rows.extend(
         [
@@ -100,11 +119,11 @@ def _walk(session: Session) -> list[str]:
         ]
         for step in steps
     )
-    found, _ = both(session)
-    walked = session.trial(steps[-1].trial) if steps else None
+    found, _ = told.both()
+    walked = told.trial(steps[-1].trial) if steps else None
     if walked is not None and walked.architecture == found.architecture:
         return _markdown(rows)
-    taken = next(trial for trial in session.trials(Stage.BLOCKS) if trial.architecture == found.architecture)
+    taken = next(trial for trial in told.trials(Stage.BLOCKS) if trial.architecture == found.architecture)
     said = f"Trial {taken.number} of the block-level search was taken: {_figures_on_reward_split(taken)}"
     if walked is None:
         return [f"{said}; it met the target already."]
@@ -123,44 +142,44 @@ def _counts(trials: list[Trial]) -> str:
     )
 
 
-def _provenance(session: Session) -> list[str]:
-    device, fit = session.table.device, session.table.calibration
-    use = session.config.data
+def _provenance(told: Chronicle) -> list[str]:
+    device, fit = told.table.device, told.table.calibration
+    use = told.config.data
     return [
-        f"- search `{session.record.name}`, seed {session.config.seed}, target {session.begun.target_ms:.3f} ms, "
-        f"seed target {session.begun.seed_target_ms:.3f} ms",
-        f"- data `{session.dataset.name}`, content {session.dataset.content_hash}; rewards from {use.reward_images:,} "
+        f"- search `{told.record.name}`, seed {told.config.seed}, target {told.begun.target_ms:.3f} ms, "
+        f"seed target {told.begun.seed_target_ms:.3f} ms",
+        f"- data `{told.config.data.source}`, content {told.begun.data_hash}; rewards from {use.reward_images:,} "
         "images held out of the training split, the test split looked at once, above",
         f"- device `{device.name}`: {device.processor}, {device.provider}, {device.threads} thread(s), "
         f"graph optimisation {device.graph_optimization}, ONNX Runtime {device.runtime_version}, "
         f"fingerprint {device.fingerprint}",
-        f"- latency table {session.table_id}: {len(session.table.entries):,} blocks; calibrated on {fit.networks} "
+        f"- latency table {told.begun.table_id}: {len(told.table.entries):,} blocks; calibrated on {fit.networks} "
         f"whole networks, mean error {fit.error:.1%} on networks left out of the fit",
         "- latencies: batch 1, 10 % quantile of wall time in the steady state; interval 95 %",
-        f"- block-level trials: {_counts(session.trials(Stage.BLOCKS))}; "
-        f"NetAdapt trials: {_counts(session.trials(Stage.NETADAPT)) or 'none'}",
+        f"- block-level trials: {_counts(told.trials(Stage.BLOCKS))}; "
+        f"NetAdapt trials: {_counts(told.trials(Stage.NETADAPT)) or 'none'}",
     ]
 
 
-def render(session: Session) -> str:
+def render(told: Chronicle) -> str:
     """The report as Markdown."""
-    record = session.record
+    record = told.record
     lines = [
         f"# {record.name}",
         "",
-        *_markdown(comparison(session)),
+        *_markdown(comparison(told)),
         "",
-        *(f"- {line}" for line in verdict(session)),
+        *(f"- {line}" for line in verdict(told)),
         "",
         "Both networks were trained from scratch with the same recipe and seed.",
         "",
         "## NetAdapt walk",
         "",
-        *_walk(session),
+        *_walk(told),
         "",
         "## How it was found",
         "",
-        *_provenance(session),
+        *_provenance(told),
         "",
     ]
     return "\n".join(lines)

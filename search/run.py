@@ -6,28 +6,29 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from latency.collect import POOR_CALIBRATION, collect, is_reliable
-from latency.device import Device, conditions
-from latency.measure import local_device
+from latency.device import Device
+from latency.meter import Meter
 from latency.table import LatencyTable
 from search.blocks import search_blocks
+from search.certify import certify_on_device
+from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, parse_config
 from search.events import Line, LineListener, Listener
 from search.executor import LocalExecutor
-from search.final import export_found, measure_both, train_both
+from search.final import export_found, train_both
 from search.heartbeat import Heart
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, within_hours
 from search.record import Begun, SearchRecord
-from search.refine import refine
+from search.refine import pause_before_refinement, refine
 from search.report import write_report
-from search.session import Session
+from search.session import Interrupted, Session
 from search.store import Store
 from search.store_searches import NameTaken
+from search.tables import settings_for, workspace
 from search.trial import Stage
-from space.errors import InfeasibleTarget, RunError
-from space.keys import keys_of
+from space.errors import DeviceError, InfeasibleTarget, RunError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,35 +57,54 @@ class RecordListener(LineListener):
             )
 
 
+def with_device(inputs: Inputs, store: Store) -> Inputs:
+    """The same with the device as it was added to the record.
+
+    Raises:
+        InvalidConfig: it was added with other threads than the configuration has.
+    """
+    return replace(inputs, settings=settings_for(store, inputs.config.device))
+
+
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:
-    """The recorded table of this device and space, or a newly measured one."""
-    space, device = inputs.space, inputs.device
-    known = store.find_table(device, space.scope)
-    if known is not None and is_reliable(known[1], inputs.config.device.protocol):
-        listener.note(f"latency table {known[0]} of device '{device.name}' is reused ({len(known[1].entries)} blocks)")
-        return known
-    protocol = inputs.config.device.protocol
-    listener.begin(f"measuring {len(space.reachable_keys())} blocks on '{device.name}'", protocol.rounds)
-    table = collect(space, device, protocol, listener.advance)
-    listener.end()
-    reference = set(keys_of(space.reference))
-    table_id = store.record_table(
-        table,
-        conditions=conditions(),
-        protocol=str(protocol),
-        reasons=dict.fromkeys(reference, "reference"),
+    """The recorded table of this device and space; where the device is this machine, a newly measured one will do.
+
+    Raises:
+        MissingBlock: another device lacks blocks; the message says what measures them.
+    """
+    tables = inputs.tables(store)
+    if not inputs.settings.is_local:
+        known = tables.require(run_options(inputs))
+    else:
+        found = tables.known()
+        if found is None:
+            table_id, collected = tables.collect(listener)
+            return table_id, collected.table
+        known = found
+    name = inputs.settings.name
+    listener.note(f"latency table {known[0]} of device '{name}' is reused ({len(known[1].entries):,} blocks)")
+    return known
+
+
+def require_table(store: Store, inputs: Inputs) -> None:
+    """Refuse to start where another device than this machine lacks blocks.
+
+    Raises:
+        MissingBlock: it does; the message says what measures them.
+    """
+    if not inputs.settings.is_local:
+        inputs.tables(store).require(run_options(inputs))
+
+
+def run_options(inputs: Inputs) -> str:
+    """The options that name to the commands that measure what a run needs."""
+    space, chosen, enqueued = inputs.space, inputs.config.space, inputs.config.blocks.enqueue
+    if any(named.startswith("{") for named in enqueued):
+        return "--config RUN.yaml (this run's)"
+    sizes = f"--resolution {space.resolution} --classes {space.num_classes} --in-channels {space.in_channels}"
+    return " ".join(
+        [f"--space {chosen.preset} --width {chosen.width!r} {sizes}", *(f"--enqueue {named}" for named in enqueued)]
     )
-    fit = table.calibration
-    listener.note(
-        f"latency table {table_id}: {len(table.entries)} blocks, calibrated on {fit.networks} whole networks, "
-        f"mean error {fit.error:.1%} (cross-validated)"
-    )
-    if fit.error > POOR_CALIBRATION:
-        listener.note(
-            "the device was busy while the table was measured: expect predictions to be that far off"
-            + ("" if is_reliable(table, protocol) else "; the next search measures again")
-        )
-    return table_id, table
 
 
 def check_target(target_ms: float, reach: Range) -> None:
@@ -184,14 +204,14 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     """
     config, budget = parse_config(dict(record.config)), record.budget or "default"
     hours = budget_hours(budget)
-    inputs = look_up(config if hours is not None else config.scaled(BUDGETS[budget]))
+    inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
     if hours is not None:
         inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
     begun = _prepare(store, inputs, record.name, runs, listener)
     store.begin_search(record.id, _named(inputs.config, record.name), begun)
 
 
-def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device) -> None:
+def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device | None) -> None:
     data_hash = record.has_begun().data_hash
     if inputs.dataset.content_hash != data_hash:
         raise RunError(
@@ -200,12 +220,22 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, 
         )
     if table.scope != inputs.space.scope:
         raise RunError(f"the search space of '{record.name}' has changed; restore its file or start a new search")
-    if table.device.fingerprint != device.fingerprint:
+    if device is not None and table.device.fingerprint != device.fingerprint:
         raise RunError(
             f"search '{record.name}' was started on {table.device.processor} with ONNX Runtime "
             f"{table.device.runtime_version}; this is {device.processor} with {device.runtime_version}: "
             "go on there, or start a new search here"
         )
+
+
+def _device_now(meter: Meter | None, record: SearchRecord) -> Device | None:
+    """The device as it is, if it can be asked; in the end a search can do without."""
+    try:
+        return meter.device if meter else None
+    except DeviceError:
+        if record.stage is Stage.FINAL:
+            return None
+        raise
 
 
 @contextmanager
@@ -219,9 +249,10 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     config: RunConfig = parse_config(dict(record.config))
     begun = record.has_begun()
     begun.run_folder.mkdir(parents=True, exist_ok=True)
-    inputs = look_up(config)
+    inputs = with_device(look_up(config), store)
     table = store.load_table(begun.table_id)
-    _check_unchanged(record, inputs, table, local_device(config.device.name, threads=config.device.threads))
+    meter = inputs.settings.meter(workspace())
+    _check_unchanged(record, inputs, table, _device_now(meter, record))
     executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
     try:
         yield Session(
@@ -232,6 +263,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
             dataset=inputs.dataset,
             table_id=begun.table_id,
             table=table,
+            meter=meter,
             executor=executor,
             listener=listener,
             heart=heart,
@@ -240,27 +272,31 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
         executor.close()
 
 
-def drive(running: Session) -> Path:
+def drive(running: Session, until: Literal["refine"] | None = None) -> Path:
     """Take a search through the stages that are left, and return the report's path.
 
+    Where the device is reached by kit alone, it ends at `Stage.AWAITING`, and `certify` completes it.
+
     Raises:
-        Interrupted: it was stopped; everything finished is recorded.
+        Interrupted: it was stopped, before NetAdapt by `until` or for a kit; everything finished is recorded.
         RunError: a stage cannot be completed.
     """
     _enter(running, Stage.BLOCKS)
     search_blocks(running)
+    if until == "refine":
+        raise Interrupted(pause_before_refinement(running))
     _enter(running, Stage.NETADAPT)
     found = refine(running)
     _enter(running, Stage.FINAL)
     train_both(running, found)
-    measure_both(running)
     export_found(running)
-    report = write_report(running)
-    _enter(running, Stage.DONE)
+    certified = certify_on_device(running)
+    report = write_report(Chronicle.read(running.store, running.record.name))
+    _enter(running, Stage.DONE if certified else Stage.AWAITING)
     return report
 
 
-_ORDER = (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL, Stage.DONE)
+_ORDER = (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL, Stage.AWAITING, Stage.DONE)
 
 
 def _enter(running: Session, stage: Stage) -> None:

@@ -25,8 +25,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004")
-# Those whose tables are the current ones; archives of all of them can be read.
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+# Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
 # Optuna keeps its own Alembic state in `alembic_version`; a name of ours lets both live in one database.
@@ -80,6 +80,20 @@ devices = Table(
     UniqueConstraint("name", "fingerprint"),
 )
 
+device_settings = Table(
+    "device_settings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True, comment="the user's own name for the device"),
+    Column("address", Text, nullable=False, comment="local, kit, or ssh://user@host:port"),
+    Column("python", Text, nullable=False, comment="the Python to call there"),
+    Column("cpus", Text, comment="cores to keep to, such as 4-7; NULL: all"),
+    Column("provider", Text, nullable=False, comment="ONNX Runtime execution provider"),
+    Column("threads", Integer, nullable=False, comment="ONNX Runtime intra-op threads"),
+    Column("graph_optimization", Text, nullable=False, comment="ONNX Runtime graph optimisation level"),
+    Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
+)
+
 latency_tables = Table(
     "latency_tables",
     metadata,
@@ -109,13 +123,40 @@ latency_entries = Table(
     UniqueConstraint("table_id", "key"),
 )
 
+validations = Table(
+    "validations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("table_id", ForeignKey("latency_tables.id"), nullable=False, index=True, comment="the table that predicted"),
+    Column("under_load", Boolean, nullable=False, comment="whether a busy process per core ran beside it"),
+    Column("drift_wall", Double, nullable=False, comment="wall time of known blocks then, divided by the table's"),
+    Column("drift_cpu", Double, nullable=False, comment="thread CPU time of known blocks then, divided by the table's"),
+    Column("conditions", JSON, nullable=False, comment="what else bore on it: load, governor, frequency, temperature"),
+    Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+)
+
+validated_networks = Table(
+    "validated_networks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("validation_id", ForeignKey("validations.id"), nullable=False, index=True),
+    Column("network_group", Text, nullable=False, comment="random, near_target or netadapt"),
+    Column("arch_id", Text, nullable=False, comment="content hash of the architecture"),
+    Column("architecture", Text, nullable=False, comment="canonical JSON of the spec"),
+    Column("madds", BigInteger, nullable=False, comment="multiply-adds of one image"),
+    Column("predicted_ms", Double, nullable=False, comment="wall time by the table, ms"),
+    Column("measured_ms", Double, nullable=False, comment="the whole network: low quantile of wall time, ms"),
+    Column("predicted_cpu_ms", Double, nullable=False, comment="thread CPU time by the table, ms"),
+    Column("measured_cpu_ms", Double, nullable=False, comment="the whole network: low quantile of thread CPU time, ms"),
+)
+
 searches = Table(
     "searches",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True, comment="the user's name for the search"),
     Column("config", JSON, nullable=False, comment="effective configuration, defaults filled in"),
-    Column("stage", Text, nullable=False, comment="queued, blocks, netadapt, final or done"),
+    Column("stage", Text, nullable=False, comment="queued, blocks, netadapt, final, awaiting-certification or done"),
     Column("finish_requested", Boolean, nullable=False, comment="the user asked to end with the best found so far"),
     Column("error", Text, comment="why the search stopped, if it did; one line"),
     Column("run_folder", Text, comment="folder of weights and exports; NULL while queued"),

@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from latency.collect import measure_missing
+from latency.meter import Meter
 from latency.table import LatencyTable
+from search.chronicle import right_file
 from search.config import RunConfig
 from search.evaluate import DataUse, Evaluation, Job, Outcome, Parent, evaluation_of_weights, scores_of
 from search.events import Listener
@@ -21,7 +22,7 @@ from search.store_tables import Reason
 from search.trial import Stage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
-from space.errors import RunError
+from space.errors import MissingBlock, RunError
 from space.keys import BlockKey
 from trainer.data import Dataset
 from trainer.train import Recipe
@@ -40,7 +41,8 @@ class Interrupted(RunError):
 class Session:
     """The one coordinator of a search: asks, dispatches and writes.
 
-    `table` grows while NetAdapt measures blocks; `stop` is called from outside, by the first Ctrl-C.
+    `table` grows while NetAdapt measures blocks; `meter` measures on its device, and is None where people carry kits.
+    `stop` is called from outside, by the first Ctrl-C.
     """
 
     store: Store
@@ -50,6 +52,7 @@ class Session:
     dataset: Dataset
     table_id: int
     table: LatencyTable
+    meter: Meter | None
     executor: Executor
     listener: Listener
     heart: Heart
@@ -121,12 +124,22 @@ class Session:
         )
 
     def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason) -> None:
-        """Measure, on the device, the blocks that the table lacks, and record them."""
+        """Measure, on the device, the blocks that the table lacks, and record them.
+
+        Raises:
+            MissingBlock: the device is reached by kit alone.
+            DeviceError: it cannot be reached or cannot measure.
+        """
         missing = self.table.missing(sorted(keys, key=str))
         if not missing:
             return
+        if self.meter is None:
+            raise MissingBlock(
+                f"{why}: {len(missing)} blocks, such as '{missing[0]}', are not measured on "
+                f"'{self.table.device.name}', which is reached by kit alone"
+            )
         self.listener.note(f"{why}: measuring {len(missing)} blocks that the table lacks")
-        measured = measure_missing(self.table, missing, self.config.device.protocol)
+        measured = measure_missing(self.table, missing, self.meter, self.config.device.protocol)
         self.store.add_entries(self.table_id, measured, reason=reason)
         # From the record, which keeps the first measurement where another search on this table was quicker.
         self.table = self.store.load_table(self.table_id)
@@ -288,7 +301,7 @@ class Session:
 
     def _completed(self, trial: Trial, outcome: Outcome) -> Trial:
         if outcome.right is not None:
-            np.save(self.right_file(trial), np.array(outcome.right, dtype=bool))
+            np.save(right_file(self.begun.run_folder, trial), np.array(outcome.right, dtype=bool))
         return replace(
             trial,
             state=State.COMPLETE,
@@ -298,10 +311,6 @@ class Session:
             correct=None if outcome.right is None else sum(outcome.right),
             total=None if outcome.right is None else len(outcome.right),
         )
-
-    def right_file(self, trial: Trial) -> Path:
-        """Where a final trial keeps which test images it classified right."""
-        return self.begun.run_folder / "trials" / f"{trial.number}.right.npy"
 
 
 def _has_weights(found: FoundEvaluation, key: str) -> bool:

@@ -12,13 +12,16 @@ from sqlalchemy import Connection, select, true
 
 from latency.device import Device
 from latency.measurement import Measurement
+from latency.meter import DeviceSettings
 from latency.table import LatencyTable
-from search import store_searches, store_tables, store_trials
+from latency.validate import Validation
+from search import store_devices, store_searches, store_tables, store_trials
 from search.database import Database
 from search.lease import new_claim
 from search.patience import patiently
 from search.record import Begun, ExportRecord, FoundEvaluation, LogLine, SearchRecord, measurement_to_row
 from search.schema import searches
+from search.store_devices import RecordedValidation
 from search.store_tables import Reason
 from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
 from search.views import trial_summary
@@ -82,7 +85,7 @@ class Store:
         self,
         table: LatencyTable,
         *,
-        conditions: Mapping[str, str | float],
+        conditions: Mapping[str, Any],
         protocol: str,
         reasons: Mapping[BlockKey, Reason] | None = None,
     ) -> int:
@@ -93,7 +96,7 @@ class Store:
     def _record_table(
         self,
         table: LatencyTable,
-        conditions: Mapping[str, str | float],
+        conditions: Mapping[str, Any],
         protocol: str,
         reasons: Mapping[BlockKey, Reason],
         now: datetime,
@@ -126,8 +129,71 @@ class Store:
             return store_tables.load_table(connection, table_id)
 
     @patiently
+    def newest_table(self, name: str, scope: str) -> tuple[int, LatencyTable] | None:
+        """The newest finished table of a scope from any device of this name, with its id."""
+        with self._database.read() as connection:
+            return store_tables.newest_table(connection, name, scope)
+
+    @patiently
+    def tables_of(self, device: Device) -> list[tuple[int, LatencyTable]]:
+        """All finished tables of exactly this device, newest first."""
+        with self._database.read() as connection:
+            return store_tables.tables_of(connection, device)
+
+    @patiently
+    def newest_device(self, name: str) -> Device | None:
+        """The device of this name whose table is the newest."""
+        with self._database.read() as connection:
+            return store_tables.newest_device(connection, name)
+
+    @patiently
+    def table_rows(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Per finished table, newest first: id, device, scope, conditions, protocol, blocks, finished_at."""
+        with self._database.read() as connection:
+            return store_tables.table_rows(connection, name)
+
+    @patiently
+    def add_device(self, settings: DeviceSettings, *, replace: bool = False) -> None:
+        """Record how a device is reached and used.
+
+        Raises:
+            StoreError: the name is taken, unless `replace`.
+        """
+        with self._database.write() as connection:
+            store_devices.add_settings(connection, settings, replace=replace)
+
+    @patiently
+    def device_settings(self, name: str) -> DeviceSettings | None:
+        """How the device of this name is reached and used, if it was added."""
+        with self._database.read() as connection:
+            return store_devices.find_settings(connection, name)
+
+    @patiently
+    def all_device_settings(self) -> list[DeviceSettings]:
+        """All devices that were added, by name."""
+        with self._database.read() as connection:
+            return store_devices.list_settings(connection)
+
+    def add_validation(self, table_id: int, validation: Validation, conditions: Mapping[str, Any]) -> int:
+        """Record a validation of a table with its networks, and return its id."""
+        return self._add_validation(table_id, validation, conditions, datetime.now(UTC))
+
+    @patiently
+    def _add_validation(
+        self, table_id: int, validation: Validation, conditions: Mapping[str, Any], now: datetime
+    ) -> int:
+        with self._database.write() as connection:
+            return store_devices.add_validation(connection, table_id, validation, conditions, now)
+
+    @patiently
+    def validations(self, table_id: int) -> list[RecordedValidation]:
+        """The validations of a table, oldest first."""
+        with self._database.read() as connection:
+            return store_devices.list_validations(connection, (table_id,))
+
+    @patiently
     def devices(self) -> list[dict[str, Any]]:
-        """Per device: name, processor, threads, provider, runtime_version, tables, blocks, newest_table (a date)."""
+        """Per device and fingerprint: its facts, tables, blocks, newest_table (a date)."""
         with self._database.read() as connection:
             return store_tables.list_devices(connection)
 

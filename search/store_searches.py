@@ -155,7 +155,7 @@ def claim_next(connection: Connection, token: str, device: str | None, now: date
     expired = now - timedelta(seconds=LEASE_S)
     waiting = (
         searches.c.queued_at.is_not(None),
-        searches.c.stage != Stage.DONE.value,
+        searches.c.stage.not_in((Stage.AWAITING.value, Stage.DONE.value)),
         searches.c.error.is_(None),
         searches.c.stop_requested.is_(False),
         or_(searches.c.claimed_by.is_(None), searches.c.heartbeat_at < expired),

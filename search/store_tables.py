@@ -1,6 +1,5 @@
 """Devices and latency tables in SQL; each function works inside the transaction that it is given."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, distinct, func, insert, select
 
 from latency.device import Device
 from latency.measurement import Measurement
-from latency.table import NO_CALIBRATION, Calibration, LatencyTable, read_measurement
+from latency.table import LatencyTable, calibrations_from_plain, calibrations_to_plain, read_measurement
 from search.database import insert_new
 from search.schema import devices, latency_entries, latency_tables
 from space.errors import StoreError
@@ -25,7 +24,7 @@ def record_table(
     connection: Connection,
     table: LatencyTable,
     *,
-    conditions: Mapping[str, str | float],
+    conditions: Mapping[str, Any],
     protocol: str,
     reasons: Mapping[BlockKey, Reason],
     now: datetime,
@@ -44,7 +43,7 @@ def record_table(
     row = {
         "device_id": owner,
         "scope": table.scope,
-        "calibration": _calibration_to_json(table.calibration),
+        "calibration": calibrations_to_plain(table.calibration, table.cpu_calibration),
         "conditions": dict(conditions),
         "protocol": protocol,
         "created_at": now,
@@ -82,6 +81,67 @@ def find_table(connection: Connection, device: Device, scope: str) -> tuple[int,
     return None if table_id is None else (table_id, load_table(connection, table_id))
 
 
+def newest_table(connection: Connection, name: str, scope: str) -> tuple[int, LatencyTable] | None:
+    """The newest finished table of a scope from any device of this name."""
+    table_id = connection.scalar(
+        select(latency_tables.c.id)
+        .join(devices)
+        .where(devices.c.name == name, latency_tables.c.scope == scope, latency_tables.c.finished_at.is_not(None))
+        .order_by(latency_tables.c.finished_at.desc(), latency_tables.c.id.desc())
+        .limit(1)
+    )
+    return None if table_id is None else (table_id, load_table(connection, table_id))
+
+
+def newest_device(connection: Connection, name: str) -> Device | None:
+    """The device of this name whose table is the newest."""
+    row = (
+        connection.execute(
+            select(*(devices.c[field] for field in _DEVICE_FIELDS))
+            .join(latency_tables, latency_tables.c.device_id == devices.c.id)
+            .where(devices.c.name == name, latency_tables.c.finished_at.is_not(None))
+            .order_by(latency_tables.c.finished_at.desc(), latency_tables.c.id.desc())
+            .limit(1)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else Device(**row)
+
+
+def tables_of(connection: Connection, device: Device) -> list[tuple[int, LatencyTable]]:
+    """All finished tables of a device with this name and fingerprint, newest first."""
+    ids = connection.scalars(
+        select(latency_tables.c.id)
+        .join(devices)
+        .where(devices.c.name == device.name, devices.c.fingerprint == device.fingerprint)
+        .where(latency_tables.c.finished_at.is_not(None))
+        .order_by(latency_tables.c.finished_at.desc(), latency_tables.c.id.desc())
+    )
+    return [(table_id, load_table(connection, table_id)) for table_id in list(ids)]
+
+
+def table_rows(connection: Connection, name: str | None) -> list[dict[str, Any]]:
+    """One row per finished table, newest first."""
+    shown = (
+        *(latency_tables.c.id, devices.c.name.label("device"), devices.c.fingerprint, latency_tables.c.scope),
+        *(latency_tables.c.conditions, latency_tables.c.calibration, latency_tables.c.protocol),
+        latency_tables.c.finished_at,
+    )
+    counts = select(latency_entries.c.table_id, func.count().label("blocks")).group_by(latency_entries.c.table_id)
+    blocks = counts.subquery()
+    query = (
+        select(*shown, func.coalesce(blocks.c.blocks, 0).label("blocks"))
+        .join(devices, devices.c.id == latency_tables.c.device_id)
+        .outerjoin(blocks, blocks.c.table_id == latency_tables.c.id)
+        .where(latency_tables.c.finished_at.is_not(None))
+        .order_by(latency_tables.c.finished_at.desc(), latency_tables.c.id.desc())
+    )
+    if name is not None:
+        query = query.where(devices.c.name == name)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
 def load_table(connection: Connection, table_id: int) -> LatencyTable:
     """A table with all its entries in the order of their recording."""
     row = _require_table(connection, table_id)
@@ -92,11 +152,13 @@ def load_table(connection: Connection, table_id: int) -> LatencyTable:
         .order_by(latency_entries.c.id)
     )
     try:
+        calibration, cpu_calibration = calibrations_from_plain(row["calibration"])
         return LatencyTable(
             device=Device(**{name: device[name] for name in _DEVICE_FIELDS}),
             scope=row["scope"],
             entries={parse_key(key): read_measurement(samples) for key, samples in entries},
-            calibration=_calibration_from_json(row["calibration"]),
+            calibration=calibration,
+            cpu_calibration=cpu_calibration,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
@@ -113,7 +175,8 @@ def device_of(connection: Connection, table_id: int) -> int:
 
 def list_devices(connection: Connection) -> list[dict[str, Any]]:
     """One row per device: what it is, its finished tables, the different blocks measured, the newest table's date."""
-    shown = (devices.c.name, devices.c.processor, devices.c.threads, devices.c.provider, devices.c.runtime_version)
+    facts = ("name", "processor", "threads", "provider", "graph_optimization", "runtime_version")
+    shown = tuple(devices.c[name] for name in facts)
     query = (
         select(
             *shown,
@@ -163,17 +226,3 @@ def _entry_to_row(
         "reason": reason,
         "measured_at": measured_at,
     }
-
-
-def _calibration_to_json(calibration: Calibration) -> dict[str, float | None] | None:
-    # JSON has no NaN, which an error is that could not be cross-validated.
-    if not calibration.networks:
-        return None
-    return {name: None if math.isnan(value) else value for name, value in asdict(calibration).items()}
-
-
-def _calibration_from_json(content: Mapping[str, Any] | None) -> Calibration:
-    if content is None:
-        return NO_CALIBRATION
-    error = math.nan if content["error"] is None else content["error"]
-    return Calibration(**{**content, "error": error})

@@ -8,12 +8,13 @@ from space.arch import Architecture
 
 
 class Stage(StrEnum):
-    """Where a search stands; also the stage that a trial belongs to (all but `QUEUED` and `DONE`)."""
+    """Where a search stands; `BLOCKS`, `NETADAPT` and `FINAL` are also the stages that trials belong to."""
 
     QUEUED = "queued"
     BLOCKS = "blocks"
     NETADAPT = "netadapt"
     FINAL = "final"
+    AWAITING = "awaiting-certification"
     DONE = "done"
 
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, Table, Text
 
 from latency.device import Device
+from latency.table import calibrations_from_plain
 from search.config import parse_config
 from search.record import Begun
 from search.schema import (
@@ -34,7 +35,7 @@ from search.schema import (
 )
 from search.trial import Stage
 from space.arch import Architecture
-from space.errors import StoreError
+from space.errors import InvalidTable, StoreError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -69,7 +70,9 @@ TABLES: dict[str, Table] = {
 
 Rows = Mapping[Table, list[dict[str, Any]]]
 
-assert set(TABLES) == set(metadata.tables), "a new table must say whether it belongs to a search"
+# How devices are reached is nobody else's business, and a table's validations are its owner's.
+_KEPT_HERE = ("device_settings", "validations", "validated_networks")
+assert {*TABLES, *_KEPT_HERE} == set(metadata.tables), "a new table must say whether it belongs to a search"
 
 
 class InvalidArchive(StoreError):
@@ -253,8 +256,11 @@ def _check_tables(rows: Rows) -> None:
         if device_of(row).fingerprint != row["fingerprint"]:
             raise InvalidArchive(f"the fingerprint of device {row['name']!r} is not its own")
     for row in rows[latency_tables]:
-        fit = row["calibration"]
-        if not isinstance(row["conditions"], dict) or not (fit is None or all(map(_is_coefficient, fit.items()))):
+        try:
+            calibrations_from_plain(row["calibration"])
+        except (InvalidTable, TypeError, AttributeError) as error:
+            raise InvalidArchive(f"a latency table's conditions or calibration are none: {error}") from error
+        if not isinstance(row["conditions"], dict):
             raise InvalidArchive("a latency table's conditions or calibration are none")
 
 
@@ -265,14 +271,6 @@ def _check_trial(row: dict[str, Any]) -> None:
         raise InvalidArchive(f"the weights of trial {row['number']} are no file of the run folder")
     if not isinstance(row["params"], dict | None) or not all(map(_is_plain, (row["params"] or {}).values())):
         raise InvalidArchive(f"the parameters of trial {row['number']} are no plain values")
-
-
-def _is_coefficient(item: tuple[str, object]) -> bool:
-    """Whether a field of a calibration is a number; an error that could not be cross-validated is none."""
-    name, value = item
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return abs(value) < 2**31 and (name != "networks" or isinstance(value, int))
-    return item == ("error", None)
 
 
 def _is_plain(value: object) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
-from rich.console import Console
 
+from service.console import say
 from service.rows import Format, scientific, show
 from space.arch import Architecture, json_schema
 from space.choices import SearchSpace
@@ -20,7 +20,6 @@ from space.reference import REFERENCES, Rounding
 
 ShowFormat = Literal["table", "json", "spec", "timm", "torchvision", "ofa", "model.py"]
 
-console = Console()
 
 _SAMPLED = 5000
 
@@ -33,10 +32,6 @@ _LIST_TYPES: dict[str, type] = {
     "params_m": float,
     "peak_mb": float,
 }
-
-
-def _print(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _hand_out(text: str, out: Path | None) -> None:
@@ -149,9 +144,9 @@ def _show_table(what: str, arch: Architecture, cost: Cost) -> None:
         }
         for row in _blocks(arch)
     ]
-    _print(f"{what} ({arch.arch_id}): {size}")
+    say(f"{what} ({arch.arch_id}): {size}")
     show("units", rows, "table", shown=tuple(rows[0]), types={}, out=None)
-    _print(
+    say(
         f"{cost.madds:,} multiply-adds; {cost.params:,} parameters ({cost.params_without_batch_norm:,} without "
         f"BatchNorm); {cost.peak_bytes / 1e6:.2f} MB of activations at the peak (float32)"
     )
@@ -162,7 +157,7 @@ def import_architecture(path: Path, resolution: int | None, out: Path | None) ->
     arch = read_spec_file(path, resolution=resolution)
     _hand_out(arch.to_json() + "\n", out)
     if out is not None:
-        _print(f"architecture {arch.arch_id} is in {out}")
+        say(f"architecture {arch.arch_id} is in {out}")
 
 
 def schema_text() -> str:
@@ -170,7 +165,8 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=1) + "\n"
 
 
-def _space(name: str, width: float, resolution: int | None, in_channels: int, classes: int) -> SearchSpace:
+def space_named(name: str, width: float, resolution: int | None, in_channels: int, classes: int) -> SearchSpace:
+    """A shipped space or a YAML file's; without a resolution, at its reference's."""
     preset = load_preset(name)
     return SearchSpace(
         preset=preset,
@@ -185,7 +181,7 @@ def list_spaces(form: Format, out: Path | None) -> None:
     """The command `space list`."""
     rows = []
     for name in preset_names():
-        space = _space(name, 1.0, None, 3, 1000)
+        space = space_named(name, 1.0, None, 3, 1000)
         rows.append(
             {
                 "name": name,
@@ -228,7 +224,7 @@ def show_space(
     name: str, width: float, resolution: int | None, in_channels: int, classes: int, form: Format, out: Path | None
 ) -> None:
     """The command `space show`, and with only the summary `space check`."""
-    space = _space(name, width, resolution, in_channels, classes)
+    space = space_named(name, width, resolution, in_channels, classes)
     rows = _stages(space)
     shown = ("stage", "input_px", "widths", "depth", "kernel", "expansion", "se", "activation")
     types = {name: int if name in {"stage", "input_px", "stride"} else str for name in rows[0]}
@@ -248,21 +244,21 @@ def _tell_summary(space: SearchSpace) -> None:
     least, typical, most = np.quantile(costs.params / 1e6, (0.01, 0.5, 0.99))
     free = [str(number) for number, stage in enumerate(space.preset.stages, start=1) if stage.blocks == "free"]
     if free:
-        _print(f"in stages {', '.join(free)} each block has its own kernel, expansion, se and activation")
-    _print(f"{space.size:,} networks of {len(space.reachable_keys()):,} blocks at {space.resolution} px")
-    _print(
+        say(f"in stages {', '.join(free)} each block has its own kernel, expansion, se and activation")
+    say(f"{space.size:,} networks of {len(space.reachable_keys()):,} blocks at {space.resolution} px")
+    say(
         f"98 % of them have {low:.1f} to {high:.1f} M multiply-adds (median {middle:.1f}) and {least:.2f} to "
         f"{most:.2f} M parameters (median {typical:.2f})"
     )
     reason = space.why_not(space.reference)
     member = "is a member" if reason is None else f"is no member: {reason}"
-    _print(f"its reference {space.preset.reference} {member}")
+    say(f"its reference {space.preset.reference} {member}")
 
 
 def check_space(name: str, width: float, resolution: int | None, in_channels: int, classes: int) -> None:
     """The command `space check`."""
-    space = _space(name, width, resolution, in_channels, classes)
-    _print(f"space '{space.preset.name}' is sound")
+    space = space_named(name, width, resolution, in_channels, classes)
+    say(f"space '{space.preset.name}' is sound")
     _tell_summary(space)
 
 
@@ -280,10 +276,10 @@ def has(name: str, what: str, width: float) -> None:
     )
     reason = space.why_not(arch)
     if reason is None:
-        _print(f"yes: {what} is a member of space '{space.preset.name}'")
+        say(f"yes: {what} is a member of space '{space.preset.name}'")
         return
-    _print(f"no: {reason}")
+    say(f"no: {reason}")
     if len(arch.stages) == len(space.preset.stages):
         closest = nearest(space, arch)
-        _print(f"the nearest member is {closest.arch_id}:")
+        say(f"the nearest member is {closest.arch_id}:")
         typer.echo(closest.to_json())

@@ -6,7 +6,9 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from service.cli_latency import device_app, latency_app
 from service.cli_space import arch_app, space_app
+from service.options import DATABASE, Database, Form, Out
 from space.errors import MobilenasError
 
 app = typer.Typer(
@@ -21,12 +23,8 @@ db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help
 app.add_typer(db_app, name="db")
 app.add_typer(arch_app, name="arch")
 app.add_typer(space_app, name="space")
-
-
-def _database() -> str:
-    from service.settings import load_settings
-
-    return load_settings().database_url
+app.add_typer(latency_app, name="latency")
+app.add_typer(device_app, name="device")
 
 
 def _runs() -> Path:
@@ -42,20 +40,10 @@ def _owner() -> str:
 
 
 # typer calls these for the value, and only where a command runs: --help works even while the settings are broken.
-DATABASE = cast("str", _database)
 RUNS = cast("Path", _runs)
 OWNER = cast("str", _owner)
 
-Format = Literal["table", "csv", "json", "parquet"]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with what differs from the default run.")]
-Database = Annotated[
-    str,
-    typer.Option(
-        envvar="MOBILENAS_DATABASE_URL",
-        help="SQLAlchemy URL of the record; default: the settings', or an SQLite file of yours.",
-        show_default=False,
-    ),
-]
 Runs = Annotated[
     Path,
     typer.Option(
@@ -73,8 +61,7 @@ Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
 Workers = Annotated[int | None, typer.Option(help="Trials that run at once.")]
 Enqueue = Annotated[list[str] | None, typer.Option(help="A published network or spec file to try first; repeatable.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
-Form = Annotated[Format, typer.Option("--format", help="How to print.")]
-Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
+Until = Annotated[Literal["refine"] | None, typer.Option(help="Stop before this stage, to measure on a device first.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Leave it to a coordinator.")]
 Owner = Annotated[
     str,
@@ -110,6 +97,7 @@ def search(
     workers: Workers = None,
     enqueue: Enqueue = None,
     budget: Budget = "default",
+    until: Until = None,
     queue: Queue = False,
     owner: Owner = OWNER,
     label: Label = None,
@@ -120,6 +108,7 @@ def search(
     """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
     from search.run import Asked
     from service import running
+    from space.errors import InvalidConfig
 
     asked = Asked(owner=owner, labels=tuple(label or ()), note=note, budget=budget)
 
@@ -135,10 +124,12 @@ def search(
         workers=workers,
         enqueue=enqueue or (),
     )
+    if queue and until:
+        raise InvalidConfig("--until belongs to searches in the foreground; leave out --queue")
     if queue:
         running.queue(settings, database, asked)
     else:
-        running.start(settings, database, runs, asked)
+        running.start(settings, database, runs, asked, until)
 
 
 @app.command()
@@ -184,6 +175,18 @@ def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Databa
     from service import running
 
     running.resume(name, database, runs, finish=True, queue=queue)
+
+
+@app.command()
+def certify(
+    name: Name,
+    source: Annotated[Path | None, typer.Option("--import", help="results.json of the search's certify.zip.")] = None,
+    database: Database = DATABASE,
+) -> None:
+    """Complete a search that awaits certification: measured over ssh, or by the results of its kit."""
+    from service import running
+
+    running.certify(name, database, source)
 
 
 @app.command()

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.options import Form, Out
+
 arch_app = typer.Typer(help="Architectures: published networks and spec files.", no_args_is_help=True)
 space_app = typer.Typer(help="Search spaces.", no_args_is_help=True)
 
 What = Annotated[str, typer.Argument(help="A published network, or a spec file of any format.", show_default=False)]
 Space = Annotated[str, typer.Argument(help="A shipped space, or a YAML file.", show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
-Form = Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print.")]
 Width = Annotated[float, typer.Option(help="Width multiplier.")]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input in pixels; default: the published one.")]
 InChannels = Annotated[int, typer.Option(help="Channels of the input.")]

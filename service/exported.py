@@ -8,24 +8,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from latency.measure import Network
+from latency.network import Network
 from search.config import parse_config
 from search.evaluate import read_weights
 from search.export import FILES, export_metadata, export_network
 from search.plan import look_up
 from search.store import Store
 from search.trial import State
+from service.console import console, say
 from space.errors import DataError, RunError
 from space.formats import FILE_NAMES, FormatName, format_named
 from trainer.data import Dataset, Preprocess, load_picture, normalise, prepare, split
 from trainer.metrics import confusion_matrix, wilson_interval
-
-console = Console()
 
 MAX_MODEL_BYTES = 512 * 2**20
 
@@ -41,7 +39,7 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
             database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
         )
         for file in dict.fromkeys((*FILES, *(FILE_NAMES[form] for form in formats))):
-            console.print(str(folder / file), highlight=False, markup=False, soft_wrap=True)
+            say(str(folder / file))
         return
     if sys.stdout.isatty():
         raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
@@ -147,7 +145,7 @@ def predict(run: Path, pictures: list[Path], top: int) -> None:
         shares = exported.probabilities(load_picture(picture, exported.preprocess))
         best = np.argsort(-shares)[:top]
         told = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
-        console.print(f"{picture}: {told}", highlight=False, markup=False, soft_wrap=True)
+        say(f"{picture}: {told}")
 
 
 def _matching_dataset(exported: Exported, data: str, data_dir: Path | None) -> Dataset:

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from rich.console import Console
-
 from search import transfer
 from search.archive import read_archive, write_archive
 from search.check import check as faults_of
@@ -17,16 +15,11 @@ from search.database import Database
 from search.gc import free
 from search.store import Store
 from search.trial import Stage
+from service.console import say
 from service.settings import load_settings
 from space.errors import RunError, StoreError
 
 READER = "mobilenas_reader"
-
-console = Console()
-
-
-def _say(line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -46,14 +39,14 @@ def upgrade(url: str) -> None:
         database.upgrade()
         after = database.revision()
         changed = f"schema {before or 'none'} → {after}" if before != after else f"schema {after} is current"
-        _say(f"{database.shown_url}: {changed}")
+        say(f"{database.shown_url}: {changed}")
         if password is None:
             return
         if database.is_sqlite:
-            _say(f"no role {READER}: whoever may read an SQLite file may read it")
+            say(f"no role {READER}: whoever may read an SQLite file may read it")
         else:
             database.grant_reader(READER, password.get_secret_value())
-            _say(f"role {READER} may read")
+            say(f"role {READER} may read")
 
 
 def check(url: str) -> None:
@@ -65,28 +58,28 @@ def check(url: str) -> None:
     with _opened(url) as database:
         faults = 0
         for line in faults_of(database):
-            _say(line)
+            say(line)
             faults += 1
         if faults:
             raise StoreError(f"the database {database.shown_url} has {faults} fault(s)")
         absent = missing_weights(database)
         if absent:
-            _say(f"{len(absent)} weights file(s) are not on this machine, such as {absent[0]}")
-        _say(f"{database.shown_url}: no faults")
+            say(f"{len(absent)} weights file(s) are not on this machine, such as {absent[0]}")
+        say(f"{database.shown_url}: no faults")
 
 
 def copy(source: str, target: str) -> None:
     """The command `db copy`."""
     with _opened(source) as read, _opened(target) as written:
         counts = transfer.copy(read, written)
-        _say(f"{sum(counts.values()):,} rows copied into {written.shown_url}: {_told(counts)}")
+        say(f"{sum(counts.values()):,} rows copied into {written.shown_url}: {_told(counts)}")
 
 
 def backup(url: str, out: Path) -> None:
     """The command `db backup`."""
     with _opened(url) as database:
         counts = transfer.backup(database, out)
-    _say(f"{sum(counts.values()):,} rows written into {out}: {_told(counts)}")
+    say(f"{sum(counts.values()):,} rows written into {out}: {_told(counts)}")
 
 
 def _told(counts: dict[str, int]) -> str:
@@ -113,7 +106,7 @@ def archive(url: str, name: str, out: Path) -> None:
             raise RunError(f"{out} cannot be written: {error}; choose another --out") from error
         finally:
             draft.unlink(missing_ok=True)
-    _say(f"search '{name}' with {count} files is in {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    say(f"search '{name}' with {count} files is in {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def import_archive(url: str, source: Path, runs: Path, name: str | None) -> None:
@@ -128,7 +121,7 @@ def import_archive(url: str, source: Path, runs: Path, name: str | None) -> None
             name = read_archive(database, file, runs, name)
     except OSError as error:
         raise RunError(f"{source} cannot be read: {error}") from error
-    _say(f"search '{name}' is recorded; its files are in {(runs / name).absolute()}")
+    say(f"search '{name}' is recorded; its files are in {(runs / name).absolute()}")
 
 
 def gc(url: str, search: str | None, *, dry_run: bool) -> None:
@@ -142,6 +135,6 @@ def gc(url: str, search: str | None, *, dry_run: bool) -> None:
         store.close()
     for each in freed:
         if each.files or each.trials:
-            _say(f"{each.search}: {len(each.files)} files of {len(each.trials)} trials, {each.bytes / 1e6:.1f} MB")
+            say(f"{each.search}: {len(each.files)} files of {len(each.trials)} trials, {each.bytes / 1e6:.1f} MB")
     total = sum(each.bytes for each in freed) / 1e6
-    _say(f"{'would free' if dry_run else 'freed'} {total:.1f} MB in {len(done)} finished searches")
+    say(f"{'would free' if dry_run else 'freed'} {total:.1f} MB in {len(done)} finished searches")

@@ -7,20 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from search.lease import Claim
 from search.record import LogLine, SearchRecord
 from search.store import Store
 from search.trial import Stage, State
 from search.views import VIEWS
+from service.console import console, say
 from service.rows import Format, show
 
 FOLLOW_S = 1.0
 # A database that restarts does not end `logs -f`.
 PATIENCE_S = 120.0
-
-console = Console()
 
 # What a person reads in a table of 80 columns; the other forms have everything.
 _TRIAL_COLUMNS = ("number", "stage", "state", "origin", "top1", "latency_ms", "reward")
@@ -48,6 +45,7 @@ _DEVICE_TYPES: dict[str, type] = {
     "processor": str,
     "threads": int,
     "provider": str,
+    "graph_optimization": str,
     "runtime_version": str,
     "tables": int,
     "blocks": int,
@@ -190,10 +188,13 @@ def status(database: str, name: str) -> None:
         lines.append(f"error     {record.error}")
     if record.stage is Stage.DONE:
         lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+    elif record.stage is Stage.AWAITING:
+        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+        lines.append(f"next      mobilenas certify {name}, with the results of certify.zip where it is reached by kit")
     elif record.state in ("stopped", "failed"):
         lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
 
 
 def _state_text(record: SearchRecord) -> str:
@@ -202,7 +203,7 @@ def _state_text(record: SearchRecord) -> str:
         return f", a process is running it ({holder.pid} on {holder.host})"
     if record.state == "queued":
         return ", waits for a coordinator"
-    return "" if record.stage is Stage.DONE else f", {record.state}"
+    return "" if record.stage in (Stage.AWAITING, Stage.DONE) else f", {record.state}"
 
 
 def _counts(states: Iterable[State]) -> str:

@@ -9,16 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.console import console
 from space.errors import RunError
 
 Format = Literal["table", "csv", "json", "parquet"]
 Row = Mapping[str, Any]
-
-console = Console()
 
 
 def show(

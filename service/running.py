@@ -4,13 +4,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from latency.meter import DeviceSettings
+from latency.probe import processor_name
+from latency.results import read_results_file
+from search.certify import certify as complete
+from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, load_config
 from search.coordinator import serve
 from search.events import Listener, Listeners
@@ -19,10 +24,22 @@ from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.record import SearchRecord
 from search.report import comparison, verdict
-from search.run import Asked, RecordListener, begin, check_target, create, drive, enqueue, session
+from search.run import (
+    Asked,
+    RecordListener,
+    begin,
+    check_target,
+    create,
+    drive,
+    enqueue,
+    require_table,
+    session,
+    with_device,
+)
 from search.session import Interrupted, Session
 from search.store import Store
 from search.trial import Stage
+from service.console import console, say
 from service.logs import listener_for, logged
 from service.progress import TerminalListener
 from service.rows import scientific
@@ -34,13 +51,9 @@ from trainer.data import images_per_class
 # A database may be away for so long before a running search gives up; nothing that was trained is lost either way.
 PATIENCE_S = 900.0
 
-console = Console()
+Until = Literal["refine"] | None
+
 log = structlog.stdlib.get_logger("mobilenas.coordinator")
-
-
-def _say(line: str) -> None:
-    """A line as it is, whatever brackets it holds."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def parse_target(text: str) -> dict[str, float]:
@@ -134,7 +147,7 @@ def print_plan(plan: Plan) -> None:
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
-        f"device       {inputs.device.name}: {inputs.device.processor}, {inputs.device.threads} thread(s)",
+        f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)",
         f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
         "range        known once the blocks are measured"
         if reach is None
@@ -148,7 +161,14 @@ def print_plan(plan: Plan) -> None:
         f"({speed.images_per_second:.0f} images/s per thread)",
     ]
     for line in lines:
-        _say(line)
+        say(line)
+
+
+def where(settings: DeviceSettings) -> str:
+    """How a device is reached, in words."""
+    if settings.is_kit:
+        return "reached by kit"
+    return processor_name() if settings.is_local else settings.address
 
 
 def _target_text(plan: Plan) -> str:
@@ -163,7 +183,7 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
     inputs = looked_up(config, budget)
     store = Store.open(database)
     try:
-        plan = planned(inputs, store, budget)
+        plan = planned(with_device(inputs, store), store, budget)
         print_plan(plan)
         if plan.speed.range is not None and plan.target_ms is not None:
             check_target(plan.target_ms, plan.speed.range)
@@ -171,21 +191,23 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
         store.close()
 
 
-def start(config: RunConfig, database: str, runs: Path, asked: Asked) -> None:
+def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Until = None) -> None:
     """The command `search`."""
     budget = asked.budget or "default"
     inputs = looked_up(config, budget)
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
+        inputs = with_device(inputs, store)
+        require_table(store, inputs)
         plan = planned(inputs, store, budget)
         print_plan(plan)
-        _say(f"database     {store.shown_url}")
-        with _interruption("nothing was started"), _telling(None) as listener:
+        say(f"database     {store.shown_url}")
+        with _interruption("nothing was started"), telling(None) as listener:
             record = create(store, plan.inputs, runs, listener, asked)
-        _say(f"search       {record.name}")
-        _say(f"run folder   {record.has_begun().run_folder}")
-        _drive(store, record, runs)
+        say(f"search       {record.name}")
+        say(f"run folder   {record.has_begun().run_folder}")
+        _drive(store, record, runs, until)
     finally:
         store.close()
 
@@ -199,7 +221,7 @@ def queue(config: RunConfig, database: str, asked: Asked) -> None:
         record = enqueue(store, config, asked)
     finally:
         store.close()
-    _say(f"search '{record.name}' is queued; follow it with: mobilenas logs -f {record.name}")
+    say(f"search '{record.name}' is queued; follow it with: mobilenas logs -f {record.name}")
 
 
 def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue: bool = False) -> None:
@@ -210,15 +232,27 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
         record = store.search(name)
         if record.stage is Stage.DONE:
             raise RunError(f"search '{name}' is done; its report is {record.has_begun().run_folder / 'report.md'}")
+        if record.stage is Stage.AWAITING:
+            raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
         if finish:
             store.request_finish(record.id)
         if finish and record.is_held:
-            _say(f"the process that runs '{name}' will now end its block-level search and finish")
+            say(f"the process that runs '{name}' will now end its block-level search and finish")
         elif queue:
             store.enqueue(record.id)
-            _say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
+            say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
         else:
             _drive(store, record, runs)
+    finally:
+        store.close()
+
+
+def certify(name: str, database: str, source: Path | None) -> None:
+    """The command `certify`."""
+    text = None if source is None else read_results_file(source)
+    store = Store.open(database)
+    try:
+        print_result(complete(store, name, text))
     finally:
         store.close()
 
@@ -230,11 +264,13 @@ def stop(name: str, database: str) -> None:
         record = store.search(name)
         if record.stage is Stage.DONE:
             raise RunError(f"search '{name}' is done; there is nothing to stop")
+        if record.stage is Stage.AWAITING:
+            raise RunError(f"search '{name}' is not running, it awaits certification: mobilenas certify {name}")
         store.request_stop(record.id)
     finally:
         store.close()
     what = "will stop when its running trials have ended" if record.is_held else "is stopped"
-    _say(f"search '{name}' {what}; go on with: mobilenas resume {name}, or resume --queue")
+    say(f"search '{name}' {what}; go on with: mobilenas resume {name}, or resume --queue")
 
 
 def coordinate(database: str, runs: Path, device: str | None, health_file: Path | None, *, drain: bool) -> None:
@@ -286,41 +322,43 @@ def _interruption(meaning: str) -> Iterator[None]:
         raise Interrupted(f"stopped at once; {meaning}") from error
 
 
-def _drive(store: Store, record: SearchRecord, runs: Path) -> None:
+def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
     stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
     signal.signal(signal.SIGTERM, _end)
-    with _interruption(stopped), hold(store, record.id) as heart, _telling(record.name) as shown:
+    with _interruption(stopped), hold(store, record.id) as heart, telling(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         if record.stage is Stage.QUEUED:
             begin(store, record, runs, listener)
         with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running):
             try:
-                report = drive(running)
+                drive(running, until)
             except Interrupted:
                 raise
             except RunError as error:
                 store.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
-    _print_result(running, report)
+    print_result(Chronicle.read(store, record.name))
 
 
 @contextmanager
-def _telling(search: str | None) -> Iterator[Listener]:
-    with listener_for(load_settings(), console, search=search) as listener:
+def telling(search: str | None = None, *, quiet: bool = False) -> Iterator[Listener]:
+    """Who tells of what goes on; on stderr where stdout is for a program."""
+    with listener_for(load_settings(), Console(stderr=True) if quiet else console, search=search) as listener:
         yield listener
 
 
-def _print_result(running: Session, report: Path) -> None:
-    header, *rows = comparison(running)
-    table = Table(title=running.record.name, title_justify="left")
+def print_result(told: Chronicle) -> None:
+    """The comparison, the findings, and where the files are."""
+    header, *rows = comparison(told)
+    table = Table(title=told.record.name, title_justify="left")
     for title in header:
         table.add_column(title)
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    for line in verdict(running):
-        _say(f"- {line}")
-    _say("")
-    for name in (report.name, *FILES):
-        _say(str(report.parent / name))
+    for line in verdict(told):
+        say(f"- {line}")
+    say("")
+    for name in ("report.md", *FILES):
+        say(str(told.begun.run_folder / name))

@@ -14,8 +14,11 @@ BEGIN, END = "<!-- reference: written by tools/database_reference.py -->", "<!--
 
 GRAINS = {
     "devices": "one row per device and its facts: another ONNX Runtime on the same machine is another row",
+    "device_settings": "one row per device that was added by name: how it is reached and used",
     "latency_tables": "one row per measurement of a search space on a device",
     "latency_entries": "one row per measured block of a latency table",
+    "validations": "one row per validation of a latency table on networks that it was not fitted on",
+    "validated_networks": "one row per network of a validation, predicted and measured",
     "searches": "one row per search",
     "search_labels": "one row per label of a search",
     "log_lines": "one row per line of a search's log",

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from latency.table import Calibration
+from latency.calibration import Calibration
+from latency.meter import DeviceSettings
+from latency.validate import GROUPS, Validated, Validation
 from search.record import SearchRecord
 from search.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
@@ -104,13 +106,35 @@ class Writer:
         return done
 
 
+def validation() -> Validation:
+    """Two networks, predicted and measured."""
+    return Validation(
+        networks=tuple(
+            Validated(
+                group=group,
+                architecture=network(number),
+                predicted_wall_ms=1.0 + number / 10,
+                measured_wall_ms=1.01 + number / 10,
+                predicted_cpu_ms=0.9 + number / 10,
+                measured_cpu_ms=0.91 + number / 10,
+            )
+            for number, group in enumerate(GROUPS[:2])
+        ),
+        under_load=False,
+        drift_wall=1.01,
+        drift_cpu=0.99,
+    )
+
+
 def fill(store: Store, runs: Path = Path("runs")) -> None:
     """Write all of it through the store."""
-    fit = Calibration(scale=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=40, error=0.013)
+    fit = Calibration(warm=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=40, error=0.013)
     desk = store.record_table(
         latency_table(calibration=fit), conditions={"load_1min": 0.5}, protocol="16 rounds", reasons={}
     )
     phone = store.record_table(latency_table(device=PHONE), conditions={}, protocol="16 rounds", reasons={})
+    store.add_device(DeviceSettings(name=PHONE.name, address="kit", threads=1))
+    store.add_validation(desk, validation(), {"load_1min": 0.1})
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
     _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)

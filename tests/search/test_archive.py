@@ -123,12 +123,12 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
 
 
 def test_archives_of_the_schema_before_are_read(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:
-    """Schema 0004 made a view anew and changed no table: what 0003 wrote is read, what 0002 or 0005 wrote is not."""
-    older = rewritten(packed, text_changed("manifest.json", b'"schema": "0004"', b'"schema": "0003"'))
+    """0004 made a view anew, 0005 added tables of its own: what 0003 wrote is read, what 0002 or 0006 wrote is not."""
+    older = rewritten(packed, text_changed("manifest.json", b'"schema": "0005"', b'"schema": "0003"'))
     unpack(database_url, older, tmp_path / "runs", "older")
     assert store.search("older").state == "done"
-    for schema in (b"0002", b"0005"):
-        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0004"', b'"schema": "%s"' % schema))
+    for schema in (b"0002", b"0006"):
+        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0005"', b'"schema": "%s"' % schema))
         with pytest.raises(StoreError, match=f"schema '{schema.decode()}'"):
             unpack(database_url, other, tmp_path / "runs", "other")
 

@@ -18,7 +18,7 @@ import onnx
 import pytest
 import torch
 
-from latency.measure import Network
+from latency.network import Network
 from search.evaluate import read_weights, write_weights
 from search.record import SearchRecord
 from search.store import Store

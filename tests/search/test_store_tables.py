@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
+from latency.calibration import Calibration
 from latency.measurement import Measurement
-from latency.table import NO_CALIBRATION, Calibration
+from latency.table import NO_CALIBRATION
 from search.store import Store
 from space.errors import StoreError
 from space.keys import BlockKey, StageBlockKey, keys_of
@@ -30,7 +31,7 @@ from tests.search.makers import (
 
 def test_table_round_trip(store: Store) -> None:
     """A table comes back with device, calibration and every sample, found by device and scope."""
-    fit = Calibration(scale=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=8, error=0.02)
+    fit = Calibration(warm=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=8, error=0.02)
     table = latency_table(calibration=fit)
     table_id = record_table(store, table)
     assert store.load_table(table_id) == table
@@ -41,7 +42,7 @@ def test_table_round_trip(store: Store) -> None:
 def test_table_without_calibration_or_its_error(store: Store) -> None:
     """No calibration stays so; an error that could not be determined stays NaN, which JSON does not have."""
     assert store.load_table(record_table(store)).calibration is NO_CALIBRATION
-    fit = Calibration(scale=1.0, per_block_ms=0.0, constant_ms=0.0, networks=1, error=float("nan"))
+    fit = Calibration(warm=1.0, per_block_ms=0.0, constant_ms=0.0, networks=1, error=float("nan"))
     found = store.load_table(record_table(store, latency_table(calibration=fit))).calibration
     assert repr(found) == repr(fit)
 
@@ -151,6 +152,7 @@ def test_devices_are_listed_with_their_tables(store: Store) -> None:
         "processor": "Some CPU",
         "threads": 1,
         "provider": "CPUExecutionProvider",
+        "graph_optimization": "all",
         "runtime_version": "1.20",
         "tables": 2,
         "blocks": len(latency_table().entries),
