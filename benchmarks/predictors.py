@@ -18,6 +18,7 @@ from space.arch import Activation, Architecture, Block
 from space.choices import SearchSpace
 from space.cost import cost_of
 from space.keys import BlockKey, StageBlockKey, halved, keys_of, named_keys
+from space.layers import layers_of
 from space.narrowing import narrowed_at_random
 from space.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
@@ -126,6 +127,7 @@ def models(data: Data) -> dict[str, np.ndarray]:
     ).T
     one = np.ones(len(data.networks))
     carried_sum = data.summed(lambda key: data.carried[key])
+    operators = data.summed(lambda key: len(layers_of(key)))
     madds = np.array([cost_of(arch).madds for arch in data.networks], dtype=float)
     columns = {
         "multiply-adds, constant": (madds, one),
@@ -134,6 +136,7 @@ def models(data: Data) -> dict[str, np.ndarray]:
         "warm sum, constant": (warm, one),
         "warm sum, blocks, constant": (warm, count, one),
         "warm and cold sum, blocks, constant": (warm, cold, count, one),
+        "warm and cold sum, operators, constant": (warm, cold, operators, one),
         "in a carrier, scaled": (carried_sum,),
         "in a carrier, constant": (carried_sum, one),
         "warm and cold sum, blocks, input, weights, constant": (warm, cold, count, inputs, weights, one),

@@ -14,6 +14,7 @@ from space.errors import InvalidTable
 from space.keys import BlockKey
 
 FOLDS = 5
+FEWEST_NETWORKS = 2 * FOLDS
 # A mean error above this, on networks that the fit never saw, means that the device was disturbed: measure again.
 POOR = 0.05
 # Above this a table serves its own search, with a warning, and no other.
@@ -106,8 +107,8 @@ def calibrate(
     Raises:
         InvalidTable: fewer than ten networks were given.
     """
-    if len(networks) < 2 * FOLDS:
-        raise InvalidTable(f"a calibration needs at least {2 * FOLDS} whole networks, got {len(networks)}")
+    if len(networks) < FEWEST_NETWORKS:
+        raise InvalidTable(f"a calibration needs at least {FEWEST_NETWORKS} whole networks, got {len(networks)}")
     rows = [np.sum([terms(key, *blocks[key]) for key in keys], axis=0) for keys in networks]
     features = np.column_stack([np.array(rows), np.ones(len(rows))])
     sound = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latency.calibration import POOR, USELESS, calibrate
+from latency.calibration import FEWEST_NETWORKS, POOR, USELESS, calibrate
 from latency.kit import Campaign, Exported
 from latency.measurement import Cache, Clock, Measurement
 from latency.meter import Meter, Progress
@@ -17,7 +17,7 @@ from latency.results import Network, Results
 from latency.table import LatencyTable
 from space.arch import Architecture
 from space.choices import SearchSpace
-from space.errors import InvalidArchitecture, InvalidResults, InvalidSpace
+from space.errors import InvalidArchitecture, InvalidResults, InvalidSpace, InvalidTable
 from space.keys import BlockKey, keys_of
 from space.reference import REFERENCES
 
@@ -70,6 +70,10 @@ def campaign_for(
     missing = [key for key in keys if key not in known]
     anchors = anchors_of(key for key in keys if key in known) if missing else ()
     networks = calibration_networks(space, protocol.seed)
+    if len(networks) < FEWEST_NETWORKS:
+        raise InvalidTable(
+            f"space '{space.preset.name}' has {space.size} networks; a table is calibrated on {FEWEST_NETWORKS} or more"
+        )
     named: dict[str, Architecture | Exported] = {f"calibration-{n:02}": arch for n, arch in enumerate(networks)}
     if for_kit:
         held_out = random.Random(f"hold-out {protocol.seed}")
@@ -244,6 +248,8 @@ def collect(
 
     Where the calibration is poor the device was disturbed: all is measured again, up to `ATTEMPTS` times, and the
     samples joined. Disturbances only add time, so a low quantile of more samples is closer to the quiet device.
+
+    The meter keeps it all until the caller has recorded the table and tells it to discard.
     """
     before = known.entries if known else {}
     found: Results | None = None
@@ -255,7 +261,7 @@ def collect(
             campaign = replace(
                 campaign, blocks=tuple(found.blocks), networks=_networks(found), beside=tuple(found.beside)
             )
-        more = meter.run(campaign, progress)
+        more = meter.run(campaign, progress, keep=True)
         found = more if found is None else _joined(found, more)
         collected = table_from(found, known)
         if collected.table.calibration.error <= POOR or protocol.seconds is not None:

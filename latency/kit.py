@@ -6,6 +6,7 @@ windows of one file that the device makes itself. What comes back is `results.js
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from latency import probe
-from latency.probe import Protocol
+from latency.probe import Protocol, Runtime
 from space.arch import Architecture
 from space.cost import unit_cost
 from space.keys import BlockKey, keys_of, named_keys
@@ -153,6 +154,21 @@ class Kit:
     def _contents(self) -> dict[str, bytes]:
         script = Path(probe.__file__).read_bytes()
         return {"measure.py": script, **self.models, probe.MANIFEST: self.manifest.encode()}
+
+
+def measure_options(runtime: Runtime, processor: str = "") -> str:
+    """The options of measure.py that measure with this runtime, on the cores that a processor's name tells of."""
+    plain = Runtime()
+    options = []
+    if runtime.threads != plain.threads:
+        options.append(f" --threads {runtime.threads}")
+    if runtime.provider != plain.provider:
+        options.append(f" --provider {runtime.provider}")
+    if runtime.graph_optimization != plain.graph_optimization:
+        options.append(f" --optimization {runtime.graph_optimization}")
+    if cores := re.search(r", cores ([0-9,-]+)$", processor):
+        options.append(f" --cpus {cores[1]}")
+    return "".join(options)
 
 
 def make_kit(campaign: Campaign) -> Kit:

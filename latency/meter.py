@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, get_args
 from typing import Protocol as Interface
@@ -42,13 +42,20 @@ class Meter(Interface):
         """
         ...
 
-    def run(self, campaign: Campaign, progress: Progress | None = None) -> Results:
+    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
         """Measure a campaign; one that was broken off goes on where it was.
+
+        With `keep`, the same campaign has the same results until `discard`, so that nothing is lost before it is
+        recorded.
 
         Raises:
             DeviceError: the device cannot be reached or cannot measure.
             InvalidResults: what came back is unfit.
         """
+        ...
+
+    def discard(self) -> None:
+        """Forget what was kept."""
         ...
 
 
@@ -59,17 +66,18 @@ class LocalMeter:
     name: str
     runtime: Runtime = ONE_THREAD
     workspace: Path | None = None
+    _kept: list[Path] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def device(self) -> Device:
         """This machine as ONNX Runtime will use it."""
         return read_device(self.name, probe.describe(self.runtime))
 
-    def run(self, campaign: Campaign, progress: Progress | None = None) -> Results:
+    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
         """See `Meter`."""
         kit = make_kit(campaign)
         try:
-            with self._folder(f"{kit.id}-{self.device.fingerprint}") as folder:
+            with self._folder(f"{kit.id}-{self.device.fingerprint}", keep=keep) as folder:
                 if not kit.is_in(folder):
                     kit.write(folder)
                 path = probe.measure_folder(folder, self.runtime, anyway=True, progress=progress)
@@ -81,8 +89,13 @@ class LocalMeter:
                 f"the kit cannot be measured in {self.workspace or tempfile.gettempdir()}: {error}"
             ) from error
 
+    def discard(self) -> None:
+        """See `Meter`."""
+        while self._kept:
+            shutil.rmtree(self._kept.pop(), ignore_errors=True)
+
     @contextmanager
-    def _folder(self, name: str) -> Iterator[Path]:
+    def _folder(self, name: str, *, keep: bool) -> Iterator[Path]:
         if self.workspace is None:
             with tempfile.TemporaryDirectory(prefix="mobilenas-") as scratch:
                 yield Path(scratch)
@@ -91,7 +104,10 @@ class LocalMeter:
         self.workspace.mkdir(parents=True, exist_ok=True)
         with FileLock(self.workspace / "measuring.lock"):  # two measurements at once would disturb each other
             yield folder
-            shutil.rmtree(folder, ignore_errors=True)  # only once it is measured: else the next run goes on there
+            # Only now that it is measured: else the next run goes on there.
+            self._kept.append(folder)
+        if not keep:
+            self.discard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +176,7 @@ class SshMeter:
     name: str
     address: Address
     runtime: Runtime = ONE_THREAD
+    _kept: list[PurePosixPath] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def device(self) -> Device:
@@ -173,7 +190,7 @@ class SshMeter:
             raise DeviceError(f"device '{self.name}' answered {said[:200]!r} when asked what it is") from error
         return read_device(self.name, facts)
 
-    def run(self, campaign: Campaign, progress: Progress | None = None) -> Results:
+    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
         """See `Meter`."""
         kit = make_kit(campaign)
         kits, there = self._look_for(kit.id)
@@ -191,8 +208,15 @@ class SshMeter:
             target = Path(scratch) / probe.RESULTS
             self._run(self.address.scp(self.address.remote(folder / probe.RESULTS), str(target)))
             results = read_results(read_results_file(target), self.name)
-        self._run(self.address.ssh(f"rm -rf {_quoted(folder)}"))
+        self._kept.append(folder)
+        if not keep:
+            self.discard()
         return results
+
+    def discard(self) -> None:
+        """See `Meter`."""
+        while self._kept:
+            self._run(self.address.ssh(f"rm -rf {_quoted(self._kept.pop())}"))
 
     def _look_for(self, kit_id: str) -> tuple[PurePosixPath, bool]:
         """The folder for kits there, in the user's cache, and whether this one is unpacked in it already."""

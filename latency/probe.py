@@ -228,7 +228,7 @@ def describe(runtime: Runtime, cpus: str | None = None) -> dict[str, Any]:
     import onnxruntime
 
     return {
-        "processor": processor_name()[:200] + (f", cores {cpus}" if cpus else ""),
+        "processor": processor_name()[:200] + (f", cores {cores_text(cores_of(cpus))}" if cpus else ""),
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count() or 1,
@@ -404,7 +404,12 @@ class Reference:
 
 
 def free_memory_mb() -> int:
-    """What the system says is available; where it does not say, a modest guess."""
+    """What the system, and the container that this may be, say is available; a modest guess where they do not."""
+    limits = (read_text(f"/sys/fs/cgroup/{name}") for name in ("memory.max", "memory/memory.limit_in_bytes"))
+    return min([_system_memory_mb(), *(int(limit) >> 20 for limit in limits if limit and limit.isdigit())])
+
+
+def _system_memory_mb() -> int:
     for line in (read_text("/proc/meminfo") or "").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) >> 10
@@ -497,11 +502,16 @@ class Measuring:
         self._rng.shuffle(names)
         return names
 
+    def _left(self, name: str) -> int:
+        """How many visits a model may get before it is asked whether it is settled."""
+        visits, protocol = len(self.samples[name].cold), self.protocol
+        return max(1, (protocol.rounds if visits < protocol.rounds else protocol.most_rounds) - visits)
+
     def _pass(
         self, names: Sequence[str], keep: Callable[[str, Samples], None] | None, progress: Progress | None
     ) -> None:
         """Some rounds over all of `names`, in groups that fit into the memory."""
-        rounds = min(ROUNDS_PER_PASS, self.protocol.rounds)
+        rounds = min(ROUNDS_PER_PASS, *map(self._left, names))
         batches = list(_batches(names, self.models, self._memory_mb))
         expected = max(self._done + len(names) * rounds, len(self.models) * self.protocol.rounds)
         for batch in batches:
@@ -563,6 +573,17 @@ def cores_of(text: str) -> set[int]:
         return {core for span in spans for core in range(int(span[0]), int(span[-1]) + 1)}
     except ValueError as error:
         raise Refused(f"--cpus {text!r} is no list of cores such as 0,4-7") from error
+
+
+def cores_text(cores: set[int]) -> str:
+    """The one way to write a set of cores, such as 0,4-7."""
+    spans: list[list[int]] = []
+    for core in sorted(cores):
+        if spans and core == spans[-1][1] + 1:
+            spans[-1][1] = core
+        else:
+            spans.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def pin(text: str) -> None:

@@ -85,7 +85,7 @@ class _Manifest(_Strict):
     purpose: dict[str, Any]
     protocol: _Protocol
     units: dict[_Name, _Entry] = Field(max_length=MAX_UNITS)
-    networks: dict[_Name, _Entry] = Field(max_length=1000)
+    networks: dict[_Name, _Entry] = Field(max_length=2000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +299,9 @@ def read_results_file(path: Path) -> str:
         raise InvalidResults(f"{path} cannot be read: {error.strerror}") from error
 
 
-_KIT_FILE = re.compile(r"measure\.py|manifest\.json|results\.json|models/(weights\.bin|[A-Za-z0-9_-]{1,80}\.onnx)")
+_KIT_FILE = re.compile(
+    r"measure\.py|manifest\.json|results\.json|journal\.jsonl|lock|models/(weights\.bin|[A-Za-z0-9_-]{1,80}\.onnx)"
+)
 
 
 def _results_in(archive: zipfile.ZipFile, path: Path) -> str:
@@ -307,7 +309,7 @@ def _results_in(archive: zipfile.ZipFile, path: Path) -> str:
     if len(archive.infolist()) > MAX_UNITS + 100 or sum(info.file_size for info in archive.infolist()) > MAX_KIT_BYTES:
         raise InvalidResults(f"{path} is too large for a kit")
     for info in archive.infolist():
-        if info.is_dir():
+        if info.is_dir() or info.filename.startswith("__MACOSX/") or info.filename.endswith("/.DS_Store"):
             continue
         parts = PurePosixPath(info.filename).parts
         inner = "/".join(parts[1:] if parts and parts[0] not in (kit.MODELS, *_TOP) else parts)
@@ -335,4 +337,4 @@ def _results_in(archive: zipfile.ZipFile, path: Path) -> str:
     return results
 
 
-_TOP = ("measure.py", probe.MANIFEST, probe.RESULTS)
+_TOP = ("measure.py", probe.MANIFEST, probe.RESULTS, probe.JOURNAL, "lock")

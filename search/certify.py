@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from latency.kit import Campaign, Exported, make_kit
+from latency.kit import Campaign, Exported, make_kit, measure_options
 from latency.measurement import Measurement
 from latency.probe import Protocol
 from latency.results import Results, read_results
@@ -65,10 +65,11 @@ def certify_on_device(session: Session) -> bool:
             record_certificate(told, results)
             return True
     path = session.begun.run_folder / KIT
+    options = measure_options(told.table.device.runtime, told.table.device.processor)
     make_kit(campaign).write_zip(path)
     name = session.record.name
     session.listener.note(
-        f"awaiting certification: run measure.py of {path} on '{session.table.device.name}', then: "
+        f"awaiting certification: run measure.py{options} of {path} on '{session.table.device.name}', then: "
         f"mobilenas certify {name} --import results.json"
         + ("" if session.meter is None else f"; or, when the device answers again: mobilenas certify {name}")
     )
@@ -140,12 +141,16 @@ def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
     else:
         meter = settings.meter(workspace())
         if meter is None:
+            path = told.begun.run_folder / KIT
+            if not path.exists():
+                make_kit(campaign_for_certification(told)).write_zip(path)
             raise RunError(
                 f"device '{settings.name}' is reached by kit: run measure.py of {told.begun.run_folder / KIT} there, "
                 f"then: mobilenas certify {name} --import results.json"
             )
         results = meter.run(campaign_for_certification(told))
-    record_certificate(told, results)
+    if not told.measurements():
+        record_certificate(told, results)
     write_report(told)
     store.set_stage(told.record.id, Stage.DONE)
     return Chronicle.read(store, name)

@@ -177,8 +177,8 @@ def table_minutes(campaign: Campaign, meter: Meter) -> float:
         meter.run(Campaign(blocks=blocks, protocol=few, purpose={"kind": "estimate"}))
         return time.monotonic() - started
 
-    fixed, once, more = seconds(sample[:1], 1), seconds(sample, 1), seconds(sample, 5)
-    per_visit = max(0.0, more - once) / 4 / len(sample)
+    fixed, once, more = seconds(sample[:1], 1), seconds(sample, 1), seconds(sample, 4)
+    per_visit = max(0.0, more - once) / 3 / len(sample)
     per_block = max(0.0, once - fixed) / len(sample) + per_visit * protocol.rounds
     networks = [each.architecture if isinstance(each, Exported) else each for each in campaign.networks.values()]
     in_networks = sum(len(keys_of(arch)) for arch in networks)

@@ -120,6 +120,9 @@ latency_entries = Table(
     Column("warm_cpu_ms", Double, nullable=False, comment="10 % quantile, repeated runs, thread CPU clock"),
     Column("reason", Text, nullable=False, comment="who asked for it: space, reference, netadapt or enqueued"),
     Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+    Column("low_ms", Double, comment="lower end of warm_cpu_ms's 95 % interval; NULL: recorded before it was kept"),
+    Column("high_ms", Double, comment="upper end of warm_cpu_ms's 95 % interval; NULL: likewise"),
+    Column("spread", Double, comment="median of the warm CPU samples above warm_cpu_ms, relative; NULL: likewise"),
     UniqueConstraint("table_id", "key"),
 )
 

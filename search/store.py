@@ -152,15 +152,18 @@ class Store:
         with self._database.read() as connection:
             return store_tables.table_rows(connection, name)
 
-    @patiently
     def add_device(self, settings: DeviceSettings, *, replace: bool = False) -> None:
         """Record how a device is reached and used.
 
         Raises:
             StoreError: the name is taken, unless `replace`.
         """
+        self._add_device(settings, datetime.now(UTC), replace=replace)
+
+    @patiently
+    def _add_device(self, settings: DeviceSettings, now: datetime, *, replace: bool) -> None:
         with self._database.write() as connection:
-            store_devices.add_settings(connection, settings, replace=replace)
+            store_devices.add_settings(connection, settings, now, replace=replace)
 
     @patiently
     def device_settings(self, name: str) -> DeviceSettings | None:

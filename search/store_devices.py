@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select
@@ -16,17 +16,20 @@ from space.errors import StoreError
 _SETTINGS = [field.name for field in fields(DeviceSettings)]
 
 
-def add_settings(connection: Connection, settings: DeviceSettings, *, replace: bool) -> None:
-    """Record how a device is reached.
+def add_settings(connection: Connection, settings: DeviceSettings, now: datetime, *, replace: bool) -> None:
+    """Record how a device is reached; the same of the same moment changes nothing.
 
     Raises:
         StoreError: the name is taken.
     """
-    if replace:
-        connection.execute(delete(device_settings).where(device_settings.c.name == settings.name))
-    elif find_settings(connection, settings.name) is not None:
+    mine = device_settings.c.name == settings.name
+    known = connection.scalar(select(device_settings.c.created_at).where(mine))
+    if known == now:
+        return
+    if known is not None and not replace:
         raise StoreError(f"a device named '{settings.name}' was added before; change it with --replace")
-    connection.execute(insert(device_settings).values(**asdict(settings), created_at=datetime.now(UTC)))
+    connection.execute(delete(device_settings).where(mine))
+    connection.execute(insert(device_settings).values(**asdict(settings), created_at=now))
 
 
 def _settings(row: RowMapping) -> DeviceSettings:

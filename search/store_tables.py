@@ -215,6 +215,8 @@ def _require_table(connection: Connection, table_id: int) -> RowMapping:
 def _entry_to_row(
     table_id: int, key: BlockKey, entry: Measurement, reason: Reason, measured_at: datetime
 ) -> dict[str, Any]:
+    # Where one thread does not do all the work, CPU samples are those of the wall clock.
+    low_ms, high_ms = entry.interval("warm", "cpu")
     return {
         "table_id": table_id,
         "key": str(key),
@@ -225,4 +227,7 @@ def _entry_to_row(
         "warm_cpu_ms": entry.estimate("warm", "cpu"),
         "reason": reason,
         "measured_at": measured_at,
+        "low_ms": low_ms,
+        "high_ms": high_ms,
+        "spread": max(0.0, entry.spread("warm", "cpu")),
     }

@@ -162,7 +162,9 @@ class Tables:
             lambda done, expected, _what: listener.advance(done, expected),
         )
         listener.end()
-        return self._record(found, listener), found
+        table_id = self._record(found, listener)
+        meter.discard()
+        return table_id, found
 
     def take(self, results: Results, listener: Listener) -> tuple[int, Collected]:
         """Record the table of a kit's results, and its validation on the networks that were held out.

@@ -68,6 +68,9 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (devices, latency_tables, latency_entries, searches, *OF_SEARCH)
 }
 
+# Columns that archives of the oldest schema that is read do not have.
+_ADDED = {"latency_entries": ("low_ms", "high_ms", "spread")}
+
 Rows = Mapping[Table, list[dict[str, Any]]]
 
 # How devices are reached is nobody else's business, and a table's validations are its owner's.
@@ -188,6 +191,8 @@ def _rows(archive: zipfile.ZipFile, table: Table) -> list[dict[str, Any]]:
         content = _json(line)
         if faults := [text for text in _texts(content) if _CONTROL.search(text)]:
             raise InvalidArchive(f"a row of {table.name} has control characters in {faults[0][:40]!r}")
+        if isinstance(content, dict):
+            content = {**dict.fromkeys(_ADDED.get(table.name, ())), **content}
         if not isinstance(content, dict) or set(content) != names:
             raise InvalidArchive(f"a row of {table.name} does not have this table's columns")
         rows.append({name: _value(table.c[name], value) for name, value in content.items()})

@@ -133,7 +133,7 @@ def show_device(database: str, name: str, form: Literal["table", "json"]) -> Non
             wall = each["wall"]
             say(
                 f"  validation {each['id']}{' under load' if each['under_load'] else ''}: {wall['networks']} networks, "
-                f"mean error {wall['mape']:.1%}, {wall['within_5']:.0%} within 5 %, tau {wall['kendall_tau']:.3f}"
+                f"mean error {wall['mape']:.1%}, {wall['within_5']:.0%} within 5 %, tau {_short(wall['kendall_tau'])}"
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from latency.calibration import POOR
 from latency.collect import campaign_for_missing, enqueued_of, entries_from, space_of
 from latency.device import Device
-from latency.kit import KIT_MEMORY_MB, Campaign, make_kit
+from latency.kit import KIT_MEMORY_MB, Campaign, make_kit, measure_options
 from latency.meter import DeviceSettings, LocalMeter, Meter
 from latency.probe import CPU, Protocol
 from latency.results import Results, read_results, read_results_file
@@ -149,8 +149,12 @@ def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None
         device = tables.settings.name
         # Whatever the device is, here it is one that a kit is carried to, and its board may have little memory.
         added = not tables.settings.is_local
+        # One that was not added is not known to have any block.
         tables = replace(
-            tables, settings=replace(tables.settings, address="kit"), protocol=_for_small_memory(tables.protocol)
+            tables,
+            settings=replace(tables.settings, address="kit"),
+            protocol=_for_small_memory(tables.protocol),
+            anew=tables.anew or not added,
         )
         if (known := tables.known()) is not None:
             raise RunError(
@@ -160,7 +164,7 @@ def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None
         campaign = tables.to_measure()
         named = f"mobilenas latency import results.json --device {device}"
         unnamed = "mobilenas device add NAME kit, mobilenas latency import results.json --device NAME"
-        _write(campaign, out, named if added else unnamed)
+        _write(campaign, out, measure_options(tables.settings.runtime), named if added else unnamed)
 
 
 def bundle_refinement(database: str, name: str, out: Path) -> None:
@@ -173,7 +177,9 @@ def bundle_refinement(database: str, name: str, out: Path) -> None:
         campaign = campaign_for_missing(told.table, missing, _for_small_memory(told.config.device.protocol))
         campaign = replace(campaign, purpose={"kind": "refine", "search": name, "scope": told.table.scope})
         device = told.table.device.name
-        _write(campaign, out, f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}")
+        options = measure_options(told.table.device.runtime, told.table.device.processor)
+        then = f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}"
+        _write(campaign, out, options, then)
 
 
 def _for_small_memory(protocol: Protocol) -> Protocol:
@@ -181,7 +187,9 @@ def _for_small_memory(protocol: Protocol) -> Protocol:
     return replace(protocol, memory_mb=KIT_MEMORY_MB)
 
 
-def _write(campaign: Campaign, out: Path, then: str) -> None:
+def _write(campaign: Campaign, out: Path, options: str, then: str) -> None:
+    if not out.name or out.is_dir():
+        raise RunError(f"--out {str(out)!r} is a folder; name the zip file to write")
     with console.status("making the models, and timing a sample of them here"):
         kit = make_kit(campaign)
         cost = _cost(campaign, LocalMeter("local"))
@@ -191,7 +199,8 @@ def _write(campaign: Campaign, out: Path, then: str) -> None:
             raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {cost} (on this machine)")
     say("on the device, with Python 3.9, numpy and onnxruntime 1.15 or newer:")
-    say(f"  unzip {out.name} && python3 {out.stem}/measure.py      (--cpus 4-7 keeps to some cores; it can be stopped)")
+    hint = "it can be stopped" if "--cpus" in options else "--cpus 4-7 keeps to some cores; it can be stopped"
+    say(f"  unzip {out.name} && python3 {out.stem}/measure.py{options}      ({hint})")
     say(f"then, with the results.json that it writes: {then}")
 
 

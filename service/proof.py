@@ -42,7 +42,9 @@ _BUSY = (
 def busy_neighbours(count: int) -> Iterator[None]:
     """So many processes that compute and move memory, until the end of the context."""
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    running = [subprocess.Popen([sys.executable, "-c", _BUSY], env=environment) for _ in range(count)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", _BUSY], env=environment, start_new_session=True) for _ in range(count)
+    ]
     try:
         yield
     finally:

@@ -128,7 +128,7 @@ def logs(database: str, name: str, form: str, *, follow: bool) -> None:
             for line in store.log(record.id, last):
                 print(_log_text(name, line, form), flush=True)  # noqa: T201 - a log is no place for wrapping
                 last = line.id
-            if not follow or record.state in ("done", "failed", "stopped"):
+            if not follow or record.state in ("done", "failed", "stopped", Stage.AWAITING.value):
                 break
             if record.state != told and record.state == "queued":
                 console.print(f"search '{name}' waits for a coordinator (Ctrl-C ends this, not the search)")

@@ -23,14 +23,21 @@ class FakeMeter:
     factor: float = 1.0
     device: Device = DEVICE
     asked: list[Campaign] = field(default_factory=list)
+    kept: int = 0
+    discarded: int = 0
 
     @classmethod
     def of(cls, truth: LatencyTable, factor: float = 1.0) -> "FakeMeter":
         """The device of a table."""
         return cls(truth.alone_ms, truth.estimate, factor, truth.device)
 
-    def run(self, campaign: Campaign, progress: Progress | None = None) -> Results:
+    def discard(self) -> None:
         """See `latency.meter.Meter`."""
+        self.discarded += 1
+
+    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
+        """See `latency.meter.Meter`."""
+        self.kept += keep
         self.asked.append(campaign)
         if progress:
             progress(1, 1, "")

@@ -166,10 +166,12 @@ def test_a_search_for_a_device_behind_ssh(
 
     measure = SshMeter.run
 
-    def unless_final(self: SshMeter, campaign: Campaign, progress: Progress | None = None) -> Results:
+    def unless_final(
+        self: SshMeter, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False
+    ) -> Results:
         if campaign.purpose["kind"] == "certify":
             raise DeviceError("the board was switched off")
-        return measure(self, campaign, progress)
+        return measure(self, campaign, progress, keep=keep)
 
     with monkeypatch.context() as patched:
         patched.setattr(SshMeter, "run", unless_final)

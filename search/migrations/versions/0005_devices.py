@@ -1,6 +1,6 @@
 """Devices that are reached over ssh or by kit, validations of latency tables, and searches that await certification.
 
-No table of an archive changes, so that archives of the two schemas before are read as they are.
+Blocks get columns that may be NULL, so that archives of the two schemas before are read without them.
 """
 
 import sqlalchemy as sa
@@ -10,10 +10,17 @@ revision = "0005"
 down_revision = "0004"
 
 STAGES = "queued, blocks, netadapt, final, awaiting-certification or done"
+STATISTICS = {
+    "low_ms": "lower end of warm_cpu_ms's 95 % interval; NULL: recorded before it was kept",
+    "high_ms": "upper end of warm_cpu_ms's 95 % interval; NULL: likewise",
+    "spread": "median of the warm CPU samples above warm_cpu_ms, relative; NULL: likewise",
+}
 
 
 def upgrade() -> None:
     """Create the new tables."""
+    for name, comment in STATISTICS.items():
+        op.add_column("latency_entries", sa.Column(name, sa.Double(), comment=comment))
     moment = sa.DateTime(timezone=True)
     op.create_table(
         "device_settings",
