@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from latency import probe
 from latency.collect import campaign_for, table_from
-from latency.kit import KIT_MEMORY_MB, Campaign, Exported, make_kit
+from latency.kit import KIT_MEMORY_MB, Campaign, Exported, make_kit, measure_options
 from latency.meter import LocalMeter
 from latency.probe import Protocol, Runtime
 from latency.results import read_results, read_results_file
@@ -247,6 +247,14 @@ def test_no_mutation_breaks_the_reader(data: st.DataObject) -> None:
         assert str(error)  # noqa: PT017 - it may also be read
 
 
+def test_a_kit_is_measured_as_its_device_was_added() -> None:
+    """The printed options are those that differ from the script's own, cores as the processor's name has them."""
+    assert measure_options(Runtime()) == ""
+    runtime = Runtime("XnnpackExecutionProvider", 2, "basic")
+    expected = " --threads 2 --provider XnnpackExecutionProvider --optimization basic --cpus 0,4-7"
+    assert measure_options(runtime, "Cortex-A76, cores 0,4-7") == expected
+
+
 def test_texts_that_are_no_results_are_refused() -> None:
     """Nothing, other JSON, deep nesting, and endless texts."""
     for text in ("", "[]", "null", "1", "{}", '{"a":' * 100_000, "\x00"):
@@ -270,6 +278,7 @@ def test_a_kit_that_was_zipped_again_is_read(tmp_path: Path) -> None:
     manifest = json.loads(text)["manifest"]
     for prefix in ("", "kit/"):
         files = {f"{prefix}results.json": text, f"{prefix}manifest.json": manifest, f"{prefix}measure.py": ""}
+        files |= {f"{prefix}lock": "", "__MACOSX/kit/._lock": "", "kit/.DS_Store": ""}
         assert read_results_file(zipped(tmp_path / "kit.zip", **files)) == text
 
 

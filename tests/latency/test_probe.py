@@ -56,6 +56,14 @@ def test_every_model_is_visited_as_often_as_asked() -> None:
     assert len(found.reference_ns) == 16  # before and after each stretch
 
 
+def test_rounds_need_not_be_multiples_of_a_pass() -> None:
+    """Six rounds are six visits, and at most seven are seven."""
+    found = Measuring(MODELS, Runtime(), Protocol(rounds=6, most_rounds=7, warm=1, precision=1e-12)).run()
+    assert {len(samples.cold) for samples in found.samples.values()} == {7}
+    found = Measuring(MODELS, Runtime(), Protocol(rounds=6, most_rounds=6, warm=1)).run()
+    assert {len(samples.cold) for samples in found.samples.values()} == {6}
+
+
 def test_a_small_memory_changes_nothing_but_the_groups() -> None:
     """Where only one model fits into the memory at a time, each is visited as often."""
     found = Measuring(MODELS, Runtime(), Protocol(rounds=4, most_rounds=4, warm=1, memory_mb=1)).run()
@@ -244,6 +252,13 @@ def test_what_is_no_list_of_cores(text: str) -> None:
     """Anything else is refused by name."""
     with pytest.raises(Refused, match="no list of cores"):
         cores_of(text)
+
+
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_a_set_of_cores_is_written_one_way(cores: set[int]) -> None:
+    """What is written names the same cores, so that 4-7 and 4,5,6,7 are one device."""
+    assert cores_of(probe.cores_text(cores)) == cores
+    assert probe.describe(Runtime(), "4,5,6,7")["processor"] == probe.describe(Runtime(), "4-7")["processor"]
 
 
 def test_cores_that_do_not_exist_are_refused() -> None:

@@ -98,6 +98,18 @@ def test_a_table_is_measured_once(run: Run, folder: Path) -> None:
     assert not [path for path in (folder / "cache" / "kits").iterdir() if path.is_dir()]
 
 
+def test_a_kit_for_nobody_in_particular_measures_all(run: Run) -> None:
+    """Without a device, a kit rests on no table of this machine; a folder is no file to write."""
+    assert run("latency", "collect", *SPACE, *FAST).code == 0
+    made = run("latency", "bundle", *SPACE, *FAST, "--out", "kit.zip")
+    assert made.code == 0, made.err
+    assert f"{len(space_here().reachable_keys())} blocks" in made.out
+    assert "mobilenas device add NAME kit" in made.out
+    for out in (".", "/"):
+        refused = run("latency", "bundle", *SPACE, *FAST, "--out", out)
+        assert (refused.code, "is a folder" in refused.err) == (2, True)
+
+
 def test_only_what_is_missing_is_measured(run: Run, folder: Path) -> None:
     """A space with one more choice on the same device measures that choice's blocks, beside some known ones."""
     assert run("latency", "collect", *SPACE, *FAST).code == 0
