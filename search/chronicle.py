@@ -78,6 +78,11 @@ class Chronicle:
         """What was measured whole on the device, by trial; empty until the search is certified."""
         return {found.trial: found for found in self.store.network_measurements(self.record.id)}
 
+    def warnings(self) -> list[str]:
+        """What speaks against the final measurement, such as a throttled device; a sentence each."""
+        lines = self.store.log(self.record.id)
+        return [f"Warning: {line.message}." for line in lines if line.level == "warning" and line.event == "note"]
+
     def weights_file(self, trial: Trial) -> Path:
         """Where a completed trial's weights are."""
         assert trial.weights is not None

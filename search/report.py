@@ -88,7 +88,7 @@ def _measured_verdict(told: Chronicle) -> list[str]:
             f"Measured and predicted differ by {error:+.1%}: the device ran otherwise than when its table was "
             "measured (load, frequency, temperature). The two networks were timed interleaved, so their ratio holds."
         )
-    return lines
+    return [*lines, *told.warnings()]
 
 
 def _target_line(target_ms: float, relative: float | None, found: NetworkMeasurement, share: float) -> str:

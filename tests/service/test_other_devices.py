@@ -128,6 +128,9 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
         assert (refused.code, fault in refused.err) == (2, True), refused.err
         assert store.search("k").stage is Stage.AWAITING
     assert "mobilenas certify k --import" in run("latency", "import", certificate, "--device", "phone").err
+    content = json.loads(certificate.read_text())
+    content["warnings"] = ["battery saver is on; switch it off"]
+    certificate.write_text(json.dumps(content))
     certified = run("certify", "k", "--import", certificate)
     assert certified.code == 0, certified.err
     assert store.search("k").stage is Stage.DONE
@@ -135,6 +138,7 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     report = (run_folder / "report.md").read_text()
     assert "predicted, not measured" not in report
     assert "Measured side by side" in report
+    assert "Warning: the final networks were measured although battery saver is on" in report
     assert run("certify", "k").code == 2
     assert run("db", "check").code == 0
 
