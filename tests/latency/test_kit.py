@@ -69,6 +69,7 @@ def test_models_of_a_kit_are_small_and_old_enough() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's peak memory")
 def test_the_kit_of_the_largest_space_fits(tmp_path: Path) -> None:
     """MobileNetV3-Large's space at 224 px makes a kit below 50 MB, which is measured in less than 1 GB of memory."""
     preset = load_preset("mobilenet-v3-large")
@@ -78,10 +79,11 @@ def test_the_kit_of_the_largest_space_fits(tmp_path: Path) -> None:
     assert (tmp_path / "kit.zip").stat().st_size < 50e6
     with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
         archive.extractall(tmp_path)
+    # The peak of getrusage would be this process's own, where that is higher.
     watched = (
-        "import resource, runpy, sys; sys.argv = ['measure.py', '--anyway']\n"
+        "import runpy, sys; sys.argv = ['measure.py', '--anyway']\n"
         f"try: runpy.run_path({str(tmp_path / 'kit' / 'measure.py')!r}, run_name='__main__')\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "finally: print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
