@@ -8,7 +8,7 @@ RUN apt-get update \
 
 # Named volumes take over the owner of the folder that they are first mounted on.
 RUN useradd --uid 1000 --create-home mobilenas \
-    && install -d -o mobilenas -g mobilenas /data /runs /work
+    && install -d -o mobilenas -g mobilenas /data /runs /app
 
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
@@ -29,8 +29,8 @@ print(*project['dependencies'], *extras['postgres'], *extras['parquet'], sep='\n
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && rm -rf /src/*
 
-COPY configs /work/configs
-WORKDIR /work
+COPY configs /app/configs
+WORKDIR /app
 USER mobilenas
 ENV MOBILENAS_CACHE_DIR=/data MOBILENAS_RUNS=/runs PYTHONUNBUFFERED=1
 ENTRYPOINT ["mobilenas"]

@@ -7,8 +7,8 @@ import time
 import numpy as np
 
 from latency.calibration import Calibration
-from latency.device import Device
 from latency.measurement import Measurement
+from latency.meter import LocalMeter
 from latency.predict import Predictor
 from latency.table import LatencyTable
 from space.choices import SearchSpace
@@ -16,18 +16,6 @@ from space.encoding import Encoding
 from space.preset import load_preset, preset_names
 
 NETWORKS, REPEATS = 100_000, 5
-DEVICE = Device(
-    name="any",
-    processor="any",
-    machine="any",
-    system="any",
-    cores=1,
-    provider="CPUExecutionProvider",
-    threads=1,
-    precision="float32",
-    graph_optimization="all",
-    runtime_version="any",
-)
 FIT = Calibration(warm=0.9, cold=0.1, per_block_ms=-0.01, constant_ms=0.1, networks=40, error=0.01)
 
 
@@ -39,7 +27,7 @@ def made_up_table(space: SearchSpace) -> LatencyTable:
         key: Measurement(cold_wall=ms, cold_cpu=ms, warm_wall=ms, warm_cpu=ms)
         for key, ms in zip(space.reachable_keys(), samples, strict=True)
     }
-    return LatencyTable(device=DEVICE, scope=space.scope, entries=entries, calibration=FIT)
+    return LatencyTable(device=LocalMeter("any").device, scope=space.scope, entries=entries, calibration=FIT)
 
 
 def main() -> None:

@@ -289,11 +289,12 @@ def read_results_file(path: Path) -> str:
             return path.read_text()
         with zipfile.ZipFile(path) as archive:
             return _results_in(archive, path)
+    except InvalidResults:  # a ValueError as well: it says already what is wrong
+        raise
     except UnicodeDecodeError as error:
         raise InvalidResults(f"{path} is no text; give results.json") from error
+    # What zipfile raises on a damaged file; RuntimeError is also a password. Each is told with its reason.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        if isinstance(error, InvalidResults):
-            raise
         raise InvalidResults(f"{path} is a damaged zip file ({error}); zip the kit's folder again") from error
     except OSError as error:
         raise InvalidResults(f"{path} cannot be read: {error.strerror}") from error

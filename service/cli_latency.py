@@ -48,21 +48,8 @@ def collect(
     """Measure the blocks of a space that a device's table lacks; goes on where it was stopped."""
     from service import latency
 
-    wanted = latency.Wanted(
-        *(
-            config,
-            space,
-            width,
-            resolution,
-            in_channels,
-            classes,
-            rounds,
-            precision,
-            minutes,
-            anew,
-            tuple(enqueue or ()),
-        )
-    )
+    sizes = (config, space, width, resolution, in_channels, classes)
+    wanted = latency.Wanted(*sizes, rounds, precision, minutes, anew, tuple(enqueue or ()))
     latency.collect(database, device, wanted)
 
 
@@ -90,21 +77,8 @@ def bundle(
     from service import latency
     from space.errors import InvalidConfig
 
-    wanted = latency.Wanted(
-        *(
-            config,
-            space,
-            width,
-            resolution,
-            in_channels,
-            classes,
-            rounds,
-            precision,
-            minutes,
-            anew,
-            tuple(enqueue or ()),
-        )
-    )
+    sizes = (config, space, width, resolution, in_channels, classes)
+    wanted = latency.Wanted(*sizes, rounds, precision, minutes, anew, tuple(enqueue or ()))
     if refine is not None:
         if config is not None or space is not None:
             raise InvalidConfig("--refine NAME says all: leave --config and --space out")

@@ -93,7 +93,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     run = {
         "workers": 1,
         "data": {"reward_images": 300},
-        "space": {"preset": "/work/configs/space.yaml", "width": 0.25},
+        "space": {"preset": "/app/configs/space.yaml", "width": 0.25},
         "device": {"rounds": 25, "warm_runs": 8},
         "target": {"relative": 0.9},
         "blocks": {"trials": TRIALS, "train_images": 20000, "sampler": "random"},
@@ -107,7 +107,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # pytest's own folders are closed to the container's user.
     for parent in configs.parents[:3]:
         parent.chmod(0o755)
-    mount = {"volumes": [f"{configs}:/work/configs:ro"]}
+    mount = {"volumes": [f"{configs}:/app/configs:ro"]}
     made = _stack(folder, "mobilenas-test", {"services": {"cli": mount, "coordinator": mount}})
     try:
         made.out("build")
