@@ -42,7 +42,9 @@ from search.schema import (
     netadapt_steps,
     network_measurements,
     search_labels,
+    search_targets,
     searches,
+    trial_latencies,
     trials,
 )
 from search.unpack import (
@@ -114,7 +116,10 @@ def _queries(search_id: int) -> dict[Table, Select[Any]]:
     used = (
         select(searches.c.table_id)
         .where(searches.c.id == search_id)
-        .union(select(network_measurements.c.table_id).where(network_measurements.c.search_id == search_id))
+        .union(
+            select(network_measurements.c.table_id).where(network_measurements.c.search_id == search_id),
+            select(search_targets.c.table_id).where(search_targets.c.search_id == search_id),
+        )
     )
     tables = latency_tables.c.id.in_(used)
     of_search = {table: table.c.search_id == search_id for table in OF_SEARCH}
@@ -228,7 +233,9 @@ def _insert_all(connection: Connection, rows: Rows, name: str, folder: Path) -> 
     _insert_rows(connection, search_labels, rows[search_labels], **remap)
     _insert_rows(connection, log_lines, rows[log_lines], **remap)
     _insert_rows(connection, netadapt_steps, rows[netadapt_steps], **remap)
-    _insert_rows(connection, network_measurements, rows[network_measurements], **remap, table_id=table_ids.__getitem__)
+    of_tables = {**remap, "table_id": table_ids.__getitem__}
+    for table in (search_targets, trial_latencies, network_measurements):
+        _insert_rows(connection, table, rows[table], **of_tables)
     _insert_rows(connection, exports, rows[exports], **remap, trial_id=trial_ids.__getitem__)
     _read_back(connection, search_id, name)
 

@@ -1,12 +1,15 @@
 """The proof: found network and reference, as they are shipped, measured whole on the device, interleaved."""
 
+from pathlib import Path
+
 import numpy as np
 
 from latency.kit import Campaign, Exported, make_kit, measure_options
 from latency.measurement import Measurement
+from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
-from search.chronicle import Chronicle
+from search.chronicle import Chronicle, DeviceTarget
 from search.evaluate import read_weights
 from search.export import onnx_graph
 from search.report import write_report
@@ -40,62 +43,69 @@ def campaign_for_certification(told: Chronicle) -> Campaign:
     )
 
 
-def certify_on_device(session: Session) -> bool:
-    """Measure both networks and record it beside the predictions; where nobody can be asked, write a kit that does.
+def certify_on_devices(session: Session) -> bool:
+    """Measure both networks on every device and record it beside the predictions, or write a kit that does.
 
     Returns whether the search is certified.
     """
-    if session.store.network_measurements(session.record.id):
-        return True
     told = Chronicle.read(session.store, session.record.name)
-    campaign = campaign_for_certification(told)
-    if session.meter is not None:
-        session.listener.begin("measuring both networks", 1)
-        try:
-            results = session.meter.run(
-                campaign, lambda done, expected, _what: session.listener.advance(done, expected)
-            )
-        except DeviceError as error:
-            session.listener.end()
-            if _is_local(session):
-                raise
-            session.listener.note(f"the device cannot be asked now: {error}")
-        else:
-            session.listener.end()
-            record_certificate(told, results)
-            return True
-    path = session.begun.run_folder / KIT
-    options = measure_options(told.table.device.runtime, told.table.device.processor)
-    make_kit(campaign).write_zip(path)
-    name = session.record.name
+    for goal, device in zip(session.goals, told.devices, strict=True):
+        if told.measurements(device):
+            continue
+        if goal.meter is None or not _measured(session, told, goal.meter, device):
+            _await(session, told, device, is_kit=goal.meter is None)
+    return told.is_certified
+
+
+def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTarget) -> bool:
+    """Measure and record, unless a device that is far away cannot be asked now."""
+    session.listener.begin(f"measuring both networks on '{device.name}'", 1)
+    try:
+        results = meter.run(
+            campaign_for_certification(told),
+            lambda done, expected, _what: session.listener.advance(done, expected),
+        )
+    except DeviceError as error:
+        if settings_for(session.store, session.config.device.named(device.name)).is_local:
+            raise
+        session.listener.note(f"'{device.name}' cannot be asked now: {error}")
+        return False
+    finally:
+        session.listener.end()
+    record_certificate(told, results)
+    return True
+
+
+def _await(session: Session, told: Chronicle, device: DeviceTarget, *, is_kit: bool) -> None:
+    """Write the kit, and say what is to be done with it."""
+    path, name = _write_kit(told, campaign_for_certification(told)), session.record.name
+    options = measure_options(device.table.device.runtime, device.table.device.processor)
     session.listener.note(
-        f"awaiting certification: run measure.py{options} of {path} on '{session.table.device.name}', then: "
+        f"awaiting certification: run measure.py{options} of {path} on '{device.name}', then: "
         f"mobilenas certify {name} --import results.json"
-        + ("" if session.meter is None else f"; or, when the device answers again: mobilenas certify {name}")
+        + ("" if is_kit else f"; or, when the device answers again: mobilenas certify {name}")
     )
-    return False
 
 
-def _is_local(session: Session) -> bool:
-    return settings_for(session.store, session.config.device).is_local
+def _write_kit(told: Chronicle, campaign: Campaign) -> Path:
+    """One kit for all devices: both networks are the same everywhere."""
+    path = told.begun.run_folder / KIT
+    if not path.exists():
+        make_kit(campaign).write_zip(path)
+    return path
 
 
 def record_certificate(told: Chronicle, results: Results) -> None:
-    """Record what was measured, beside the predictions.
+    """Record what was measured on one of the devices, beside the predictions.
 
     Raises:
-        InvalidResults: they are of other networks, or of another device than the search's table.
+        InvalidResults: they are of other networks, or of another device than the search's tables.
     """
-    record, device = told.record, told.table.device
+    record = told.record
     campaign = campaign_for_certification(told)
     if results.purpose != campaign.purpose or set(results.networks) != set(campaign.networks):
         raise InvalidResults(f"the results are not those of the kit that certifies '{record.name}'; run its {KIT}")
-    if results.device.fingerprint != device.fingerprint:
-        raise InvalidResults(
-            f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
-            f"{results.device.threads} thread(s), the search's table is from {device.processor} with "
-            f"{device.runtime_version} and {device.threads}: measure there, with the same options"
-        )
+    target = _device_of(told, results)
     expected = make_kit(campaign).networks()
     rows = []
     for trial in told.both():
@@ -104,18 +114,34 @@ def record_certificate(told: Chronicle, results: Results) -> None:
             raise InvalidResults(
                 f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {KIT}"
             )
-        rows.append((_beside_prediction(trial, network.measurement), network.measurement.warm_wall))
-    told.store.add_network_measurements(record.id, told.begun.table_id, rows)
+        predicted_ms = told.predicted_ms(trial, target)
+        rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
+    told.store.add_network_measurements(record.id, target.table_id, rows)
     for warning in results.warnings:
-        message = f"the final networks were measured although {warning}"
+        message = f"the final networks were measured on '{target.name}' although {warning}"
         told.store.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
 
 
-def _beside_prediction(trial: Trial, found: Measurement) -> NetworkMeasurement:
+def _device_of(told: Chronicle, results: Results) -> DeviceTarget:
+    """The device that results are from, which must be as it was when its table was measured."""
+    same = [each for each in told.devices if each.table.device.fingerprint == results.device.fingerprint]
+    named = [each for each in same if each.name == results.device.name]
+    # Two devices of one kind differ by their names alone; a single one is known by what it is.
+    if found := named or (same if len(same) == 1 else []):
+        return found[0]
+    device = told.devices[0].table.device
+    raise InvalidResults(
+        f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
+        f"{results.device.threads} thread(s), the search's table is from {device.processor} with "
+        f"{device.runtime_version} and {device.threads}: measure there, with the same options"
+    )
+
+
+def _beside(predicted_ms: float, trial: Trial, found: Measurement) -> NetworkMeasurement:
     low, high = found.interval("warm", "wall")
     return NetworkMeasurement(
         trial=trial.number,
-        predicted_ms=trial.scores.latency_ms,
+        predicted_ms=predicted_ms,
         measured_ms=found.estimate("warm", "wall"),
         low_ms=low,
         high_ms=high,
@@ -127,6 +153,8 @@ def _beside_prediction(trial: Trial, found: Measurement) -> NetworkMeasurement:
 def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
     """Complete a search that awaits certification, by the results of its kit or over ssh.
 
+    Of several devices each is certified by its own results; the search is done when all are.
+
     Raises:
         RunError: the search does not await certification, or its device is reached by kit alone.
         InvalidResults: the results are unfit; nothing is recorded.
@@ -135,22 +163,37 @@ def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
     told = Chronicle.read(store, name)
     if told.record.stage is not Stage.AWAITING:
         raise RunError(f"search '{name}' is at stage {told.record.stage.value}; it does not await certification")
-    settings = settings_for(store, told.config.device)
+    waiting = [device for device in told.devices if not told.measurements(device)]
     if results_text is not None:
-        results = read_results(results_text, settings.name)
+        record_certificate(told, read_results(results_text, _name_of(results_text, waiting)))
     else:
-        meter = settings.meter(workspace())
-        if meter is None:
-            path = told.begun.run_folder / KIT
-            if not path.exists():
-                make_kit(campaign_for_certification(told)).write_zip(path)
-            raise RunError(
-                f"device '{settings.name}' is reached by kit: run measure.py of {told.begun.run_folder / KIT} there, "
-                f"then: mobilenas certify {name} --import results.json"
-            )
-        results = meter.run(campaign_for_certification(told))
-    if not told.measurements():
-        record_certificate(told, results)
-    write_report(told)
-    store.set_stage(told.record.id, Stage.DONE)
+        _certify_reached(told, waiting)
+    if told.is_certified:
+        write_report(told)
+        store.set_stage(told.record.id, Stage.DONE)
     return Chronicle.read(store, name)
+
+
+def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
+    """Results do not say what the user calls their device; of several that wait, the one with its fingerprint."""
+    for device in waiting:
+        if read_results(results_text, device.name).device.fingerprint == device.table.device.fingerprint:
+            return device.name
+    return waiting[0].name
+
+
+def _certify_reached(told: Chronicle, waiting: list[DeviceTarget]) -> None:
+    """Measure on every waiting device that can be reached from here."""
+    kits = []
+    for device in waiting:
+        meter = settings_for(told.store, told.config.device.named(device.name)).meter(workspace())
+        if meter is None:
+            kits.append(device.name)
+        else:
+            record_certificate(told, meter.run(campaign_for_certification(told)))
+    if kits:
+        path = _write_kit(told, campaign_for_certification(told))
+        raise RunError(
+            f"device '{kits[0]}' is reached by kit: run measure.py of {path} there, then: "
+            f"mobilenas certify {told.record.name} --import results.json"
+        )

@@ -7,19 +7,34 @@ from pathlib import Path
 import numpy as np
 
 from latency.table import LatencyTable
-from search.config import RunConfig, parse_config
+from search.config import NO_DATA, RunConfig, parse_config
 from search.record import Begun, SearchRecord
 from search.store import Store
 from search.trial import NetworkMeasurement, Stage, State, Trial
+from space.arch import Architecture
 from space.errors import RunError
 from trainer.metrics import Difference, paired_difference
 
-FOUND, REFERENCE = "found", "reference"
+FOUND, REFERENCE, CANDIDATE = "found", "reference", "candidate"
 
 
 def final_trial(trials: list[Trial], origin: str) -> Trial | None:
     """The completed final trial of the found network or of the reference, if there is one."""
     return next((trial for trial in trials if trial.origin == origin and trial.state is State.COMPLETE), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTarget:
+    """A device that a network has to serve: its latency table, and what must be met there, ms."""
+
+    table_id: int
+    table: LatencyTable
+    target_ms: float
+
+    @property
+    def name(self) -> str:
+        """The user's name for it."""
+        return self.table.device.name
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,32 @@ class Chronicle:
         return parse_config(dict(self.record.config))
 
     @cached_property
-    def table(self) -> LatencyTable:
-        """The table of its predictions."""
-        return self.store.load_table(self.begun.table_id)
+    def devices(self) -> tuple[DeviceTarget, ...]:
+        """The devices of its predictions, first the one in whose ms all figures are; none where a function predicts."""
+        begun = self.begun
+        if begun.table_id is None:
+            return ()
+        further = self.store.further_targets(self.record.id)
+        targets = [(begun.table_id, begun.target_ms), *((each.table_id, each.target_ms) for each in further)]
+        return tuple(
+            DeviceTarget(table_id=table_id, table=self.store.load_table(table_id), target_ms=target_ms)
+            for table_id, target_ms in targets
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """What identifies the devices of its predictions, or the user's own function."""
+        return " ".join(each.table.device.fingerprint for each in self.devices) or str(self.config.latency)
+
+    def predicted_ms(self, trial: Trial, device: "DeviceTarget") -> float:
+        """A trial's predicted latency on one of the devices."""
+        if len(self.devices) == 1:
+            return trial.scores.latency_ms
+        return self._latencies[trial.number][device.table_id]
+
+    @cached_property
+    def _latencies(self) -> dict[int, dict[int, float]]:
+        return self.store.trial_latencies(self.record.id)
 
     @cached_property
     def _trials(self) -> list[Trial]:
@@ -74,9 +112,30 @@ class Chronicle:
             raise RunError(f"search '{name}' has no final networks yet; see: mobilenas status {name}")
         return found, reference
 
-    def measurements(self) -> dict[int, NetworkMeasurement]:
-        """What was measured whole on the device, by trial; empty until the search is certified."""
-        return {found.trial: found for found in self.store.network_measurements(self.record.id)}
+    def measurements(self, device: "DeviceTarget") -> dict[int, NetworkMeasurement]:
+        """What was measured whole on a device, by trial; empty until the search is certified there."""
+        found = self.store.network_measurements(self.record.id)
+        return {each.trial: each for each in found if each.table_id == device.table_id}
+
+    @property
+    def has_finals(self) -> bool:
+        """Whether networks were trained in the end: not where a user's own evaluator had no data."""
+        return self.config.data.source != NO_DATA
+
+    @property
+    def best_spec(self) -> Trial:
+        """The trial whose spec was exported where nothing was trained."""
+        return self.trial(self.store.exports(self.record.id)[0].trial)
+
+    @property
+    def found_architecture(self) -> Architecture:
+        """The network that a search ended with."""
+        return (self.both()[0] if self.has_finals else self.best_spec).architecture
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether the final networks were measured on every device."""
+        return all(self.measurements(device) for device in self.devices)
 
     def warnings(self) -> list[str]:
         """What speaks against the final measurement, such as a throttled device; a sentence each."""

@@ -1,186 +1,106 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
 import re
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from latency.probe import Protocol
-from search.reward import HARD, Reward, soft
-from space.arch import Architecture
-from space.choices import SearchSpace
+from search.sections import (
+    CALLABLE,
+    BlocksConfig,
+    DataConfig,
+    DeviceConfig,
+    DeviceName,
+    FinalConfig,
+    LimitsConfig,
+    NetAdaptConfig,
+    Section,
+    SpaceConfig,
+    TargetConfig,
+    TrainingConfig,
+    parse_target,
+)
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 from space.reference import REFERENCES
-from trainer.train import Recipe
+
+NO_DATA = "none"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DataConfig(_Section):
-    """Which images, and how the training split is divided."""
-
-    source: str
-    data_dir: str | None
-    resolution: int | None = Field(ge=8, le=2048)
-    reward_fraction: float = Field(gt=0, lt=0.9)
-    reward_images: int = Field(ge=1)
-    split_seed: int = Field(ge=0)
-
-
-class SpaceConfig(_Section):
-    """A shipped preset or a YAML file, at a width multiplier."""
-
-    preset: str
-    width: float = Field(ge=0.05, le=4)
-
-
-class DeviceConfig(_Section):
-    """The device and how its table is measured."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    threads: int | None = Field(ge=1, le=256)
-    rounds: int = Field(ge=3, le=1000)
-    warm_runs: int = Field(ge=1, le=1000)
-    precision: float = Field(gt=0, le=10)
-    minutes: float | None = Field(gt=0)
-
-    @property
-    def protocol(self) -> Protocol:
-        """How blocks and networks are timed."""
-        return Protocol(
-            rounds=self.rounds,
-            warm=self.warm_runs,
-            precision=self.precision,
-            most_rounds=2 * self.rounds,
-            seconds=None if self.minutes is None else 60 * self.minutes,
-        )
-
-
-class TargetConfig(_Section):
-    """The final latency target: a share of the reference's latency, or milliseconds."""
-
-    relative: float | None = Field(default=None, gt=0, le=10)
-    ms: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        if (self.relative is None) == (self.ms is None):
-            raise ValueError("give either `relative` or `ms`")
-        return self
-
-    def in_ms(self, reference_ms: float) -> float:
-        """The target in ms."""
-        return self.ms if self.ms is not None else (self.relative or 1.0) * reference_ms
-
-
-class RewardConfig(_Section):
-    """MnasNet reward; `exponent` is for the soft kind, null takes the one that the space's paper used."""
-
-    kind: Literal["hard", "soft"]
-    exponent: float | None = Field(ge=-10, le=0)
-
-    def reward(self, space_exponent: float) -> Reward:
-        """The reward function."""
-        if self.kind == "hard":
-            return HARD
-        return soft(space_exponent if self.exponent is None else self.exponent)
-
-
-class TrainingConfig(_Section):
-    """How networks are trained; the same in every stage but for the number of images and the learning rate."""
-
-    batch_size: int = Field(ge=2, le=4096)
-    learning_rate: float = Field(gt=0, le=10)
-    weight_decay: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    shift: float = Field(ge=0, le=0.5)
-    flip: bool
-
-    def recipe(self, images: int, *, rate: float = 1.0) -> Recipe:
-        """The recipe for so many images seen, with the learning rate times `rate`."""
-        return Recipe(
-            images=images,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate * rate,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            shift=self.shift,
-            flip=self.flip,
-        )
-
-
-class BlocksConfig(_Section):
-    """The block-level search: `trials` trained networks, each on the proxy task."""
-
-    trials: int = Field(ge=1, le=1_000_000)
-    sampler: Literal["tpe", "random"]
-    seed_factor: float = Field(ge=1, le=4)
-    tolerance: float = Field(ge=0, le=1)
-    reward: RewardConfig
-    train_images: int = Field(ge=1)
-    epochs: float = Field(gt=0, le=1000)
-    # Names of published networks, spec files, or (in a record) the specs themselves.
-    enqueue: tuple[str, ...] = Field(max_length=64, strict=False)
-
-    @property
-    def images(self) -> int:
-        """Images that one trial sees."""
-        return max(1, round(self.train_images * self.epochs))
-
-    def networks(self, space: SearchSpace) -> tuple[Architecture, ...]:
-        """The networks to enqueue, once each, at the resolution, channels, classes and width multiplier of a search.
-
-        Raises:
-            InvalidArchitecture: one of them is no spec.
-        """
-        found: dict[Architecture, None] = {}
-        for named in self.enqueue:
-            known = REFERENCES.get(named)
-            arch = Architecture.from_json(named) if known is None else known(width=space.width)
-            found[
-                replace(arch, resolution=space.resolution, in_channels=space.in_channels, num_classes=space.num_classes)
-            ] = None
-        return tuple(found)
-
-
-class NetAdaptConfig(_Section):
-    """The layer-wise refinement."""
-
-    delta: float = Field(gt=0, lt=0.5)
-    walk: float = Field(ge=0, le=4)
-    images: int = Field(ge=1)
-    learning_rate_factor: float = Field(gt=0, le=1)
-    max_steps: int = Field(ge=1, le=10_000)
-
-
-class FinalConfig(_Section):
-    """The final training of the found network and of the reference."""
-
-    images: int = Field(ge=1)
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """Everything that a search depends on."""
 
     name: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     seed: int = Field(ge=0, le=2**31 - 1)
     workers: int | None = Field(ge=1, le=1024)
     trial_minutes: float = Field(gt=0)
+    determinism: Literal["eager", "strict"]
+    batch: int = Field(ge=1, le=1024)
+    evaluator: str | None = CALLABLE
+    latency: str | None = CALLABLE
+    plugins: str | None
     data: DataConfig
     space: SpaceConfig
     device: DeviceConfig
     target: TargetConfig
+    targets: dict[DeviceName, str] = Field(max_length=16)
+    mode: Literal["per-device", "shared"]
+    limits: LimitsConfig
     training: TrainingConfig
     blocks: BlocksConfig
     netadapt: NetAdaptConfig
     final: FinalConfig
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        sizes = (self.data.resolution, self.data.channels, self.data.classes)
+        if self.data.source == NO_DATA:
+            if self.evaluator is None or None in sizes:
+                raise ValueError("data.source none needs `evaluator`, and data.resolution, channels and classes")
+        elif not self.blocks.reference:
+            raise ValueError("blocks.reference false is for searches without data (data.source none)")
+        elif sizes[1:] != (None, None):
+            raise ValueError("data.channels and data.classes are the data set's own; leave them out")
+        if not self.blocks.reference and self.target.ms is None:
+            raise ValueError("a target relative to the reference needs blocks.reference; give target: {ms: ...}")
+        if self.blocks.objectives and self.blocks.sampler == "evolution":
+            raise ValueError("sampler evolution has one objective; choose another, or leave blocks.objectives out")
+        for text in self.targets.values():
+            parse_target(text)
+        if self.latency is not None and self.targets:
+            raise ValueError("`latency` predicts for one device; leave `targets` out")
+        return self
+
+    @property
+    def callables(self) -> tuple[str, ...]:
+        """The user's own callables that a run would import."""
+        named = (self.evaluator, self.latency, self.blocks.sampler, self.blocks.reward.kind)
+        return tuple(name for name in named if name is not None and ":" in name)
+
+    @property
+    def seed_factor(self) -> float:
+        """What the block-level search aims at, in multiples of the target; without a walk it is the target."""
+        return self.blocks.seed_factor if self.netadapt.max_steps > 0 else 1.0
+
+    @property
+    def devices(self) -> dict[str, TargetConfig]:
+        """The devices that one network has to serve, by name, with the target for each."""
+        if not self.targets:
+            return {self.device.name: self.target}
+        return {name: TargetConfig(**parse_target(text)) for name, text in self.targets.items()}
+
+    def for_device(self, name: str) -> Self:
+        """The same run for one of its devices alone."""
+        update = {"device": self.device.named(name), "target": self.devices[name], "targets": {}}
+        return self.model_copy(update=update)
+
+    def with_first_device(self) -> Self:
+        """The same run with the device and target that all figures are in: of several the first."""
+        first = next(iter(self.devices))
+        return self.model_copy(update={"device": self.device.named(first), "target": self.devices[first]})
 
     def from_anywhere(self) -> Self:
         """The same run with its paths made absolute and its spec files read, so that it can be resumed from anywhere.
@@ -198,6 +118,7 @@ class RunConfig(_Section):
             preset = str(Path(preset).expanduser().absolute())
         return self.model_copy(
             update={
+                "plugins": str(Path(self.plugins or ".").expanduser().absolute()) if self.callables else None,
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(update={"enqueue": tuple(map(_read_network, self.blocks.enqueue))}),
@@ -227,13 +148,20 @@ class RunConfig(_Section):
                     }
                 ),
                 "netadapt": netadapt.model_copy(update={"images": times(netadapt.images, factor, 128)}),
-                "final": final.model_copy(update={"images": times(final.images, factor, 500)}),
+                "final": final.model_copy(
+                    update={"images": times(final.images, factor, 500), "top_k": _top_k(final.top_k, factor)}
+                ),
             }
         )
 
 
 BUDGETS = {"quick": 0.2, "default": 1.0, "thorough": 8.0}
 """Named budgets as multiples of the shipped configuration's training."""
+
+
+def _top_k(top_k: int, factor: float) -> int:
+    """One network where time is short, three where there is plenty; more than three only for who asked for them."""
+    return 1 if factor < 1 else max(top_k, 3) if factor >= BUDGETS["thorough"] else top_k
 
 
 def budget_hours(budget: str) -> float | None:
@@ -258,10 +186,11 @@ def _read_network(named: str) -> str:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, section by section; `target` is replaced whole, since its two forms exclude each other."""
+    """`changes` over `base`, section by section; `target` and `targets` are replaced whole."""
     result = dict(base)
     for key, value in changes.items():
-        deeper = isinstance(value, dict) and isinstance(base.get(key), dict) and key != "target"
+        # The two forms of a target exclude each other, and targets that are not named are not wanted.
+        deeper = isinstance(value, dict) and isinstance(base.get(key), dict) and key not in ("target", "targets")
         result[key] = _merged(base[key], value) if deeper else value
     return result
 
@@ -305,4 +234,8 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> R
     Raises:
         InvalidConfig: see `parse_config`; or the file cannot be read or is not YAML.
     """
-    return parse_config(_merged(_read_yaml(path) if path else {}, overrides or {}))
+    content = _read_yaml(path) if path else {}
+    config = parse_config(_merged(content, overrides or {}))
+    if path is not None and config.callables and config.plugins is None:
+        return config.model_copy(update={"plugins": str(path.parent)})  # they lie beside the file that names them
+    return config

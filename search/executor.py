@@ -1,5 +1,6 @@
 """Where evaluations run: the protocol that executors keep, and the local one, a pool of worker processes."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
-from search.evaluate import Job, Outcome, run_job
+from search.job import Job, Outcome, OwnEvaluation, ask_own
 from space.errors import MobilenasError
 
 _PROGRESS_SECONDS = 0.5
@@ -26,6 +27,7 @@ class Finished:
     job: Job
     outcome: Outcome | None
     error: str | None
+    is_disk_full: bool = False
 
 
 class Executor(Protocol):
@@ -71,20 +73,21 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _DiskFull(str):
+    """The reason of a failure that is nobody's fault: there is no space for the weights."""
+
+
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
     """A worker's life: jobs in; shares done, and then an outcome or the reason for none, out."""
     threading.Thread(target=_follow_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(threads)
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
             job = pipe.recv()
             assert isinstance(job, Job)
-            pipe.send(_result(job, pipe))
+            pipe.send(_result(job, pipe, threads))
 
 
-def _result(job: Job, pipe: "Connection[object, object]") -> Outcome | str:
+def _result(job: Job, pipe: "Connection[object, object]", threads: int) -> Outcome | str:
     told = time.monotonic()
 
     def report(done: int, total: int) -> None:
@@ -94,9 +97,19 @@ def _result(job: Job, pipe: "Connection[object, object]") -> Outcome | str:
             pipe.send(done / total)
 
     try:
+        if isinstance(job.evaluation, OwnEvaluation):
+            return ask_own(job.evaluation)
+        import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
+
+        from search.evaluate import run_job
+
+        torch.set_num_threads(threads)
         return run_job(job, report)
     except MobilenasError as error:
         return str(error)
+    except OSError as error:
+        message = f"{type(error).__name__}: {error}"
+        return _DiskFull(message) if error.errno in (errno.ENOSPC, errno.EDQUOT) else message
     except Exception as error:  # noqa: BLE001 - whatever a trial raises is recorded as its failure
         return f"{type(error).__name__}: {error}"
 
@@ -120,9 +133,9 @@ class _Worker:
         with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
             self.pipe.send(job)
 
-    def end(self, outcome: Outcome | None, error: str | None) -> Finished:
+    def end(self, outcome: Outcome | None, error: str | None, *, is_disk_full: bool = False) -> Finished:
         assert self.job is not None
-        finished = Finished(job=self.job, outcome=outcome, error=error)
+        finished = Finished(job=self.job, outcome=outcome, error=error, is_disk_full=is_disk_full)
         self.job, self.deadline = None, float("inf")
         return finished
 
@@ -190,7 +203,7 @@ class LocalExecutor:
                 if isinstance(message, Outcome):
                     return worker.end(message, None)
                 if isinstance(message, str):
-                    return worker.end(None, message)
+                    return worker.end(None, message, is_disk_full=isinstance(message, _DiskFull))
                 assert isinstance(message, float)
                 worker.share = message
         except (EOFError, OSError):

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from space.arch import Architecture
 from space.narrowing import Proposal, narrowings
+
+Choice = Literal["ratio", "top1"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +32,17 @@ def proposals(arch: Architecture, latency: Callable[[Architecture], float], *, d
     return tuple(proposal for proposal in found if proposal is not None)
 
 
-def choose(current: Judged, candidates: Sequence[Judged]) -> int:
-    """The index of the proposal with the largest Δtop-1 / |Δlatency|: least loss, or most gain, per ms saved.
+def choose(current: Judged, candidates: Sequence[Judged], *, by: Choice = "ratio") -> int:
+    """The index of the proposal to accept; ties go to the lower index.
 
-    MobileNetV3's change to NetAdapt, which itself took the largest top-1. Ties go to the lower index.
+    "ratio" is the largest Δtop-1 / |Δlatency|, the least loss (or most gain) per ms saved: MobileNetV3's change to
+    NetAdapt (Howard et al. 2019, section 4.2), which itself took the largest top-1 ("top1", Yang et al. 2018,
+    algorithm 1).
     """
 
-    def gain_per_ms(candidate: Judged) -> float:
+    def worth(candidate: Judged) -> float:
+        if by == "top1":
+            return candidate.top1
         return (candidate.top1 - current.top1) / (current.latency_ms - candidate.latency_ms)
 
-    return max(range(len(candidates)), key=lambda index: gain_per_ms(candidates[index]))
+    return max(range(len(candidates)), key=lambda index: worth(candidates[index]))

@@ -1,19 +1,26 @@
 """What a run will do, before it does it: data, blocks to measure, and expected minutes per stage."""
 
+import math
 import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from latency.kit import Campaign, Exported
 from latency.meter import DeviceSettings, Meter
 from latency.table import LatencyTable
-from search.config import RunConfig
+from search.config import NO_DATA, RunConfig
+from search.latencies import Latency
+from search.plugin import Plugin
 from search.store import Store
 from search.tables import Tables
+from space.arch import Architecture
 from space.choices import SearchSpace
+from space.code_moves import mutate
+from space.encoding import Encoding
 from space.errors import InvalidConfig
 from space.keys import BlockKey, keys_of
 from space.narrowing import narrowings
@@ -35,8 +42,8 @@ class Inputs:
     """A configuration with everything it names looked up; without the record, the device is taken for this machine."""
 
     config: RunConfig
-    dataset: Dataset
-    splits: Splits
+    dataset: Dataset | None
+    splits: Splits | None
     space: SearchSpace
     settings: DeviceSettings
 
@@ -73,7 +80,23 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
     """
     preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
+    for name in config.callables:
+        Plugin(name=name, folder=config.plugins).load()
     data = config.data
+    settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
+    if data.source == NO_DATA:
+        assert data.resolution is not None
+        assert data.channels is not None
+        assert data.classes is not None
+        space = SearchSpace(
+            preset=preset,
+            width=config.space.width,
+            resolution=data.resolution,
+            in_channels=data.channels,
+            num_classes=data.classes,
+        )
+        config.blocks.networks(space)  # named early if one of them is unfit
+        return Inputs(config=config, dataset=None, splits=None, space=space, settings=settings)
     data_dir = Path(data.data_dir).expanduser() if data.data_dir else None
     dataset = prepare(data.source, resolution=data.resolution, data_dir=data_dir, progress=progress)
     classes = len(dataset.classes)
@@ -94,7 +117,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         dataset=dataset,
         splits=split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed),
         space=space,
-        settings=DeviceSettings(name=config.device.name, threads=config.device.threads or 1),
+        settings=settings,
     )
 
 
@@ -104,17 +127,44 @@ class Range:
 
     fastest_ms: float
     slowest_ms: float
-    reference_ms: float
+    reference_ms: float | None
 
 
-def latency_range(table: LatencyTable, space: SearchSpace) -> Range:
-    """Exact bounds of the space, and its reference."""
+# So many members are drawn, and then improved upon for so many rounds, where only a function knows their latencies.
+_DRAWN, _ROUNDS, _KEPT = 512, 12, 16
+
+
+def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture | None) -> Range:
+    """What a space reaches by a user's own function: bounds that were found by evolving drawn members, not exact ones.
+
+    Raises:
+        RunError: the function fails.
+    """
+    encoding, rng = Encoding(space), np.random.default_rng(0)
+    of_codes = latency.of_codes(encoding)
+    codes = encoding.sample(_DRAWN, rng)
+    found = {}
+    for sign in (1, -1):
+        best = codes
+        for _ in range(_ROUNDS):
+            order = np.argsort(sign * of_codes(best), kind="stable")[:_KEPT]
+            best = np.concatenate([best[order], mutate(encoding, np.repeat(best[order], 2, axis=0), rng)])
+        found[sign] = sign * float((sign * of_codes(best)).min())
+    return Range(
+        fastest_ms=found[1],
+        slowest_ms=found[-1],
+        reference_ms=None if reference is None else latency.estimate(reference),
+    )
+
+
+def latency_range(table: LatencyTable, space: SearchSpace, reference: Architecture | None = None) -> Range:
+    """Exact bounds of the space, and its reference or another network."""
     from latency.extremes import fastest, slowest
 
     return Range(
         fastest_ms=table.estimate(fastest(table, space)),
         slowest_ms=table.estimate(slowest(table, space)),
-        reference_ms=table.estimate(space.reference),
+        reference_ms=table.estimate(reference or space.reference),
     )
 
 
@@ -127,6 +177,11 @@ class Plan:
     search_minutes: float
     netadapt_minutes: float
     final_minutes: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the minutes are all of the search's: nobody knows how long a user's own evaluator takes."""
+        return self.inputs.config.evaluator is None
 
     @property
     def training_minutes(self) -> float:
@@ -148,7 +203,9 @@ class Plan:
 
 
 def training_rate(inputs: Inputs) -> float:
-    """Images per second that one thread trains of the reference, from some batches."""
+    """Images per second that one thread trains of the reference, from some batches; infinite where there is no data."""
+    if inputs.dataset is None or inputs.splits is None:
+        return math.inf
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -198,6 +255,14 @@ class Speed:
 
 def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     """Time some training batches and, where there is no table yet, some blocks."""
+    if inputs.config.latency is not None:
+        return Speed(
+            images_per_second=training_rate(inputs),
+            table_minutes=0.0,
+            blocks_in_space=0,
+            blocks_to_measure=0,
+            range=None,
+        )
     tables = inputs.tables(store)
     known = tables.known()
     campaign = None if known is not None else tables.to_measure()
@@ -215,12 +280,16 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     """The expected minutes of each stage."""
     config, workers, rate = inputs.config, inputs.workers, speed.images_per_second
     judging = _EVALUATION_SHARE * config.data.reward_images
-    search_s = config.blocks.trials * (config.blocks.images + judging) / (rate * workers)
-    walk = max(0.0, 1 - 1 / config.blocks.seed_factor)
+    own = 0.0 if config.evaluator is not None else 1.0
+    search_s = own * config.blocks.trials * (config.blocks.images + judging) / (rate * workers)
+    walk = max(0.0, 1 - 1 / config.seed_factor)
     steps = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference))
-    netadapt_s = steps * (places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS)
-    final_s = (config.final.images + _EVALUATION_SHARE * len(inputs.splits.test)) / rate * (2 if workers == 1 else 1)
+    per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
+    netadapt_s = steps * per_step
+    tested = 0 if inputs.splits is None else len(inputs.splits.test)
+    rounds = math.ceil((config.final.top_k + 1) / workers)
+    final_s = (config.final.images + _EVALUATION_SHARE * tested) / rate * rounds
     return Plan(
         inputs=inputs,
         speed=speed,
@@ -234,8 +303,10 @@ def within_hours(inputs: Inputs, speed: Speed, hours: float) -> Inputs:
     """The same run scaled so that it is expected to take so long on this machine.
 
     Raises:
-        InvalidConfig: measuring the table alone takes longer.
+        InvalidConfig: measuring the table alone takes longer, or nobody knows how long a user's own evaluator takes.
     """
+    if inputs.config.evaluator is not None:
+        raise InvalidConfig("a budget in hours needs our training; with `evaluator` set blocks.trials instead")
     minutes = hours * 60 - speed.table_minutes
     if minutes <= 0:
         raise InvalidConfig(

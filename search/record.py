@@ -20,17 +20,27 @@ from space.errors import RunError
 class Begun:
     """What is known once a search has begun. All latencies in ms, predicted by its latency table.
 
-    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency, and
-    `seed_target_ms` is what the block-level search aims at.
+    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency (None where
+    it has none), and `seed_target_ms` is what the block-level search aims at. `table_id` is None where a user's own
+    function predicts, and `data_hash` names the user's own evaluator where that stands for the data.
     """
 
     run_folder: Path
     data_hash: str
-    table_id: int
+    table_id: int | None
     target_ms: float
     seed_target_ms: float
     fastest_ms: float
     slowest_ms: float
+    reference_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherTarget:
+    """A device of a search for one network that serves several: its latency table, and what must be met there, ms."""
+
+    table_id: int
+    target_ms: float
     reference_ms: float
 
 
@@ -38,8 +48,9 @@ class Begun:
 class SearchRecord:
     """One search: what it was asked for, and where it stands.
 
-    `begun` is None while it is queued. `error` is why it stopped, if it did. `is_held` says whether a process runs it,
-    `holder` which one did last. `queued_at` is None where it runs in the foreground.
+    `begun` is None while it is queued. `group` names searches that belong together. `error` is why it stopped, if it
+    did. `is_held` says whether a process runs it, `holder` which one did last. `queued_at` is None where it runs in
+    the foreground.
     """
 
     id: int
@@ -60,6 +71,7 @@ class SearchRecord:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    group: str | None = None
 
     @property
     def state(self) -> str:
@@ -135,12 +147,13 @@ def begun_to_row(begun: Begun) -> dict[str, Any]:
 def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> SearchRecord:
     """A row of `searches` with its labels, as it stands at a moment of the database's clock."""
     begun = None
-    if row["table_id"] is not None:
+    if row["run_folder"] is not None:
         begun = Begun(**{name: row[name] for name in _BEGUN} | {"run_folder": Path(row["run_folder"])})
     return SearchRecord(
         **{name: row[name] for name in _PLAIN_SEARCH},
         stage=Stage(row["stage"]),
         begun=begun,
+        group=row["group_name"],
         labels=tuple(labels),
         holder=row["claimed_by"],
         is_held=is_held(row["claimed_by"], row["heartbeat_at"], now),
@@ -152,8 +165,8 @@ _read_architecture = lru_cache(maxsize=8192)(Architecture.from_json)
 
 # Fields of a trial that are columns of the same name and type.
 _PLAIN = (
-    *("number", "origin", "seed", "attempt", "parent", "iteration", "params", "evaluation_key", "images_seen"),
-    *("weights", "reused_from", "correct", "total", "error", "started_at", "finished_at"),
+    *("number", "origin", "seed", "attempt", "parent", "iteration", "params", "sampler_attrs", "evaluation_key"),
+    *("images_seen", "weights", "reused_from", "correct", "total", "error", "started_at", "finished_at"),
 )
 
 
@@ -168,6 +181,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         "latency_ms": trial.scores.latency_ms,
         "madds": trial.scores.madds,
         "params_count": trial.scores.params,
+        "peak_bytes": trial.scores.peak_bytes,
         "duration_s": _duration_s(trial),
     }
 
@@ -180,7 +194,13 @@ def trial_from_row(row: RowMapping) -> Trial:
         stage=Stage(row["stage"]),
         state=State(row["state"]),
         architecture=_read_architecture(row["architecture"]),
-        scores=Scores(top1=row["top1"], latency_ms=row["latency_ms"], madds=row["madds"], params=row["params_count"]),
+        scores=Scores(
+            top1=row["top1"],
+            latency_ms=row["latency_ms"],
+            madds=row["madds"],
+            params=row["params_count"],
+            peak_bytes=row["peak_bytes"],
+        ),
     )
 
 
@@ -193,7 +213,8 @@ def _duration_s(trial: Trial) -> float | None:
     """From start to finish in seconds, None where one of them is missing."""
     if trial.started_at is None or trial.finished_at is None:
         return None
-    return (trial.finished_at - trial.started_at).total_seconds()
+    # A clock that was set back meanwhile must not leave a negative time in the record.
+    return max(0.0, (trial.finished_at - trial.started_at).total_seconds())
 
 
 def step_from_row(row: RowMapping) -> NetAdaptStep:
@@ -205,6 +226,7 @@ def measurement_to_row(measurement: NetworkMeasurement) -> dict[str, Any]:
     """Columns of `network_measurements`; there `samples` are the raw ones, and their number has a name of its own."""
     row = asdict(measurement)
     row["sample_count"] = row.pop("samples")
+    del row["table_id"]  # the writer's to say
     return row
 
 

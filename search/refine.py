@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 
-from search import netadapt
-from search.blocks import choose_seed
+from search.blocks import choose_seed, limits_of
 from search.chronicle import Chronicle
-from search.evaluate import Evaluation
-from search.netadapt import Judged
+from search.job import Evaluation, OwnEvaluation
+from search.latencies import Goal
+from search.netadapt import Judged, choose, proposals
 from search.session import Interrupted, Session
 from search.trial import NetAdaptStep, Stage, State, Trial
 from space.arch import Architecture
@@ -16,8 +16,8 @@ from space.keys import BlockKey, keys_of
 from space.narrowing import Proposal, narrowed_keys, narrowings
 
 
-def refine(session: Session) -> Trial:
-    """Walk until the final target is met, and return the best trial that meets it.
+def refine(session: Session) -> list[Trial]:
+    """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
 
     Each iteration: propose, measure the blocks that the table lacks, fine-tune every proposal shortly, keep the one
     that loses least top-1 per ms saved. The record holds enough to go on in the middle of an iteration.
@@ -27,10 +27,9 @@ def refine(session: Session) -> Trial:
         RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
     current = seed = _recorded_seed(session)
-    delta_ms = session.config.netadapt.delta * seed.scores.latency_ms
-    target_ms = session.begun.target_ms
-    walks = seed.scores.latency_ms > target_ms
-    if walks and session.meter is None and session.table.missing(keys_to_refine(session)):
+    settings, target_ms = session.config.netadapt, session.begun.target_ms
+    walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
+    if walks and _kits_lacking(session):
         raise Interrupted(pause_before_refinement(session))
     for step in session.store.steps(session.record.id):
         current = session.trial(step.trial)
@@ -38,8 +37,10 @@ def refine(session: Session) -> Trial:
     session.listener.begin("NetAdapt (ms to walk)", way)
     session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     done = len(session.store.steps(session.record.id))
-    while current.scores.latency_ms > target_ms and done < session.config.netadapt.max_steps:
+    while current.scores.latency_ms > target_ms and done < settings.max_steps:
         done += 1
+        # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
+        delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
         walked = seed.scores.latency_ms - current.scores.latency_ms
         following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
         if following is None:
@@ -47,7 +48,15 @@ def refine(session: Session) -> Trial:
         current = following
         session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     session.listener.end()
-    return _best_within_target(session, current)
+    return _within_target(session, current)
+
+
+def _kits_lacking(session: Session) -> list[Goal]:
+    """The devices that are reached by kit and lack blocks that a walk may need."""
+    if all(goal.meter is not None for goal in session.goals):
+        return []
+    keys = keys_to_refine(session)
+    return [goal for goal in session.goals if goal.meter is None and goal.table.missing(keys)]
 
 
 def keys_to_refine(told: Session | Chronicle) -> tuple[BlockKey, ...]:
@@ -64,11 +73,12 @@ def pause_before_refinement(session: Session) -> str:
 
     A coordinator leaves it alone until somebody resumes it.
     """
-    name, device = session.record.name, session.table.device.name
+    name = session.record.name
     session.store.request_stop(session.record.id)
-    missing = session.table.missing(keys_to_refine(session))
-    if session.meter is not None or not missing:
+    lacking = _kits_lacking(session)
+    if not lacking:
         return f"search '{name}' stopped before its refinement; go on with: mobilenas resume {name}"
+    device, missing = lacking[0].table.device.name, lacking[0].table.missing(keys_to_refine(session))
     return (
         f"search '{name}' stopped before its refinement, which needs {len(missing):,} blocks measured on '{device}'; "
         f"run: mobilenas latency bundle --refine {name} --out refine.zip, run measure.py there, then: "
@@ -76,28 +86,34 @@ def pause_before_refinement(session: Session) -> str:
     )
 
 
-def _best_within_target(session: Session, walked: Trial) -> Trial:
-    """The end of the walk, unless a block-level trial that meets the final target is more accurate.
+def _within_target(session: Session, walked: Trial) -> list[Trial]:
+    """All that meets the final target and the limits, the most accurate first, each network once.
 
-    Both were judged on the same images, and the walk's network has seen more, so such a trial is the better one; it
-    is also what is left where the walk could not reach the target.
+    All were judged on the same images, and those of the walk have seen more, so a block-level trial that is ahead of
+    the walk's end is the better one; such a trial is also what is left where the walk could not reach the target. The
+    walk's end comes first among equals.
     """
-    target_ms = session.begun.target_ms
-    trials = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
-    candidates = [trial for trial in (walked, *trials) if trial.scores.latency_ms <= target_ms]
+    target_ms, limits = session.begun.target_ms, limits_of(session)
+    recorded = [*session.trials(Stage.NETADAPT), *session.trials(Stage.BLOCKS)]
+    trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
+    candidates: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: -_judged(trial).top1):
+        if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
+            candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:
         raise RunError(
             f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps), and "
-            f"no trial meets the target of {target_ms:.3f} ms; search again with a larger target or a smaller width"
+            f"no trial meets the target of {target_ms:.3f} ms and the limits; search again with a larger target or a "
+            "smaller width"
         )
-    best = max(candidates, key=lambda trial: _judged(trial).top1)  # the walk's end comes first, so it wins ties
-    if best is not walked:
+    best = next(iter(candidates.values()))
+    if best is not walked and best.stage is Stage.BLOCKS and walked.stage is Stage.NETADAPT:
         session.listener.note(
             f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} with "
             f"{best.scores.latency_ms:.3f} ms, the walk ended with {_judged(walked).top1:.2%} and "
             f"{walked.scores.latency_ms:.3f} ms"
         )
-    return best
+    return list(candidates.values())
 
 
 def _recorded_seed(session: Session | Chronicle) -> Trial:
@@ -122,7 +138,7 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
     judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
     if not judged:
         raise RunError(f"all {len(found)} proposals of NetAdapt's iteration {iteration} failed; see: mobilenas trials")
-    best = judged[netadapt.choose(_judged(current), [_judged(trial) for trial in judged])]
+    best = judged[choose(_judged(current), [_judged(trial) for trial in judged], by=session.config.netadapt.choice)]
     step = NetAdaptStep(
         iteration=iteration,
         trial=best.number,
@@ -147,10 +163,10 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
 
     def latency(arch: Architecture) -> float:
         # A kit held widths down to half of the first network's; what is narrower saves nothing that anyone knows of.
-        return math.inf if session.table.missing(keys_of(arch)) else session.table.estimate(arch)
+        return math.inf if session.latency.missing(keys_of(arch)) else session.latency.estimate(arch)
 
     for halvings in range(5):
-        found = netadapt.proposals(current.architecture, latency, delta_ms=delta_ms / 2**halvings)
+        found = proposals(current.architecture, latency, delta_ms=delta_ms / 2**halvings)
         if found:
             if halvings:
                 session.listener.note(f"no layer can save {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that")
@@ -169,8 +185,8 @@ def _judged(trial: Trial) -> Judged:
 
 
 def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
-    """Measure, on the device, every block that a proposal of this iteration may be made of; a kit held them all."""
-    if session.meter is None:
+    """Measure, on the devices, every block that a proposal of this iteration may be made of; kits held them all."""
+    if any(goal.meter is None for goal in session.goals):
         return
     reachable = {
         key
@@ -187,10 +203,11 @@ def _evaluate(
     recorded = {trial.architecture for trial in of_iteration(session, iteration) if trial.state is not State.FAILED}
     waiting = [proposal for proposal in found if proposal.architecture not in recorded]
 
-    def evaluation_of(trial: Trial) -> Evaluation:
+    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
         settings = session.config.netadapt
         recipe = session.config.training.recipe(settings.images, rate=settings.learning_rate_factor)
-        return session.evaluation(trial.architecture, recipe, train_images=None, parent=current)
+        key = current.evaluation_key
+        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key)
 
     def ask() -> Trial | None:
         if not waiting:

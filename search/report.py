@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from search.chronicle import FOUND, REFERENCE, Chronicle
+from search.chronicle import FOUND, REFERENCE, Chronicle, DeviceTarget
+from search.config import NO_DATA
 from search.trial import NetworkMeasurement, Stage, State, Trial
 from trainer.metrics import wilson_interval
 
@@ -21,28 +22,42 @@ def write_report(told: Chronicle) -> Path:
 
 def comparison(told: Chronicle) -> list[list[str]]:
     """The table found-vs-reference: a header row, then one row per figure."""
-    measured = told.measurements()
-    columns = [_figures(trial, measured.get(trial.number)) for trial in told.both()]
+    columns = [_figures(told, trial) for trial in told.both()]
     return [["", FOUND, REFERENCE], *([name, *(column[name] for column in columns)] for name in columns[0])]
 
 
-def _figures(trial: Trial, measured: NetworkMeasurement | None) -> dict[str, str]:
+def _figures(told: Chronicle, trial: Trial) -> dict[str, str]:
     assert trial.correct is not None
     assert trial.total is not None
     low, high = wilson_interval(trial.correct, trial.total)
     return {
         "top-1 (test)": f"{trial.correct / trial.total:.2%}",
         "its 95 % interval": f"{low:.2%} to {high:.2%}",
-        "predicted ms": f"{trial.scores.latency_ms:.3f}",
-        "measured ms": f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})"
-        if measured
-        else "predicted, not measured",
-        **({"median ms": f"{measured.median_ms:.3f}"} if measured else {}),
+        **_latency_figures(told, trial),
         "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
         "parameters": f"{trial.scores.params:,}",
         "images seen": f"{trial.images_seen:,}",
         "architecture": trial.architecture.arch_id,
     }
+
+
+def _latency_figures(told: Chronicle, trial: Trial) -> dict[str, str]:
+    """Predicted and measured, on each device."""
+    if not told.devices:
+        return {"predicted ms": f"{trial.scores.latency_ms:.3f}", "measured ms": "predicted, not measured"}
+    rows: dict[str, str] = {}
+    for device in told.devices:
+        on = f" on {device.name}" if len(told.devices) > 1 else ""
+        measured = told.measurements(device).get(trial.number)
+        rows[f"predicted ms{on}"] = f"{told.predicted_ms(trial, device):.3f}"
+        rows[f"measured ms{on}"] = (
+            f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})"
+            if measured
+            else "predicted, not measured"
+        )
+        if measured:
+            rows[f"median ms{on}"] = f"{measured.median_ms:.3f}"
+    return rows
 
 
 def verdict(told: Chronicle) -> list[str]:
@@ -54,32 +69,39 @@ def verdict(told: Chronicle) -> list[str]:
         if gap.is_clear
         else "the difference may be noise: its interval holds zero"
     )
-    return [
+    lines = [
         f"Top-1, found minus reference on the same {found.total:,} test images: {gap.difference:+.2%} "
-        f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}.",
-        *(_measured_verdict(told) if told.measurements() else _predicted_verdict(told)),
+        f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}."
     ]
+    if not told.devices:
+        lines.append(
+            f"Latency is what {told.config.latency} predicts: {found.scores.latency_ms:.3f} ms, for a target of "
+            f"{told.begun.target_ms:.3f} ms."
+        )
+    for device in told.devices:
+        lines += _measured_verdict(told, device) if told.measurements(device) else _predicted_verdict(told, device)
+    return [*lines, *(told.warnings() if told.is_certified else [])]
 
 
-def _predicted_verdict(told: Chronicle) -> list[str]:
-    found, reference = told.both()
-    share = found.scores.latency_ms / reference.scores.latency_ms
+def _predicted_verdict(told: Chronicle, device: DeviceTarget) -> list[str]:
+    found, reference = (told.predicted_ms(trial, device) for trial in told.both())
     return [
-        f"Latency is predicted, not measured: {found.scores.latency_ms:.3f} ms, {share:.1%} of the reference's, for a "
-        f"target of {told.begun.target_ms:.3f} ms. certify.zip beside this report measures both networks on "
-        f"'{told.table.device.name}': run its measure.py there, then: "
+        f"Latency is predicted, not measured: {found:.3f} ms, {found / reference:.1%} of the reference's, for a "
+        f"target of {device.target_ms:.3f} ms. certify.zip beside this report measures both networks on "
+        f"'{device.name}': run its measure.py there, then: "
         f"mobilenas certify {told.record.name} --import results.json",
     ]
 
 
-def _measured_verdict(told: Chronicle) -> list[str]:
+def _measured_verdict(told: Chronicle, device: DeviceTarget) -> list[str]:
     found, reference = told.both()
-    measured = told.measurements()
+    measured = told.measurements(device)
     mine, theirs = measured[found.number], measured[reference.number]
     share = mine.measured_ms / theirs.measured_ms
+    on = f"On '{device.name}', measured" if len(told.devices) > 1 else "Measured"
     lines = [
-        f"Measured side by side, the found network takes {share:.1%} of the reference's time.",
-        _target_line(told.begun.target_ms, told.config.target.relative, mine, share),
+        f"{on} side by side, the found network takes {share:.1%} of the reference's time.",
+        _target_line(device.target_ms, told.config.devices[device.name].relative, mine, share),
     ]
     worst = max((mine, theirs), key=lambda row: abs(row.measured_ms / row.predicted_ms - 1))
     error = worst.measured_ms / worst.predicted_ms - 1
@@ -88,7 +110,7 @@ def _measured_verdict(told: Chronicle) -> list[str]:
             f"Measured and predicted differ by {error:+.1%}: the device ran otherwise than when its table was "
             "measured (load, frequency, temperature). The two networks were timed interleaved, so their ratio holds."
         )
-    return [*lines, *told.warnings()]
+    return lines
 
 
 def _target_line(target_ms: float, relative: float | None, found: NetworkMeasurement, share: float) -> str:
@@ -119,12 +141,14 @@ def _walk(told: Chronicle) -> list[str]:
         ]
         for step in steps
     )
-    found, _ = told.both()
+    found = told.found_architecture
     walked = told.trial(steps[-1].trial) if steps else None
-    if walked is not None and walked.architecture == found.architecture:
+    if walked is not None and walked.architecture == found:
         return _markdown(rows)
-    taken = next(trial for trial in told.trials(Stage.BLOCKS) if trial.architecture == found.architecture)
-    said = f"Trial {taken.number} of the block-level search was taken: {_figures_on_reward_split(taken)}"
+    tried = [*told.trials(Stage.NETADAPT), *told.trials(Stage.BLOCKS)]
+    taken = next(trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE)
+    where = "NetAdapt" if taken.stage is Stage.NETADAPT else "the block-level search"
+    said = f"Trial {taken.number} of {where} was taken: {_figures_on_reward_split(taken)}"
     if walked is None:
         return [f"{said}; it met the target already."]
     return [*_markdown(rows), "", f"{said}, where the walk ended with {_figures_on_reward_split(walked)}."]
@@ -143,35 +167,46 @@ def _counts(trials: list[Trial]) -> str:
 
 
 def _provenance(told: Chronicle) -> list[str]:
-    device, fit = told.table.device, told.table.calibration
-    use = told.config.data
     return [
         f"- search `{told.record.name}`, seed {told.config.seed}, target {told.begun.target_ms:.3f} ms, "
         f"seed target {told.begun.seed_target_ms:.3f} ms",
-        f"- data `{told.config.data.source}`, content {told.begun.data_hash}; rewards from {use.reward_images:,} "
-        "images held out of the training split, the test split looked at once, above",
-        f"- device `{device.name}`: {device.processor}, {device.provider}, {device.threads} thread(s), "
-        f"graph optimisation {device.graph_optimization}, ONNX Runtime {device.runtime_version}, "
-        f"fingerprint {device.fingerprint}",
-        f"- latency table {told.begun.table_id}: {len(told.table.entries):,} blocks; calibrated on {fit.networks} "
-        f"whole networks, mean error {fit.error:.1%} on networks left out of the fit",
-        "- latencies: batch 1, 10 % quantile of wall time in the steady state; interval 95 %",
+        f"- top-1: {_data_text(told)}",
+        *(_device_text(device) for device in told.devices),
+        "- latencies: batch 1, 10 % quantile of wall time in the steady state; interval 95 %"
+        if told.devices
+        else f"- latencies: predicted by {told.config.latency}",
         f"- block-level trials: {_counts(told.trials(Stage.BLOCKS))}; "
         f"NetAdapt trials: {_counts(told.trials(Stage.NETADAPT)) or 'none'}",
     ]
 
 
+def _data_text(told: Chronicle) -> str:
+    use, evaluator = told.config.data, told.config.evaluator
+    said = f"by {evaluator} during the search" if evaluator else f"from {use.reward_images:,} images"
+    if use.source == NO_DATA:
+        return said
+    return (
+        f"{said}; data `{use.source}`, content {told.begun.data_hash}; rewards from images held out of the training "
+        "split, the test split looked at once, above"
+    )
+
+
+def _device_text(target: DeviceTarget) -> str:
+    device, fit = target.table.device, target.table.calibration
+    return (
+        f"- device `{device.name}`: {device.processor}, {device.provider}, {device.threads} thread(s), "
+        f"graph optimisation {device.graph_optimization}, ONNX Runtime {device.runtime_version}, "
+        f"fingerprint {device.fingerprint}; latency table {target.table_id}: {len(target.table.entries):,} blocks; "
+        f"calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out of the fit"
+    )
+
+
 def render(told: Chronicle) -> str:
     """The report as Markdown."""
-    record = told.record
     lines = [
-        f"# {record.name}",
+        f"# {told.record.name}",
         "",
-        *_markdown(comparison(told)),
-        "",
-        *(f"- {line}" for line in verdict(told)),
-        "",
-        "Both networks were trained from scratch with the same recipe and seed.",
+        *(_with_finals(told) if told.has_finals else spec_alone(told)),
         "",
         "## NetAdapt walk",
         "",
@@ -183,3 +218,26 @@ def render(told: Chronicle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _with_finals(told: Chronicle) -> list[str]:
+    how = "going on from the weights found" if told.config.final.weights == "inherited" else "from scratch"
+    return [
+        *_markdown(comparison(told)),
+        "",
+        *(f"- {line}" for line in verdict(told)),
+        "",
+        f"Both networks were trained {how} with the same recipe and seed.",
+    ]
+
+
+def spec_alone(told: Chronicle) -> list[str]:
+    """What was found where nothing was trained in the end."""
+    found = told.best_spec
+    cost = found.scores
+    return [
+        f"The best network within the target of {told.begun.target_ms:.3f} ms is trial {found.number}: top-1 "
+        f"{cost.top1 or 0:.2%} by {told.config.evaluator}, {cost.latency_ms:.3f} ms predicted, "
+        f"{cost.madds / 1e6:.2f} M multiply-adds, {cost.params:,} parameters. Its spec is architecture.json beside "
+        "this report; without data nothing was trained.",
+    ]

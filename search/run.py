@@ -8,27 +8,32 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
+from latency.collect import measure_missing
 from latency.device import Device
 from latency.meter import Meter
 from latency.table import LatencyTable
 from search.blocks import search_blocks
-from search.certify import certify_on_device
+from search.certify import certify_on_devices
 from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, parse_config
 from search.events import Line, LineListener, Listener
 from search.executor import LocalExecutor
-from search.final import export_found, train_both
+from search.final import export_found, export_spec, train_finals
 from search.heartbeat import Heart
-from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, within_hours
-from search.record import Begun, SearchRecord
+from search.latencies import DeviceLatency, Goal, OwnLatency
+from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
+from search.plugin import Plugin
+from search.record import Begun, FurtherTarget, SearchRecord
 from search.refine import pause_before_refinement, refine
 from search.report import write_report
-from search.session import Interrupted, Session
+from search.session import START_WEIGHTS, Interrupted, Session
 from search.store import Store
 from search.store_searches import NameTaken
 from search.tables import settings_for, workspace
 from search.trial import Stage
+from space.arch import Architecture
 from space.errors import DeviceError, InfeasibleTarget, RunError
+from space.keys import keys_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,7 @@ class Asked:
     labels: tuple[str, ...] = ()
     note: str | None = None
     budget: str | None = None
+    group: str | None = None
 
 
 class RecordListener(LineListener):
@@ -92,8 +98,12 @@ def require_table(store: Store, inputs: Inputs) -> None:
     Raises:
         MissingBlock: it does; the message says what measures them.
     """
-    if not inputs.settings.is_local:
-        inputs.tables(store).require(run_options(inputs))
+    if inputs.config.latency is not None:
+        return
+    for name in inputs.config.devices:
+        one = with_device(replace(inputs, config=inputs.config.for_device(name)), store)
+        if not one.settings.is_local:
+            one.tables(store).require(run_options(one))
 
 
 def run_options(inputs: Inputs) -> str:
@@ -114,66 +124,143 @@ def check_target(target_ms: float, reach: Range) -> None:
         InfeasibleTarget: the target lies below the fastest network.
     """
     if target_ms < reach.fastest_ms:
+        reference = "" if reach.reference_ms is None else f" (its reference {reach.reference_ms:.3f} ms)"
         raise InfeasibleTarget(
             f"target {target_ms:.3f} ms is out of reach: the space's networks take {reach.fastest_ms:.3f} to "
-            f"{reach.slowest_ms:.3f} ms on this device (its reference {reach.reference_ms:.3f} ms); "
+            f"{reach.slowest_ms:.3f} ms on this device{reference}; "
             "choose a target in this range or a smaller width multiplier"
         )
 
 
-def _prepare(store: Store, inputs: Inputs, name: str, runs: Path, listener: Listener) -> Begun:
-    """Measure what is missing, check the target, and make the run folder; nothing is recorded but the table."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reached:
+    """What a device can reach, and what is wanted there."""
+
+    table_id: int | None
+    reach: Range
+    target_ms: float
+
+    @property
+    def further(self) -> FurtherTarget:
+        assert self.table_id is not None
+        assert self.reach.reference_ms is not None
+        return FurtherTarget(table_id=self.table_id, target_ms=self.target_ms, reference_ms=self.reach.reference_ms)
+
+
+def _reached(store: Store, inputs: Inputs, listener: Listener) -> Iterator[_Reached]:
+    """Per device, the tables measured where they are missing and can be, the targets checked."""
+    config = inputs.config
+    for name, target in config.devices.items():
+        on = f"on '{name}' " if len(config.devices) > 1 else ""
+        if config.latency is not None:
+            table_id = None
+            reference = inputs.space.reference if config.blocks.reference else None
+            reach = sampled_range(own_latency(config), inputs.space, reference)
+        else:
+            one = with_device(replace(inputs, config=config.for_device(name)), store)
+            table_id, table = table_for(store, one, listener)
+            reference = _reference(inputs)
+            table = _with_blocks(store, table_id, table, one, reference)
+            reach = latency_range(table, inputs.space, reference)
+        takes = "" if reach.reference_ms is None else f", the reference takes {reach.reference_ms:.3f} ms"
+        listener.note(f"{on}the space reaches {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms{takes}")
+        target_ms = target.in_ms(reach.reference_ms)
+        if config.netadapt.start is None:
+            check_target(target_ms, reach)
+        elif reach.reference_ms is not None and target_ms >= reach.reference_ms:
+            raise InfeasibleTarget(
+                f"target {target_ms:.3f} ms is met already: the network takes {reach.reference_ms:.3f} ms; ask for less"
+            )
+        yield _Reached(table_id=table_id, reach=reach, target_ms=target_ms)
+
+
+def _reference(inputs: Inputs) -> Architecture:
+    """What targets are relative to: the space's reference, or the network that a walk starts from."""
+    start = inputs.config.netadapt.start
+    return inputs.space.reference if start is None else Architecture.from_json(start.network)
+
+
+def _with_blocks(store: Store, table_id: int, table: LatencyTable, inputs: Inputs, arch: Architecture) -> LatencyTable:
+    """The table with the blocks of a network that is none of its space's, measured where they can be."""
+    missing = table.missing(keys_of(arch))
+    meter = inputs.settings.meter(workspace())
+    if not missing or meter is None:
+        return table
+    store.add_entries(
+        table_id, measure_missing(table, missing, meter, inputs.config.device.protocol), reason="enqueued"
+    )
+    return store.load_table(table_id)
+
+
+def own_latency(config: RunConfig) -> OwnLatency:
+    """The user's own function from architecture to ms."""
+    assert config.latency is not None
+    return OwnLatency(Plugin(name=config.latency, folder=config.plugins))
+
+
+def _prepare(
+    store: Store, inputs: Inputs, name: str, runs: Path, listener: Listener
+) -> tuple[Begun, list[FurtherTarget]]:
+    """Measure what is missing, check the targets, and make the run folder; nothing is recorded but tables."""
     folder = (runs / name).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"folder {folder} is not empty; choose another --name or remove it")
-    table_id, table = table_for(store, inputs, listener)
-    reach = latency_range(table, inputs.space)
-    listener.note(
-        f"the space reaches {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, the reference takes "
-        f"{reach.reference_ms:.3f} ms"
-    )
-    target_ms = inputs.config.target.in_ms(reach.reference_ms)
-    check_target(target_ms, reach)
+    first, *others = _reached(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
-    return Begun(
+    begun = Begun(
         run_folder=folder,
-        data_hash=inputs.dataset.content_hash,
-        table_id=table_id,
-        target_ms=target_ms,
-        seed_target_ms=target_ms * inputs.config.blocks.seed_factor,
-        fastest_ms=reach.fastest_ms,
-        slowest_ms=reach.slowest_ms,
-        reference_ms=reach.reference_ms,
+        data_hash=_data_hash(inputs),
+        table_id=first.table_id,
+        target_ms=first.target_ms,
+        seed_target_ms=first.target_ms * inputs.config.seed_factor,
+        fastest_ms=first.reach.fastest_ms,
+        slowest_ms=first.reach.slowest_ms,
+        reference_ms=first.reach.reference_ms,
     )
+    return begun, [other.further for other in others]
 
 
-def _names(store: Store, config: RunConfig, runs: Path | None) -> Iterator[str]:
+def _data_hash(inputs: Inputs) -> str:
+    """What all top-1 are of: the data, or the user's own evaluator where there is none."""
+    if inputs.dataset is not None:
+        return inputs.dataset.content_hash
+    assert inputs.config.evaluator is not None
+    return Plugin(name=inputs.config.evaluator, folder=inputs.config.plugins).content
+
+
+def names_for(store: Store, config: RunConfig, runs: Path | None) -> Iterator[str]:
     """The name that the user gave, or all that nobody has taken: <data>-<device>-<n>."""
     if config.name is not None:
         yield config.name
         return
     data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.source.removeprefix("imagefolder:")).name)
-    taken = {search.name for search in store.searches()}
+    taken = {name for search in store.searches() for name in (search.name, search.group)}
     for number in count(1):
         name = f"{data or 'photos'}-{config.device.name}-{number}"
         if name not in taken and not (runs and (runs / name).exists()):
             yield name
 
 
-def create(store: Store, inputs: Inputs, runs: Path, listener: Listener, asked: Asked) -> SearchRecord:
+def create(
+    store: Store, inputs: Inputs, runs: Path, listener: Listener, asked: Asked, weights: bytes | None = None
+) -> SearchRecord:
     """Measure what is missing, check the target, and record a new search; nothing is trained yet.
+
+    `weights` are those of the network that a walk starts from.
 
     Raises:
         InfeasibleTarget: no network of the space can be so fast.
         RunError: the run folder is taken.
         StoreError: the name is taken.
     """
-    name = next(_names(store, inputs.config, runs))
+    name = next(names_for(store, inputs.config, runs))
     if name in {search.name for search in store.searches()}:
         raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
-    begun = _prepare(store, inputs, name, runs, listener)
+    begun, further = _prepare(store, inputs, name, runs, listener)
+    if weights is not None:
+        (begun.run_folder / START_WEIGHTS).write_bytes(weights)
     config = _named(inputs.config, name)
-    return store.create_search(name=name, config=config, begun=begun, **asdict(asked))
+    return store.create_search(name=name, config=config, begun=begun, further=further, **asdict(asked))
 
 
 def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
@@ -182,7 +269,7 @@ def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
     Raises:
         StoreError: the name is taken.
     """
-    names = _names(store, config, None)
+    names = names_for(store, config, None)
     while True:
         name = next(names)
         try:
@@ -207,17 +294,21 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
     if hours is not None:
         inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
-    begun = _prepare(store, inputs, record.name, runs, listener)
-    store.begin_search(record.id, _named(inputs.config, record.name), begun)
+    begun, further = _prepare(store, inputs, record.name, runs, listener)
+    store.begin_search(record.id, _named(inputs.config, record.name), begun, further)
 
 
-def _check_unchanged(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device | None) -> None:
-    data_hash = record.has_begun().data_hash
-    if inputs.dataset.content_hash != data_hash:
+def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
+    data_hash, now = record.has_begun().data_hash, _data_hash(inputs)
+    if now != data_hash:
+        what = inputs.dataset.name if inputs.dataset else inputs.config.evaluator
         raise RunError(
-            f"search '{record.name}' was started on data {data_hash}, but '{inputs.dataset.name}' now is "
-            f"{inputs.dataset.content_hash}; restore the data or start a new search"
+            f"search '{record.name}' was started on data {data_hash}, but '{what}' now is {now}; restore it or start a "
+            "new search"
         )
+
+
+def _check_device(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device | None) -> None:
     if table.scope != inputs.space.scope:
         raise RunError(f"the search space of '{record.name}' has changed; restore its file or start a new search")
     if device is not None and table.device.fingerprint != device.fingerprint:
@@ -238,6 +329,16 @@ def _device_now(meter: Meter | None, record: SearchRecord) -> Device | None:
         raise
 
 
+def _goals(store: Store, record: SearchRecord, inputs: Inputs) -> tuple[Goal, ...]:
+    """The devices of a search as they are now."""
+    goals = []
+    for device in Chronicle(store, record).devices:
+        meter = settings_for(store, inputs.config.device.named(device.name)).meter(workspace())
+        _check_device(record, inputs, device.table, _device_now(meter, record))
+        goals.append(Goal(table_id=device.table_id, table=device.table, meter=meter, target_ms=device.target_ms))
+    return tuple(goals)
+
+
 @contextmanager
 def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterator[Session]:
     """The session of a claimed search that has begun, with its workers, which end with the context.
@@ -247,12 +348,10 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     """
     record = store.search(name)
     config: RunConfig = parse_config(dict(record.config))
-    begun = record.has_begun()
-    begun.run_folder.mkdir(parents=True, exist_ok=True)
-    inputs = with_device(look_up(config), store)
-    table = store.load_table(begun.table_id)
-    meter = inputs.settings.meter(workspace())
-    _check_unchanged(record, inputs, table, _device_now(meter, record))
+    record.has_begun().run_folder.mkdir(parents=True, exist_ok=True)
+    inputs = look_up(config)
+    _check_unchanged(record, inputs)
+    goals = _goals(store, record, inputs)
     executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
     try:
         yield Session(
@@ -261,9 +360,8 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
             config=config,
             space=inputs.space,
             dataset=inputs.dataset,
-            table_id=begun.table_id,
-            table=table,
-            meter=meter,
+            goals=goals,
+            latency=DeviceLatency(goals) if goals else own_latency(config),
             executor=executor,
             listener=listener,
             heart=heart,
@@ -272,10 +370,11 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
         executor.close()
 
 
-def drive(running: Session, until: Literal["refine"] | None = None) -> Path:
+def drive(running: Session, until: Literal["blocks", "refine"] | None = None) -> Path | None:
     """Take a search through the stages that are left, and return the report's path.
 
-    Where the device is reached by kit alone, it ends at `Stage.AWAITING`, and `certify` completes it.
+    With `until` "blocks" it ends behind the block-level search, quietly. Where the device is reached by kit alone, it
+    ends at `Stage.AWAITING`, and `certify` completes it.
 
     Raises:
         Interrupted: it was stopped, before NetAdapt by `until` or for a kit; everything finished is recorded.
@@ -283,14 +382,20 @@ def drive(running: Session, until: Literal["refine"] | None = None) -> Path:
     """
     _enter(running, Stage.BLOCKS)
     search_blocks(running)
+    if until == "blocks":
+        return None
     if until == "refine":
         raise Interrupted(pause_before_refinement(running))
     _enter(running, Stage.NETADAPT)
-    found = refine(running)
+    best = refine(running)
     _enter(running, Stage.FINAL)
-    train_both(running, found)
-    export_found(running)
-    certified = certify_on_device(running)
+    if running.dataset is None:
+        certified = True  # there is no network to measure, only its spec
+        export_spec(running, best[0])
+    else:
+        train_finals(running, best)
+        export_found(running)
+        certified = certify_on_devices(running)
     report = write_report(Chronicle.read(running.store, running.record.name))
     _enter(running, Stage.DONE if certified else Stage.AWAITING)
     return report

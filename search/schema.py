@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -183,6 +183,16 @@ searches = Table(
     Column("created_at", UtcDateTime, nullable=False, comment="UTC"),
     Column("updated_at", UtcDateTime, nullable=False, comment="UTC, last change of the search or one of its trials"),
     Column("finished_at", UtcDateTime, comment="UTC, when the stage became done"),
+    Column("group_name", Text, comment="searches that belong together: replicates, or one per device"),
+)
+
+search_targets = Table(
+    "search_targets",
+    metadata,
+    Column("search_id", ForeignKey("searches.id"), primary_key=True),
+    Column("table_id", ForeignKey("latency_tables.id"), primary_key=True, comment="the latency table of this device"),
+    Column("target_ms", Double, nullable=False, comment="latency that the final network must meet there, ms"),
+    Column("reference_ms", Double, nullable=False, comment="predicted latency of the reference there, ms"),
 )
 
 search_labels = Table(
@@ -216,12 +226,19 @@ trials = Table(
         "origin",
         Text,
         nullable=False,
-        comment="who proposed it: a sampler, reference, enqueued, or what NetAdapt narrowed",
+        comment="who proposed it: a sampler, reference, enqueued, adopted (from another search), or what NetAdapt "
+        "narrowed",
     ),
     Column("arch_id", Text, nullable=False, comment="content hash of the architecture"),
     Column("architecture", Text, nullable=False, comment="the spec as canonical JSON"),
     Column("top1", Double, comment="accuracy on the reward split, 0-1; NULL: not trained"),
-    Column("latency_ms", Double, nullable=False, comment="predicted by the latency table: batch 1, wall time, ms"),
+    Column(
+        "latency_ms",
+        Double,
+        nullable=False,
+        comment="predicted by the latency table: batch 1, wall time, ms; for one network on several devices the "
+        "slowest one's, as a share of its target, in ms of the first",
+    ),
     Column("madds", BigInteger, nullable=False, comment="multiply-adds of one image"),
     Column("params_count", BigInteger, nullable=False, comment="trainable parameters"),
     Column("reward", Double, comment="derived from the scores by the search's reward; NULL: none"),
@@ -240,8 +257,20 @@ trials = Table(
     Column("started_at", UtcDateTime, nullable=False, comment="UTC, of the current attempt"),
     Column("finished_at", UtcDateTime, comment="UTC"),
     Column("duration_s", Double, comment="seconds from start to finish of the last attempt"),
+    Column("peak_bytes", BigInteger, comment="largest working set of activations; NULL: recorded before it was kept"),
+    Column("sampler_attrs", JSON(none_as_null=True), comment="what the sampler noted of its proposal; NULL: nothing"),
     UniqueConstraint("search_id", "number"),
     ForeignKeyConstraint(["search_id", "parent"], ["trials.search_id", "trials.number"]),
+)
+
+trial_latencies = Table(
+    "trial_latencies",
+    metadata,
+    Column("search_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True, comment="of the trial"),
+    Column("table_id", ForeignKey("latency_tables.id"), primary_key=True, comment="the latency table of this device"),
+    Column("latency_ms", Double, nullable=False, comment="predicted there: batch 1, wall time, ms"),
+    ForeignKeyConstraint(["search_id", "number"], ["trials.search_id", "trials.number"]),
 )
 
 netadapt_steps = Table(

@@ -19,7 +19,7 @@ from search import store_devices, store_searches, store_tables, store_trials
 from search.database import Database
 from search.lease import new_claim
 from search.patience import patiently
-from search.record import Begun, ExportRecord, FoundEvaluation, LogLine, SearchRecord, measurement_to_row
+from search.record import Begun, ExportRecord, FoundEvaluation, FurtherTarget, LogLine, SearchRecord, measurement_to_row
 from search.schema import searches
 from search.store_devices import RecordedValidation
 from search.store_tables import Reason
@@ -212,8 +212,12 @@ class Store:
         labels: Iterable[str] = (),
         note: str | None = None,
         budget: str | None = None,
+        group: str | None = None,
+        further: Sequence[FurtherTarget] = (),
     ) -> SearchRecord:
         """Record a new search at its first stage, or in the queue where it has not begun; `config` must be JSON.
+
+        `further` are the other devices of a search for one network that serves several.
 
         Raises:
             StoreError: the name is taken, or there is no such latency table.
@@ -230,23 +234,36 @@ class Store:
             "owner": owner,
             "note": note,
             "budget": budget,
+            "group_name": group,
             "queued_at": None if begun else now,
             "created_at": now,
             "updated_at": now,
         }
-        self._create_search(row, begun, tuple(labels))
+        self._create_search(row, begun, tuple(labels), further)
         return self.search(name)
 
     @patiently
-    def _create_search(self, row: Mapping[str, Any], begun: Begun | None, labels: Sequence[str]) -> None:
+    def _create_search(
+        self, row: Mapping[str, Any], begun: Begun | None, labels: Sequence[str], further: Sequence[FurtherTarget]
+    ) -> None:
         with self._database.write() as connection:
-            store_searches.create(connection, row, begun, labels)
+            search_id = store_searches.create(connection, row, begun, labels)
+            store_searches.set_targets(connection, search_id, further)
 
     @patiently
-    def begin_search(self, search_id: int, config: Mapping[str, Any], begun: Begun) -> None:
+    def begin_search(
+        self, search_id: int, config: Mapping[str, Any], begun: Begun, further: Sequence[FurtherTarget] = ()
+    ) -> None:
         """Take a queued search to its first stage, with the configuration that its budget led to."""
         with self._database.write() as connection:
             store_searches.begin(connection, search_id, self._claims.get(search_id), config, begun)
+            store_searches.set_targets(connection, search_id, further)
+
+    @patiently
+    def further_targets(self, search_id: int) -> list[FurtherTarget]:
+        """The other devices of a search for one network that serves several, in the order of their tables."""
+        with self._database.read() as connection:
+            return store_searches.read_targets(connection, search_id)
 
     @patiently
     def search(self, name: str) -> SearchRecord:
@@ -393,8 +410,10 @@ class Store:
 
     # Trials
 
-    def start_trial(self, search_id: int, trial: Trial) -> Trial:
+    def start_trial(self, search_id: int, trial: Trial, latencies: Mapping[int, float] | None = None) -> Trial:
         """Record a new trial and return it with its id and start time; one that needs no evaluation is finished too.
+
+        `latencies` are predicted ms by latency table, where a network has to serve several devices.
 
         Raises:
             StoreError: the search has a trial of this number, or no trial of the parent's number.
@@ -403,13 +422,21 @@ class Store:
         trial = replace(trial, started_at=trial.started_at or now)
         if trial.state is not State.RUNNING:
             trial = replace(trial, finished_at=trial.finished_at or now)
-        return replace(trial, id=self._insert_trial(search_id, trial))
+        return replace(trial, id=self._insert_trial(search_id, trial, latencies or {}))
 
     @patiently
-    def _insert_trial(self, search_id: int, trial: Trial) -> int:
+    def _insert_trial(self, search_id: int, trial: Trial, latencies: Mapping[int, float]) -> int:
         with self._database.write() as connection:
             self._change(connection, search_id)
-            return store_trials.insert_trial(connection, search_id, trial)
+            trial_id = store_trials.insert_trial(connection, search_id, trial)
+            store_trials.set_latencies(connection, search_id, trial.number, latencies)
+            return trial_id
+
+    @patiently
+    def trial_latencies(self, search_id: int) -> dict[int, dict[int, float]]:
+        """Predicted ms by trial number and latency table, of a search for one network that serves several devices."""
+        with self._database.read() as connection:
+            return store_trials.read_latencies(connection, search_id)
 
     @patiently
     def finish_trial(self, search_id: int, trial: Trial, *, reward: float | None = None) -> None:

@@ -3,6 +3,7 @@
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, u
 from search import store_tables
 from search.database import insert_new
 from search.lease import LEASE_S, is_held
-from search.record import Begun, LogLine, SearchRecord, begun_to_row, search_from_row
-from search.schema import log_lines, search_labels, searches
+from search.record import Begun, FurtherTarget, LogLine, SearchRecord, begun_to_row, search_from_row
+from search.schema import log_lines, search_labels, search_targets, searches
 from search.trial import Stage
 from space.errors import StoreError
 
@@ -47,7 +48,8 @@ def create(connection: Connection, row: Mapping[str, Any], begun: Begun | None, 
 
 
 def _begun_row(connection: Connection, begun: Begun) -> dict[str, Any]:
-    return {**begun_to_row(begun), "device_id": store_tables.device_of(connection, begun.table_id)}
+    device = None if begun.table_id is None else store_tables.device_of(connection, begun.table_id)
+    return {**begun_to_row(begun), "device_id": device}
 
 
 def begin(connection: Connection, search_id: int, token: str | None, config: Mapping[str, Any], begun: Begun) -> None:
@@ -99,6 +101,20 @@ def change(connection: Connection, search_id: int, token: str | None, **values: 
 def lock(connection: Connection, search_id: int) -> None:
     """Let nobody else change a search until the end of the transaction."""
     connection.execute(select(searches.c.id).where(searches.c.id == search_id).with_for_update())
+
+
+def set_targets(connection: Connection, search_id: int, targets: Iterable[FurtherTarget]) -> None:
+    """Record the other devices of a search; the same ones again change nothing."""
+    rows = [{"search_id": search_id, **asdict(target)} for target in targets]
+    if rows:
+        connection.execute(insert_new(connection, search_targets, "search_id", "table_id"), rows)
+
+
+def read_targets(connection: Connection, search_id: int) -> list[FurtherTarget]:
+    """The other devices of a search, in the order of their tables."""
+    columns = [column for column in search_targets.c if column.name != "search_id"]
+    query = select(*columns).where(search_targets.c.search_id == search_id).order_by(search_targets.c.table_id)
+    return [FurtherTarget(**row) for row in connection.execute(query).mappings()]
 
 
 def set_labels(connection: Connection, search_id: int, labels: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from search.database import insert_new
 from search.record import (
     ExportRecord,
     FoundEvaluation,
@@ -20,7 +21,7 @@ from search.record import (
     trial_from_row,
     trial_to_row,
 )
-from search.schema import exports, netadapt_steps, network_measurements, searches, trials
+from search.schema import exports, netadapt_steps, network_measurements, searches, trial_latencies, trials
 from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
 from space.errors import StoreError
 
@@ -37,6 +38,25 @@ def insert_trial(connection: Connection, search_id: int, trial: Trial) -> int:
         )
     row = {"search_id": search_id, **trial_to_row(trial)}
     return int(connection.execute(insert(trials).values(row).returning(trials.c.id)).scalar_one())
+
+
+def set_latencies(connection: Connection, search_id: int, number: int, latencies: Mapping[int, float]) -> None:
+    """Record a trial's predicted ms by latency table; the same again change nothing."""
+    rows = [
+        {"search_id": search_id, "number": number, "table_id": table_id, "latency_ms": latency_ms}
+        for table_id, latency_ms in latencies.items()
+    ]
+    if rows:
+        connection.execute(insert_new(connection, trial_latencies, "search_id", "number", "table_id"), rows)
+
+
+def read_latencies(connection: Connection, search_id: int) -> dict[int, dict[int, float]]:
+    """Predicted ms by trial number and latency table."""
+    found: dict[int, dict[int, float]] = {}
+    query = select(trial_latencies).where(trial_latencies.c.search_id == search_id)
+    for row in connection.execute(query.order_by(trial_latencies.c.number, trial_latencies.c.table_id)):
+        found.setdefault(row.number, {})[row.table_id] = row.latency_ms
+    return found
 
 
 def finish_trial(connection: Connection, search_id: int, trial: Trial, reward: float | None) -> bool:

@@ -15,8 +15,8 @@ from latency.probe import Protocol
 from latency.results import Results
 from latency.table import LatencyTable
 from latency.validate import Group, validation_from
-from search.config import DeviceConfig
 from search.events import Listener
+from search.sections import DeviceConfig
 from search.store import Store
 from space.arch import Architecture
 from space.choices import SearchSpace

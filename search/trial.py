@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+import numpy as np
 
 from space.arch import Architecture
+
+FIGURES = ("latency_ms", "madds", "params", "peak_bytes")
+"""What is known of a network before it is trained: the columns of an array of costs, all of them better if smaller."""
 
 
 class Stage(StrEnum):
@@ -32,13 +38,28 @@ class Scores:
     """What was found out about an architecture; rewards are computed from these and can be recomputed.
 
     `top1` (0-1) is on the reward split, never on the test split, and None where nothing was trained.
-    `latency_ms` is the table's prediction: batch 1, low quantile of wall time.
+    `latency_ms` is the table's prediction: batch 1, low quantile of wall time. With several devices that one network
+    must serve it is the slowest one's, as a share of its target, in ms of the first. `peak_bytes` is the largest
+    working set of activations (`space.cost`); None: recorded before it was kept.
     """
 
     top1: float | None
     latency_ms: float
     madds: int
     params: int
+    peak_bytes: int | None = None
+
+    def costs(self) -> np.ndarray:
+        """The figures of `FIGURES`, shape (figures,), float64."""
+        return np.array([self.latency_ms, self.madds, self.params, self.peak_bytes or 0], dtype=np.float64)
+
+    @classmethod
+    def from_costs(cls, top1: float, costs: np.ndarray) -> "Scores":
+        """The inverse of `costs`."""
+        latency_ms, madds, params, peak_bytes = costs[: len(FIGURES)].tolist()
+        return cls(
+            top1=float(top1), latency_ms=latency_ms, madds=int(madds), params=int(params), peak_bytes=int(peak_bytes)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +67,11 @@ class Trial:
     """One architecture in one stage of one search.
 
     `number` counts from 0 within the search. `parent` is the number of the trial whose weights were inherited.
-    `origin` says who proposed it: a sampler's name, "reference", "enqueued", or what NetAdapt narrowed.
+    `origin` says who proposed it: a sampler's name, "reference", "enqueued", "adopted" (from a search that this one
+    started from), or what NetAdapt narrowed.
     `evaluation_key` identifies everything that the top-1 depends on; equal keys mean equal results.
     `weights` is a file name inside the run folder, `reused_from` the id of the trial whose evaluation was taken over.
+    `sampler_attrs` is what the sampler noted of its proposal, and is given back on resume.
     `correct` and `total` are images of the test split, set for final trials alone.
     """
 
@@ -64,6 +87,7 @@ class Trial:
     parent: int | None = None
     iteration: int | None = None
     params: dict[str, float | int | str | bool | None] | None = None
+    sampler_attrs: dict[str, Any] | None = None
     evaluation_key: str | None = None
     images_seen: int = 0
     weights: str | None = None
@@ -92,7 +116,10 @@ class NetAdaptStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkMeasurement:
-    """A whole network on the device: prediction and measurement side by side, wall time in ms, batch 1."""
+    """A whole network on the device: prediction and measurement side by side, wall time in ms, batch 1.
+
+    `table_id` is the latency table that predicted; None: not recorded yet.
+    """
 
     trial: int
     predicted_ms: float
@@ -101,3 +128,4 @@ class NetworkMeasurement:
     high_ms: float
     median_ms: float
     samples: int
+    table_id: int | None = None

@@ -30,7 +30,9 @@ from search.schema import (
     netadapt_steps,
     network_measurements,
     search_labels,
+    search_targets,
     searches,
+    trial_latencies,
     trials,
 )
 from search.trial import Stage
@@ -59,17 +61,26 @@ _YEARS = range(1970, 3000)
 _MAX_NUMBER = 1e12
 _MAX_COUNT = 2**45
 
-# What a search knows from its beginning on, and a queued one does not.
-_BEGUN = [*(field.name for field in fields(Begun)), "device_id"]
+# What a search knows from its beginning on, and a queued one does not; where a function predicts there is no table.
+_BEGUN = [field.name for field in fields(Begun) if field.name not in ("table_id", "reference_ms")]
 
 # Of each table the rows that belong to a search, in an order that foreign keys accept.
-OF_SEARCH = (search_labels, log_lines, trials, netadapt_steps, network_measurements, exports)
+OF_SEARCH = (
+    *(search_targets, search_labels, log_lines, trials, trial_latencies),
+    *(netadapt_steps, network_measurements, exports),
+)
 TABLES: dict[str, Table] = {
     table.name: table for table in (devices, latency_tables, latency_entries, searches, *OF_SEARCH)
 }
 
 # Columns that archives of the oldest schema that is read do not have.
-_ADDED = {"latency_entries": ("low_ms", "high_ms", "spread")}
+_ADDED = {
+    "latency_entries": ("low_ms", "high_ms", "spread"),
+    "searches": ("group_name",),
+    "trials": ("peak_bytes", "sampler_attrs"),
+}
+# Tables that they do not have.
+_NEW = {search_targets.name, trial_latencies.name}
 
 Rows = Mapping[Table, list[dict[str, Any]]]
 
@@ -99,7 +110,7 @@ def check_members(archive: zipfile.ZipFile, length: int) -> dict[str, str]:
     if len(names) != len(members):
         raise InvalidArchive("the archive holds a name twice")
     known = {MANIFEST, *(f"rows/{name}.jsonl" for name in TABLES)}
-    if missing := known - names:
+    if missing := known - names - {f"rows/{name}.jsonl" for name in _NEW}:
         raise InvalidArchive(f"the archive lacks {', '.join(sorted(missing))}")
     for member in members:
         if member.filename not in known and not is_confined(member.filename):
@@ -186,7 +197,9 @@ def _texts(content: object) -> Iterator[str]:
 
 def _rows(archive: zipfile.ZipFile, table: Table) -> list[dict[str, Any]]:
     names = set(table.c.keys())
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if table.name in _NEW and f"rows/{table.name}.jsonl" not in archive.namelist():
+        return rows
     for line in archive.read(f"rows/{table.name}.jsonl").splitlines():
         content = _json(line)
         if faults := [text for text in _texts(content) if _CONTROL.search(text)]:
@@ -254,6 +267,13 @@ def _check_search(rows: Rows) -> None:
     stage, unknown = Stage(search["stage"]), [name for name in _BEGUN if search[name] is None]
     if unknown and (len(unknown) < len(_BEGUN) or stage is not Stage.QUEUED):
         raise InvalidArchive(f"the search is at stage {search['stage']!r} without {', '.join(unknown)}")
+    config = parse_config(search["config"])
+    lacks = search["table_id"] is None or search["device_id"] is None
+    if not unknown and (lacks != (config.latency is not None) or (lacks and search["device_id"] is not None)):
+        raise InvalidArchive("the search's latency table is not the one of its configuration")
+    if config.callables and stage is not Stage.DONE:
+        # Whoever resumed it would run functions that somebody else named.
+        raise InvalidArchive(f"the search is not done and calls {config.callables[0]}; ask for it when it is done")
 
 
 def _check_tables(rows: Rows) -> None:
@@ -276,6 +296,8 @@ def _check_trial(row: dict[str, Any]) -> None:
         raise InvalidArchive(f"the weights of trial {row['number']} are no file of the run folder")
     if not isinstance(row["params"], dict | None) or not all(map(_is_plain, (row["params"] or {}).values())):
         raise InvalidArchive(f"the parameters of trial {row['number']} are no plain values")
+    if not isinstance(row["sampler_attrs"], dict | None):
+        raise InvalidArchive(f"what the sampler noted of trial {row['number']} is no dictionary")
 
 
 def _is_plain(value: object) -> bool:

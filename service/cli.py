@@ -6,6 +6,8 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+from service import cli_reports
+from service.cli_bench import bench_app
 from service.cli_latency import device_app, latency_app
 from service.cli_space import arch_app, space_app
 from service.options import DATABASE, Database, Form, Out
@@ -25,6 +27,8 @@ app.add_typer(arch_app, name="arch")
 app.add_typer(space_app, name="space")
 app.add_typer(latency_app, name="latency")
 app.add_typer(device_app, name="device")
+app.add_typer(bench_app, name="bench")
+cli_reports.register(app)
 
 
 def _runs() -> Path:
@@ -57,9 +61,18 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder to look for the data 
 Device = Annotated[str | None, typer.Option(help="Name of this device in the record.")]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input images in pixels.")]
 Target = Annotated[str | None, typer.Option(help="Latency target: 4.0ms, or 80% of the reference's.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of what is proposed; trainings have one of their own.")]
 Workers = Annotated[int | None, typer.Option(help="Trials that run at once.")]
 Enqueue = Annotated[list[str] | None, typer.Option(help="A published network or spec file to try first; repeatable.")]
+Sampler = Annotated[
+    str | None, typer.Option(help="feasible-first, tpe, nsga2, evolution, random, or package.module:callable.")
+]
+Repeat = Annotated[int, typer.Option(min=1, max=1000, help="So many searches with other seeds, as one group.")]
+StartFrom = Annotated[
+    list[str] | None,
+    typer.Option(help="A recorded search whose trials are taken over; repeatable.", show_default=False),
+]
+NoReuse = Annotated[bool, typer.Option("--no-reuse", help="Train what earlier searches have trained once more.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
 Until = Annotated[Literal["refine"] | None, typer.Option(help="Stop before this stage, to measure on a device first.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Leave it to a coordinator.")]
@@ -96,6 +109,10 @@ def search(
     seed: Seed = None,
     workers: Workers = None,
     enqueue: Enqueue = None,
+    sampler: Sampler = None,
+    repeat: Repeat = 1,
+    start_from: StartFrom = None,
+    no_reuse: NoReuse = False,
     budget: Budget = "default",
     until: Until = None,
     queue: Queue = False,
@@ -122,14 +139,75 @@ def search(
         target=target,
         seed=seed,
         workers=workers,
+        sampler=sampler,
         enqueue=enqueue or (),
+        start_from=start_from or (),
+        reuse=not no_reuse,
     )
     if queue and until:
         raise InvalidConfig("--until belongs to searches in the foreground; leave out --queue")
     if queue:
-        running.queue(settings, database, asked)
+        running.queue(settings, database, asked, repeat)
     else:
-        running.start(settings, database, runs, asked, until)
+        running.start(settings, database, runs, asked, until, repeat)
+
+
+@app.command()
+def netadapt(
+    source: Annotated[str, typer.Option("--from", help="A recorded search, or a run folder.", show_default=False)],
+    target: Annotated[str, typer.Option(help="4.0ms, or 80% of the network's latency.", show_default=False)],
+    trial: Annotated[
+        int | None, typer.Option(help="Number of a completed trial of it; default: the found one.")
+    ] = None,
+    config: Config = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search; default: <data>-<device>-<n>.")] = None,
+    device: Device = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    owner: Owner = OWNER,
+    label: Label = None,
+    note: Note = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Walk from a trained network to a faster one by narrowing its layers, then fine-tune, measure and export it."""
+    from search.run import Asked
+    from service import walking
+
+    asked = Asked(owner=owner, labels=tuple(label or ()), note=note)
+    walking.netadapt(
+        database,
+        runs,
+        asked,
+        walking.Walk(
+            source=source,
+            trial=trial,
+            target=target,
+            config=config,
+            name=name,
+            device=device,
+            data=data,
+            data_dir=data_dir,
+            workers=workers,
+        ),
+    )
+
+
+@app.command()
+def rescore(
+    name: Name,
+    reward: Annotated[str, typer.Option(help="hard, soft, absolute, or package.module:callable.", show_default=False)],
+    exponent: Annotated[float | None, typer.Option(help="w of soft, beta of absolute; default: the space's w.")] = None,
+    target: Annotated[float | None, typer.Option(help="Milliseconds; default: what the search aimed at.")] = None,
+    form: Form = "table",
+    out: Out = None,
+    database: Database = DATABASE,
+) -> None:
+    """Rank the trials of an old search by another reward or target; the record stays as it is."""
+    from service import records
+
+    records.rescore(database, name, reward, exponent, target, form, out)
 
 
 @app.command()

@@ -63,11 +63,13 @@ def _changed_text(config: Path) -> str:
 def _lines(values: Mapping[str, Any], default: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, bool]]:
     """The lines of a YAML mapping, each with whether its value is another one than the default."""
     for key, value in values.items():
-        if isinstance(value, dict):
+        if value == {}:
+            yield f"{indent}{key}: {{}}", value != default[key]
+        elif isinstance(value, dict):
             yield f"{indent}{key}:", False
-            yield from _lines(value, default[key], f"{indent}  ")
+            yield from _lines(value, default.get(key) or {}, f"{indent}  ")
         else:
-            yield f"{indent}{key}: {_scalar(value)}", value != default[key]
+            yield f"{indent}{key}: {_scalar(value)}", value != default.get(key)
 
 
 def _scalar(value: str | float | bool | None) -> str:

@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from latency.network import Network
+from search.chronicle import Chronicle
 from search.config import parse_config
 from search.evaluate import read_weights
 from search.export import FILES, export_metadata, export_network
@@ -74,6 +75,11 @@ def _export(
         if number not in complete:
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
         trial, begun, folder = complete[number], record.has_begun(), folder_of(number)
+        dataset = look_up(parse_config(dict(record.config))).dataset
+        if dataset is None:
+            raise RunError(
+                f"search '{name}' had no data, so there are no weights; its best spec is in {begun.run_folder}"
+            )
         if trial.weights is None:
             raise RunError(
                 f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
@@ -81,7 +87,6 @@ def _export(
             )
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
-        dataset = look_up(parse_config(dict(record.config))).dataset
         if dataset.content_hash != begun.data_hash:
             raise RunError(
                 f"search '{name}' was run on data {begun.data_hash}, but '{dataset.name}' now is "
@@ -92,7 +97,7 @@ def _export(
             trial.architecture,
             read_weights(begun.run_folder / trial.weights),
             dataset,
-            export_metadata(record, trial, store.load_table(begun.table_id).device.fingerprint),
+            export_metadata(record, trial, Chronicle.read(store, name).fingerprint),
             formats,
         )
         store.add_export(record.id, number, folder=recorded or folder, files=files)

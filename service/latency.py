@@ -16,9 +16,10 @@ from latency.probe import CPU, Protocol
 from latency.results import Results, read_results, read_results_file
 from latency.table import LatencyTable
 from search.chronicle import Chronicle
-from search.config import DeviceConfig, load_config, parse_config
+from search.config import load_config, parse_config
 from search.plan import latency_range, look_up, table_minutes
 from search.refine import keys_to_refine
+from search.sections import DeviceConfig
 from search.store import Store
 from search.tables import Tables, settings_for, workspace
 from service.architectures import space_named
@@ -171,13 +172,14 @@ def bundle_refinement(database: str, name: str, out: Path) -> None:
     """The command `bundle --refine`: what NetAdapt can reach from a search's winner."""
     with opened(database) as store:
         told = Chronicle.read(store, name)
-        missing = told.table.missing(keys_to_refine(told))
-        if not missing:
+        keys = keys_to_refine(told)
+        table = next((each.table for each in told.devices if each.table.missing(keys)), None)
+        if table is None:
             raise RunError(f"the table of '{name}' holds all that NetAdapt can reach; go on: mobilenas resume {name}")
-        campaign = campaign_for_missing(told.table, missing, _for_small_memory(told.config.device.protocol))
-        campaign = replace(campaign, purpose={"kind": "refine", "search": name, "scope": told.table.scope})
-        device = told.table.device.name
-        options = measure_options(told.table.device.runtime, told.table.device.processor)
+        campaign = campaign_for_missing(table, table.missing(keys), _for_small_memory(told.config.device.protocol))
+        campaign = replace(campaign, purpose={"kind": "refine", "search": name, "scope": table.scope})
+        device = table.device.name
+        options = measure_options(table.device.runtime, table.device.processor)
         then = f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}"
         _write(campaign, out, options, then)
 
@@ -277,7 +279,10 @@ def _take_table(store: Store, text: str, device: str | None) -> None:
 
 def _take_refinement(store: Store, results: Results) -> None:
     told = Chronicle.read(store, str(results.purpose.get("search")))
-    table = told.table
+    if not told.devices:
+        raise InvalidResults(f"search '{told.record.name}' has no device: {told.config.latency} predicts its latencies")
+    target = next((each for each in told.devices if each.name == results.device.name), told.devices[0])
+    table = target.table
     if results.device.fingerprint != table.device.fingerprint or results.device.name != table.device.name:
         raise InvalidResults(
             f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} as "
@@ -293,8 +298,8 @@ def _take_refinement(store: Store, results: Results) -> None:
             f"{len(surplus)} others; make the kit again"
         )
     new = entries_from(results, table)
-    store.add_entries(told.begun.table_id, new, reason="netadapt")
-    say(f"{len(new):,} blocks are added to latency table {told.begun.table_id}")
+    store.add_entries(target.table_id, new, reason="netadapt")
+    say(f"{len(new):,} blocks are added to latency table {target.table_id}")
     say(f"go on with: mobilenas resume {told.record.name}")
 
 

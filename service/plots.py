@@ -10,7 +10,9 @@ from space.errors import RunError
 
 def _write(figure: Any, path: Path) -> None:  # noqa: ANN401 - plotly has no types
     try:
-        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True))
+        # No button may send what is shown to somebody's cloud.
+        config = {"showSendToCloud": False, "displaylogo": False}
+        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True, config=config), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; choose another --plot") from error
 

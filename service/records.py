@@ -7,13 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from search.chronicle import Chronicle
 from search.lease import Claim
 from search.record import LogLine, SearchRecord
+from search.reward import KINDS, Reward
+from search.sections import RewardConfig
 from search.store import Store
 from search.trial import Stage, State
 from search.views import VIEWS
 from service.console import console, say
 from service.rows import Format, show
+from space.errors import InvalidConfig
+from space.preset import load_preset
 
 FOLLOW_S = 1.0
 # A database that restarts does not end `logs -f`.
@@ -62,6 +67,76 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
     show("trials", rows, form, shown=columns, types=VIEWS["trial_summary"].python_types(), out=out)
+
+
+_RESCORED = {
+    "rank": int,
+    "reward": float,
+    "rank_before": int,
+    "reward_before": float,
+    "number": int,
+    "origin": str,
+    "top1": float,
+    "latency_ms": float,
+    "madds": int,
+    "params": int,
+    "arch_id": str,
+}
+
+
+def rescore(
+    database: str,
+    name: str,
+    kind: str,
+    exponent: float | None,
+    target_ms: float | None,
+    form: Format,
+    out: Path | None,
+) -> None:
+    """The command `rescore`: the complete block-level trials by another reward, which is computed from their scores."""
+    chosen = RewardConfig(kind=kind, exponent=exponent) if kind in KINDS or ":" in kind else None
+    if chosen is None:
+        raise InvalidConfig(f"reward {kind!r} is none of {', '.join(KINDS)} and no package.module:callable")
+    if target_ms is not None and not target_ms > 0:
+        raise InvalidConfig(f"target {target_ms} ms must be positive")
+    store = Store.open(database)
+    try:
+        told = Chronicle.read(store, name)
+        reward = chosen.reward(load_preset(told.config.space.preset).reward_exponent, str(Path.cwd()))
+        target = told.begun.seed_target_ms if target_ms is None else target_ms
+        rows = ranked(told, reward, target)
+    finally:
+        store.close()
+    shown = [column for column in _RESCORED if column not in ("madds", "params", "arch_id")]
+    show(f"trials by {kind} reward against {target:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
+
+
+def ranked(told: Chronicle, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
+    """The complete block-level trials, best first by a reward, with the ranks that they had; equals by number."""
+    before = told.store.rewards(told.record.id)
+    ranks = {
+        number: rank
+        for rank, number in enumerate(sorted(before, key=lambda number: (-before[number], number)), start=1)
+    }
+    trials = [trial for trial in told.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    now = {trial.number: reward.of(trial.scores, target_ms) or 0.0 for trial in trials}
+    ordered = sorted(trials, key=lambda trial: (-now[trial.number], trial.number))
+    return [
+        {
+            "rank": rank,
+            "reward": now[trial.number],
+            "rank_before": ranks.get(trial.number),
+            "reward_before": before.get(trial.number),
+            "number": trial.number,
+            "origin": trial.origin,
+            "top1": trial.scores.top1,
+            "latency_ms": trial.scores.latency_ms,
+            "madds": trial.scores.madds,
+            "params": trial.scores.params,
+            "arch_id": trial.architecture.arch_id,
+        }
+        for rank, trial in enumerate(ordered, start=1)
+    ]
 
 
 def searches(database: str, form: Format, owner: str | None, label: str | None, out: Path | None) -> None:
@@ -170,8 +245,9 @@ def status(database: str, name: str) -> None:
     if record.begun:
         begun = record.begun
         lines.append(
-            f"target    {begun.target_ms:.3f} ms; the reference takes {begun.reference_ms:.3f} ms, the space reaches "
-            f"{begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
+            f"target    {begun.target_ms:.3f} ms; "
+            + ("" if begun.reference_ms is None else f"the reference takes {begun.reference_ms:.3f} ms, ")
+            + f"the space reaches {begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
         )
     for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL):
         lines.append(f"{stage.value:<9} {_counts(trial.state for trial in all_trials if trial.stage is stage)}")

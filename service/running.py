@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +21,11 @@ from search.config import BUDGETS, RunConfig, budget_hours, load_config
 from search.coordinator import serve
 from search.events import Listener, Listeners
 from search.export import FILES
+from search.groups import group_name, is_group, members
 from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.record import SearchRecord
-from search.report import comparison, verdict
+from search.report import comparison, spec_alone, verdict
 from search.run import (
     Asked,
     RecordListener,
@@ -36,6 +38,7 @@ from search.run import (
     session,
     with_device,
 )
+from search.sections import parse_target
 from search.session import Interrupted, Session
 from search.store import Store
 from search.trial import Stage
@@ -44,32 +47,16 @@ from service.logs import listener_for, logged
 from service.progress import TerminalListener
 from service.rows import scientific
 from service.settings import load_settings
-from space.errors import InvalidConfig, RunError
+from space.errors import RunError
 from space.preset import load_preset
-from trainer.data import images_per_class
+from trainer.data import Dataset, Splits, images_per_class
 
 # A database may be away for so long before a running search gives up; nothing that was trained is lost either way.
 PATIENCE_S = 900.0
 
-Until = Literal["refine"] | None
+Until = Literal["blocks", "refine"] | None
 
 log = structlog.stdlib.get_logger("mobilenas.coordinator")
-
-
-def parse_target(text: str) -> dict[str, float]:
-    """A target such as "4.0ms" or "80%".
-
-    Raises:
-        InvalidConfig: it is neither.
-    """
-    for suffix, key, scale in (("ms", "ms", 1.0), ("%", "relative", 0.01)):
-        number = text.strip().removesuffix(suffix)
-        if number != text.strip():
-            try:
-                return {key: float(number) * scale}
-            except ValueError:
-                break
-    raise InvalidConfig(f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%")
 
 
 def configuration(
@@ -83,7 +70,10 @@ def configuration(
     target: str | None,
     seed: int | None,
     workers: int | None,
+    sampler: str | None = None,
     enqueue: Sequence[str] = (),
+    start_from: Sequence[str] = (),
+    reuse: bool = True,
 ) -> RunConfig:
     """The configuration file, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
@@ -92,7 +82,17 @@ def configuration(
         "workers": workers,
         "target": parse_target(target) if target else None,
         "device": {"name": device} if device else None,
-        "blocks": {"enqueue": list(enqueue)} if enqueue else None,
+        "blocks": {
+            key: value
+            for key, value in (
+                ("sampler", sampler),
+                ("enqueue", list(enqueue) or None),
+                ("start_from", list(start_from) or None),
+                ("reuse", None if reuse else False),
+            )
+            if value is not None
+        }
+        or None,
         "data": {
             key: value
             for key, value in (
@@ -136,32 +136,55 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
 def print_plan(plan: Plan) -> None:
     """What will be done, and how long it should take."""
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
-    table = Table(title=escape(f"{inputs.dataset.name}: images per class"), title_justify="left")
-    for header in ("class", "train", "reward", "test"):
-        table.add_column(header, justify="left" if header == "class" else "right")
-    for name, counts in images_per_class(inputs.dataset, inputs.splits).items():
-        table.add_row(escape(name), *(f"{count:,}" for count in counts))
-    console.print(table)
-    reach = speed.range
+    if inputs.dataset is not None and inputs.splits is not None:
+        _print_images(inputs.dataset, inputs.splits)
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
-        f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)",
+        *_device_lines(plan),
+        f"target       {_target_text(plan)}",
+        f"trials       {config.blocks.trials} on {inputs.workers} worker(s), {_per_trial(config)}",
+        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
+        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
+        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
+        f"({speed.images_per_second:.0f} images/s per thread)"
+        if plan.is_known
+        else f"expected     nobody knows how long {config.evaluator} takes",
+    ]
+    for line in lines:
+        say(line)
+
+
+def _print_images(dataset: Dataset, splits: Splits) -> None:
+    table = Table(title=escape(f"{dataset.name}: images per class"), title_justify="left")
+    for header in ("class", "train", "reward", "test"):
+        table.add_column(header, justify="left" if header == "class" else "right")
+    for name, counts in images_per_class(dataset, splits).items():
+        table.add_row(escape(name), *(f"{count:,}" for count in counts))
+    console.print(table)
+
+
+def _device_lines(plan: Plan) -> list[str]:
+    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
+    if config.latency is not None:
+        return [f"latency      {config.latency} predicts it; nothing is measured"]
+    reach = speed.range
+    return [
+        f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)"
+        + (f"; one network for {', '.join(config.devices)}" if len(config.devices) > 1 else ""),
         f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
         "range        known once the blocks are measured"
         if reach is None
         else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
-        f"target       {_target_text(plan)}",
-        f"trials       {config.blocks.trials} on {inputs.workers} worker(s), {config.blocks.images:,} images each; "
-        f"final training {config.final.images:,} images each",
-        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
-        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
-        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
-        f"({speed.images_per_second:.0f} images/s per thread)",
     ]
-    for line in lines:
-        say(line)
+
+
+def _per_trial(config: RunConfig) -> str:
+    if config.evaluator is not None:
+        return f"each judged by {config.evaluator}"
+    several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
+    return f"{config.blocks.images:,} images each; final training{several} {config.final.images:,} images each"
 
 
 def where(settings: DeviceSettings) -> str:
@@ -172,7 +195,7 @@ def where(settings: DeviceSettings) -> str:
 
 
 def _target_text(plan: Plan) -> str:
-    target, factor = plan.inputs.config.target, plan.inputs.config.blocks.seed_factor
+    target, factor = plan.inputs.config.target, plan.inputs.config.seed_factor
     known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
     share = f"{target.relative:.0%} of the reference" if target.relative is not None else ""
     return f"{known}{f' ({share})' if known and share else share}, block-level search aims at {factor:g} × that"
@@ -191,60 +214,103 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
         store.close()
 
 
-def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Until = None) -> None:
-    """The command `search`."""
-    budget = asked.budget or "default"
-    inputs = looked_up(config, budget)
+def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Until = None, repeat: int = 1) -> None:
+    """The command `search`: one search, or a group of them, one after the other."""
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
-        inputs = with_device(inputs, store)
-        require_table(store, inputs)
-        plan = planned(inputs, store, budget)
-        print_plan(plan)
-        say(f"database     {store.shown_url}")
-        with _interruption("nothing was started"), telling(None) as listener:
-            record = create(store, plan.inputs, runs, listener, asked)
-        say(f"search       {record.name}")
-        say(f"run folder   {record.has_begun().run_folder}")
-        _drive(store, record, runs, until)
+        if not is_group(config, repeat):
+            record = _created(store, config.with_first_device(), runs, asked)
+            _drive(store, record, runs, until)
+            return
+        name = group_name(store, config)
+        records = [
+            _created(store, member, runs, replace(asked, group=name)) for member in members(config, name, repeat)
+        ]
+        if config.targets and config.mode == "per-device":
+            # Each learns from what all have trained before any of them chooses a network.
+            for record in records:
+                _drive(store, record, runs, "blocks")
+        for record in records:
+            _drive(store, record, runs, until)
+        say(f"group        {name}: {', '.join(record.name for record in records)}")
     finally:
         store.close()
 
 
-def queue(config: RunConfig, database: str, asked: Asked) -> None:
+def start_walk(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes) -> None:
+    """A search that is but a walk from a network with these weights."""
+    _drive(store, _created(store, config, runs, asked, weights), runs)
+
+
+def _created(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes | None = None) -> SearchRecord:
+    """A new search, its plan shown and its table measured."""
+    budget = asked.budget or "default"
+    inputs = with_device(looked_up(config, budget), store)
+    require_table(store, inputs)
+    plan = planned(inputs, store, budget)
+    print_plan(plan)
+    say(f"database     {store.shown_url}")
+    with _interruption("nothing was started"), telling(None) as listener:
+        record = create(store, plan.inputs, runs, listener, asked, weights)
+    say(f"search       {record.name}")
+    say(f"run folder   {record.has_begun().run_folder}")
+    return record
+
+
+def queue(config: RunConfig, database: str, asked: Asked, repeat: int = 1) -> None:
     """The command `search --queue`: what can be checked without the device's machine is checked here."""
     budget_hours(asked.budget or "default")
     load_preset(config.space.preset)
     store = Store.open(database)
     try:
-        record = enqueue(store, config, asked)
+        if is_group(config, repeat):
+            name = group_name(store, config)
+            asked = replace(asked, group=name)
+            records = [enqueue(store, member, asked) for member in members(config, name, repeat)]
+        else:
+            records = [enqueue(store, config.with_first_device(), asked)]
     finally:
         store.close()
-    say(f"search '{record.name}' is queued; follow it with: mobilenas logs -f {record.name}")
+    for record in records:
+        say(f"search '{record.name}' is queued; follow it with: mobilenas logs -f {record.name}")
 
 
 def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue: bool = False) -> None:
-    """The commands `resume` and `finish`."""
+    """The commands `resume` and `finish`, of a search or of what is left to do of a group."""
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
-        record = store.search(name)
-        if record.stage is Stage.DONE:
-            raise RunError(f"search '{name}' is done; its report is {record.has_begun().run_folder / 'report.md'}")
-        if record.stage is Stage.AWAITING:
-            raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
-        if finish:
-            store.request_finish(record.id)
-        if finish and record.is_held:
-            say(f"the process that runs '{name}' will now end its block-level search and finish")
-        elif queue:
-            store.enqueue(record.id)
-            say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
-        else:
-            _drive(store, record, runs)
+        for record in _named(store, name):
+            _resume(store, record, runs, finish=finish, queue=queue)
     finally:
         store.close()
+
+
+def _named(store: Store, name: str) -> list[SearchRecord]:
+    """The search of this name, or those of a group that are not done."""
+    group = [record for record in store.searches() if record.group == name and record.name != name]
+    waiting = [record for record in group if record.stage not in (Stage.AWAITING, Stage.DONE)]
+    if group and not waiting:
+        raise RunError(f"the searches of group '{name}' are done: {', '.join(record.name for record in group)}")
+    return waiting or [store.search(name)]
+
+
+def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, queue: bool) -> None:
+    name = record.name
+    if record.stage is Stage.DONE:
+        raise RunError(f"search '{name}' is done; its report is {record.has_begun().run_folder / 'report.md'}")
+    if record.stage is Stage.AWAITING:
+        raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
+    if finish:
+        store.request_finish(record.id)
+    if finish and record.is_held:
+        say(f"the process that runs '{name}' will now end its block-level search and finish")
+    elif queue:
+        store.enqueue(record.id)
+        say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
+    else:
+        _drive(store, record, runs)
 
 
 def certify(name: str, database: str, source: Path | None) -> None:
@@ -338,7 +404,8 @@ def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) 
                 store.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
-    print_result(Chronicle.read(store, record.name))
+    if until != "blocks":
+        print_result(Chronicle.read(store, record.name))
 
 
 @contextmanager
@@ -350,6 +417,12 @@ def telling(search: str | None = None, *, quiet: bool = False) -> Iterator[Liste
 
 def print_result(told: Chronicle) -> None:
     """The comparison, the findings, and where the files are."""
+    if not told.has_finals:
+        for line in spec_alone(told):
+            say(line)
+        for name in ("report.md", FILES[0]):
+            say(str(told.begun.run_folder / name))
+        return
     header, *rows = comparison(told)
     table = Table(title=told.record.name, title_justify="left")
     for title in header:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from space.arch import Architecture, Stage
-from space.choices import SearchSpace
+from space.choices import Params, SearchSpace
 from space.cost import Cost, unit_cost
 from space.errors import InvalidArchitecture
 from space.keys import BlockKey, StageBlockKey, stage_keys, stem_key
@@ -182,12 +183,37 @@ class Encoding:
         if params is None:
             reason = self.space.why_not(arch)
             raise InvalidArchitecture(f"{arch.arch_id} is not in space '{self.space.preset.name}': {reason}")
-        indices = [choices.index(params[name]) for name, choices in self.space.parameters.items()]
-        code = np.array(indices, dtype=np.int16)
+        return self.encode_params(params)
+
+    @cached_property
+    def _open(self) -> list[tuple[int, str, dict[Any, int]]]:
+        """Column, name and index by choice of the parameters that have a choice."""
+        return [
+            (column, name, {choice: index for index, choice in enumerate(choices)})
+            for column, (name, choices) in enumerate(self.space.parameters.items())
+            if len(choices) > 1
+        ]
+
+    def encode_params(self, params: Params) -> Codes:
+        """The row of flat parameters, shape (parameters,); a block beyond its stage's depth is left out.
+
+        Parameters that stand for one member by different choices give different rows. Those without a choice may be
+        missing.
+        """
+        code = np.zeros(len(self.names), dtype=np.int16)
+        for column, name, indices in self._open:
+            code[column] = indices[params[name]]
         for table in self.stages:
             depth = int(table.depths[code[table.column]])
             code[table.column + 2 + 4 * max(1, depth if table.free else 1) : table.column + table.columns] = INACTIVE
         return code
+
+    def decode_params(self, code: Codes) -> dict[str, Any]:
+        """The flat parameters of a row of shape (parameters,); of blocks beyond the depth the first choices."""
+        return {
+            name: choices[max(0, int(index))]
+            for (name, choices), index in zip(self.space.parameters.items(), code, strict=True)
+        }
 
     def decode(self, code: Codes) -> Architecture:
         """The member that a row of shape (parameters,) stands for.
@@ -197,11 +223,7 @@ class Encoding:
         """
         if np.shape(code) != (len(self.names),) or not self.valid(np.asarray(code)[None])[0]:
             raise InvalidArchitecture(f"{np.asarray(code).tolist()} is no row of space '{self.space.preset.name}'")
-        params = {
-            name: choices[max(0, int(index))]
-            for (name, choices), index in zip(self.space.parameters.items(), code, strict=True)
-        }
-        return self.space.architecture(params)
+        return self.space.architecture(self.decode_params(code))
 
     def sample(self, count: int, rng: np.random.Generator) -> Codes:
         """Rows of members, each member as likely as any other."""

@@ -8,7 +8,7 @@ from typing import Any
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from latency.validate import GROUPS, Validated, Validation
-from search.record import SearchRecord
+from search.record import FurtherTarget, SearchRecord
 from search.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
 from search.trial import Stage as SearchStage
@@ -51,6 +51,8 @@ class Writer:
 
     store: Store
     search: SearchRecord
+    # The latency table of a second device that the network has to serve.
+    also: int | None = None
     count: int = 0
 
     def trial(
@@ -81,11 +83,11 @@ class Writer:
             evaluation_key=f"key-{arch.arch_id}-{stage.value}",
         )
         trial = replace(trial, **changes)  # type: ignore[arg-type]
+        latencies = {} if self.also is None else {self.search.has_begun().table_id or 0: ms, self.also: 3 * ms}
         if state is State.PRUNED:
-            return self.store.start_trial(
-                self.search.id, replace(trial, state=state, finished_at=begun, error="predicted 3 ms is over 2.6 ms")
-            )
-        trial = self.store.start_trial(self.search.id, trial)
+            refused = replace(trial, state=state, finished_at=begun, error="predicted 3 ms is over 2.6 ms")
+            return self.store.start_trial(self.search.id, refused, latencies)
+        trial = self.store.start_trial(self.search.id, trial, latencies)
         if state is State.RUNNING:
             return trial
         minutes = 30 if stage is SearchStage.FINAL else 6
@@ -136,7 +138,7 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
     store.add_device(DeviceSettings(name=PHONE.name, address="kit", threads=1))
     store.add_validation(desk, validation(), {"load_1min": 0.1})
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
-    _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92)
+    _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92, also=phone)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)
     _running(store, runs, phone)
     failed = store.create_search(
@@ -150,7 +152,10 @@ def _config(data: str, device: str) -> dict[str, Any]:
     return {**CONFIG, "data": {**CONFIG["data"], "source": data}, "device": {**CONFIG["device"], "name": device}}
 
 
-def _begin(store: Store, runs: Path, name: str, table_id: int, data: str, device: str, owner: str) -> Writer:
+def _begin(
+    store: Store, runs: Path, name: str, table_id: int, data: str, device: str, owner: str, also: int | None = None
+) -> Writer:
+    further = [] if also is None else [FurtherTarget(table_id=also, target_ms=6.0, reference_ms=9.0)]
     begun = new_begun(store, table_id=table_id, run_folder=runs / name, data_hash=f"hash-of-{data}")
     search = store.create_search(
         name=name,
@@ -160,14 +165,25 @@ def _begin(store: Store, runs: Path, name: str, table_id: int, data: str, device
         labels=["paper", data],
         note=f"search of {owner}",
         budget="default",
+        group="shoes" if also else None,
+        further=further,
     )
-    return Writer(store, search)
+    return Writer(store, search, also)
 
 
 def _done(
-    store: Store, runs: Path, name: str, table_id: int, data: str, device: str, *, owner: str, best: float
+    store: Store,
+    runs: Path,
+    name: str,
+    table_id: int,
+    data: str,
+    device: str,
+    *,
+    owner: str,
+    best: float,
+    also: int | None = None,
 ) -> None:
-    writer = _begin(store, runs, name, table_id, data, device, owner)
+    writer = _begin(store, runs, name, table_id, data, device, owner, also)
     search = writer.search
     store.add_log_line(search.id, level="info", event="begin", message="block-level search …")
     writer.trial(origin="reference", top1=best - 0.05, ms=3.0)
@@ -243,6 +259,8 @@ def _done(
     ]
     samples = (1.9, 2.0, 2.1)
     store.add_network_measurements(search.id, table_id, [(row, samples) for row in measured])
+    if also is not None:
+        store.add_network_measurements(search.id, also, [(row, samples) for row in measured])
     store.add_export(search.id, finals[0].number, folder=runs / name, files={"model.onnx": "00" * 32})
     store.set_stage(search.id, SearchStage.DONE)
     store.add_log_line(search.id, level="info", event="note", message=f"search '{name}' is done")

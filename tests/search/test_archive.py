@@ -53,7 +53,9 @@ def told(store: Store, name: str) -> list[Any]:
     """All that a store says of a search, without ids."""
     search = store.search(name)
     trials = store.trials(search.id)
-    table = store.load_table(search.has_begun().table_id)
+    table_id = search.has_begun().table_id
+    assert table_id is not None
+    table = store.load_table(table_id)
     return [
         (search.stage, search.owner, search.labels, search.note, search.budget, search.created_at),
         [(trial.number, trial.architecture, trial.scores, trial.state, trial.weights) for trial in trials],
@@ -122,15 +124,48 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
         }
 
 
-def test_archives_of_the_schema_before_are_read(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:
-    """0004 made a view anew, 0005 added tables of its own: what 0003 wrote is read, what 0002 or 0006 wrote is not."""
-    older = rewritten(packed, text_changed("manifest.json", b'"schema": "0005"', b'"schema": "0003"'))
+def test_archives_of_the_schemas_before_are_read(
+    store: Store, database_url: str, packed: bytes, tmp_path: Path
+) -> None:
+    """What 0003 to 0005 wrote, without what came later, is read; what 0002 or 0007 wrote is not."""
+    older = rewritten(packed, as_of_0003)
     unpack(database_url, older, tmp_path / "runs", "older")
     assert store.search("older").state == "done"
-    for schema in (b"0002", b"0006"):
-        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0005"', b'"schema": "%s"' % schema))
+    assert store.trials(store.search("older").id)[0].scores.peak_bytes is None
+    for schema in (b"0002", b"0007"):
+        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0006"', b'"schema": "%s"' % schema))
         with pytest.raises(StoreError, match=f"schema '{schema.decode()}'"):
             unpack(database_url, other, tmp_path / "runs", "other")
+
+
+def as_of_0003(members: dict[str, bytes]) -> None:
+    """Leave out what came with later schemas."""
+    members["manifest.json"] = members["manifest.json"].replace(b'"schema": "0006"', b'"schema": "0003"')
+    for name in ("search_targets", "trial_latencies"):
+        del members[f"rows/{name}.jsonl"]
+    for table, columns in {
+        "latency_entries": ("low_ms", "high_ms", "spread"),
+        "searches": ("group_name",),
+        "trials": ("peak_bytes", "sampler_attrs"),
+    }.items():
+        rows = [json.loads(line) for line in members[f"rows/{table}.jsonl"].splitlines()]
+        for row in rows:
+            for column in columns:
+                del row[column]
+        members[f"rows/{table}.jsonl"] = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_a_search_that_calls_functions_comes_only_when_it_is_done(
+    store: Store, database_url: str, packed: bytes, tmp_path: Path
+) -> None:
+    """Whoever resumed it would run what somebody else named; a finished one is only read."""
+    config = {"evaluator": "os:system", "plugins": "/tmp"}  # noqa: S108 - nothing is written there
+    done = rewritten(packed, row_changed("searches", config={"data": {"source": "fashion-mnist"}, **config}))
+    unpack(database_url, done, tmp_path / "runs", "called")
+    assert store.search("called").state == "done"
+    running = rewritten(done, row_changed("searches", stage="final"))
+    with pytest.raises(StoreError, match="calls os:system"):
+        unpack(database_url, running, tmp_path / "runs", "running")
 
 
 def test_configuration_is_recorded_whole(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search.evaluate import DataUse, Evaluation, Job, read_weights
+from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
+from search.job import DataUse, Evaluation, Job
 from space.reference import mobilenet_v3_small_32px
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
@@ -63,13 +64,23 @@ def executor() -> Iterator[Executor]:
 
 def numbered(job: Job, number: int, images: int | None = None) -> Job:
     """The same job under another number, perhaps longer."""
-    recipe = job.evaluation.recipe if images is None else replace(job.evaluation.recipe, images=images)
+    evaluation = job.evaluation
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.recipe is not None
+    assert job.weights is not None
+    recipe = evaluation.recipe if images is None else replace(evaluation.recipe, images=images)
     return replace(
         job,
         number=number,
         weights=job.weights.with_name(f"{number}.safetensors"),
-        evaluation=replace(job.evaluation, recipe=recipe),
+        evaluation=replace(evaluation, recipe=recipe),
     )
+
+
+def weights_of(job: Job) -> Path:
+    """Where a job leaves its weights."""
+    assert job.weights is not None
+    return job.weights
 
 
 def collect(executor: Executor, count: int, seconds: float = 60) -> dict[int, Finished]:
@@ -91,7 +102,7 @@ def test_every_job_ends_once_with_its_outcome(executor: Executor, job: Job) -> N
     assert executor.wait(0.1) == []
     assert all(result.error is None for result in results.values())
     assert len({result.outcome for result in results.values()}) == 1
-    first, last = (read_weights(results[number].job.weights) for number in (0, 4))
+    first, last = (read_weights(weights_of(results[number].job)) for number in (0, 4))
     assert all(bool((first[name] == last[name]).all()) for name in first)
     load_model(job.evaluation.architecture, first)
 

@@ -240,7 +240,7 @@ def test_enqueued_networks_are_tried_first(fashion_mnist: None, mobilenas: Mobil
     assert done.code == 0, done.err
     record, trials, _ = read(url, "mine")
     blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS]
-    assert [trial.origin for trial in blocks[:4]] == ["reference", "enqueued", "enqueued", "tpe"]
+    assert [trial.origin for trial in blocks[:4]] == ["reference", "enqueued", "enqueued", "feasible-first"]
     reference, slow, fast, _ = blocks[:4]
     assert (slow.state, fast.state) == (State.PRUNED, State.COMPLETE)
     assert slow.error is not None

@@ -198,7 +198,7 @@ def test_network_measurements_round_trip(store: Store, database_url: str) -> Non
         trial=4, predicted_ms=1.5, measured_ms=1.6, low_ms=1.5, high_ms=1.7, median_ms=1.8, samples=2
     )
     store.add_network_measurements(search.id, table_id, [(measured, (1.5, 1.8))])
-    assert store.network_measurements(search.id) == [measured]
+    assert store.network_measurements(search.id) == [replace(measured, table_id=table_id)]
     assert [row["sample_count"] for row in ask(database_url, "SELECT * FROM network_measurements")] == [2]
     with pytest.raises(StoreError, match="refused a row"):
         store.add_network_measurements(search.id, table_id, [(replace(measured, trial=5), ())])

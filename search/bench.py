@@ -1,0 +1,226 @@
+"""Comparing samplers on a problem whose answers are known, without a record: what a search proposes, in its order."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from search.config import RunConfig, load_config
+from search.feasible_first import Exhausted
+from search.foresight import Foresight
+from search.job import OwnEvaluation, ask_own
+from search.latencies import OwnLatency, scores_of
+from search.limits import Limits
+from search.plugin import Plugin
+from search.reward import HARD, Reward, soft
+from search.samplers import Proposer
+from search.trial import Scores, State, Trial
+from search.trial import Stage as SearchStage
+from space.arch import Architecture, Stage
+from space.choices import SearchSpace
+from space.encoding import Encoding
+from space.errors import InvalidConfig
+from space.preset import load_preset
+
+PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml", "imitated": "imitated.yaml"}
+# A sampler with this behind its name sees no limit: it trains what is too slow, and maximises MnasNet's soft reward.
+SOFT = "/soft"
+# Spaces up to this size are listed, so that the best network is known.
+LISTED = 100_000
+_MAX_REFUSED = 5000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A space with a user's own evaluator and latency, and the latency that must not be exceeded, ms."""
+
+    config: RunConfig
+    limit_ms: float
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The space of the configuration."""
+        data = self.config.data
+        assert data.resolution is not None
+        assert data.channels is not None
+        assert data.classes is not None
+        return SearchSpace(
+            preset=load_preset(self.config.space.preset),
+            width=self.config.space.width,
+            resolution=data.resolution,
+            in_channels=data.channels,
+            num_classes=data.classes,
+        )
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """The space's rows."""
+        return Encoding(self.space)
+
+    @cached_property
+    def latency(self) -> OwnLatency:
+        """The user's own function."""
+        assert self.config.latency is not None
+        return OwnLatency(Plugin(name=self.config.latency, folder=self.config.plugins))
+
+    def top1(self, arch: Architecture) -> float:
+        """What the user's own evaluator says."""
+        assert self.config.evaluator is not None
+        evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
+        return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator)).top1
+
+    @cached_property
+    def best(self) -> float | None:
+        """The best top-1 within the limit, None where the space is too large to be listed."""
+        if self.space.size > LISTED:
+            return None
+        members = map(self.space.with_stages, _chains(self.space, 1, self.space.stem.out_channels))
+        return max(self.top1(arch) for arch in members if self.latency.estimate(arch) <= self.limit_ms)
+
+
+def _chains(space: SearchSpace, number: int, in_channels: int) -> Iterator[tuple[Stage, ...]]:
+    """All ways to go on from the input of a stage to the end."""
+    if number > len(space.preset.stages):
+        yield ()
+        return
+    for out_channels in space.widths_before(number + 1):
+        for stage in space.stage_options(number, in_channels, out_channels):
+            for rest in _chains(space, number + 1, out_channels):
+                yield (stage, *rest)
+
+
+def problem_named(name: str, limit_ms: float | None = None) -> Problem:
+    """A problem of ours, or one of the user's as a run configuration (YAML).
+
+    Raises:
+        InvalidConfig: it is neither, or lacks an evaluator or a latency of its own.
+    """
+    if name in PROBLEMS:
+        folder = Path(__file__).parent / "problems"
+        config = load_config(folder / PROBLEMS[name])
+        preset = folder / Path(config.space.preset).name
+        if preset.exists():
+            config = config.model_copy(update={"space": config.space.model_copy(update={"preset": str(preset)})})
+    elif name.endswith((".yaml", ".yml")):
+        config = load_config(Path(name)).from_anywhere()
+    else:
+        raise InvalidConfig(f"problem {name!r} is none of {', '.join(PROBLEMS)} and no YAML file of a run")
+    if config.evaluator is None or config.latency is None or config.data.source != "none":
+        raise InvalidConfig(f"problem {name!r} needs `evaluator`, `latency` and data.source none")
+    return Problem(config=config, limit_ms=limit_ms or config.target.in_ms(None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What one sampler did with one seed: the best feasible top-1 after each evaluation (0 before there is one)."""
+
+    sampler: str
+    seed: int
+    best: tuple[float, ...]
+    propose_ms: float
+    """The median time of a proposal."""
+
+
+def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
+    """Let a sampler search: what is over the limit or was tried already costs nothing, as in a search.
+
+    Raises:
+        InvalidConfig: the sampler is unknown.
+    """
+    name = sampler.removesuffix(SOFT)
+    is_soft = name != sampler
+    proposer = Proposer(_foresight(problem, soft() if is_soft else HARD, limited=not is_soft), name, seed=seed)
+    best: list[float] = []
+    times: list[float] = []
+    tried: set[str] = set()
+    reached = 0.0
+    number = refused = 0
+    while len(best) < evaluations and refused < _MAX_REFUSED:
+        begun = time.perf_counter()
+        try:
+            proposed = proposer.ask(number)
+        except Exhausted:
+            break
+        times.append(time.perf_counter() - begun)
+        arch = problem.space.architecture(proposed.params)
+        scores = scores_of(arch, problem.latency)
+        is_over, is_repeated = scores.latency_ms > problem.limit_ms, arch.arch_id in tried
+        trial = _trial(number, arch, scores, dict(proposed.params))
+        number += 1
+        if is_repeated or (is_over and not is_soft):
+            refused += 1
+            proposer.tell(trial, None, is_duplicate=not is_over)
+            continue
+        refused = 0
+        tried.add(arch.arch_id)
+        done = replace(trial, state=State.COMPLETE, scores=replace(scores, top1=problem.top1(arch)))
+        reward = (soft() if is_soft else HARD).of(done.scores, problem.limit_ms)
+        proposer.tell(done, reward)
+        if not is_over:
+            reached = max(reached, done.scores.top1 or 0.0)
+        best.append(reached)
+    best += [reached] * (evaluations - len(best))  # it had nothing left to propose
+    return Course(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
+
+
+def _foresight(problem: Problem, reward: Reward, *, limited: bool) -> Foresight:
+    return Foresight(
+        encoding=problem.encoding,
+        latency=problem.latency,
+        limits=Limits(latency_ms=problem.limit_ms if limited else None),
+        reward_of=reward,
+        target_ms=problem.limit_ms,
+    )
+
+
+def _trial(
+    number: int, arch: Architecture, scores: Scores, params: dict[str, float | int | str | bool | None]
+) -> Trial:
+    return Trial(
+        number=number,
+        stage=SearchStage.BLOCKS,
+        state=State.PRUNED,
+        origin="bench",
+        architecture=arch,
+        scores=scores,
+        seed=0,
+        params=params,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One sampler over all seeds. Regrets are in percentage points below the best network, or the best that was found.
+
+    `found` is the share of seeds that found a network as good as that; regrets are at the asked-for evaluations.
+    """
+
+    sampler: str
+    seeds: int
+    regrets: dict[int, float]
+    worst: dict[int, float]
+    found: float
+    propose_ms: float
+
+
+def summarise(courses: Sequence[Course], best: float | None, at: Sequence[int]) -> list[Summary]:
+    """A line per sampler, in the order of their first courses."""
+    top = max(course.best[-1] for course in courses) if best is None else best
+    summaries = []
+    for sampler in dict.fromkeys(course.sampler for course in courses):
+        own = [course for course in courses if course.sampler == sampler]
+        gaps = {count: [100 * (top - course.best[count - 1]) for course in own] for count in at}
+        summaries.append(
+            Summary(
+                sampler=sampler,
+                seeds=len(own),
+                regrets={count: float(np.mean(gap)) for count, gap in gaps.items()},
+                worst={count: float(np.max(gap)) for count, gap in gaps.items()},
+                found=float(np.mean([course.best[-1] >= top - 1e-12 for course in own])),
+                propose_ms=float(np.median([course.propose_ms for course in own])),
+            )
+        )
+    return summaries

@@ -1,0 +1,46 @@
+"""Groups of searches: one per device that share their trainings, and replicates with other seeds."""
+
+import math
+
+from search.config import RunConfig
+from search.run import names_for
+from search.store import Store
+
+
+def is_group(config: RunConfig, repeat: int) -> bool:
+    """Whether a run stands for several searches."""
+    return repeat > 1 or (len(config.targets) > 1 and config.mode == "per-device")
+
+
+def group_name(store: Store, config: RunConfig) -> str:
+    """The configuration's name, or the first that nobody has taken."""
+    return next(names_for(store, config.with_first_device(), None))
+
+
+def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]:
+    """The searches of a group, by the names `<group>-<device>` and, of replicates, `<group>-r<n>`.
+
+    Those for several devices divide the trials among them, and each takes over what the others have trained: a network
+    is trained once and has its latency on each device. Replicates differ in their seed and share no knowledge.
+    """
+    found: list[RunConfig] = []
+    for replicate in range(repeat):
+        seeded = config.model_copy(update={"seed": config.seed + replicate})
+        suffix = f"-r{replicate + 1}" if repeat > 1 else ""
+        if config.targets and config.mode == "per-device":
+            found += _per_device(seeded, f"{group}{suffix}")
+        else:
+            found.append(seeded.with_first_device().model_copy(update={"name": f"{group}{suffix}"}))
+    return tuple(found)
+
+
+def _per_device(config: RunConfig, prefix: str) -> list[RunConfig]:
+    names = {device: f"{prefix}-{device}" for device in config.devices}
+    trials = math.ceil(config.blocks.trials / len(names))
+    found = []
+    for device, name in names.items():
+        others = tuple(other for other in names.values() if other != name)
+        update = {"trials": trials, "start_from": (*config.blocks.start_from, *others)}
+        blocks = config.blocks.model_copy(update=update)
+        found.append(config.for_device(device).model_copy(update={"name": name, "blocks": blocks}))
+    return found

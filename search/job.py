@@ -1,0 +1,124 @@
+"""What an evaluation depends on, as it travels to a worker, and what comes back; nothing here imports torch."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.plugin import Plugin
+from space.arch import Architecture
+from space.errors import RunError
+
+if TYPE_CHECKING:
+    from trainer.train import Recipe
+
+# Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
+# longer taken over.
+EVALUATOR_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataUse:
+    """Which part of which data an evaluation uses; None means the whole split."""
+
+    content_hash: str
+    reward_fraction: float
+    split_seed: int
+    train_images: int | None
+    reward_images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Everything that a top-1 depends on; equal evaluations have equal results.
+
+    `recipe` is None where given weights are judged as they are. `parent_key` is the key of the evaluation whose weights
+    are inherited (or the hash of a file of weights), None for training from scratch.
+    """
+
+    architecture: Architecture
+    data: DataUse
+    recipe: "Recipe | None"
+    seed: int
+    parent_key: str | None = None
+
+    @property
+    def key(self) -> str:
+        """A hash of the content."""
+        content = {
+            **asdict(self),
+            "architecture": self.architecture.arch_id,
+            "evaluator": [EVALUATOR_VERSION, _torch_version()],
+        }
+        return _hash(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEvaluation:
+    """A user's own function from architecture to top-1 (0-1)."""
+
+    architecture: Architecture
+    evaluator: Plugin
+
+    @property
+    def key(self) -> str:
+        """A hash of the content, the function's source among it."""
+        return _hash({"architecture": self.architecture.arch_id, "evaluator": _content(self.evaluator)})
+
+
+# Both are asked for every trial, and neither changes while a process runs.
+_torch_version = lru_cache(lambda: version("torch"))
+_content = lru_cache(lambda plugin: plugin.content)
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """The network whose weights are inherited."""
+
+    architecture: Architecture
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """An evaluation and where its files are, as it travels to a worker."""
+
+    number: int
+    attempt: int
+    evaluation: Evaluation | OwnEvaluation
+    data_folder: Path | None = None
+    weights: Path | None = None
+    parent: Parent | None = None
+    touch_test: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an evaluation found; `right` says which test images it classified right, if test was touched."""
+
+    top1: float
+    images_seen: int = 0
+    right: tuple[bool, ...] | None = None
+
+
+def ask_own(evaluation: OwnEvaluation) -> Outcome:
+    """What a user's own evaluator says of an architecture.
+
+    Raises:
+        RunError: it says something else than a share.
+    """
+    found = evaluation.evaluator.load()(evaluation.architecture)
+    try:
+        top1 = float(found)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"evaluator {evaluation.evaluator.name} gave {found!r:.60}; it must give top-1, 0-1") from error
+    if not 0 <= top1 <= 1:
+        raise RunError(f"evaluator {evaluation.evaluator.name} gave {top1}; it must give top-1 as a share, 0-1")
+    return Outcome(top1=top1)

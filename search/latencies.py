@@ -1,0 +1,136 @@
+"""Where latencies come from: the tables of one or several devices, or a user's own function."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from latency.meter import Meter
+from latency.predict import Predictor
+from latency.table import LatencyTable
+from search.plugin import Plugin
+from search.trial import Scores
+from space.arch import Architecture
+from space.cost import cost_of
+from space.encoding import Codes, Encoding
+from space.errors import RunError
+from space.keys import BlockKey
+
+OfCodes = Callable[[Codes], np.ndarray]
+
+
+class Latency(Protocol):
+    """Predicts a network's latency in ms: batch 1, low quantile of wall time."""
+
+    def estimate(self, arch: Architecture) -> float:
+        """The latency of one network.
+
+        Raises:
+            MissingBlock: a table lacks one of its blocks.
+        """
+
+    def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
+        """Those of the blocks that nothing is known of yet."""
+
+    def of_codes(self, encoding: Encoding) -> OfCodes:
+        """The latencies of many members of a space, shape (networks,), from valid rows."""
+
+
+@dataclass(kw_only=True)
+class Goal:
+    """One device of a search and what must be met there; `table` grows while NetAdapt measures blocks.
+
+    `meter` measures on it, and is None where people carry kits.
+    """
+
+    table_id: int
+    table: LatencyTable
+    meter: Meter | None
+    target_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLatency:
+    """The latency on one device; on several that of the slowest one as a share of its target, in ms of the first.
+
+    So one figure says whether a network meets every target, and all that asks for a latency works for several devices.
+    """
+
+    goals: tuple[Goal, ...]
+
+    def _scaled(self) -> Iterable[tuple[LatencyTable, float]]:
+        first = self.goals[0].target_ms
+        return ((goal.table, first / goal.target_ms) for goal in self.goals)
+
+    def estimate(self, arch: Architecture) -> float:
+        """See `Latency`."""
+        return max(table.estimate(arch) * scale for table, scale in self._scaled())
+
+    def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
+        """See `Latency`."""
+        asked = list(keys)
+        return tuple(dict.fromkeys(key for goal in self.goals for key in goal.table.missing(asked)))
+
+    def of_codes(self, encoding: Encoding) -> OfCodes:
+        """See `Latency`."""
+        predictors = [(Predictor(table, encoding), scale) for table, scale in self._scaled()]
+
+        def latencies(codes: Codes) -> np.ndarray:
+            slowest: np.ndarray = np.max([each.estimate(codes) * scale for each, scale in predictors], axis=0)
+            return slowest
+
+        return latencies
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLatency:
+    """A user's own function from architecture to ms."""
+
+    plugin: Plugin
+
+    def estimate(self, arch: Architecture) -> float:
+        """See `Latency`.
+
+        Raises:
+            RunError: the function fails, or gives no positive number.
+        """
+        try:
+            found = float(self.plugin.load()(arch))
+        except Exception as error:
+            raise RunError(f"latency {self.plugin.name} failed: {type(error).__name__}: {error}") from error
+        if not 0 < found < math.inf:
+            raise RunError(f"latency {self.plugin.name} gave {found} ms for {arch.arch_id}; it must be positive")
+        return found
+
+    def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:  # noqa: ARG002 - it knows every block
+        """See `Latency`."""
+        return ()
+
+    def of_codes(self, encoding: Encoding) -> OfCodes:
+        """See `Latency`; each network is asked for once."""
+        known: dict[bytes, float] = {}
+
+        def one(code: Codes) -> float:
+            if (key := code.tobytes()) not in known:
+                known[key] = self.estimate(encoding.decode(code))
+            return known[key]
+
+        return lambda codes: np.array([one(code) for code in codes])
+
+
+def scores_of(arch: Architecture, latency: Latency) -> Scores:
+    """Scores before training: the predicted latency and exact costs.
+
+    Raises:
+        MissingBlock: a table lacks one of the blocks.
+    """
+    cost = cost_of(arch)
+    return Scores(
+        top1=None,
+        latency_ms=latency.estimate(arch),
+        madds=cost.madds,
+        params=cost.params,
+        peak_bytes=cost.peak_bytes,
+    )

@@ -1,0 +1,1 @@
+"""Problems whose answers are known, for comparing samplers: what is proposed is looked up instead of trained."""

@@ -1,0 +1,81 @@
+"""A user's own callables."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.job import OwnEvaluation, ask_own
+from search.plugin import Plugin
+from space.errors import InvalidConfig, RunError
+from space.reference import mobilenet_v3_small_32px
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    """A module of the user's."""
+    (folder / f"{name}.py").write_text(text)
+
+
+def test_a_callable_is_imported_from_the_users_folder(tmp_path: Path) -> None:
+    """The folder is appended to the import path, once, and never put first."""
+    write(tmp_path, "mine_one", "def double(x):\n    return 2 * x\n")
+    before = list(sys.path)
+    plugin = Plugin(name="mine_one:double", folder=str(tmp_path))
+    assert plugin.load()(4) == plugin.load()(4) == 8
+    assert sys.path == [*before, str(tmp_path)]
+
+
+def test_a_library_is_not_shadowed(tmp_path: Path) -> None:
+    """A file called like a module of the standard library does not take its place."""
+    write(tmp_path, "fractions", "Fraction = 'mine'\n")
+    sys.modules.pop("fractions", None)
+    Plugin(name="math:sqrt", folder=str(tmp_path)).load()
+    import fractions
+
+    assert fractions.Fraction(1, 2) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere_at_all:f", "ModuleNotFoundError"),
+        ("math:nothing", "AttributeError"),
+        ("math:pi", "no callable but float"),
+        ("broken_mine:f", "ZeroDivisionError"),
+        ("math", "write package.module:callable"),
+        ("../x:f", "write package.module:callable"),
+    ],
+)
+def test_what_cannot_be_imported_is_told(tmp_path: Path, name: str, reason: str) -> None:
+    """The message names the callable and why."""
+    write(tmp_path, "broken_mine", "1 / 0\n")
+    with pytest.raises(InvalidConfig, match=reason):
+        Plugin(name=name, folder=str(tmp_path)).load()
+
+
+def test_content_changes_with_the_source(tmp_path: Path) -> None:
+    """Another source is another content, so that old results are not taken for new ones."""
+    (tmp_path / "one").mkdir()
+    write(tmp_path / "one", "mine_content", "def f(x):\n    return 1\n")
+    first = Plugin(name="mine_content:f", folder=str(tmp_path / "one")).content
+    assert first == Plugin(name="mine_content:f", folder=str(tmp_path / "one")).content
+    write(tmp_path / "one", "mine_content", "def f(x):\n    return 2\n")
+    assert Plugin(name="mine_content:f", folder=str(tmp_path / "one")).content != first
+
+
+def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
+    """Top-1 is a share; per cents and words are refused with the evaluator's name."""
+    write(
+        tmp_path,
+        "mine_judge",
+        "def half(a):\n    return 0.5\n\n\ndef per_cent(a):\n    return 93\n\n\ndef word(a):\n    return 'x'\n",
+    )
+
+    def judged(name: str) -> float:
+        plugin = Plugin(name=f"mine_judge:{name}", folder=str(tmp_path))
+        return ask_own(OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin)).top1
+
+    assert judged("half") == 0.5
+    for name in ("per_cent", "word"):
+        with pytest.raises(RunError, match=f"mine_judge:{name} gave"):
+            judged(name)
