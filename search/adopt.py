@@ -1,5 +1,6 @@
 """Starting from earlier searches: their trials are taken over, and their winners are tried first."""
 
+from search.chronicle import REFERENCE
 from search.job import Evaluation
 from search.record import FoundEvaluation, SearchRecord
 from search.session import Session, has_weights
@@ -68,7 +69,9 @@ def adopt(session: Session) -> None:
             if evaluation.key != source.evaluation_key or not _is_usable(session, found, evaluation):
                 other += 1
                 continue
-            session.adopt(session.new_trial(Stage.BLOCKS, source.architecture, origin=ADOPTED), found)
+            is_reference = session.config.blocks.reference and source.architecture == session.space.reference
+            origin = REFERENCE if is_reference else ADOPTED
+            session.adopt(session.new_trial(Stage.BLOCKS, source.architecture, origin=origin), found)
             taken += 1
     if taken or other:
         session.listener.note(

@@ -68,9 +68,12 @@ class Problem:
 
     def top1(self, arch: Architecture) -> float:
         """What the user's own evaluator says."""
+        return ask_own(OwnEvaluation(architecture=arch, evaluator=self._evaluator, content="")).top1
+
+    @property
+    def _evaluator(self) -> Plugin:
         assert self.config.evaluator is not None
-        evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
-        return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator)).top1
+        return Plugin(name=self.config.evaluator, folder=self.config.plugins)
 
     @cached_property
     def best(self) -> float | None:

@@ -27,9 +27,9 @@ class Exhausted(RunError):
 class Effort:
     """How much is done for one proposal."""
 
-    random_proposals: int = 16
-    """So many proposals are random ones within the limits, before a surrogate guides them."""
-    deviations: float = 2.0
+    random_proposals: int = 10
+    """So many proposals are random ones within the limits; a surrogate guides the others, once half of these ended."""
+    deviations: float = 3.0
     """So many standard deviations above what is expected top-1 is hoped for."""
     draws: int = 192
     most_draws: int = 768
@@ -91,7 +91,8 @@ class _Candidates:
     def breed(self, effort: Effort, rng: np.random.Generator) -> None:
         """Take in children of the fittest: mutated, crossed, or both."""
         encoding = self._prospects.encoding
-        parents = self.codes[np.argsort(-self.fitness, kind="stable")[: effort.parents]]
+        order = np.argsort(-self.fitness, kind="stable")[: effort.parents]
+        parents = self.codes[order[np.isfinite(self.fitness[order])]]
         one, other = parents[rng.integers(0, len(parents), (2, effort.children))]
         crossed = crossover(encoding, one, other, rng)
         third = effort.children // 3
@@ -123,10 +124,11 @@ class _Candidates:
                 f"no further network of space '{name}' {found} within the limits; loosen them, or stop here"
             )
 
-    def fittest(self) -> Codes:
-        """The row of the fittest that is free."""
-        best: Codes = self.codes[np.where(self.free, self.fitness, -np.inf).argmax()]
-        return best
+    def fittest(self) -> Codes | None:
+        """The row of the fittest that is free, None where all of them are out of the question."""
+        fitness = np.where(self.free, self.fitness, -np.inf)
+        best: Codes = self.codes[fitness.argmax()]
+        return best if np.isfinite(fitness.max()) else None
 
 
 def propose(
@@ -152,16 +154,16 @@ def propose(
     candidates = _Candidates(prospects, np.vstack([known, pending, excluded]))
     known_costs = prospects.costs(known)
     rewards = np.where(prospects.violation(known_costs) <= 0, prospects.reward(top1, known_costs), -np.inf)
-    best = np.argsort(-rewards, kind="stable")[: effort.parents]
+    # Within any bounds others are the best, so that all known ones may become parents.
+    best = np.argsort(-rewards, kind="stable")[: None if objectives else effort.parents]
     candidates.add_parents(known[best], known_costs[best])
     candidates.gather(effort, rng)
-    if len(known) < 2 or len(known) + len(pending) < effort.random_proposals:
+    if len(known) + len(pending) < effort.random_proposals or 2 * len(known) < effort.random_proposals:
         first: Codes = candidates.codes[candidates.free.argmax()]
         return first
     surrogate = Surrogate.fit(prospects.encoding, known, top1, known_costs, rng)
     if len(pending):
         surrogate = surrogate.believing(pending, prospects.costs(pending))
-    bounds = _bounds(candidates, objectives, rng)
 
     def promise(codes: Codes, costs: np.ndarray) -> np.ndarray:
         promises = np.full(len(codes), -np.inf)
@@ -170,21 +172,27 @@ def propose(
         promises[fit] = hoped if objectives else prospects.reward(hoped, costs[fit])
         return promises
 
+    bounds = _bounds(candidates.costs[prospects.violation(candidates.costs) <= 0], objectives, rng)
     candidates.judge(promise)
     for _ in range(effort.generations):
         candidates.breed(effort, rng)
-    return candidates.fittest()
+    found = candidates.fittest()
+    if found is None:  # all within the bounds are taken
+        bounds = np.full(candidates.costs.shape[1], np.inf)
+        candidates.judge(promise)
+        found = candidates.fittest()
+    assert found is not None, "candidates were gathered until one was free"
+    return found
 
 
-def _bounds(candidates: _Candidates, objectives: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Bounds on all costs, shape (figures,): infinite, but for objectives those of a free candidate.
+def _bounds(feasible: np.ndarray, objectives: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Bounds on all costs, shape (figures,): infinite, but for objectives those of one of these networks.
 
     It is the one closest to a random level of a random objective, so that cheap networks come up as often as others.
     """
-    bounds = np.full(candidates.costs.shape[1], np.inf)
+    bounds = np.full(feasible.shape[1], np.inf)
     if objectives:
-        costs = candidates.costs[candidates.free]
-        levels = np.log(np.maximum(costs[:, rng.choice(objectives)], 1e-9))
+        levels = np.log(np.maximum(feasible[:, rng.choice(objectives)], 1e-9))
         chosen = np.abs(levels - rng.uniform(levels.min(), levels.max())).argmin()
-        bounds[list(objectives)] = costs[chosen, objectives]
+        bounds[list(objectives)] = feasible[chosen, objectives]
     return bounds

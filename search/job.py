@@ -58,20 +58,20 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnEvaluation:
-    """A user's own function from architecture to top-1 (0-1)."""
+    """A user's own function from architecture to top-1 (0-1); `content` identifies its source."""
 
     architecture: Architecture
     evaluator: Plugin
+    content: str
 
     @property
     def key(self) -> str:
         """A hash of the content, the function's source among it."""
-        return _hash({"architecture": self.architecture.arch_id, "evaluator": _content(self.evaluator)})
+        return _hash({"architecture": self.architecture.arch_id, "evaluator": self.content})
 
 
-# Both are asked for every trial, and neither changes while a process runs.
+# Asked for every trial; it does not change while a process runs.
 _torch_version = lru_cache(lambda: version("torch"))
-_content = lru_cache(lambda plugin: plugin.content)
 
 
 def _hash(content: object) -> str:

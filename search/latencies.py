@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -84,11 +85,15 @@ class DeviceLatency:
         return latencies
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OwnLatency:
     """A user's own function from architecture to ms."""
 
     plugin: Plugin
+
+    @cached_property
+    def _function(self) -> Callable[[Architecture], float]:
+        return self.plugin.load()
 
     def estimate(self, arch: Architecture) -> float:
         """See `Latency`.
@@ -96,8 +101,9 @@ class OwnLatency:
         Raises:
             RunError: the function fails, or gives no positive number.
         """
+        function = self._function
         try:
-            found = float(self.plugin.load()(arch))
+            found = float(function(arch))
         except Exception as error:
             raise RunError(f"latency {self.plugin.name} failed: {type(error).__name__}: {error}") from error
         if not 0 < found < math.inf:

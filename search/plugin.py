@@ -6,10 +6,11 @@ Reading a record never loads one: only a search that runs does, and who starts o
 import hashlib
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,8 @@ class Plugin:
         """
         if not re.match(PATTERN, self.name):
             raise InvalidConfig(f"{self.name!r} names no callable; write package.module:callable")
-        # Behind everything else: a file of the user's must not take the place of a library's module.
-        if self.folder is not None and self.folder not in sys.path:
-            sys.path.append(self.folder)
-            importlib.invalidate_caches()
         module_name, _, attribute = self.name.partition(":")
+        _use(self.folder)
         try:
             found = getattr(importlib.import_module(module_name), attribute)
         except Exception as error:
@@ -61,3 +59,33 @@ class Plugin:
         file = getattr(module, "__file__", None)
         source = Path(file).read_bytes() if file else b""
         return f"{self.name}@{hashlib.sha256(source).hexdigest()[:16]}"
+
+
+@dataclass
+class _Path:
+    """What a process has on its import path for a user's callables: one folder at a time, and what it held."""
+
+    folder: str | None = None
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+_path = _Path()
+
+
+def _use(folder: str | None) -> None:
+    """Have a folder at the end of the import path, behind everything else, and its modules as they are now.
+
+    A coordinator runs searches of several folders, whose modules may have the same names, and people edit theirs.
+    """
+    sources = {} if folder is None else {str(path): path.stat().st_mtime_ns for path in Path(folder).glob("*.py")}
+    if (folder, sources) == (_path.folder, _path.sources):
+        return
+    if _path.folder is not None:
+        sys.path[:] = [entry for entry in sys.path if entry != _path.folder]
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(f"{_path.folder}{os.sep}"):
+                del sys.modules[name]
+    _path.folder, _path.sources = folder, sources
+    if folder is not None and folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()

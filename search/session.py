@@ -153,9 +153,8 @@ class Session:
         judged on the whole reward split.
         """
         if not is_final and self.config.evaluator is not None:
-            return OwnEvaluation(
-                architecture=arch, evaluator=Plugin(name=self.config.evaluator, folder=self.config.plugins)
-            )
+            evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
+            return OwnEvaluation(architecture=arch, evaluator=evaluator, content=self._evaluator_content)
         assert self.dataset is not None
         data = self.config.data
         return Evaluation(
@@ -173,6 +172,12 @@ class Session:
             seed=self.config.training.seed,
             parent_key=parent_key,
         )
+
+    @cached_property
+    def _evaluator_content(self) -> str:
+        """What the user's own evaluator is at the beginning of the session; later edits are not looked at."""
+        assert self.config.evaluator is not None
+        return Plugin(name=self.config.evaluator, folder=self.config.plugins).content
 
     @cached_property
     def reward_total(self) -> int:

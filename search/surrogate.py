@@ -8,8 +8,8 @@ over columns c: one per open choice, one-hot, and one per cost, its logarithm. T
 up, the second one interactions of every order, which fade with the choices in which two networks differ (Hutter et
 al. 2011, SMAC; Oh et al. 2019, COMBO). The relevances w (MacKay 1996, automatic relevance determination) have a prior
 that columns of one kind, such as all kernel sizes, share. Hyperparameters are the maximum a posteriori (Rasmussen and
-Williams 2006, section 5.4.1). Costs are known before any training, and explain on NAS-Bench-Macro more than half of
-what a dozen trials alone leave open.
+Williams 2006, section 5.4.1). Costs are known before any training; on NAS-Bench-Macro they explain about half of
+the variance that a few dozen trials leave unexplained without them.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ _ADDITIVE, _INTERACTING, _LENGTH, _NOISE = (0.5, 1.0), (0.5, 1.0), (0.6, 0.7), (
 _KIND_DEVIATION, _COLUMN_DEVIATION = 0.7, 0.7
 
 # Trainings that collapse lie further below the median than this many deviations. They say bad, not how bad.
-_WORST = 5.0
+_COLLAPSED = 5.0
 
 
 def warped(top1: np.ndarray) -> np.ndarray:
@@ -57,7 +57,8 @@ class Columns:
         levels = np.array([len(parameters[at][1]) + 1 for at in self._open], dtype=np.intp)
         self._starts = np.cumsum(levels) - levels - INACTIVE
         self._levels = int(levels.sum())
-        self._usual = _logarithms(costs).mean(axis=0)
+        known = costs > 0
+        self._usual = np.log(np.where(known, costs, 1)).sum(axis=0) / np.maximum(1, known.sum(axis=0))
         names = [parameters[at][0].rpartition(".")[2] for at in self._open] + ["cost"] * costs.shape[1]
         kinds = sorted(set(names))
         self.kinds = np.array([kinds.index(name) for name in names], dtype=np.intp)
@@ -68,12 +69,9 @@ class Columns:
         """Shape (networks, features)."""
         hot = np.zeros((len(codes), self._levels))
         hot[np.arange(len(codes))[:, None], codes[:, self._open] + self._starts] = 1
-        return np.hstack([hot, (_logarithms(costs) - self._usual) / _COST_UNIT])
-
-
-def _logarithms(costs: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.log(np.maximum(costs, 1e-9))
-    return found
+        # A cost of zero stands for one that is not known.
+        logarithms = np.where(costs > 0, np.log(np.where(costs > 0, costs, 1)), self._usual)
+        return np.hstack([hot, (logarithms - self._usual) / _COST_UNIT])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +91,7 @@ class Hyperparameters:
         return found
 
 
-class _Posterior:
+class Posterior:
     """The logarithm of the posterior density of hyperparameters, up to a constant, by its gradient."""
 
     def __init__(self, columns: Columns, features: np.ndarray, targets: np.ndarray) -> None:
@@ -103,7 +101,7 @@ class _Posterior:
         medians, deviations = zip(_ADDITIVE, _INTERACTING, _LENGTH, _NOISE, strict=True)
         self._first_column = 4 + kinds
         self.mode = np.concatenate([np.log(medians), np.zeros(kinds + count)])
-        self._deviations = np.concatenate(
+        self.deviations = np.concatenate(
             [deviations, np.full(kinds, _KIND_DEVIATION), np.full(count, _COLUMN_DEVIATION)]
         )
 
@@ -145,11 +143,11 @@ class _Posterior:
             chosen.noise * np.trace(outer),
         )
         likelihood = np.concatenate([four, kinds, by_columns])
-        gradient: np.ndarray = likelihood - (logarithms - self.mode) / self._deviations**2
+        gradient: np.ndarray = likelihood - (logarithms - self.mode) / self.deviations**2
         return gradient
 
 
-def _climbed(posterior: _Posterior) -> Hyperparameters:
+def _climbed(posterior: Posterior) -> Hyperparameters:
     """Uphill from the prior's mode by iRprop- (Igel and Hüsken 2000), which needs no line search."""
     point = posterior.mode
     step, before = np.full(len(point), 0.3), np.zeros(len(point))
@@ -183,7 +181,7 @@ class Surrogate:
         Of more than `KEPT_ROWS` networks the better half is kept, and a random part of the others.
         """
         scores = warped(top1)
-        scores = np.maximum(scores, np.median(scores) - _WORST * _deviation(scores))
+        scores = np.maximum(scores, _worst(scores))
         middle, scale = float(scores.mean()), float(scores.std()) or 1.0
         kept = np.argsort(-scores, kind="stable")
         if len(kept) > KEPT_ROWS:
@@ -192,7 +190,7 @@ class Surrogate:
         columns = Columns(encoding, costs[kept])
         features, targets = columns.features(codes[kept], costs[kept]), (scores[kept] - middle) / scale
         part = rng.permutation(len(kept))[:FITTED_ROWS]
-        chosen = _climbed(_Posterior(columns, features[part], targets[part]))
+        chosen = _climbed(Posterior(columns, features[part], targets[part]))
         rows = features * np.sqrt(chosen.relevances[columns.owners])
         empty = cls(
             columns=columns,
@@ -246,6 +244,8 @@ class Surrogate:
         return unwarped(means + deviations * spread)
 
 
-def _deviation(values: np.ndarray) -> float:
-    """The standard deviation of a normal distribution with this median absolute deviation; infinite where that is 0."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) or np.inf
+def _worst(scores: np.ndarray) -> float:
+    """The least score of a training that did not collapse; 1.4826 makes a median a normal distribution's deviation."""
+    middle = np.median(scores)
+    deviation = 1.4826 * np.median(np.abs(scores - middle))
+    return float(scores[scores >= middle - _COLLAPSED * deviation].min()) if deviation > 0 else -np.inf

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from latency.network import Network
 from search.chronicle import Chronicle
-from search.config import parse_config
+from search.config import NO_DATA, parse_config
 from search.evaluate import read_weights
 from search.export import FILES, export_metadata, export_network
 from search.plan import look_up
@@ -66,6 +66,10 @@ def _export(
     store = Store.open(database)
     try:
         record = store.search(name)
+        config = parse_config(dict(record.config))
+        if config.data.source == NO_DATA:
+            folder = record.has_begun().run_folder
+            raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
         complete = {trial.number: trial for trial in store.trials(record.id) if trial.state is State.COMPLETE}
         if number is None:
             found = [trial.number for trial in complete.values() if trial.origin == "found"]
@@ -75,11 +79,8 @@ def _export(
         if number not in complete:
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
         trial, begun, folder = complete[number], record.has_begun(), folder_of(number)
-        dataset = look_up(parse_config(dict(record.config))).dataset
-        if dataset is None:
-            raise RunError(
-                f"search '{name}' had no data, so there are no weights; its best spec is in {begun.run_folder}"
-            )
+        if trial.weights is None and trial.images_seen == 0:
+            raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
         if trial.weights is None:
             raise RunError(
                 f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
@@ -87,6 +88,8 @@ def _export(
             )
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
+        dataset = look_up(config).dataset
+        assert dataset is not None
         if dataset.content_hash != begun.data_hash:
             raise RunError(
                 f"search '{name}' was run on data {begun.data_hash}, but '{dataset.name}' now is "

@@ -19,6 +19,7 @@ def write(folder: Path, name: str, text: str) -> None:
 def test_a_callable_is_imported_from_the_users_folder(tmp_path: Path) -> None:
     """The folder is appended to the import path, once, and never put first."""
     write(tmp_path, "mine_one", "def double(x):\n    return 2 * x\n")
+    Plugin(name="math:sqrt", folder=None).load()
     before = list(sys.path)
     plugin = Plugin(name="mine_one:double", folder=str(tmp_path))
     assert plugin.load()(4) == plugin.load()(4) == 8
@@ -33,6 +34,22 @@ def test_a_library_is_not_shadowed(tmp_path: Path) -> None:
     import fractions
 
     assert fractions.Fraction(1, 2) == 0.5
+
+
+def test_folders_and_edits_are_told_apart(tmp_path: Path) -> None:
+    """Modules of one name in two folders are two, and an edited one is read again: a coordinator lives for weeks."""
+    for name, value in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "mine_twice", f"def f(x):\n    return {value}\n")
+
+    def called(name: str) -> int:
+        value: int = Plugin(name="mine_twice:f", folder=str(tmp_path / name)).load()(0)
+        return value
+
+    assert [called("one"), called("two"), called("one")] == [1, 2, 1]
+    write(tmp_path / "one", "mine_twice", "def f(x):\n    return 30 + x\n")
+    assert called("one") == 30
+    assert str(tmp_path / "two") not in sys.path
 
 
 @pytest.mark.parametrize(
@@ -73,7 +90,7 @@ def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
 
     def judged(name: str) -> float:
         plugin = Plugin(name=f"mine_judge:{name}", folder=str(tmp_path))
-        return ask_own(OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin)).top1
+        return ask_own(OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content="")).top1
 
     assert judged("half") == 0.5
     for name in ("per_cent", "word"):

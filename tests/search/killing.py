@@ -1,0 +1,179 @@
+"""Searches that are killed again and again: coordinator or workers, by SIGKILL, at random moments, and resumed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from search.store import Store
+from search.trial import Stage, State, Trial
+
+EVALUATOR = """
+import time
+
+from space.cost import cost_of
+
+
+def top1(arch):
+    time.sleep({seconds})
+    kernels = sum(block.kernel_size for stage in arch.stages for block in stage.blocks)
+    squeezed = sum(block.use_se for stage in arch.stages for block in stage.blocks)
+    millions = cost_of(arch).madds / 1e6
+    return 0.9 - 1 / (2 + millions) + 0.002 * squeezed - 0.0005 * kernels
+
+
+def ms(arch):
+    return cost_of(arch).madds / 1e6
+"""
+
+
+def write_run(folder: Path, *, seconds: float = 0.15, **changes: object) -> Path:
+    """A configuration whose evaluator answers after some time, and whose latency is multiply-adds in millions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "slow_judge.py").write_text(EVALUATOR.format(seconds=seconds))
+    config = {
+        "evaluator": "slow_judge:top1",
+        "latency": "slow_judge:ms",
+        "data": {"source": "none", "resolution": 32, "channels": 1, "classes": 10},
+        "space": {"preset": "mobilenet-v3-small-32px", "width": 0.5},
+        "target": {"ms": 8.0},
+        "workers": 2,
+        "determinism": "strict",
+        "batch": 4,
+        "blocks": {"trials": 24},
+        "netadapt": {"delta": 0.03},
+        **changes,
+    }
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line in a process of its own."""
+    return [sys.executable, "-m", "service.cli", *map(str, arguments)]
+
+
+@dataclass
+class Killed:
+    """What was done to a search."""
+
+    coordinators: int = 0
+    workers: int = 0
+    stages: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All kills."""
+        return self.coordinators + self.workers
+
+
+def outcome(url: str, name: str) -> tuple[list[object], list[object], object]:
+    """What must not depend on kills: every trial with its network and result, the walk, and the stage."""
+    store = Store.open(url)
+    try:
+        record = store.search(name)
+        trials, steps = store.trials(record.id), store.steps(record.id)
+    finally:
+        store.close()
+    return [_told(trial) for trial in trials], list(steps), record.stage
+
+
+def _told(trial: Trial) -> object:
+    return (
+        *(trial.number, trial.stage, trial.state, trial.origin, trial.architecture.arch_id, trial.scores),
+        *(trial.parent, trial.iteration, trial.error if trial.state is State.PRUNED else None),
+    )
+
+
+def run_with_kills(config: Path, url: str, runs: Path, name: str, *, kills: int, seed: int) -> Killed:
+    """Start a search and kill it, or one of its workers, at `kills` random moments; resume it each time to its end."""
+    rng, killed = random.Random(seed), Killed()
+    where = ("--runs", runs, "--database", url)
+    start = command("search", "--config", config, "--name", name, *where)
+    resume = command("resume", name, *where)
+    while killed.total < kills:
+        with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            start = resume if _recorded(url, name, process) else start
+            if not _kill_at_random(process, url, name, rng, killed, kills):
+                break
+    done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0 or "is done" in done.stderr, done.stderr
+    return killed
+
+
+def _recorded(url: str, name: str, process: "subprocess.Popen[str]") -> bool:
+    """Wait until the search is in the record: what comes before is nothing that could be lost."""
+    while process.poll() is None:
+        if _stage(url, name) is not None:
+            return True
+        time.sleep(0.05)
+    return _stage(url, name) is not None
+
+
+def _stage(url: str, name: str) -> Stage | None:
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.exists():
+        return None
+    store = Store(url)
+    try:
+        return next((record.stage for record in store.searches() if record.name == name), None)
+    except Exception:  # noqa: BLE001 - the schema is just being made
+        return None
+    finally:
+        store.close()
+
+
+def _kill_at_random(
+    process: "subprocess.Popen[str]", url: str, name: str, rng: random.Random, killed: Killed, kills: int
+) -> bool:
+    """Kill a worker perhaps, and then the coordinator; returns whether it was killed, False where it ended before.
+
+    One worker in a coordinator's life: a second one might take the retry of the same trial, which then has failed.
+    """
+    kills_worker = rng.random() < 0.5 and killed.total < kills - 1
+    while True:
+        try:
+            process.wait(rng.uniform(0.2, 2.5))
+        except subprocess.TimeoutExpired:
+            stage = _stage(url, name)
+            workers = _children(process.pid)
+            if workers and kills_worker:
+                kills_worker = False
+                _kill(rng.choice(workers))
+                killed.workers += 1
+                killed.stages[str(stage)] = killed.stages.get(str(stage), 0) + 1
+                continue
+            process.kill()
+            process.wait()
+            killed.coordinators += 1
+            killed.stages[str(stage)] = killed.stages.get(str(stage), 0) + 1
+            return True
+        assert process.returncode == 0, process.stderr.read() if process.stderr else ""
+        return False
+
+
+def _children(pid: int) -> list[int]:
+    """Its worker processes; multiprocessing's resource tracker is none."""
+    found = []
+    for path in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            line = Path(f"/proc/{path}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in line:
+            found.append(int(path))
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
