@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from search.database import insert_new
 from search.record import (
@@ -36,8 +36,9 @@ def insert_trial(connection: Connection, search_id: int, trial: Trial) -> int:
         raise StoreError(
             f"search {search_id} has a trial {trial.number} already; is another process running this search?"
         )
+    # As parameters of one statement, which SQLAlchemy then compiles once and not for every trial.
     row = {"search_id": search_id, **trial_to_row(trial)}
-    return int(connection.execute(insert(trials).values(row).returning(trials.c.id)).scalar_one())
+    return int(connection.execute(_INSERT, row).scalar_one())
 
 
 def set_latencies(connection: Connection, search_id: int, number: int, latencies: Mapping[int, float]) -> None:
@@ -72,8 +73,13 @@ def finish_trial(connection: Connection, search_id: int, trial: Trial, reward: f
         started_at=trial.started_at or stored["started_at"],
         finished_at=trial.finished_at or datetime.now(UTC),
     )
-    connection.execute(update(trials).where(this).values(**trial_to_row(trial), reward=reward))
+    which = {"of_search": search_id, "of_number": trial.number}
+    connection.execute(_UPDATE, {**trial_to_row(trial), "reward": reward, **which})
     return True
+
+
+_INSERT = insert(trials).returning(trials.c.id)
+_UPDATE = update(trials).where(trials.c.search_id == bindparam("of_search"), trials.c.number == bindparam("of_number"))
 
 
 def _is_awaited(trial: Trial, *, state: State, attempt: int) -> bool:
