@@ -4,7 +4,8 @@
 
 Per seed a network is trained, `mobilenas netadapt` walks from it, and along the walk the accepted networks are
 fine-tuned for long. Beside each stands the same start network with all of its expansions and stage widths multiplied
-by one factor, with weights inherited by the same rule, fine-tuned on as many images as the walk's network saw in all.
+by one factor, with weights inherited by the same rule, fine-tuned equally long ("equal"), and once more on as many
+images as the walk's network saw in all, short fine-tunings included ("longer").
 Widths are multiples of 8, so no factor meets a latency exactly: the two that enclose the walked network's predicted
 latency are tuned, and their top-1 on the test split are interpolated linearly.
 """
@@ -92,7 +93,7 @@ def tuned(task: Task) -> tuple[str, float, float, int, float]:
 def config_of(arguments: argparse.Namespace) -> dict[str, object]:
     """The walk's configuration, as a user would write it."""
     return {
-        "data": {"source": arguments.data, "data_dir": arguments.data_dir},
+        "data": {"source": arguments.data, "data_dir": arguments.data_dir, "reward_images": arguments.judge},
         "space": {"width": arguments.width},
         "training": {"shift": 0.0625 if arguments.data == "cifar10" else 0.0},
         "netadapt": {"delta": arguments.delta, "images": arguments.short, "choice": arguments.choice},
@@ -172,18 +173,19 @@ def tasks(arguments: argparse.Namespace, told: Chronicle, dataset: Dataset, seed
                 **common,
             )
         )
-        for method, uniform in (("uniform above", family[index - 1]), ("uniform below", family[index])):
-            found.append(
-                Task(
-                    method=method,
-                    latency_ms=table.estimate(uniform),
-                    wide=start.architecture,
-                    weights=here / start.weights,
-                    narrow=uniform,
-                    images=arguments.long + seen,
-                    **common,
+        for where, uniform in (("above", family[index - 1]), ("below", family[index])):
+            for how, images in (("equal", arguments.long), ("longer", arguments.long + seen)):
+                found.append(
+                    Task(
+                        method=f"{how} {where}",
+                        latency_ms=table.estimate(uniform),
+                        wide=start.architecture,
+                        weights=here / start.weights,
+                        narrow=uniform,
+                        images=images,
+                        **common,
+                    )
                 )
-            )
     return found
 
 
@@ -221,29 +223,29 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def gap(rows: list[dict[str, object]]) -> tuple[float, float]:
+def pair(rows: list[dict[str, object]], how: str) -> tuple[float, float]:
     """Top-1 of the walked network, and that of uniform scaling interpolated at its latency, of one seed and share."""
     at = {str(row["method"]): (float(str(row["latency_ms"])), float(str(row["top1"]))) for row in rows}
-    (latency, walked), above, below = at["netadapt"], at["uniform above"], at["uniform below"]
+    (latency, walked), above, below = at["netadapt"], at[f"{how} above"], at[f"{how} below"]
     weight = 0.0 if above[0] == below[0] else (latency - below[0]) / (above[0] - below[0])
     return walked, below[1] + weight * (above[1] - below[1])
 
 
 def summary(rows: list[dict[str, object]]) -> list[str]:
-    """A line per share: means, their difference seed by seed, and the spread of that."""
+    """A line per share and fine-tuning: means, their difference seed by seed, and the spread of that."""
     lines = []
     for share in dict.fromkeys(row["share"] for row in rows):
         here = [row for row in rows if row["share"] == share]
-        pairs = [
-            gap([row for row in here if row["seed"] == seed]) for seed in dict.fromkeys(row["seed"] for row in here)
-        ]
-        gaps = [walked - uniform for walked, uniform in pairs]
-        spread = statistics.stdev(gaps) if len(gaps) > 1 else float("nan")
-        walked, uniform = (statistics.fmean(values) for values in zip(*pairs, strict=True))
-        lines.append(
-            f"{share:.0%}: NetAdapt {walked:.2%}, uniform {uniform:.2%}, difference "
-            f"{statistics.fmean(gaps):+.2%} (standard deviation over {len(gaps)} seeds {spread:.2%})"
-        )
+        seeds = dict.fromkeys(row["seed"] for row in here)
+        for how in ("equal", "longer"):
+            pairs = [pair([row for row in here if row["seed"] == seed], how) for seed in seeds]
+            gaps = [walked - uniform for walked, uniform in pairs]
+            spread = statistics.stdev(gaps) if len(gaps) > 1 else float("nan")
+            walked, uniform = (statistics.fmean(values) for values in zip(*pairs, strict=True))
+            lines.append(
+                f"{share:.0%}: NetAdapt {walked:.2%}, uniform tuned {how} {uniform:.2%}, difference "
+                f"{statistics.fmean(gaps):+.2%} (standard deviation over {len(gaps)} seeds {spread:.2%})"
+            )
     return lines
 
 
@@ -256,8 +258,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--start", type=int, default=60_000, help="images that the start network sees")
     parser.add_argument("--short", type=int, default=1280, help="images per proposal")
+    parser.add_argument("--judge", type=int, default=2500, help="images of the reward split that judge a proposal")
     parser.add_argument("--long", type=int, default=20_000, help="images of the long fine-tuning")
-    parser.add_argument("--delta", type=float, default=0.03)
+    parser.add_argument("--delta", type=float, default=0.015)
     parser.add_argument("--choice", default="ratio")
     parser.add_argument("--until", type=float, default=0.55, help="share of the start network's latency")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.85, 0.7, 0.55])

@@ -25,7 +25,7 @@ from space.encoding import Encoding
 from space.errors import InvalidConfig
 from space.preset import load_preset
 
-PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml", "imitated": "imitated.yaml"}
+PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml"}
 # A sampler with this behind its name sees no limit: it trains what is too slow, and maximises MnasNet's soft reward.
 SOFT = "/soft"
 # Spaces up to this size are listed, so that the best network is known.

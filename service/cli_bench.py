@@ -16,7 +16,7 @@ def bench() -> None:
 @bench_app.command()
 def samplers(
     problem: Annotated[
-        str, typer.Option(help="nas-bench-macro, imitated, or a YAML file of a run with your own callables.")
+        str, typer.Option(help="nas-bench-macro, or a YAML file of a run with your own callables.")
     ] = "nas-bench-macro",
     sampler: Annotated[
         list[str] | None,

@@ -107,7 +107,7 @@ def rescore(
         rows = ranked(told, reward, target)
     finally:
         store.close()
-    shown = [column for column in _RESCORED if column not in ("madds", "params", "arch_id")]
+    shown = [column for column in _RESCORED if column not in ("reward_before", "madds", "params", "arch_id")]
     show(f"trials by {kind} reward against {target:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
 
 
