@@ -47,8 +47,8 @@ def main() -> None:
         killed_s = time.monotonic() - begun
         expected, found = (outcome(urls[kind], "x") for kind in ("alone", "killed"))
         specs = [(folder / kind / "x" / "architecture.json").read_text() for kind in ("alone", "killed")]
-    stages = ", ".join(f"{count} in stage {stage}" for stage, count in sorted(killed.stages.items()))
-    print(f"{killed.coordinators} coordinators and {killed.workers} workers killed: {stages}")
+    for (target, stage), count in sorted(killed.counts.items()):
+        print(f"{count} {target}s killed in stage {stage}")
     print(f"{len(expected[0])} trials, {len(expected[1])} steps; {alone_s:.0f} s alone, {killed_s:.0f} s with kills")
     same = expected == found and specs[0] == specs[1]
     print("every trial once, counts, walk and spec equal" if same else "THEY DIFFER")

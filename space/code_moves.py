@@ -1,4 +1,4 @@
-"""Moves on rows of `space.encoding`: mutation, crossover, and the one row that stands for a member.
+"""Moves on rows of `space.encoding`: mutation, crossover, the one row that stands for a member, and all rows.
 
 What `space.variation` does with one architecture at a time, for thousands of networks at once.
 """
@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from space.encoding import INACTIVE, Codes, Encoding, _StageTable
+from space.encoding import INACTIVE, Codes, Encoding
 from space.preset import BlockStyle
 
 
@@ -31,8 +31,9 @@ class _Columns:
 
     def listed(self) -> Codes:
         """Every valid row, and some twice."""
-        rows = np.stack([axis.ravel() for axis in np.indices(tuple(self.sizes), dtype=np.int16, sparse=False)], axis=1)
-        return np.where(self.active(rows), rows, np.int16(INACTIVE))
+        strides = self.combinations // np.cumprod(self.sizes)
+        rows = (np.arange(self.combinations)[:, None] // strides % self.sizes).astype(np.int16)
+        return np.where(self.active(rows), rows, INACTIVE)
 
     def active(self, codes: Codes) -> np.ndarray:
         """Whether each column of each row says something, by the depths of its stage, shape (networks, parameters)."""
@@ -128,7 +129,7 @@ class _FirstStyles:
 
     def put(self, codes: Codes, before: np.ndarray) -> None:
         """Replace the styles of this stage, whose input widths are `before`, by index of choice."""
-        stage: _StageTable = self._stage
+        stage = self._stage
         depth, after = codes[:, stage.column], codes[:, stage.column + 1]
         if not stage.free:
             first = self._alike[before, after, depth, stage.style_of(codes, 0)]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,14 +65,16 @@ def command(*arguments: str | Path) -> list[str]:
 class Killed:
     """What was done to a search."""
 
-    coordinators: int = 0
-    workers: int = 0
-    stages: dict[str, int] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def note(self, target: str, stage: str) -> None:
+        """Count one, by target ("coordinator" or "worker") and the stage that the search was in."""
+        self.counts[target, stage] += 1
 
     @property
     def total(self) -> int:
         """All kills."""
-        return self.coordinators + self.workers
+        return self.counts.total()
 
 
 def outcome(url: str, name: str) -> tuple[list[object], list[object], object]:
@@ -92,8 +95,13 @@ def _told(trial: Trial) -> object:
     )
 
 
-def run_with_kills(config: Path, url: str, runs: Path, name: str, *, kills: int, seed: int) -> Killed:
-    """Start a search and kill it, or one of its workers, at `kills` random moments; resume it each time to its end."""
+def run_with_kills(
+    config: Path, url: str, runs: Path, name: str, *, kills: int, seed: int, longest_s: float = 2.0
+) -> Killed:
+    """Start a search and kill it, or one of its workers, at `kills` random moments; resume it each time to its end.
+
+    It may work for up to `longest_s` between two kills.
+    """
     rng, killed = random.Random(seed), Killed()
     where = ("--runs", runs, "--database", url)
     start = command("search", "--config", config, "--name", name, *where)
@@ -101,7 +109,7 @@ def run_with_kills(config: Path, url: str, runs: Path, name: str, *, kills: int,
     while killed.total < kills:
         with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             start = resume if _recorded(url, name, process) else start
-            if not _kill_at_random(process, url, name, rng, killed, kills):
+            if not _kill_at_random(process, url, name, rng, killed, longest_s):
                 break
     done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0 or "is done" in done.stderr, done.stderr
@@ -131,32 +139,31 @@ def _stage(url: str, name: str) -> Stage | None:
 
 
 def _kill_at_random(
-    process: "subprocess.Popen[str]", url: str, name: str, rng: random.Random, killed: Killed, kills: int
+    process: "subprocess.Popen[str]", url: str, name: str, rng: random.Random, killed: Killed, longest_s: float
 ) -> bool:
     """Kill a worker perhaps, and then the coordinator; returns whether it was killed, False where it ended before.
 
     One worker in a coordinator's life: a second one might take the retry of the same trial, which then has failed.
     """
-    kills_worker = rng.random() < 0.5 and killed.total < kills - 1
-    while True:
+    targets = ["worker", "coordinator"] if rng.random() < 0.5 else ["coordinator"]
+    while targets:
+        # It takes some seconds to start, and nothing can be lost before it works.
+        while process.poll() is None and not _children(process.pid):
+            time.sleep(0.02)
         try:
-            process.wait(rng.uniform(0.2, 2.5))
+            process.wait(rng.uniform(0.0, longest_s))
         except subprocess.TimeoutExpired:
-            stage = _stage(url, name)
-            workers = _children(process.pid)
-            if workers and kills_worker:
-                kills_worker = False
-                _kill(rng.choice(workers))
-                killed.workers += 1
-                killed.stages[str(stage)] = killed.stages.get(str(stage), 0) + 1
+            target, workers = targets.pop(0), _children(process.pid)
+            if target == "worker" and not workers:
                 continue
-            process.kill()
-            process.wait()
-            killed.coordinators += 1
-            killed.stages[str(stage)] = killed.stages.get(str(stage), 0) + 1
-            return True
-        assert process.returncode == 0, process.stderr.read() if process.stderr else ""
+            _kill(rng.choice(workers) if target == "worker" else process.pid)
+            killed.note(target, str(_stage(url, name)))
+            continue
+        told = process.stderr.read() if process.stderr else ""
+        assert process.returncode == 0 or "is done" in told, told
         return False
+    process.wait()
+    return True
 
 
 def _children(pid: int) -> list[int]:

@@ -27,7 +27,7 @@ def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, mobilenas:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    kills = run_with_kills(config, killed, tmp_path / "killed", "x", kills=8, seed=3)
+    kills = run_with_kills(config, killed, tmp_path / "killed", "x", kills=8, seed=3, longest_s=0.8)
     assert kills.total >= 5  # unless it came to its end before
     expected, walked, stage = outcome(alone, "x")
     assert outcome(killed, "x") == (expected, walked, stage)

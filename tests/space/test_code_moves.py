@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.choices import SearchSpace
-from space.code_moves import canonical, crossover, mutate
+from space.code_moves import canonical, crossover, members, mutate
 from space.encoding import INACTIVE, Codes, Encoding
 from space.preset import preset_names
 from tests.space.test_presets import shipped
@@ -173,3 +173,16 @@ def test_the_only_member_stays() -> None:
     rows = encoding.sample(3, np.random.default_rng(7))
     assert (mutate(encoding, rows, np.random.default_rng(8)) == rows).all()
     assert (mutate(encoding, rows[:0], np.random.default_rng(8)) == rows[:0]).all()
+
+
+@pytest.mark.parametrize("name", ["alike", "free", "rounded"])
+def test_all_members_are_listed(name: str) -> None:
+    """One canonical row for each; a space with more combinations than asked for is not gone through."""
+    encoding = encoding_of(name)
+    rows = members(encoding, 10_000)
+    assert rows is not None
+    assert rows.dtype == np.int16
+    assert len({encoding.decode(row).arch_id for row in rows}) == len(rows) == encoding.space.size
+    assert (canonical(encoding, rows) == rows).all()
+    assert members(encoding, 100) is None
+    assert members(encoding_of("ofa-mbv3"), 10_000) is None
