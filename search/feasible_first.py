@@ -119,7 +119,7 @@ class _Candidates:
             self.breed(effort, rng)
         if not self.free.any():
             name = encoding.space.preset.name
-            found = "there is" if every is not None else "was found"
+            found = "is left" if every is not None else "was found"
             raise Exhausted(
                 f"no further network of space '{name}' {found} within the limits; loosen them, or stop here"
             )

@@ -1,6 +1,7 @@
 """Our own Optuna samplers: feasibility first, surrogate second; and regularised evolution."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from search.feasible_first import propose
 from search.prospects import Prospects
@@ -87,16 +89,26 @@ class FeasibleFirst(_CodeSampler):
             for state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
         }
         known = by_state[TrialState.COMPLETE]
-        code = propose(
-            self._prospects,
-            known=self._codes(known),
-            top1=np.array([self._top1_of(each) for each in known]),
-            pending=self._codes(by_state[TrialState.RUNNING]),
-            excluded=self._codes(by_state[TrialState.FAIL]),
-            rng=self._rng,
-            objectives=self._objectives,
-        )
+        with _blas().limit(limits=1, user_api="blas"):
+            code = propose(
+                self._prospects,
+                known=self._codes(known),
+                top1=np.array([self._top1_of(each) for each in known]),
+                pending=self._codes(by_state[TrialState.RUNNING]),
+                excluded=self._codes(by_state[TrialState.FAIL]),
+                rng=self._rng,
+                objectives=self._objectives,
+            )
         return self._params(code)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Beside workers that train on every core, two threads of linear algebra wait for each other longer than they work.
+
+    One thread also makes sums the same on every machine of a kind, however many cores it has.
+    """
+    return ThreadpoolController()
 
 
 class RegularizedEvolution(_CodeSampler):

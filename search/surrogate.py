@@ -20,7 +20,7 @@ import numpy as np
 from space.encoding import INACTIVE, Codes, Encoding
 
 # Fitting takes the cube of the rows, so a part of a long search must do; the posterior takes more of them.
-FITTED_ROWS, KEPT_ROWS = 100, 350
+FITTED_ROWS, KEPT_ROWS = 100, 256
 _STEPS = 25
 
 # A cost a quarter larger is a difference like that between two choices.

@@ -2,6 +2,11 @@
 
 import os
 import sys
+
+# Before numpy comes: tests share their cores with worker processes, and threads of linear algebra would wait for each
+# other for ten times as long as they work.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -123,7 +123,7 @@ def test_small_spaces_are_exhausted(name: str, share: float) -> None:
     allowed = every[prospects.violation(prospects.costs(every)) == 0]
     failed, known = allowed[:2], play(prospects, len(allowed), 2, effort=QUICK)
     assert (np.unique(known, axis=0) == np.unique(allowed, axis=0)).all()
-    with pytest.raises(Exhausted, match="no further network of space 'small' there is within the limits"):
+    with pytest.raises(Exhausted, match="no further network of space 'small' is left within the limits"):
         play(prospects, len(allowed) + 1, 2, effort=QUICK)
     nothing = known[:0]
     with pytest.raises(Exhausted):

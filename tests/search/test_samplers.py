@@ -214,7 +214,7 @@ def test_a_small_space_is_exhausted() -> None:
         seen.add(arch.arch_id)
         proposer.tell(recorded(number, arch, proposed), 0.5)
     assert len(seen) == space.size
-    with pytest.raises(Exhausted, match="every"):
+    with pytest.raises(Exhausted, match="no further network of space 'tiny' is left"):
         proposer.ask(space.size)
 
 
