@@ -59,7 +59,8 @@ def certify_on_devices(session: Session) -> bool:
 
 def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTarget) -> bool:
     """Measure and record, unless a device that is far away cannot be asked now."""
-    session.listener.begin(f"measuring both networks on '{device.name}'", 1)
+    on = f" on '{device.name}'" if len(told.devices) > 1 else ""
+    session.listener.begin(f"measuring both networks{on}", 1)
     try:
         results = meter.run(
             campaign_for_certification(told),
@@ -68,7 +69,7 @@ def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTar
     except DeviceError as error:
         if settings_for(session.store, session.config.device.named(device.name)).is_local:
             raise
-        session.listener.note(f"'{device.name}' cannot be asked now: {error}")
+        session.listener.note(f"the device cannot be asked now: {error}")
         return False
     finally:
         session.listener.end()
@@ -118,7 +119,8 @@ def record_certificate(told: Chronicle, results: Results) -> None:
         rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
     told.store.add_network_measurements(record.id, target.table_id, rows)
     for warning in results.warnings:
-        message = f"the final networks were measured on '{target.name}' although {warning}"
+        on = f" on '{target.name}'" if len(told.devices) > 1 else ""
+        message = f"the final networks were measured{on} although {warning}"
         told.store.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
 
 

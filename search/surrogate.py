@@ -84,11 +84,16 @@ class Hyperparameters:
     noise: float
     relevances: np.ndarray
 
-    def covariances(self, products: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Of weighted features' inner products, shape (n, m), and their squares, shapes (n,) and (m,)."""
-        distances = 0.5 * (one[:, None] + other) - products
+    def covariances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of features times the roots of their relevances, shapes (n, features) and (m, features): shape (n, m)."""
+        products = one @ other.T
+        distances = 0.5 * ((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)) - products
         found: np.ndarray = self.additive * products + self.interacting * np.exp(-distances / self.length)
         return found
+
+    def inverse(self, rows: np.ndarray) -> np.ndarray:
+        """Of the covariance of what is observed of these, noise included."""
+        return np.linalg.inv(self.covariances(rows, rows) + self.noise * np.eye(len(rows)))
 
 
 class Posterior:
@@ -192,28 +197,20 @@ class Surrogate:
         part = rng.permutation(len(kept))[:FITTED_ROWS]
         chosen = _climbed(Posterior(columns, features[part], targets[part]))
         rows = features * np.sqrt(chosen.relevances[columns.owners])
-        empty = cls(
+        return cls(
             columns=columns,
             hyperparameters=chosen,
             middle=middle,
             scale=scale,
             rows=rows,
             targets=targets,
-            inverse=np.empty((0, 0)),
+            inverse=chosen.inverse(rows),
         )
-        return empty._with(rows, targets)
-
-    def _with(self, rows: np.ndarray, targets: np.ndarray) -> Self:
-        covariance = self._covariances(rows, rows) + self.hyperparameters.noise * np.eye(len(rows))
-        return replace(self, rows=rows, targets=targets, inverse=np.linalg.inv(covariance))
 
     def _rows(self, codes: Codes, costs: np.ndarray) -> np.ndarray:
         relevances = self.hyperparameters.relevances[self.columns.owners]
         rows: np.ndarray = self.columns.features(codes, costs) * np.sqrt(relevances)
         return rows
-
-    def _covariances(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return self.hyperparameters.covariances(one @ other.T, (one**2).sum(axis=1), (other**2).sum(axis=1))
 
     def believing(self, codes: Codes, costs: np.ndarray) -> Self:
         """The same, as sure of these networks as if what it predicts of them had been seen.
@@ -222,13 +219,14 @@ class Surrogate:
         believer).
         """
         rows = self._rows(codes, costs)
-        believed = self._covariances(rows, self.rows) @ (self.inverse @ self.targets)
-        return self._with(np.vstack([self.rows, rows]), np.concatenate([self.targets, believed]))
+        believed = self.hyperparameters.covariances(rows, self.rows) @ (self.inverse @ self.targets)
+        every, targets = np.vstack([self.rows, rows]), np.concatenate([self.targets, believed])
+        return replace(self, rows=every, targets=targets, inverse=self.hyperparameters.inverse(every))
 
     def scores(self, codes: Codes, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of warped top-1, without the noise of training; shapes (networks,)."""
         rows, chosen = self._rows(codes, costs), self.hyperparameters
-        shared = self._covariances(rows, self.rows)
+        shared = chosen.covariances(rows, self.rows)
         own = chosen.additive * (rows**2).sum(axis=1) + chosen.interacting
         left = np.maximum(own - ((shared @ self.inverse) * shared).sum(axis=1), 1e-9)
         return self.middle + self.scale * (shared @ (self.inverse @ self.targets)), self.scale * np.sqrt(left)

@@ -96,6 +96,21 @@ def play(
     return rows
 
 
+def ask(
+    prospects: Prospects,
+    known: Codes,
+    top1: np.ndarray,
+    seed: int,
+    *,
+    pending: Codes | None = None,
+    excluded: Codes | None = None,
+) -> Codes:
+    """One proposal, by default with nothing running and nothing failed."""
+    pending, excluded = (known[:0] if each is None else each for each in (pending, excluded))
+    rng = np.random.default_rng(seed)
+    return propose(prospects, known=known, top1=top1, pending=pending, excluded=excluded, rng=rng)
+
+
 def best(prospects: Prospects, rows: Codes) -> float:
     """The largest reward among these."""
     top1 = truth(prospects.encoding, rows)
@@ -127,14 +142,7 @@ def test_small_spaces_are_exhausted(name: str, share: float) -> None:
         play(prospects, len(allowed) + 1, 2, effort=QUICK)
     nothing = known[:0]
     with pytest.raises(Exhausted):
-        propose(
-            prospects,
-            known=nothing,
-            top1=np.empty(0),
-            pending=allowed[2:],
-            excluded=failed,
-            rng=np.random.default_rng(0),
-        )
+        ask(prospects, nothing, np.empty(0), 0, pending=allowed[2:], excluded=failed)
 
 
 def test_what_failed_is_not_proposed_again() -> None:
@@ -146,7 +154,7 @@ def test_what_failed_is_not_proposed_again() -> None:
     order = np.argsort(-truth(prospects.encoding, allowed))
     failed, known = allowed[order[:10]], allowed[order[30:90]]
     top1 = truth(prospects.encoding, allowed)[order[30:90]]
-    row = propose(prospects, known=known, top1=top1, pending=known[:0], excluded=failed, rng=np.random.default_rng(3))
+    row = ask(prospects, known, top1, 3, excluded=failed)
     assert bytes(row) in set(map(bytes, allowed[order[10:30]]))
 
 
@@ -164,9 +172,7 @@ def test_running_networks_change_what_is_proposed() -> None:
     top1 = truth(prospects.encoding, rows)
     running = rows[:0]
     for _ in range(6):
-        row = propose(
-            prospects, known=rows, top1=top1, pending=running, excluded=rows[:0], rng=np.random.default_rng(7)
-        )
+        row = ask(prospects, rows, top1, 7, pending=running)
         running = np.vstack([running, row])
     assert (prospects.violation(prospects.costs(running)) == 0).all()
     apart = (running[:, None] != running[None]).sum(axis=2)[np.triu_indices(6, 1)]
@@ -207,14 +213,7 @@ def test_no_cost_is_asked_twice() -> None:
     prospects = made("mobilenet-v3-large")
     rows = play(prospects, 24, 12, running=4)
     prospects.asked.clear()
-    propose(
-        prospects,
-        known=rows[:20],
-        top1=truth(prospects.encoding, rows[:20]),
-        pending=rows[20:],
-        excluded=rows[:0],
-        rng=np.random.default_rng(13),
-    )
+    ask(prospects, rows[:20], truth(prospects.encoding, rows[:20]), 13, pending=rows[20:])
     assert max(prospects.asked.values()) == 1
     assert len(prospects.asked) > 500
 
@@ -227,7 +226,7 @@ def test_networks_over_the_limit_teach() -> None:
     slow = drawn[prospects.violation(prospects.costs(drawn)) > 0][:60]
     excites = [at for at, name in enumerate(encoding.names) if name.endswith(".se")]
     top1 = 0.6 + 0.02 * slow[:, excites].mean(axis=1)
-    row = propose(prospects, known=slow, top1=top1, pending=slow[:0], excluded=slow[:0], rng=rng)
+    row = ask(prospects, slow, top1, 14)
     assert row[excites].mean() > 0.8
     assert prospects.violation(prospects.costs(row[None]))[0] == 0
 
@@ -240,9 +239,7 @@ def test_a_soft_reward_weighs_the_costs() -> None:
         drawn = canonical(prospects.encoding, prospects.encoding.sample(200, np.random.default_rng(15)))
         known = drawn[prospects.violation(prospects.costs(drawn)) == 0][:30]
         top1 = 0.6 + 0.001 * np.random.default_rng(16).standard_normal(len(known))
-        row = propose(
-            prospects, known=known, top1=top1, pending=known[:0], excluded=known[:0], rng=np.random.default_rng(17)
-        )
+        row = ask(prospects, known, top1, 17)
         latencies.append(prospects.costs(row[None])[0, 0])
     assert latencies[1] < 0.6 * latencies[0]
 
