@@ -6,9 +6,10 @@ begin with `samplers`, and `optuna_views`, are the only ones that know Optuna.
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -27,6 +28,9 @@ from space.errors import InvalidConfig
 _CONSTRAINT = "limits"
 # NSGA-II's generations: Optuna's 50 would make one generation of most of our searches.
 _POPULATION = 16
+# A sampler that was refused so often in a row, for networks tried already or over a limit, is helped by a random one:
+# TPE, whose best choices are few in a small space, would go on to propose them thousands of times.
+PATIENCE = 16
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -35,6 +39,10 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 def derived_seed(seed: int, number: int) -> int:
     """A seed for one trial, a function of the search's seed and the trial's number."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4])
+
+
+class _Maker(Protocol):
+    def __call__(self, *, seed: int) -> BaseSampler: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +80,11 @@ class Proposer:
         self._top1: dict[int, float] = {}
         self._make = self._maker(name, folder)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self._objectives) - 1)]
-        self._study = optuna.create_study(directions=directions, sampler=self._make(seed))
+        self._study = optuna.create_study(directions=directions, sampler=self._make(seed=seed))
         self._known: dict[int, int] = {}  # our numbers of trials to the study's
+        self._refused: set[int] = set()
 
-    def _maker(self, name: str, folder: str | None) -> Callable[[int], BaseSampler]:
+    def _maker(self, name: str, folder: str | None) -> _Maker:
         if name not in SAMPLERS:
             call = Plugin(name=name, folder=folder).load()
 
@@ -90,11 +99,11 @@ class Proposer:
 
             return own
         if name == "tpe":
-            return lambda seed: TPESampler(seed=seed)
+            return TPESampler
         if name == "random":
-            return lambda seed: RandomSampler(seed=seed)
+            return RandomSampler
         if name == "nsga2":
-            return lambda seed: NSGAIISampler(seed=seed, population_size=_POPULATION)
+            return partial(NSGAIISampler, population_size=_POPULATION)
         encoding, distributions = self._prospects.encoding, self._distributions
         if name == "evolution":
             evolving = RegularizedEvolution(encoding, distributions)
@@ -112,7 +121,8 @@ class Proposer:
         Raises:
             RunError: the sampler has nothing left to propose.
         """
-        self._study.sampler = self._make(derived_seed(self._seed, number))
+        make = RandomSampler if self._is_stuck(number) else self._make
+        self._study.sampler = make(seed=derived_seed(self._seed, number))
         trial = self._study.ask(fixed_distributions=self._distributions)
         self._known[number] = trial.number
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
@@ -121,8 +131,14 @@ class Proposer:
         trial.set_constraint(_CONSTRAINT, float(self._prospects.violation(self._prospects.costs(code))[0]))
         return Proposed(params={**self._fixed, **trial.params}, attrs=attrs)
 
+    def _is_stuck(self, number: int) -> bool:
+        """Whether all of the last proposals before this one were refused: told by the record alone, as on resume."""
+        return all(number - back in self._refused for back in range(1, PATIENCE + 1))
+
     def tell(self, trial: Trial, reward: float | None, *, is_duplicate: bool = False) -> None:
         """Report a trial that ended, proposed here or read from the record; one outside the space is passed over."""
+        if trial.state is State.PRUNED:
+            self._refused.add(trial.number)
         if trial.number not in self._known:
             self._add(trial)
         number = self._known.pop(trial.number, None)

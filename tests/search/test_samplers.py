@@ -1,6 +1,6 @@
 """The proposer: inside the space, reproducible, and learning from what it is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -216,6 +216,24 @@ def test_a_small_space_is_exhausted() -> None:
     assert len(seen) == space.size
     with pytest.raises(Exhausted, match="no further network of space 'tiny' is left"):
         proposer.ask(space.size)
+
+
+def test_a_sampler_that_repeats_itself_is_helped() -> None:
+    """TPE tries every network of a small space in a few hundred proposals, though it prefers a handful of them."""
+    space = SearchSpace(
+        preset=read_preset(TINY_SPACE, "here"), width=0.25, resolution=32, in_channels=1, num_classes=10
+    )
+    proposer, tried, number = Proposer(foresight(space, 1e9), "tpe", seed=0), set[str](), 0
+    while len(tried) < space.size:
+        proposed = proposer.ask(number)
+        arch = space.architecture(proposed.params)
+        trial = recorded(number, arch, proposed)
+        is_repeated = arch.arch_id in tried
+        state = State.PRUNED if is_repeated else State.COMPLETE
+        proposer.tell(replace(trial, state=state), None if is_repeated else 0.5, is_duplicate=is_repeated)
+        tried.add(arch.arch_id)
+        number += 1
+        assert number < 200 * space.size
 
 
 def test_users_own_sampler(space: SearchSpace, tmp_path: Path) -> None:
