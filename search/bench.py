@@ -68,12 +68,14 @@ class Problem:
 
     def top1(self, arch: Architecture) -> float:
         """What the user's own evaluator says."""
-        return ask_own(OwnEvaluation(architecture=arch, evaluator=self._evaluator, content="")).top1
+        evaluator, content = self._evaluator
+        return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)).top1
 
-    @property
-    def _evaluator(self) -> Plugin:
+    @cached_property
+    def _evaluator(self) -> tuple[Plugin, str]:
         assert self.config.evaluator is not None
-        return Plugin(name=self.config.evaluator, folder=self.config.plugins)
+        evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
+        return evaluator, evaluator.content
 
     @cached_property
     def best(self) -> float | None:

@@ -48,7 +48,8 @@ def search_blocks(session: Session) -> None:
         advanced=lambda running: session.listener.advance(search.trained + running),
     )
     session.listener.end()
-    adopt(session)  # what the others of a group have found meanwhile
+    if session.record.group is not None:
+        adopt(session)  # what the others of the group have found meanwhile
 
 
 def _judge_start(session: Session, start: StartConfig) -> None:
@@ -161,7 +162,8 @@ class _Search:
 
     def _admitted(self, arch: Architecture, *, origin: str, proposed: "Proposed | None" = None) -> Trial:
         """A new trial: running, or pruned with the reason where it is over a limit or was tried already."""
-        refusal = self._limits.refusal(scores_of(arch, self.session.latency))
+        scores = scores_of(arch, self.session.latency)
+        refusal = self._limits.refusal(scores)
         before = self.session.last_of(Stage.BLOCKS, arch)
         if refusal is None and before is not None and (origin != ENQUEUED or before.state is not State.FAILED):
             refusal = f"it was tried already, as trial {before.number}"
@@ -173,6 +175,7 @@ class _Search:
             params=proposed.params if proposed else None,
             sampler_attrs=proposed.attrs if proposed else None,
             error=refusal,
+            scores=scores,
         )
 
     def _propose(self) -> Trial | None:

@@ -1,6 +1,7 @@
 """The end of a search: the best networks and the reference trained alike, one of them chosen, tested and exported."""
 
 import hashlib
+from dataclasses import dataclass
 
 from search.chronicle import CANDIDATE, FOUND, REFERENCE, Chronicle, final_trial
 from search.evaluate import read_weights
@@ -12,8 +13,18 @@ from search.trial import Stage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
+from trainer.train import Recipe
 
 SPEC = FILE_NAMES["spec"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A final network; `source` is the trial whose weights it has or goes on from, None: it is trained from scratch."""
+
+    origin: str
+    architecture: Architecture
+    source: Trial | None
 
 
 def train_finals(session: Session, best: list[Trial]) -> None:
@@ -28,10 +39,11 @@ def train_finals(session: Session, best: list[Trial]) -> None:
     """
     finalists = best[: session.config.final.top_k]
     origin = FOUND if len(finalists) == 1 else CANDIDATE
-    networks = [(origin, trial.architecture, trial) for trial in finalists]
-    _train(session, [*networks, (REFERENCE, *_reference(session))])
-    if origin == CANDIDATE:
-        _test_chosen(session)
+    wanted = [_going_on(session, origin, trial.architecture, trial) for trial in finalists]
+    _evaluate(session, "final training", [*wanted, _going_on(session, REFERENCE, *_reference(session))])
+    if origin == CANDIDATE and (chosen := _chosen(session)) is not None:
+        tested = _Wanted(origin=FOUND, architecture=chosen.architecture, source=chosen)
+        _evaluate(session, "testing the chosen network", [tested])
     for name in (FOUND, REFERENCE):
         if final_trial(session.trials(Stage.FINAL), name) is None:
             failed = [trial for trial in session.trials(Stage.FINAL) if trial.state is State.FAILED]
@@ -48,59 +60,61 @@ def _reference(session: Session) -> tuple[Architecture, Trial | None]:
     return session.space.reference, None
 
 
-def _train(session: Session, networks: list[tuple[str, Architecture, Trial | None]]) -> None:
-    """Train final networks, those that are not recorded yet: (origin, network, the trial that found it)."""
-    final = session.config.final
-    inherits = final.weights == "inherited"
-    rate = session.config.netadapt.learning_rate_factor if inherits else 1.0
-    recipe = session.config.training.recipe(final.images, rate=rate)
-    recorded = {
-        (trial.origin, trial.architecture) for trial in session.trials(Stage.FINAL) if trial.state is not State.FAILED
-    }
-    waiting = [each for each in networks if each[:2] not in recorded]
-    session.listener.begin("final training", len(networks))
-
-    def ask() -> Trial | None:
-        if not waiting:
-            return None
-        origin, arch, source = waiting.pop(0)
-        # Who was trained nowhere before has nothing to inherit, whatever was asked for.
-        parent = source if inherits and source is not None and source.weights is not None else None
-        return session.new_trial(Stage.FINAL, arch, origin=origin, parent=parent)
-
-    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
-        key = None if trial.parent is None else session.trial(trial.parent).evaluation_key
-        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
-
-    def done() -> int:
-        return session.count(Stage.FINAL, State.COMPLETE)
-
-    session.run(Stage.FINAL, ask, evaluation_of, advanced=lambda running: session.listener.advance(done() + running))
-    session.listener.end()
+def _going_on(session: Session, origin: str, arch: Architecture, source: Trial | None) -> _Wanted:
+    """A network to train, from scratch or, where that was asked for, going on from the trial that found it."""
+    # Who was trained nowhere before has nothing to go on from.
+    inherits = session.config.final.weights == "inherited" and source is not None and source.weights is not None
+    return _Wanted(origin=origin, architecture=arch, source=source if inherits else None)
 
 
-def _test_chosen(session: Session) -> None:
-    """Let the reward split choose among the candidates, and test the chosen one's weights as they are."""
+def _recipe(session: Session, trial: Trial) -> Recipe | None:
+    """How a final network is trained; None for the chosen candidate, whose weights are tested as they are."""
+    config, source = session.config, None if trial.parent is None else session.trial(trial.parent)
+    if source is not None and source.stage is Stage.FINAL:
+        return None
+    rate = 1.0 if source is None else config.netadapt.learning_rate_factor
+    return config.training.recipe(config.final.images, rate=rate)
+
+
+def _chosen(session: Session) -> Trial | None:
+    """The candidate that the reward split chooses, None where none could be trained."""
     trained = [trial for trial in session.trials_of_origin(Stage.FINAL, CANDIDATE) if trial.state is State.COMPLETE]
-    if not trained or final_trial(session.trials(Stage.FINAL), FOUND) is not None:
-        return
+    if not trained:
+        return None
     chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
         f"of {len(trained)} trained networks trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} on the "
         f"reward split's {session.reward_total:,} images"
     )
-    waiting = [] if session.count_of_origin(Stage.FINAL, FOUND) else [chosen]
+    return chosen
+
+
+def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
+    """Evaluate final networks, but for those that are recorded already; one that failed is tried again."""
+    recorded = {
+        (trial.origin, trial.architecture) for trial in session.trials(Stage.FINAL) if trial.state is not State.FAILED
+    }
+    asked = {(each.origin, each.architecture) for each in wanted}
+    waiting = [each for each in wanted if (each.origin, each.architecture) not in recorded]
+    session.listener.begin(title, len(wanted))
 
     def ask() -> Trial | None:
         if not waiting:
             return None
-        return session.new_trial(Stage.FINAL, chosen.architecture, origin=FOUND, parent=waiting.pop())
+        each = waiting.pop(0)
+        return session.new_trial(Stage.FINAL, each.architecture, origin=each.origin, parent=each.source)
 
     def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
-        key = chosen.evaluation_key
-        return session.evaluation(trial.architecture, None, train_images=None, parent_key=key, is_final=True)
+        key = None if trial.parent is None else session.trial(trial.parent).evaluation_key
+        recipe = _recipe(session, trial)
+        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
 
-    session.run(Stage.FINAL, ask, evaluation_of)
+    def done() -> int:
+        ended = [trial for trial in session.trials(Stage.FINAL) if trial.state is State.COMPLETE]
+        return sum((trial.origin, trial.architecture) in asked for trial in ended)
+
+    session.run(Stage.FINAL, ask, evaluation_of, advanced=lambda running: session.listener.advance(done() + running))
+    session.listener.end()
 
 
 def export_found(session: Session) -> ExportRecord:

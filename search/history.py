@@ -17,7 +17,7 @@ from latency.device import Device
 from latency.table import calibrations_from_plain
 from search.chronicle import FOUND, REFERENCE, right_file
 from search.pareto import losses, non_dominated
-from search.record import ExportRecord, SearchRecord
+from search.record import ExportRecord, SearchRecord, duration_s
 from search.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
 from space.arch import Architecture
@@ -255,7 +255,7 @@ def _published(width: float) -> dict[tuple[object, ...], str]:
 
 def peak_bytes(trial: Trial) -> int:
     """The largest working set of activations of a trial's network, also where the record does not have it yet."""
-    recorded: int | None = getattr(trial.scores, "peak_bytes", None)
+    recorded = trial.scores.peak_bytes
     return cost_of(trial.architecture).peak_bytes if recorded is None else recorded
 
 
@@ -280,6 +280,4 @@ def _cost_s(store: Store, trial: Trial) -> float:
     if trial.reused_from is not None and trial.evaluation_key is not None:
         sources = [found.trial for found in store.find_evaluations(trial.evaluation_key)]
         trial = next((source for source in sources if source.id == trial.reused_from), trial)
-    if trial.started_at is None or trial.finished_at is None:
-        return 0.0
-    return max(0.0, (trial.finished_at - trial.started_at).total_seconds())
+    return duration_s(trial) or 0.0

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.plugin import Plugin
 from space.arch import Architecture
@@ -58,7 +59,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnEvaluation:
-    """A user's own function from architecture to top-1 (0-1); `content` identifies its source."""
+    """A user's own function from architecture to top-1 (0-1); `content` identifies its source (`Plugin.content`)."""
 
     architecture: Architecture
     evaluator: Plugin
@@ -108,13 +109,22 @@ class Outcome:
     right: tuple[bool, ...] | None = None
 
 
+@lru_cache(maxsize=8)
+def _evaluator(plugin: Plugin, content: str) -> Callable[[Architecture], Any]:
+    """Loaded once in a process; a worker that starts after an edit must not give results under the old one's key."""
+    function, now = plugin.load(), plugin.content
+    if now != content:
+        raise RunError(f"evaluator {plugin.name} was edited while the search ran ({content} is now {now}); restore it")
+    return function
+
+
 def ask_own(evaluation: OwnEvaluation) -> Outcome:
     """What a user's own evaluator says of an architecture.
 
     Raises:
-        RunError: it says something else than a share.
+        RunError: it says something else than a share, or was edited since the search began.
     """
-    found = evaluation.evaluator.load()(evaluation.architecture)
+    found = _evaluator(evaluation.evaluator, evaluation.content)(evaluation.architecture)
     try:
         top1 = float(found)
     except (TypeError, ValueError) as error:

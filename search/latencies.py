@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -87,9 +87,10 @@ class DeviceLatency:
 
 @dataclass(frozen=True)
 class OwnLatency:
-    """A user's own function from architecture to ms."""
+    """A user's own function from architecture to ms, which may be slow: each network is asked for once."""
 
     plugin: Plugin
+    _known: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def _function(self) -> Callable[[Architecture], float]:
@@ -101,6 +102,11 @@ class OwnLatency:
         Raises:
             RunError: the function fails, or gives no positive number.
         """
+        if arch.arch_id not in self._known:
+            self._known[arch.arch_id] = self._asked(arch)
+        return self._known[arch.arch_id]
+
+    def _asked(self, arch: Architecture) -> float:
         function = self._function
         try:
             found = float(function(arch))
@@ -115,13 +121,13 @@ class OwnLatency:
         return ()
 
     def of_codes(self, encoding: Encoding) -> OfCodes:
-        """See `Latency`; each network is asked for once."""
-        known: dict[bytes, float] = {}
+        """See `Latency`."""
+        of_row: dict[bytes, float] = {}  # decoding a row takes as long as many a function
 
         def one(code: Codes) -> float:
-            if (key := code.tobytes()) not in known:
-                known[key] = self.estimate(encoding.decode(code))
-            return known[key]
+            if (key := code.tobytes()) not in of_row:
+                of_row[key] = self.estimate(encoding.decode(code))
+            return of_row[key]
 
         return lambda codes: np.array([one(code) for code in codes])
 

@@ -182,7 +182,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         "madds": trial.scores.madds,
         "params_count": trial.scores.params,
         "peak_bytes": trial.scores.peak_bytes,
-        "duration_s": _duration_s(trial),
+        "duration_s": duration_s(trial),
     }
 
 
@@ -209,7 +209,7 @@ def found_from_row(row: RowMapping) -> FoundEvaluation:
     return FoundEvaluation(trial=trial_from_row(row), run_folder=Path(row["run_folder"]))
 
 
-def _duration_s(trial: Trial) -> float | None:
+def duration_s(trial: Trial) -> float | None:
     """From start to finish in seconds, None where one of them is missing."""
     if trial.started_at is None or trial.finished_at is None:
         return None

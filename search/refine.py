@@ -186,7 +186,8 @@ def _judged(trial: Trial) -> Judged:
 
 def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
     """Measure, on the devices, every block that a proposal of this iteration may be made of; kits held them all."""
-    if any(goal.meter is None for goal in session.goals):
+    reached = [goal for goal in session.goals if goal.meter is not None]
+    if not reached:
         return
     reachable = {
         key
@@ -194,7 +195,7 @@ def _measure_narrowings(session: Session, current: Trial, iteration: int) -> Non
         for proposal in place
         for key in keys_of(proposal.architecture)
     }
-    session.measure(reachable, f"NetAdapt iteration {iteration}", reason="netadapt")
+    session.measure(reachable, f"NetAdapt iteration {iteration}", reason="netadapt", on=reached)
 
 
 def _evaluate(

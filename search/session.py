@@ -26,7 +26,7 @@ from search.record import Begun, FoundEvaluation, SearchRecord
 from search.reward import Reward
 from search.store import Store
 from search.store_tables import Reason
-from search.trial import Stage, State, Trial
+from search.trial import Scores, Stage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError
@@ -192,15 +192,15 @@ class Session:
         recipe = self.config.training.recipe(blocks.images)
         return self.evaluation(arch, recipe, train_images=blocks.train_images)
 
-    def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason) -> None:
-        """Measure, on each device, the blocks that its table lacks, and record them.
+    def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason, on: Iterable[Goal] | None = None) -> None:
+        """Measure, on each of the devices (by default all), the blocks that its table lacks, and record them.
 
         Raises:
             MissingBlock: a device is reached by kit alone.
             DeviceError: it cannot be reached or cannot measure.
         """
         wanted = sorted(keys, key=str)
-        for goal in self.goals:
+        for goal in self.goals if on is None else on:
             missing = goal.table.missing(wanted)
             if not missing:
                 continue
@@ -210,8 +210,8 @@ class Session:
                     f"{why}: {len(missing)} blocks, such as '{missing[0]}', are not measured on '{name}', which is "
                     "reached by kit alone"
                 )
-            on = f" on '{name}'" if len(self.goals) > 1 else ""
-            self.listener.note(f"{why}: measuring {len(missing)} blocks{on} that the table lacks")
+            where = f" on '{name}'" if len(self.goals) > 1 else ""
+            self.listener.note(f"{why}: measuring {len(missing)} blocks{where} that the table lacks")
             measured = measure_missing(goal.table, missing, goal.meter, self.config.device.protocol)
             self.store.add_entries(goal.table_id, measured, reason=reason)
             # From the record, which keeps the first measurement where another search on this table was quicker.
@@ -229,15 +229,16 @@ class Session:
         iteration: int | None = None,
         params: Params | None = None,
         sampler_attrs: Mapping[str, Any] | None = None,
+        scores: Scores | None = None,
     ) -> Trial:
-        """Record a trial of the next number."""
+        """Record a trial of the next number; `scores` where they are known already."""
         trial = Trial(
             number=self.next_number,
             stage=stage,
             state=state,
             origin=origin,
             architecture=arch,
-            scores=scores_of(arch, self.latency),
+            scores=scores or scores_of(arch, self.latency),
             seed=self.config.training.seed,
             error=error,
             parent=parent.number if parent else None,
@@ -312,16 +313,19 @@ class Session:
                 running.add(trial.number)
             if not running:
                 break
+            full = None
             for result in self.executor.wait(POLL_SECONDS):
                 running.discard(result.job.number)
                 if result.is_disk_full:
-                    # Not the network's fault: it stays recorded as running, and is trained once there is space.
-                    raise RunError(f"trial {result.job.number}: {result.error}; free some space and resume")
-                if result.outcome is not None or result.job.number in self._failed_once:
+                    full = result
+                elif result.outcome is not None or result.job.number in self._failed_once:
                     end(self._ended(result))
                 elif not self.stopping:
                     waiting.append(self._retried(result))
                 # Else it stays recorded as running, and its second attempt is made on resume.
+            if full is not None:
+                # Not the network's fault: it stays recorded as running, and is trained once there is space.
+                raise RunError(f"trial {full.job.number}: {full.error}; free some space and resume")
             self._give_up_if_hopeless(stage)
             advanced(sum(self.executor.progress().values()))
         if self.stopping:

@@ -70,7 +70,7 @@ def test_a_full_disk_is_told_apart_from_a_failure(tmp_path: Path) -> None:
     told = {}
     for number, name in enumerate(("full", "denied")):
         plugin = Plugin(name=f"no_space:{name}", folder=str(tmp_path))
-        evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content="")
+        evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content=plugin.content)
         executor.submit(Job(number=number, attempt=1, evaluation=evaluation))
         while not (results := executor.wait(1)):
             pass

@@ -90,9 +90,20 @@ def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
 
     def judged(name: str) -> float:
         plugin = Plugin(name=f"mine_judge:{name}", folder=str(tmp_path))
-        return ask_own(OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content="")).top1
+        return ask_own(
+            OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content=plugin.content)
+        ).top1
 
     assert judged("half") == 0.5
     for name in ("per_cent", "word"):
         with pytest.raises(RunError, match=f"mine_judge:{name} gave"):
             judged(name)
+
+
+def test_an_evaluator_that_was_edited_is_refused(tmp_path: Path) -> None:
+    """A worker that starts after an edit says so, instead of giving results under the name of the old source."""
+    write(tmp_path, "mine_edited", "def half(a):\n    return 0.5\n")
+    plugin = Plugin(name="mine_edited:half", folder=str(tmp_path))
+    evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content="mine_edited:half@0")
+    with pytest.raises(RunError, match="was edited while the search ran"):
+        ask_own(evaluation)
