@@ -15,28 +15,16 @@ from functools import partial
 import numpy as np
 
 from search.feasible_first import propose
-from search.foresight import Foresight
-from search.latencies import OwnLatency
-from search.limits import Limits
-from search.plugin import Plugin
-from search.reward import HARD
 from search.samplers import Proposer
 from search.trial import Scores, Stage, State, Trial
 from space.choices import SearchSpace
 from space.code_moves import canonical
 from space.encoding import Codes, Encoding
 from space.preset import load_preset
+from tests.search.madds import prospects_within
 
 SPACES = (("mobilenet-v3-small-32px", 32), ("mobilenet-v3-large", 224), ("ofa-mbv3", 224))
 COUNTS = (100, 300, 1000)
-
-
-class Madds(OwnLatency):
-    """Multiply-adds in millions, known for rows at once as a latency table's figures are."""
-
-    def of_codes(self, encoding: Encoding) -> "object":
-        """In millions."""
-        return lambda codes: encoding.cost(codes).madds / 1e6
 
 
 def median_ms(calls: Sequence[Callable[[], object]]) -> float:
@@ -58,13 +46,7 @@ def main() -> None:
         drawn = canonical(encoding, encoding.sample(4000, rng))
         madds = encoding.cost(drawn).madds / 1e6
         limit = float(np.quantile(madds, 0.4))
-        foresight = Foresight(
-            encoding=encoding,
-            latency=Madds(Plugin(name="none:none", folder=None)),  # type: ignore[arg-type]
-            limits=Limits(latency_ms=limit),
-            reward_of=HARD,
-            target_ms=limit,
-        )
+        prospects = prospects_within(encoding, limit)
         feasible = np.unique(drawn[madds <= limit], axis=0)
         weights = rng.normal(size=feasible.shape[1])
         top1 = 0.5 + 0.3 * np.tanh((feasible @ weights - (feasible @ weights).mean()) / 10)
@@ -73,7 +55,7 @@ def main() -> None:
             known, found = feasible[:count], top1[:count]
 
             given = {"known": known, "top1": found, "pending": nothing, "excluded": nothing}
-            proposer = Proposer(foresight, "feasible-first", seed=0)
+            proposer = Proposer(prospects, "feasible-first", seed=0)
             for number, (code, value) in enumerate(zip(known, found, strict=True)):
                 arch = encoding.decode(code)
                 trial = Trial(
@@ -82,13 +64,13 @@ def main() -> None:
                     state=State.COMPLETE,
                     origin="made up",
                     architecture=arch,
-                    scores=Scores.from_costs(float(value), foresight.costs(code[None])[0]),
+                    scores=Scores.from_costs(float(value), prospects.costs(code[None])[0]),
                     seed=0,
                     params=encoding.decode_params(code),
                 )
                 proposer.tell(trial, float(value))
 
-            alone = median_ms([partial(propose, foresight, rng=np.random.default_rng(n), **given) for n in range(9)])
+            alone = median_ms([partial(propose, prospects, rng=np.random.default_rng(n), **given) for n in range(9)])
             in_search = median_ms([partial(proposer.ask, count + n) for n in range(9)])
             print(f"{name:<26}{float(space.size):>10.0e}{count:>8,}{alone:>12.1f}{in_search:>18.1f}")
 

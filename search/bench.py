@@ -10,11 +10,11 @@ import numpy as np
 
 from search.config import RunConfig, load_config
 from search.feasible_first import Exhausted
-from search.foresight import Foresight
 from search.job import OwnEvaluation, ask_own
 from search.latencies import OwnLatency, scores_of
 from search.limits import Limits
 from search.plugin import Plugin
+from search.prospects import Prospects
 from search.reward import HARD, Reward, soft
 from search.samplers import Proposer
 from search.trial import Scores, State, Trial
@@ -137,7 +137,7 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
     """
     name = sampler.removesuffix(SOFT)
     is_soft = name != sampler
-    proposer = Proposer(_foresight(problem, soft() if is_soft else HARD, limited=not is_soft), name, seed=seed)
+    proposer = Proposer(_prospects(problem, soft() if is_soft else HARD, limited=not is_soft), name, seed=seed)
     best: list[float] = []
     times: list[float] = []
     tried: set[str] = set()
@@ -171,8 +171,8 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
     return Course(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
 
 
-def _foresight(problem: Problem, reward: Reward, *, limited: bool) -> Foresight:
-    return Foresight(
+def _prospects(problem: Problem, reward: Reward, *, limited: bool) -> Prospects:
+    return Prospects(
         encoding=problem.encoding,
         latency=problem.latency,
         limits=Limits(latency_ms=problem.limit_ms if limited else None),

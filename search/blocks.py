@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from search.adopt import ADOPTED, ENQUEUED, adopt, networks_to_enqueue
 from search.chronicle import Chronicle
 from search.feasible_first import Exhausted
-from search.foresight import Foresight
 from search.job import Evaluation, OwnEvaluation
 from search.latencies import scores_of
 from search.limits import Limits
+from search.prospects import Prospects
 from search.sections import StartConfig
 from search.session import HOPELESS, START, Session
 from search.trial import Stage, State, Trial
@@ -78,7 +78,7 @@ class _Search:
         self._enqueued = list(enqueued)
         self._is_over = False
         limits = limits_of(session)
-        prospects = Foresight(
+        prospects = Prospects(
             encoding=Encoding(session.space),
             latency=session.latency,
             limits=limits,

@@ -3,6 +3,7 @@
 import math
 
 from search.config import RunConfig
+from search.record import SearchRecord
 from search.run import names_for
 from search.store import Store
 
@@ -32,6 +33,15 @@ def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]
         else:
             found.append(seeded.with_first_device().model_copy(update={"name": f"{group}{suffix}"}))
     return tuple(found)
+
+
+def searches_of(store: Store, name: str) -> list[SearchRecord]:
+    """The searches of a group, or the one search of this name.
+
+    Raises:
+        StoreError: there is neither.
+    """
+    return [record for record in store.searches() if record.group == name] or [store.search(name)]
 
 
 def _per_device(config: RunConfig, prefix: str) -> list[RunConfig]:

@@ -1,32 +1,38 @@
-"""What a sampler may ask of networks before any of them is trained."""
+"""What is known of networks before they are trained: exact costs, whether they fit, the reward for a given top-1."""
 
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from search.latencies import Latency, OfCodes
+from search.limits import Limits
+from search.reward import Reward
 from space.encoding import Codes, Encoding
 
 
-class Prospects(Protocol):
-    """What is known of networks before they are trained: their exact costs, and what those are worth."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospects:
+    """The prospects of one search; `target_ms` is what the reward compares latencies with."""
 
-    @property
-    def encoding(self) -> Encoding:
-        """The rows of the space."""
-        ...
+    encoding: Encoding
+    latency: Latency
+    limits: Limits
+    reward_of: Reward
+    target_ms: float
+    _latencies: OfCodes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_latencies", self.latency.of_codes(self.encoding))
 
     def costs(self, codes: Codes) -> np.ndarray:
-        """The exact costs of the networks of valid rows, shape (networks, figures), float64.
-
-        Columns are latency_ms, madds, params, peak_bytes and perhaps further latencies. A latency may come from a
-        user's function and be slow, so nobody asks twice for the same row.
-        """
-        ...
+        """The figures of `search.trial.FIGURES` of valid rows, shape (networks, figures), float64."""
+        cost = self.encoding.cost(codes)
+        return np.stack([self._latencies(codes), cost.madds, cost.params, cost.peak_bytes], axis=1, dtype=np.float64)
 
     def violation(self, costs: np.ndarray) -> np.ndarray:
-        """How far costs of shape (networks, figures) lie over the limits, relative and summed; 0 where all are met."""
-        ...
+        """How far costs lie over the limits, relative and summed, shape (networks,); 0 where all are met."""
+        return self.limits.excess(costs)
 
     def reward(self, top1: np.ndarray, costs: np.ndarray) -> np.ndarray:
-        """What the search maximises, shape (networks,), of top-1 (0–1) and costs; it increases with top-1."""
-        ...
+        """What the search maximises, shape (networks,), if the networks had these top-1 (0-1)."""
+        return self.reward_of.of_many(top1, costs, self.target_ms)

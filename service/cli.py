@@ -6,11 +6,11 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from service import cli_reports
+from service import cli_records, cli_reports
 from service.cli_bench import bench_app
 from service.cli_latency import device_app, latency_app
 from service.cli_space import arch_app, space_app
-from service.options import DATABASE, Database, Form, Out
+from service.options import DATABASE, Database, Name, Note
 from space.errors import MobilenasError
 
 app = typer.Typer(
@@ -28,7 +28,6 @@ app.add_typer(space_app, name="space")
 app.add_typer(latency_app, name="latency")
 app.add_typer(device_app, name="device")
 app.add_typer(bench_app, name="bench")
-cli_reports.register(app)
 
 
 def _runs() -> Path:
@@ -55,7 +54,6 @@ Runs = Annotated[
     ),
 ]
 Budget = Annotated[str, typer.Option(help="quick, default, thorough, or a time such as 4h or 30m.")]
-Name = Annotated[str, typer.Argument(help="The search's name.", show_default=False)]
 Data = Annotated[str | None, typer.Option(help="fashion-mnist, cifar10 or imagefolder:PATH.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder to look for the data set first.")]
 Device = Annotated[str | None, typer.Option(help="Name of this device in the record.")]
@@ -81,7 +79,6 @@ Owner = Annotated[
     typer.Option(envvar="MOBILENAS_OWNER", help="Whose search it is; default: your login name.", show_default=False),
 ]
 Label = Annotated[list[str] | None, typer.Option(help="A word to group searches by; repeatable.")]
-Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]
 
 
 @app.callback()
@@ -195,22 +192,6 @@ def netadapt(
 
 
 @app.command()
-def rescore(
-    name: Name,
-    reward: Annotated[str, typer.Option(help="hard, soft, absolute, or package.module:callable.", show_default=False)],
-    exponent: Annotated[float | None, typer.Option(help="w of soft, beta of absolute; default: the space's w.")] = None,
-    target: Annotated[float | None, typer.Option(help="Milliseconds; default: what the search aimed at.")] = None,
-    form: Form = "table",
-    out: Out = None,
-    database: Database = DATABASE,
-) -> None:
-    """Rank the trials of an old search by another reward or target; the record stays as it is."""
-    from service import records
-
-    records.rescore(database, name, reward, exponent, target, form, out)
-
-
-@app.command()
 def plan(
     config: Config = None,
     device: Device = None,
@@ -287,77 +268,6 @@ def coordinator(
     from service import running
 
     running.coordinate(database, runs, device, health_file, drain=drain)
-
-
-@app.command()
-def status(name: Name, database: Database = DATABASE) -> None:
-    """Say where a search stands."""
-    from service import records
-
-    records.status(database, name)
-
-
-@app.command()
-def trials(
-    search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
-    sort: Annotated[str, typer.Option(help="Column to sort by, such as reward, top1 or latency_ms.")] = "number",
-    form: Form = "table",
-    out: Out = None,
-    database: Database = DATABASE,
-) -> None:
-    """List recorded trials."""
-    from service import records
-
-    records.trials(database, search, sort, form, out)
-
-
-@app.command()
-def searches(
-    owner: Annotated[str | None, typer.Option(help="Only those of this owner.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
-    form: Form = "table",
-    out: Out = None,
-    database: Database = DATABASE,
-) -> None:
-    """List recorded searches."""
-    from service import records
-
-    records.searches(database, form, owner, label, out)
-
-
-@app.command()
-def logs(
-    name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search ends.")] = False,
-    form: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
-    database: Database = DATABASE,
-) -> None:
-    """Print what a search told, wherever it runs."""
-    from service import records
-
-    records.logs(database, name, form, follow=follow)
-
-
-@app.command()
-def annotate(
-    name: Name,
-    owner: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Its labels from now on, all of them; repeatable.")] = None,
-    note: Note = None,
-    database: Database = DATABASE,
-) -> None:
-    """Change owner, labels or note of a search."""
-    from service import records
-
-    records.annotate(database, name, owner, label, note)
-
-
-@app.command()
-def devices(form: Form = "table", out: Out = None, database: Database = DATABASE) -> None:
-    """List devices and their latency tables."""
-    from service import records
-
-    records.devices(database, form, out)
 
 
 @app.command()
@@ -480,6 +390,11 @@ def config_show(config: Config = None) -> None:
     from service.config_show import config_text
 
     typer.echo(config_text(config), nl=False)
+
+
+# Behind the commands above, as they stand in --help.
+cli_records.register(app)
+cli_reports.register(app)
 
 
 def main() -> None:

@@ -25,3 +25,5 @@ Database = Annotated[
 ]
 Form = Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print.")]
 Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
+Name = Annotated[str, typer.Argument(help="The search's name.", show_default=False)]
+Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]

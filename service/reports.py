@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from search.groups import searches_of
 from search.history import SEARCHED, History, front_of
 from search.sections import parse_target
 from search.store import Store
@@ -30,7 +31,7 @@ def report(database: str, names: Sequence[str], out: Path | None, target: str | 
         raise InvalidConfig(f"search '{repeated[0]}' is named twice; name each once")
     target_ms = _target_ms(target)
     with closing(Store.open(database)) as store:
-        chosen = members(store, names)
+        chosen = list(dict.fromkeys(record.name for name in names for record in searches_of(store, name)))
         several = len(chosen) > 1
         if target_ms is not None and not several:
             raise InvalidConfig(f"--target is what several searches are judged by; '{chosen[0]}' has its own")
@@ -52,15 +53,6 @@ def _target_ms(target: str | None) -> float | None:
     if parsed.get("ms", 0) <= 0:
         raise InvalidConfig(f"target {target!r} is no time such as 4.0ms, which searches have in common")
     return parsed["ms"]
-
-
-def members(store: Store, names: Sequence[str]) -> list[str]:
-    """The searches, and those of the groups that are named."""
-    groups: dict[str, list[str]] = {}
-    for record in store.searches():
-        if record.group is not None:
-            groups.setdefault(record.group, []).append(record.name)
-    return list(dict.fromkeys(member for name in names for member in groups.get(name, [name])))
 
 
 def render(told: Sequence[Told], target_ms: float | None = None) -> str:

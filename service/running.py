@@ -21,7 +21,7 @@ from search.config import BUDGETS, RunConfig, budget_hours, load_config
 from search.coordinator import serve
 from search.events import Listener, Listeners
 from search.export import FILES
-from search.groups import group_name, is_group, members
+from search.groups import group_name, is_group, members, searches_of
 from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.record import SearchRecord
@@ -281,19 +281,19 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
-        for record in _named(store, name):
+        for record in _waiting(store, name):
             _resume(store, record, runs, finish=finish, queue=queue)
     finally:
         store.close()
 
 
-def _named(store: Store, name: str) -> list[SearchRecord]:
+def _waiting(store: Store, name: str) -> list[SearchRecord]:
     """The search of this name, or those of a group that are not done."""
-    group = [record for record in store.searches() if record.group == name and record.name != name]
-    waiting = [record for record in group if record.stage not in (Stage.AWAITING, Stage.DONE)]
-    if group and not waiting:
-        raise RunError(f"the searches of group '{name}' are done: {', '.join(record.name for record in group)}")
-    return waiting or [store.search(name)]
+    found = searches_of(store, name)
+    waiting = [record for record in found if record.stage not in (Stage.AWAITING, Stage.DONE)]
+    if len(found) > 1 and not waiting:
+        raise RunError(f"the searches of group '{name}' are done: {', '.join(record.name for record in found)}")
+    return waiting or found
 
 
 def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, queue: bool) -> None:

@@ -1,7 +1,5 @@
 """Proposals within the limits: always allowed, never twice, and better with what was learnt."""
 
-from collections import Counter
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -10,8 +8,10 @@ import pytest
 from search.feasible_first import DEFAULT, Effort, Exhausted, propose
 from search.pareto import hypervolume
 from search.prospects import Prospects
+from search.reward import soft
 from space.code_moves import canonical, members
 from space.encoding import Codes, Encoding
+from tests.search.madds import Madds, prospects_within
 from tests.space.test_presets import shipped
 from tests.strategies import free_space, small_space
 
@@ -26,36 +26,12 @@ def encoding_of(name: str) -> Encoding:
     return Encoding(small[name]() if name in small else shipped(name))
 
 
-@dataclass
-class Made:
-    """Prospects with a limit on the multiply-adds, which stand for the latency; it counts what it is asked."""
-
-    encoding: Encoding
-    limit: float
-    exponent: float = 0.0
-    asked: Counter[bytes] = field(default_factory=Counter)
-
-    def costs(self, codes: Codes) -> np.ndarray:
-        """Multiply-adds and parameters."""
-        assert self.encoding.valid(codes).all()
-        self.asked.update(map(bytes, codes))
-        cost = self.encoding.cost(codes)
-        return np.stack([cost.madds, cost.params], axis=1).astype(np.float64)
-
-    def violation(self, costs: np.ndarray) -> np.ndarray:
-        """By the multiply-adds."""
-        return np.maximum(0.0, costs[:, 0] / self.limit - 1)
-
-    def reward(self, top1: np.ndarray, costs: np.ndarray) -> np.ndarray:
-        """The soft reward."""
-        return np.asarray(top1 * (costs[:, 0] / self.limit) ** self.exponent)
-
-
-def made(name: str, share: float = 0.3, exponent: float = 0.0) -> Made:
-    """Prospects whose limit is met by this share of a space's networks."""
+def made(name: str, share: float = 0.3, exponent: float = 0.0, madds: Madds | None = None) -> Prospects:
+    """Prospects whose limit is met by this share of a space's networks; multiply-adds stand for the latency."""
     encoding = encoding_of(name)
-    madds = encoding.cost(encoding.sample(4000, np.random.default_rng(100))).madds
-    return Made(encoding, float(np.quantile(madds, share)), exponent)
+    found = encoding.cost(encoding.sample(4000, np.random.default_rng(100))).madds / 1e6
+    limit = float(np.quantile(found, share))
+    return prospects_within(encoding, limit, reward=soft(exponent), madds=madds)
 
 
 def truth(encoding: Encoding, codes: Codes) -> np.ndarray:
@@ -201,21 +177,22 @@ def test_tight_limits_are_met() -> None:
     """Where one network in a million meets the limit, such are bred; where none does, that is said."""
     prospects = made("ofa-mbv3")
     fast = np.sort(prospects.encoding.cost(prospects.encoding.sample(200_000, np.random.default_rng(9))).madds)
-    tight = Made(prospects.encoding, float(0.97 * fast[0]))
+    tight = prospects_within(prospects.encoding, float(0.97 * fast[0]) / 1e6)
     rows = play(tight, 20, 10)
     assert (tight.violation(tight.costs(rows)) == 0).all()
     with pytest.raises(Exhausted, match="no further network of space 'ofa-mbv3' was found within the limits"):
-        play(Made(prospects.encoding, 1e6), 1, 11)
+        play(prospects_within(prospects.encoding, 1.0), 1, 11)
 
 
 def test_no_cost_is_asked_twice() -> None:
     """For one proposal each network is priced at most once, be it finished, running or a candidate."""
-    prospects = made("mobilenet-v3-large")
+    madds = Madds()
+    prospects = made("mobilenet-v3-large", madds=madds)
     rows = play(prospects, 24, 12, running=4)
-    prospects.asked.clear()
+    madds.asked.clear()
     ask(prospects, rows[:20], truth(prospects.encoding, rows[:20]), 13, pending=rows[20:])
-    assert max(prospects.asked.values()) == 1
-    assert len(prospects.asked) > 500
+    assert max(madds.asked.values()) == 1
+    assert len(madds.asked) > 500
 
 
 def test_networks_over_the_limit_teach() -> None:
@@ -250,11 +227,11 @@ def test_objectives_spread_over_the_front() -> None:
 
     def volume(rows: Codes) -> float:
         top1 = truth(prospects.encoding, rows)
-        losses = np.stack([-top1, prospects.costs(rows)[:, 0] / prospects.limit], axis=1)
+        losses = np.stack([-top1, prospects.costs(rows)[:, 0] / prospects.target_ms], axis=1)
         return hypervolume(losses, np.array([-0.5, 1.0]))
 
     guided = play(prospects, 60, 18, objectives=(0,))
     assert volume(guided) > 1.05 * volume(play(prospects, 60, 18, effort=RANDOM))
-    sizes = prospects.costs(guided[20:])[:, 0] / prospects.limit
+    sizes = prospects.costs(guided[20:])[:, 0] / prospects.target_ms
     assert np.quantile(sizes, 0.1) < 0.45
     assert np.quantile(sizes, 0.9) > 0.65

@@ -1,59 +1,27 @@
 """The proposer: inside the space, reproducible, and learning from what it is told."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pytest
 
 from search.feasible_first import Exhausted
-from search.foresight import Foresight
-from search.limits import Limits
-from search.reward import HARD
+from search.prospects import Prospects
 from search.samplers import Proposed, Proposer, derived_seed
 from search.sections import SAMPLERS
 from search.trial import Scores, Stage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.cost import cost_of
-from space.encoding import Codes, Encoding
+from space.encoding import Encoding
 from space.errors import InvalidConfig, RunError
-from space.keys import BlockKey
 from space.preset import load_preset, read_preset
+from tests.search.madds import prospects_within
 from tests.tiny import TINY_SPACE
 
 LIMIT = 9.0
-
-
-@dataclass(frozen=True)
-class Madds:
-    """Multiply-adds in millions, standing in for a latency: exact and known for every network."""
-
-    def estimate(self, arch: Architecture) -> float:
-        """Of one network."""
-        return cost_of(arch).madds / 1e6
-
-    def missing(self, keys: object) -> tuple[BlockKey, ...]:  # noqa: ARG002 - it knows every block
-        """Nothing."""
-        return ()
-
-    def of_codes(self, encoding: Encoding) -> "OfCodes":
-        """Of many."""
-        return OfCodes(encoding)
-
-
-@dataclass(frozen=True)
-class OfCodes:
-    """Multiply-adds of many networks."""
-
-    encoding: Encoding
-
-    def __call__(self, codes: Codes) -> np.ndarray:
-        """In millions."""
-        millions: np.ndarray = self.encoding.cost(codes).madds / 1e6
-        return millions
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +32,14 @@ def space() -> SearchSpace:
     )
 
 
-def foresight(space: SearchSpace, limit: float = LIMIT) -> Foresight:
+def prospects_of(space: SearchSpace, limit: float = LIMIT) -> Prospects:
     """What is known of its networks: a limit on multiply-adds."""
-    return Foresight(
-        encoding=Encoding(space),
-        latency=Madds(),
-        limits=Limits(latency_ms=limit),
-        reward_of=HARD,
-        target_ms=limit,
-    )
+    return prospects_within(Encoding(space), limit)
 
 
 def make(space: SearchSpace, name: str, seed: int, objectives: tuple[str, ...] = ()) -> Proposer:
     """A proposer under the limit."""
-    return Proposer(foresight(space), name, seed=seed, objectives=objectives)
+    return Proposer(prospects_of(space), name, seed=seed, objectives=objectives)
 
 
 def truth(params: Params) -> float:
@@ -206,7 +168,7 @@ def test_a_small_space_is_exhausted() -> None:
         in_channels=1,
         num_classes=10,
     )
-    proposer = Proposer(foresight(space, 1e9), "feasible-first", seed=0)
+    proposer = Proposer(prospects_of(space, 1e9), "feasible-first", seed=0)
     seen = set()
     for number in range(space.size):
         proposed = proposer.ask(number)
@@ -223,7 +185,7 @@ def test_a_sampler_that_repeats_itself_is_helped() -> None:
     space = SearchSpace(
         preset=read_preset(TINY_SPACE, "here"), width=0.25, resolution=32, in_channels=1, num_classes=10
     )
-    proposer, tried, number = Proposer(foresight(space, 1e9), "tpe", seed=0), set[str](), 0
+    proposer, tried, number = Proposer(prospects_of(space, 1e9), "tpe", seed=0), set[str](), 0
     while len(tried) < space.size:
         proposed = proposer.ask(number)
         arch = space.architecture(proposed.params)
@@ -242,11 +204,11 @@ def test_users_own_sampler(space: SearchSpace, tmp_path: Path) -> None:
         "from optuna.samplers import RandomSampler\n\n\ndef make(seed):\n    return RandomSampler(seed=seed)\n\n\n"
         "def wrong(seed):\n    return seed\n\n\ndef without():\n    return None\n"
     )
-    own = Proposer(foresight(space), "mine_sampling:make", seed=1, folder=str(tmp_path))
+    own = Proposer(prospects_of(space), "mine_sampling:make", seed=1, folder=str(tmp_path))
     assert own.ask(0).params == make(space, "random", seed=1).ask(0).params
     for name in ("mine_sampling:wrong", "mine_sampling:without"):
         with pytest.raises(InvalidConfig, match=name):
-            Proposer(foresight(space), name, seed=1, folder=str(tmp_path))
+            Proposer(prospects_of(space), name, seed=1, folder=str(tmp_path))
 
 
 def test_derived_seeds_differ() -> None:
