@@ -458,7 +458,7 @@ def test_mistakes_are_named(
 
 
 def test_groups_stand_for_their_searches(tmp_path: Path) -> None:
-    """Where a group is named, all of its searches are told of, each once."""
+    """A group stands for its searches, any other name for the one search."""
     with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
         for name in ("g-r1", "g-r2"):
             store.create_search(name=name, config=CONFIG, group="g")
