@@ -198,7 +198,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
     load_preset("mobilenet-v3-small-32px")
     url = f"sqlite:///{folder / 'record.db'}"
     rows: list[dict[str, object]] = []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         start_network(arguments, dataset, seed, folder / f"start-{seed}")
         name = walk(arguments, folder, seed, url)
         store = Store.open(url)
@@ -256,6 +256,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default=None)
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=60_000, help="images that the start network sees")
     parser.add_argument("--short", type=int, default=1280, help="images per proposal")
     parser.add_argument("--judge", type=int, default=2500, help="images of the reward split that judge a proposal")

@@ -14,14 +14,18 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.prediction_rate import made_up_table
 from search.feasible_first import propose
+from search.latencies import DeviceLatency, Goal
+from search.limits import Limits
+from search.prospects import Prospects
+from search.reward import HARD
 from search.samplers import Proposer
 from search.trial import Scores, Stage, State, Trial
 from space.choices import SearchSpace
 from space.code_moves import canonical
 from space.encoding import Codes, Encoding
 from space.preset import load_preset
-from tests.search.madds import prospects_within
 
 SPACES = (("mobilenet-v3-small-32px", 32), ("mobilenet-v3-large", 224), ("ofa-mbv3", 224))
 COUNTS = (100, 300, 1000)
@@ -44,10 +48,17 @@ def main() -> None:
         space = SearchSpace(preset=load_preset(name), width=1.0, resolution=resolution, in_channels=3, num_classes=1000)
         encoding, rng = Encoding(space), np.random.default_rng(0)
         drawn = canonical(encoding, encoding.sample(4000, rng))
-        madds = encoding.cost(drawn).madds / 1e6
-        limit = float(np.quantile(madds, 0.4))
-        prospects = prospects_within(encoding, limit)
-        feasible = np.unique(drawn[madds <= limit], axis=0)
+        latency = DeviceLatency((Goal(table_id=1, table=made_up_table(space), meter=None, target_ms=1.0),))
+        latencies_ms = latency.of_codes(encoding)(drawn)
+        limit_ms = float(np.quantile(latencies_ms, 0.4))
+        prospects = Prospects(
+            encoding=encoding,
+            latency=latency,
+            limits=Limits(latency_ms=limit_ms),
+            reward_of=HARD,
+            target_ms=limit_ms,
+        )
+        feasible = np.unique(drawn[latencies_ms <= limit_ms], axis=0)
         weights = rng.normal(size=feasible.shape[1])
         top1 = 0.5 + 0.3 * np.tanh((feasible @ weights - (feasible @ weights).mean()) / 10)
         nothing: Codes = feasible[:0]

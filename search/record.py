@@ -163,20 +163,28 @@ def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> Se
 # Reading a spec validates it, which costs milliseconds; the same rows are read again and again.
 _read_architecture = lru_cache(maxsize=8192)(Architecture.from_json)
 
-# Fields of a trial that are columns of the same name and type.
-_PLAIN = (
-    *("number", "origin", "seed", "attempt", "parent", "iteration", "params", "sampler_attrs", "evaluation_key"),
-    *("images_seen", "weights", "reused_from", "correct", "total", "error", "started_at", "finished_at"),
+# Fields of a trial that are columns of the same name and type: those that it begins with, and those of its outcome.
+_BEGINNING = ("number", "origin", "seed", "parent", "iteration", "params", "sampler_attrs")
+_OUTCOME = (
+    *("attempt", "evaluation_key", "images_seen", "weights", "reused_from", "correct", "total", "error"),
+    *("started_at", "finished_at"),
 )
 
 
 def trial_to_row(trial: Trial) -> dict[str, Any]:
     """All columns of `trials` that a trial itself determines, without its id."""
-    return {name: getattr(trial, name) for name in _PLAIN} | {
+    return {name: getattr(trial, name) for name in _BEGINNING} | {
         "stage": trial.stage.value,
-        "state": trial.state.value,
         "arch_id": trial.architecture.arch_id,
         "architecture": trial.architecture.to_json(),
+        **outcome_to_row(trial),
+    }
+
+
+def outcome_to_row(trial: Trial) -> dict[str, Any]:
+    """Those columns of `trials` that may change after a trial began."""
+    return {name: getattr(trial, name) for name in _OUTCOME} | {
+        "state": trial.state.value,
         "top1": trial.scores.top1,
         "latency_ms": trial.scores.latency_ms,
         "madds": trial.scores.madds,
@@ -189,7 +197,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
 def trial_from_row(row: RowMapping) -> Trial:
     """The inverse of `trial_to_row`."""
     return Trial(
-        **{name: row[name] for name in _PLAIN},
+        **{name: row[name] for name in (*_BEGINNING, *_OUTCOME)},
         id=row["id"],
         stage=Stage(row["stage"]),
         state=State(row["state"]),

@@ -127,9 +127,11 @@ class Proposer:
         self._known[number] = trial.number
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         attrs = {name: value for name, value in frozen.system_attrs.items() if _is_plain(value)}
-        code = self._prospects.encoding.encode_params(trial.params)[None]
+        # Not the trial's own property, which copies them deeply.
+        params = frozen.params
+        code = self._prospects.encoding.encode_params(params)[None]
         trial.set_constraint(_CONSTRAINT, float(self._prospects.violation(self._prospects.costs(code))[0]))
-        return Proposed(params={**self._fixed, **trial.params}, attrs=attrs)
+        return Proposed(params={**self._fixed, **params}, attrs=attrs)
 
     def _is_stuck(self, number: int) -> bool:
         """Whether all of the last proposals before this one were refused: told by the record alone, as on resume."""

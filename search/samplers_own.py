@@ -55,6 +55,9 @@ class _CodeSampler(BaseSampler):
         return {name: params[name] for name in self._distributions}
 
 
+_OF_USE = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
+
+
 class FeasibleFirst(_CodeSampler):
     """Proposes only what meets the limits, and of that what a surrogate of top-1 finds best (`search.feasible_first`).
 
@@ -74,7 +77,10 @@ class FeasibleFirst(_CodeSampler):
         self._prospects, self._top1_of, self._objectives = prospects, top1_of, objectives
 
     def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self,
+        study: Study,
+        trial: FrozenTrial,  # noqa: ARG002 - inherited
+        search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
         """See `search.feasible_first.propose`.
 
@@ -83,11 +89,11 @@ class FeasibleFirst(_CodeSampler):
         """
         if not search_space:
             return {}
-        others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
-        by_state = {
-            state: [each for each in others if each.state is state and each.params.keys() == search_space.keys()]
-            for state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
-        }
+        by_state: dict[TrialState, list[FrozenTrial]] = {state: [] for state in _OF_USE}
+        for each in study.get_trials(deepcopy=False):
+            # The trial that is asked for has no parameters yet.
+            if each.state in by_state and each.params.keys() == search_space.keys():
+                by_state[each.state].append(each)
         known = by_state[TrialState.COMPLETE]
         with _blas().limit(limits=1, user_api="blas"):
             code = propose(

@@ -17,6 +17,7 @@ from search.record import (
     export_from_row,
     found_from_row,
     measurement_from_row,
+    outcome_to_row,
     step_from_row,
     trial_from_row,
     trial_to_row,
@@ -63,7 +64,8 @@ def read_latencies(connection: Connection, search_id: int) -> dict[int, dict[int
 def finish_trial(connection: Connection, search_id: int, trial: Trial, reward: float | None) -> bool:
     """Write an outcome, unless a completed or a newer attempt is recorded; returns whether it was news."""
     this = (trials.c.search_id == search_id) & (trials.c.number == trial.number)
-    stored = connection.execute(select(trials).where(this).with_for_update()).mappings().one_or_none()
+    known = select(trials.c.state, trials.c.attempt, trials.c.started_at).where(this).with_for_update()
+    stored = connection.execute(known).mappings().one_or_none()
     if stored is None:
         raise StoreError(f"trial {trial.number} of search {search_id} was never started")
     if not _is_awaited(trial, state=State(stored["state"]), attempt=stored["attempt"]):
@@ -74,7 +76,7 @@ def finish_trial(connection: Connection, search_id: int, trial: Trial, reward: f
         finished_at=trial.finished_at or datetime.now(UTC),
     )
     which = {"of_search": search_id, "of_number": trial.number}
-    connection.execute(_UPDATE, {**trial_to_row(trial), "reward": reward, **which})
+    connection.execute(_UPDATE, {**outcome_to_row(trial), "reward": reward, **which})
     return True
 
 

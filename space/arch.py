@@ -57,10 +57,15 @@ def without_defaults(value: Any) -> Any:  # noqa: ANN401 - any nest of dataclass
     """The value as JSON has it, without the fields that have their default: new ones change nobody's identity."""
     if isinstance(value, tuple):
         return [without_defaults(item) for item in value]
-    if is_dataclass(value):
-        named = ((field, getattr(value, field.name)) for field in fields(value))
-        return {field.name: without_defaults(item) for field, item in named if item != field.default}
+    if is_dataclass(value) and not isinstance(value, type):
+        named = ((name, default, getattr(value, name)) for name, default in _defaults(type(value)))
+        return {name: without_defaults(item) for name, default, item in named if item != default}
     return value
+
+
+@cache
+def _defaults(of: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.default) for field in fields(of))
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A row has one column per flat parameter, in the order of `SearchSpace.parameters
 thousand networks are drawn, checked and priced in some tenths of a second.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -66,6 +67,7 @@ class _StageTable:
         self.styles = tuple(choices.styles())
         self._index = {style: index for index, style in enumerate(self.styles)}
         self.shape = (len(choices.kernel), len(choices.expansion), len(choices.se), len(choices.activation))
+        self._strides = np.array([math.prod(self.shape[at + 1 :]) for at in range(4)])
         self.style_codes = np.stack(np.unravel_index(np.arange(len(self.styles)), self.shape), axis=1)
         self.column = first_column
         self.slots = max(choices.depth) if self.free else 1
@@ -121,6 +123,14 @@ class _StageTable:
         index: np.ndarray = np.ravel_multi_index(tuple(self.slot(codes, slot).T), self.shape, mode="clip")
         return index
 
+    def styles_of(self, codes: Codes) -> np.ndarray:
+        """The indices of all blocks' styles, shape (networks, slots), wherever they are active."""
+        indices: np.ndarray = np.maximum(self._styles(codes) @ self._strides, 0)
+        return indices
+
+    def _styles(self, codes: Codes) -> np.ndarray:
+        return codes[:, self.column + 2 : self.column + self.columns].reshape(len(codes), self.slots, 4)
+
     def draw(self, codes: Codes, before: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> None:
         """Fill in a uniformly drawn form of this stage between the given widths."""
         count = len(codes)
@@ -148,11 +158,12 @@ class _StageTable:
         depth, width = codes[:, self.column], codes[:, self.column + 1]
         good = (depth >= 0) & (depth < len(self.depths)) & (width >= 0) & (width < len(self.after))
         reach = self.depths[np.where(good, depth, 0)]
-        for slot in range(self.slots):
-            style = self.slot(codes, slot)
-            chosen = ((style >= 0) & (style < self.shape)).all(axis=1)
-            active = (reach > slot) | (slot == 0)
-            good &= np.where(active, chosen, (style == INACTIVE).all(axis=1))
+        styles = self._styles(codes)
+        chosen = ((styles >= 0) & (styles < self.shape)).all(axis=2)
+        absent = (styles == INACTIVE).all(axis=2)
+        active = reach[:, None] > np.arange(self.slots)
+        active[:, 0] = True
+        good &= np.where(active, chosen, absent).all(axis=1)
         return good
 
 
@@ -211,8 +222,8 @@ class Encoding:
     def decode_params(self, code: Codes) -> dict[str, Any]:
         """The flat parameters of a row of shape (parameters,); of blocks beyond the depth the first choices."""
         return {
-            name: choices[max(0, int(index))]
-            for (name, choices), index in zip(self.space.parameters.items(), code, strict=True)
+            name: choices[max(0, index)]
+            for (name, choices), index in zip(self.space.parameters.items(), code.tolist(), strict=True)
         }
 
     def decode(self, code: Codes) -> Architecture:
@@ -221,9 +232,24 @@ class Encoding:
         Raises:
             InvalidArchitecture: the row is not valid.
         """
-        if np.shape(code) != (len(self.names),) or not self.valid(np.asarray(code)[None])[0]:
-            raise InvalidArchitecture(f"{np.asarray(code).tolist()} is no row of space '{self.space.preset.name}'")
-        return self.space.architecture(self.decode_params(code))
+        if np.shape(code) != (len(self.names),):
+            raise self._no_row(code)
+        (arch,) = self.decode_all(np.asarray(code)[None])
+        return arch
+
+    def decode_all(self, codes: Codes) -> list[Architecture]:
+        """The members that rows of shape (networks, parameters) stand for.
+
+        Raises:
+            InvalidArchitecture: a row is not valid.
+        """
+        good = self.valid(codes)
+        if not good.all():
+            raise self._no_row(codes[good.argmin()])
+        return [self.space.architecture(self.decode_params(code)) for code in codes]
+
+    def _no_row(self, code: Codes) -> InvalidArchitecture:
+        return InvalidArchitecture(f"{np.asarray(code).tolist()} is no row of space '{self.space.preset.name}'")
 
     def sample(self, count: int, rng: np.random.Generator) -> Codes:
         """Rows of members, each member as likely as any other."""
@@ -297,15 +323,18 @@ class Prices:
     def _of_stage(self, number: int, codes: Codes, before: np.ndarray) -> np.ndarray:
         stage, later_prices = self._stages[number], self._later[number]
         depth, after = stage.depths[codes[:, stage.column]], codes[:, stage.column + 1]
-        total: np.ndarray = self._first[number][before, after, stage.style_of(codes, 0)]
+        first: np.ndarray = self._first[number][before, after, stage.style_of(codes, 0)]
         if not stage.free:
             later = later_prices[after, stage.style_of(codes, 0)]
             sums = later[:, :-1] if self._peak else later
             sums *= (depth - 1)[:, None]
             later[depth == 1] = 0
-            return self._added(total, later)
-        for slot in range(1, stage.slots):
-            later = later_prices[after, stage.style_of(codes, slot)]
-            later[depth <= slot] = 0
-            total = self._added(total, later)
+            return self._added(first, later)
+        if stage.slots == 1:
+            return first
+        later = later_prices[after[:, None], stage.styles_of(codes)[:, 1:]]
+        later[depth[:, None] <= np.arange(1, stage.slots)] = 0
+        total: np.ndarray = first + later.sum(axis=1)
+        if self._peak:
+            total[:, -1] = np.maximum(first[:, -1], later[..., -1].max(axis=1))
         return total

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -33,16 +34,22 @@ class BlockStyle:
 
     def block(self, in_channels: int, squeeze: SqueezeRule = "mobilenetv3") -> Block:
         """The block of this style that follows `in_channels`."""
-        mnasnet = self.se and squeeze == "mnasnet"
-        expanded = None if self.expansion == 1 else make_divisible(in_channels * self.expansion)
-        return Block(
-            kernel_size=self.kernel,
-            expanded_channels=expanded,
-            use_se=self.se,
-            activation=self.activation,
-            squeeze_channels=mnasnet_squeeze(in_channels, expanded or in_channels) if mnasnet else None,
-            gate="sigmoid" if mnasnet else "hard_sigmoid",
-        )
+        return _block(self, in_channels, squeeze)
+
+
+# Thousands of networks consist of a few hundred different blocks; they share them.
+@lru_cache(maxsize=4096)
+def _block(style: BlockStyle, in_channels: int, squeeze: SqueezeRule) -> Block:
+    mnasnet = style.se and squeeze == "mnasnet"
+    expanded = None if style.expansion == 1 else make_divisible(in_channels * style.expansion)
+    return Block(
+        kernel_size=style.kernel,
+        expanded_channels=expanded,
+        use_se=style.se,
+        activation=style.activation,
+        squeeze_channels=mnasnet_squeeze(in_channels, expanded or in_channels) if mnasnet else None,
+        gate="sigmoid" if mnasnet else "hard_sigmoid",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
