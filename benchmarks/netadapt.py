@@ -206,6 +206,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
         waiting = tasks(arguments, told, dataset, seed)
         trials = [trial for trial in told.trials(Stage.NETADAPT) if trial.state is State.COMPLETE]
         print(f"seed {seed}: {len(store.steps(told.record.id))} steps, {len(trials)} proposals")
+        print("\n".join(walk_lines(told)))
         store.close()
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             for method, share, latency_ms, images, found in pool.map(tuned, waiting):
@@ -221,6 +222,16 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 )
                 print(f"  {method:<13} {share:.0%} {latency_ms:.4f} ms  {images:,} images  {found:.2%}", flush=True)
     return rows
+
+
+def walk_lines(told: Chronicle) -> list[str]:
+    """The walk, a line per step: share of the start's latency, and top-1 on the reward split after the short tuning."""
+    steps = told.store.steps(told.record.id)
+    begun = steps[0].latency_before_ms if steps else 1.0
+    return [
+        f"  step {step.iteration:<3} {step.latency_after_ms / begun:.1%}  {step.top1_after:.2%}  {step.narrowed}"
+        for step in steps
+    ]
 
 
 def pair(rows: list[dict[str, object]], how: str) -> tuple[float, float]:

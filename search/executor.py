@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import selectors
 import signal
 import threading
 import time
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
@@ -158,6 +159,9 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._queue: deque[Job] = deque()
+        # Of the pipes of busy workers; with hundreds of them, to look at each whenever one speaks takes longer than
+        # everything else.
+        self._selector = selectors.DefaultSelector()
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""
@@ -169,13 +173,25 @@ class LocalExecutor:
             if not worker.process.is_alive():
                 self._remove(worker)
             elif self._queue:
-                worker.start(self._queue.popleft(), self._seconds)
+                self._start(worker)
         while self._queue and len(self._workers) < self.slots:
             worker = _Worker(self._context, threads=1)
             self._workers.append(worker)
-            worker.start(self._queue.popleft(), self._seconds)
+            self._start(worker)
+
+    def _start(self, worker: _Worker) -> None:
+        worker.start(self._queue.popleft(), self._seconds)
+        self._selector.register(worker.pipe, selectors.EVENT_READ, worker)
+
+    def _end(
+        self, worker: _Worker, outcome: Outcome | None, error: str | None, *, is_disk_full: bool = False
+    ) -> Finished:
+        self._selector.unregister(worker.pipe)
+        return worker.end(outcome, error, is_disk_full=is_disk_full)
 
     def _remove(self, worker: _Worker) -> None:
+        if worker.job is not None:
+            self._selector.unregister(worker.pipe)
         worker.kill()
         self._workers.remove(worker)
 
@@ -184,14 +200,12 @@ class LocalExecutor:
         end = time.monotonic() + seconds
         finished: list[Finished] = []
         while not finished and (left := end - time.monotonic()) > 0:
-            busy = [worker for worker in self._workers if worker.job is not None]
-            soonest = min((worker.deadline for worker in busy), default=end)
+            soonest = min((worker.deadline for worker in self._workers), default=end)
             patience = max(0.0, min(left, soonest - time.monotonic()))
-            if not busy:
-                time.sleep(patience)
-                continue
-            wait([worker.pipe for worker in busy], patience)
-            finished = [result for worker in busy if (result := self._look(worker)) is not None]
+            speaking = [key.data for key, _ in self._selector.select(patience)]
+            late = [worker for worker in self._workers if worker.deadline <= time.monotonic()]
+            looked_at = dict.fromkeys(speaking + late)
+            finished = [result for worker in looked_at if (result := self._look(worker)) is not None]
         self._dispatch()
         return sorted(finished, key=lambda result: result.job.number)
 
@@ -201,19 +215,19 @@ class LocalExecutor:
             while worker.pipe.poll():
                 message = worker.pipe.recv()
                 if isinstance(message, Outcome):
-                    return worker.end(message, None)
+                    return self._end(worker, message, None)
                 if isinstance(message, str):
-                    return worker.end(None, message, is_disk_full=isinstance(message, _DiskFull))
+                    return self._end(worker, None, message, is_disk_full=isinstance(message, _DiskFull))
                 assert isinstance(message, float)
                 worker.share = message
         except (EOFError, OSError):
             worker.process.join()
-            result = worker.end(None, f"its worker process died (exit code {worker.process.exitcode})")
+            result = self._end(worker, None, f"its worker process died (exit code {worker.process.exitcode})")
             self._remove(worker)
             return result
         if time.monotonic() < worker.deadline:
             return None
-        result = worker.end(None, f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)")
+        result = self._end(worker, None, f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)")
         self._remove(worker)
         return result
 
@@ -226,3 +240,4 @@ class LocalExecutor:
         self._queue.clear()
         for worker in list(self._workers):
             self._remove(worker)
+        self._selector.close()
