@@ -1,5 +1,6 @@
 """Comparing samplers on a problem whose answers are known, without a record: what a search proposes, in its order."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -115,7 +116,10 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
         raise InvalidConfig(f"problem {name!r} is none of {', '.join(PROBLEMS)} and no YAML file of a run")
     if config.evaluator is None or config.latency is None or config.data.source != "none":
         raise InvalidConfig(f"problem {name!r} needs `evaluator`, `latency` and data.source none")
-    return Problem(config=config, limit_ms=limit_ms or config.target.in_ms(None))
+    if limit_ms is None:
+        posed = Problem(config=config, limit_ms=math.inf)
+        limit_ms = config.target.in_ms(posed.latency.estimate(posed.space.reference))
+    return Problem(config=config, limit_ms=limit_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,8 @@ def _result(job: Job, pipe: "Connection[object, object]", threads: int) -> Outco
     except OSError as error:
         message = f"{type(error).__name__}: {error}"
         return _DiskFull(message) if error.errno in (errno.ENOSPC, errno.EDQUOT) else message
-    except Exception as error:  # noqa: BLE001 - whatever a trial raises is recorded as its failure
+    # Whatever a trial raises is recorded as its failure, even what is meant to end a process: Ctrl-C is ignored here.
+    except BaseException as error:  # noqa: BLE001
         return f"{type(error).__name__}: {error}"
 
 

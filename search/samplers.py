@@ -6,7 +6,8 @@ begin with `samplers`, and `optuna_views`, are the only ones that know Optuna.
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ from search.samplers_own import FeasibleFirst, RegularizedEvolution
 from search.sections import SAMPLERS
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
-from space.errors import InvalidConfig
+from space.errors import InvalidConfig, MobilenasError, RunError
 
 _CONSTRAINT = "limits"
 # NSGA-II's generations: Optuna's 50 would make one generation of most of our searches.
@@ -78,6 +79,7 @@ class Proposer:
         }
         self._objectives = tuple(objectives)
         self._top1: dict[int, float] = {}
+        self._name = name
         self._make = self._maker(name, folder)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * (len(self._objectives) - 1)]
         self._study = optuna.create_study(directions=directions, sampler=self._make(seed=seed))
@@ -89,10 +91,8 @@ class Proposer:
             call = Plugin(name=name, folder=folder).load()
 
             def own(seed: int) -> BaseSampler:
-                try:
+                with self._blamed():
                     made = call(seed=seed)
-                except TypeError as error:
-                    raise InvalidConfig(f"sampler {name} must take a seed: {error}") from error
                 if not isinstance(made, BaseSampler):
                     raise InvalidConfig(f"sampler {name} is {type(made).__name__}, no optuna.samplers.BaseSampler")
                 return made
@@ -112,6 +112,21 @@ class Proposer:
         ours = FeasibleFirst(self._prospects, distributions, top1_of=self._top1_of, objectives=costs)
         return ours.seeded
 
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Whatever a user's own sampler raises is told as its failure; what one of ours does would be a fault here."""
+        try:
+            yield
+        except MobilenasError:
+            raise
+        except Exception as error:
+            if self._name in SAMPLERS:
+                raise
+            raise RunError(
+                f"sampler {self._name} failed: {type(error).__name__}: {error}; it is called with seed=, and returns "
+                "an optuna.samplers.BaseSampler that proposes one of each parameter's choices"
+            ) from error
+
     def _top1_of(self, trial: FrozenTrial) -> float:
         return self._top1[trial.number]
 
@@ -123,7 +138,8 @@ class Proposer:
         """
         make = RandomSampler if self._is_stuck(number) else self._make
         self._study.sampler = make(seed=derived_seed(self._seed, number))
-        trial = self._study.ask(fixed_distributions=self._distributions)
+        with self._blamed():
+            trial = self._study.ask(fixed_distributions=self._distributions)
         self._known[number] = trial.number
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         attrs = {name: value for name, value in frozen.system_attrs.items() if _is_plain(value)}
@@ -149,7 +165,8 @@ class Proposer:
         state, values = self._outcome(trial, reward, is_duplicate=is_duplicate)
         if values is not None and trial.scores.top1 is not None:
             self._top1[number] = trial.scores.top1
-        self._study.tell(number, values, state=state)
+        with self._blamed():
+            self._study.tell(number, values, state=state)
 
     def running(self, trial: Trial) -> None:
         """Report a trial that runs, or that nobody may learn from yet, as it was left by an earlier coordinator."""

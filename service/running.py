@@ -24,6 +24,7 @@ from search.export import FILES
 from search.groups import group_name, is_group, members, searches_of
 from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
+from search.plugin import Plugin
 from search.record import SearchRecord
 from search.report import comparison, spec_alone, verdict
 from search.run import (
@@ -219,6 +220,7 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
+        _check_named(store, config)
         if not is_group(config, repeat):
             record = _created(store, config.with_first_device(), runs, asked)
             _drive(store, record, runs, until)
@@ -236,6 +238,15 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
         say(f"group        {name}: {', '.join(record.name for record in records)}")
     finally:
         store.close()
+
+
+def _check_named(store: Store, config: RunConfig) -> None:
+    """Refuse now what a search would find missing only once it is recorded, and its name taken."""
+    for name in config.blocks.start_from:
+        store.search(name)
+    for name in (config.blocks.sampler, config.blocks.reward.kind):
+        if ":" in name:
+            Plugin(name=name, folder=config.plugins).load()
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes) -> None:
@@ -264,6 +275,8 @@ def queue(config: RunConfig, database: str, asked: Asked, repeat: int = 1) -> No
     load_preset(config.space.preset)
     store = Store.open(database)
     try:
+        for source in config.blocks.start_from:
+            store.search(source)
         if is_group(config, repeat):
             name = group_name(store, config)
             asked = replace(asked, group=name)

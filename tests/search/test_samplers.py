@@ -16,7 +16,7 @@ from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.cost import cost_of
 from space.encoding import Encoding
-from space.errors import InvalidConfig, RunError
+from space.errors import MobilenasError, RunError
 from space.preset import load_preset, read_preset
 from tests.search.madds import prospects_within
 from tests.tiny import TINY_SPACE
@@ -202,13 +202,18 @@ def test_users_own_sampler(space: SearchSpace, tmp_path: Path) -> None:
     """An Optuna sampler of the user's is imported by name; what is none is refused with its name."""
     (tmp_path / "mine_sampling.py").write_text(
         "from optuna.samplers import RandomSampler\n\n\ndef make(seed):\n    return RandomSampler(seed=seed)\n\n\n"
-        "def wrong(seed):\n    return seed\n\n\ndef without():\n    return None\n"
+        "def wrong(seed):\n    return seed\n\n\ndef without():\n    return None\n\n\n"
+        "class Failing(RandomSampler):\n    def sample_independent(self, *given):\n"
+        "        raise ValueError('no idea')\n"
     )
     own = Proposer(prospects_of(space), "mine_sampling:make", seed=1, folder=str(tmp_path))
     assert own.ask(0).params == make(space, "random", seed=1).ask(0).params
     for name in ("mine_sampling:wrong", "mine_sampling:without"):
-        with pytest.raises(InvalidConfig, match=name):
+        with pytest.raises(MobilenasError, match=name):
             Proposer(prospects_of(space), name, seed=1, folder=str(tmp_path))
+    failing = Proposer(prospects_of(space), "mine_sampling:Failing", seed=1, folder=str(tmp_path))
+    with pytest.raises(RunError, match="mine_sampling:Failing failed: ValueError: no idea"):
+        failing.ask(0)
 
 
 def test_derived_seeds_differ() -> None:

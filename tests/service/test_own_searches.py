@@ -147,6 +147,7 @@ def test_starting_from_an_earlier_search(desk: Desk) -> None:
     assert len({trial.architecture.arch_id for trial in blocks}) == len(blocks)
     missing = desk.run("search", "--config", config, "--name", "third", "--start-from", "nobody", code=2)
     assert "no search named 'nobody'" in missing.err
+    assert desk.run("status", "third", code=2).err.startswith("error: there is no search named 'third'")
 
 
 def test_equal_networks_are_not_judged_again(desk: Desk) -> None:
@@ -205,6 +206,9 @@ def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
         if trial.number in rewards:
             assert rewards[trial.number] == pytest.approx((trial.scores.top1 or 0) - trial.scores.params / 1e6)
     assert {trial.origin for trial in trials} == {"reference", "my_ideas:drawn"}
+    misspelt = desk.config(blocks={"sampler": "my_ideas:dawn"})
+    assert "my_ideas:dawn cannot be imported" in desk.run("search", "--config", misspelt, "--name", "no", code=2).err
+    assert "no search named 'no'" in desk.run("status", "no", code=2).err
 
 
 def _faulty(desk: Desk, body: str) -> None:
