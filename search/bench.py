@@ -106,7 +106,8 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
     """
     if name in PROBLEMS:
         folder = Path(__file__).parent / "problems"
-        config = load_config(folder / PROBLEMS[name])
+        # A sampler of the user's lies beside the user's problem; for a problem of ours, where the command is given.
+        config = load_config(folder / PROBLEMS[name]).model_copy(update={"plugins": str(Path.cwd())})
         preset = folder / Path(config.space.preset).name
         if preset.exists():
             config = config.model_copy(update={"space": config.space.model_copy(update={"preset": str(preset)})})
@@ -116,10 +117,12 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
         raise InvalidConfig(f"problem {name!r} is none of {', '.join(PROBLEMS)} and no YAML file of a run")
     if config.evaluator is None or config.latency is None or config.data.source != "none":
         raise InvalidConfig(f"problem {name!r} needs `evaluator`, `latency` and data.source none")
-    if limit_ms is None:
-        posed = Problem(config=config, limit_ms=math.inf)
-        limit_ms = config.target.in_ms(posed.latency.estimate(posed.space.reference))
-    return Problem(config=config, limit_ms=limit_ms)
+    problem = Problem(config=config, limit_ms=limit_ms or math.inf)
+    if limit_ms is not None:
+        return problem
+    is_relative = config.target.relative is not None
+    reference_ms = problem.latency.estimate(problem.space.reference) if is_relative else None
+    return replace(problem, limit_ms=config.target.in_ms(reference_ms))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +144,8 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
     """
     name = sampler.removesuffix(SOFT)
     is_soft = name != sampler
-    proposer = Proposer(_prospects(problem, soft() if is_soft else HARD, limited=not is_soft), name, seed=seed)
+    prospects = _prospects(problem, soft() if is_soft else HARD, limited=not is_soft)
+    proposer = Proposer(prospects, name, seed=seed, folder=problem.config.plugins)
     best: list[float] = []
     times: list[float] = []
     tried: set[str] = set()

@@ -67,6 +67,7 @@ class _Path:
 
     folder: str | None = None
     sources: dict[str, int] = field(default_factory=dict)
+    was_added: bool = False
 
 
 _path = _Path()
@@ -80,12 +81,19 @@ def _use(folder: str | None) -> None:
     sources = {} if folder is None else {str(path): path.stat().st_mtime_ns for path in Path(folder).glob("*.py")}
     if (folder, sources) == (_path.folder, _path.sources):
         return
-    if _path.folder is not None:
-        sys.path[:] = [entry for entry in sys.path if entry != _path.folder]
+    if _path.was_added:
+        assert _path.folder is not None
         for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None) or "").startswith(f"{_path.folder}{os.sep}"):
+            if _entry_of(str(getattr(module, "__file__", None) or "")) == _path.folder:
                 del sys.modules[name]
+        sys.path.remove(_path.folder)
     _path.folder, _path.sources = folder, sources
-    if folder is not None and folder not in sys.path:
+    _path.was_added = folder is not None and folder not in sys.path
+    if folder is not None and _path.was_added:
         sys.path.append(folder)
     importlib.invalidate_caches()
+
+
+def _entry_of(file: str) -> str | None:
+    """The entry of the import path that a module's file comes from; a user's folder may hold a virtual environment."""
+    return max((entry for entry in sys.path if entry and file.startswith(f"{entry}{os.sep}")), key=len, default=None)

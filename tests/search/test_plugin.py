@@ -107,3 +107,21 @@ def test_an_evaluator_that_was_edited_is_refused(tmp_path: Path) -> None:
     evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content="mine_edited:half@0")
     with pytest.raises(RunError, match="was edited while the search ran"):
         ask_own(evaluation)
+
+
+def test_what_others_import_from_below_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that holds a virtual environment, or is on the import path anyway, loses nothing when another follows."""
+    (tmp_path / "libraries").mkdir()
+    write(tmp_path / "libraries", "a_library", "value = 1\n")
+    write(tmp_path, "mine_beside", "def one():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "libraries"))
+    Plugin(name="mine_beside:one", folder=str(tmp_path)).load()
+    import a_library  # type: ignore[import-not-found]
+
+    (tmp_path / "other").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path / "other"))
+    for folder in (str(tmp_path / "other"), None):
+        Plugin(name="math:sqrt", folder=folder).load()
+        assert sys.modules["a_library"] is a_library
+        assert "mine_beside" not in sys.modules
+        assert str(tmp_path / "other") in sys.path

@@ -1,0 +1,132 @@
+"""Samplers compared on problems whose answers are known."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from search.bench import Problem, play, problem_named, summarise
+from search.problems import nas_bench_macro
+from space.errors import DataError, InvalidConfig, MobilenasError
+from tests.tiny import Result
+
+NAMES = ["".join(digits) for digits in itertools.product("012", repeat=8)]
+
+
+def made_up(name: str) -> dict[str, float]:
+    """A row of the table's form: later layers say more, and larger blocks cost more."""
+    digits = [int(digit) for digit in name]
+    accuracy = 60 + sum(weight * digit**0.5 for weight, digit in zip(range(1, 9), digits, strict=True)) / 2
+    return {"mean_acc": accuracy + (digits[0] == digits[7]), "flops": 1e6 * (5 + 4 * sum(digits))}
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
+    """A made-up table of all networks in the published form, where the problem looks for it."""
+    rows = {name: made_up(name) for name in NAMES}
+    (tmp_path / nas_bench_macro.FILE).write_text(json.dumps(rows))
+    monkeypatch.setenv(nas_bench_macro.WHERE, str(tmp_path))
+    nas_bench_macro.table.cache_clear()
+    return rows
+
+
+def test_the_space_is_the_table(table: dict[str, dict[str, float]]) -> None:
+    """Its members are the table's 3^8 networks (Su et al. 2021), each once, and its best is the table's."""
+    problem = problem_named("nas-bench-macro", 40.0)
+    codes = problem.encoding.sample(300, np.random.default_rng(0))
+    assert problem.space.size == len(table) == 6561
+    for arch in problem.encoding.decode_all(codes):
+        row = table[nas_bench_macro.name_of(arch)]
+        assert problem.top1(arch) == pytest.approx(row["mean_acc"] / 100)
+        assert problem.latency.estimate(arch) == pytest.approx(row["flops"] / 1e6)
+    assert problem.best == pytest.approx(max(row["mean_acc"] for row in table.values() if row["flops"] <= 40e6) / 100)
+    assert problem_named("nas-bench-macro").limit_ms == 40
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("sampler", ["feasible-first", "random", "tpe/soft", "nsga2", "evolution"])
+def test_a_course_repeats_and_never_falls(sampler: str) -> None:
+    """The same seed gives the same course: the best feasible top-1 after each evaluation, never above the best."""
+    problem = problem_named("nas-bench-macro", 40.0)
+    one, again = (play(problem, sampler, 3, 14) for _ in range(2))
+    assert one.best == again.best
+    assert len(one.best) == 14
+    assert list(one.best) == sorted(one.best)
+    assert problem.best is not None
+    assert one.best[-1] <= problem.best
+    if sampler == "random":
+        other = play(problem, sampler, 4, 14)
+        (summary,) = summarise([one, other], problem.best, [7, 14])
+        gaps = [100 * (problem.best - course.best[6]) for course in (one, other)]
+        assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
+        assert summary.worst[7] == pytest.approx(max(gaps))
+
+
+def test_other_tables_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file and one of another content are told with the remedy."""
+    monkeypatch.setenv(nas_bench_macro.WHERE, str(tmp_path))
+    for content, message in ((None, "cannot be read"), ("{}", "is not the table"), ("[1", "is not the table")):
+        if content is not None:
+            (tmp_path / nas_bench_macro.FILE).write_text(content)
+        nas_bench_macro.table.cache_clear()
+        with pytest.raises(DataError, match=message):
+            nas_bench_macro.table()
+
+
+@pytest.mark.usefixtures("table")
+def test_a_sampler_of_ones_own_competes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a problem of ours it is imported from the working directory."""
+    (tmp_path / "drawing.py").write_text("from optuna.samplers import RandomSampler as Drawn\n")
+    monkeypatch.chdir(tmp_path)
+    problem = problem_named("nas-bench-macro", 40.0)
+    assert play(problem, "drawing:Drawn", 5, 8).best == play(problem, "random", 5, 8).best
+
+
+def own_problem(folder: Path, **changes: object) -> Path:
+    """A user's problem: a file of a run, and functions beside it."""
+    (folder / "my_problem.py").write_text(
+        "from space.cost import cost_of\n\n\ndef top1(arch):\n    return 1 - 1 / cost_of(arch).params ** 0.2\n\n\n"
+        "def ms(arch):\n    return cost_of(arch).madds / 1e6\n"
+    )
+    content = {
+        "evaluator": "my_problem:top1",
+        "latency": "my_problem:ms",
+        "data": {"source": "none", "resolution": 32, "channels": 1, "classes": 10},
+        **changes,
+    }
+    path = folder / "problem.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_problem_of_ones_own(tmp_path: Path) -> None:
+    """A relative target is a share of the reference's latency; a file without functions is no problem."""
+    posed: Problem = problem_named(str(own_problem(tmp_path, target={"relative": 0.5})))
+    assert posed.limit_ms == pytest.approx(0.5 * posed.latency.estimate(posed.space.reference))
+    assert posed.best is None  # too large to be listed
+    with pytest.raises(InvalidConfig, match="needs `evaluator`, `latency`"):
+        problem_named(str(own_problem(tmp_path, evaluator=None, data={"source": "fashion-mnist"})))
+    with pytest.raises(MobilenasError, match="none of nas-bench-macro and no YAML file"):
+        problem_named("nas-bench-marco")
+
+
+@pytest.mark.slow
+def test_the_command_compares(tmp_path: Path, mobilenas: Callable[..., Result]) -> None:
+    """`bench samplers` prints a line per sampler and writes every course; a failing sampler of one's own is named."""
+    path, out = own_problem(tmp_path), tmp_path / "courses.json"
+    done = mobilenas(
+        *("bench", "samplers", "--problem", path, "--sampler", "random", "--sampler", "evolution"),
+        *("--seeds", "2", "--evaluations", "6", "--workers", "2", "--out", out),
+    )
+    assert done.code == 0, done.err
+    (found,) = json.loads(out.read_text())
+    assert [summary["sampler"] for summary in found["samplers"]] == ["random", "evolution"]
+    assert [len(course["best"]) for course in found["courses"]] == [6] * 4
+    failed = mobilenas("bench", "samplers", "--problem", path, "--sampler", "my_problem:top1", "--seeds", "1")
+    assert failed.code == 2
+    assert failed.err.startswith("error: sampler my_problem:top1 failed: TypeError")
+    assert failed.err.count("\n") == 1
