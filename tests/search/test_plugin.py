@@ -110,7 +110,7 @@ def test_an_evaluator_that_was_edited_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_others_import_from_below_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that holds a virtual environment, or is on the import path anyway, loses nothing when another follows."""
+    """A folder with a virtual environment in it, or on the import path anyway, loses nothing when another follows."""
     (tmp_path / "libraries").mkdir()
     write(tmp_path / "libraries", "a_library", "value = 1\n")
     write(tmp_path, "mine_beside", "def one():\n    return 1\n")
