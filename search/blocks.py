@@ -240,16 +240,25 @@ def choose_seed(session: Session | Chronicle) -> Trial:
     """The trial that NetAdapt starts from: highest reward among those that leave it a way to walk.
 
     That is, at least `netadapt.walk` above the final target and within the latency limit; where there is none, the
-    highest reward of all. Ties go to the earlier trial.
+    highest reward of all. None is over a limit that was set: what is narrowed from it then keeps them all, too. Ties go
+    to the earlier trial.
 
     Raises:
-        RunError: no trial was completed.
+        RunError: no trial was completed, or none within the limits.
     """
     complete = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
     if not complete:
         raise RunError(
             f"search '{session.record.name}' has no completed trial to refine; go on with: "
             f"mobilenas resume {session.record.name}"
+        )
+    # The reference is trained whatever it costs, but that is all.
+    refusals = {trial.number: session.config.limits.limits(None).refusal(trial.scores) for trial in complete}
+    complete = [trial for trial in complete if refusals[trial.number] is None]
+    if not complete:
+        raise RunError(
+            f"no trained network meets the limits ({next(iter(refusals.values()))}); raise them under `limits`, or "
+            "choose a smaller width"
         )
     if session.config.netadapt.max_steps == 0:
         within = [trial for trial in complete if trial.scores.latency_ms <= session.begun.target_ms]

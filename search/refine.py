@@ -27,7 +27,8 @@ def refine(session: Session) -> list[Trial]:
         RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
     current = seed = _recorded_seed(session)
-    settings, target_ms = session.config.netadapt, session.begun.target_ms
+    settings = session.config.netadapt
+    target_ms = min(session.begun.target_ms, session.config.limits.latency_ms or math.inf)
     walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
     if walks and _kits_lacking(session):
         raise Interrupted(pause_before_refinement(session))
