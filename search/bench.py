@@ -23,7 +23,7 @@ from search.trial import Stage as SearchStage
 from space.arch import Architecture, Stage
 from space.choices import SearchSpace
 from space.encoding import Encoding
-from space.errors import InvalidConfig
+from space.errors import InvalidConfig, MobilenasError, RunError
 from space.preset import load_preset
 
 PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml"}
@@ -70,7 +70,19 @@ class Problem:
     def top1(self, arch: Architecture) -> float:
         """What the user's own evaluator says."""
         evaluator, content = self._evaluator
-        return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)).top1
+        try:
+            return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)).top1
+        except MobilenasError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"evaluator {evaluator.name} failed for {arch.arch_id}: {type(error).__name__}: {error}; mend it"
+            ) from error
+
+    @property
+    def limits(self) -> Limits:
+        """The latency limit, and what else the configuration limits."""
+        return self.config.limits.limits(self.limit_ms)
 
     @cached_property
     def _evaluator(self) -> tuple[Plugin, str]:
@@ -84,7 +96,10 @@ class Problem:
         if self.space.size > LISTED:
             return None
         members = map(self.space.with_stages, _chains(self.space, 1, self.space.stem.out_channels))
-        return max(self.top1(arch) for arch in members if self.latency.estimate(arch) <= self.limit_ms)
+        within = [arch for arch in members if self.limits.refusal(scores_of(arch, self.latency)) is None]
+        if not within:
+            raise RunError(f"no network of the space is within {self.limit_ms:g} and the other limits; raise them")
+        return max(map(self.top1, within))
 
 
 def _chains(space: SearchSpace, number: int, in_channels: int) -> Iterator[tuple[Stage, ...]]:
@@ -117,8 +132,15 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
         raise InvalidConfig(f"problem {name!r} is none of {', '.join(PROBLEMS)} and no YAML file of a run")
     if config.evaluator is None or config.latency is None or config.data.source != "none":
         raise InvalidConfig(f"problem {name!r} needs `evaluator`, `latency` and data.source none")
-    problem = Problem(config=config, limit_ms=limit_ms or math.inf)
+    if config.blocks.objectives or config.blocks.reward.kind != "hard":
+        raise InvalidConfig(
+            f"problem {name!r} sets blocks.objectives or blocks.reward, but samplers are compared by top-1 within the "
+            "limits: leave them out"
+        )
+    problem = Problem(config=config, limit_ms=math.inf if limit_ms is None else limit_ms)
     if limit_ms is not None:
+        if not 0 < limit_ms < math.inf:
+            raise InvalidConfig(f"limit {limit_ms:g} must be a positive number")
         return problem
     is_relative = config.target.relative is not None
     reference_ms = problem.latency.estimate(problem.space.reference) if is_relative else None
@@ -160,7 +182,7 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
         times.append(time.perf_counter() - begun)
         arch = problem.space.architecture(proposed.params)
         scores = scores_of(arch, problem.latency)
-        is_over, is_repeated = scores.latency_ms > problem.limit_ms, arch.arch_id in tried
+        is_over, is_repeated = problem.limits.refusal(scores) is not None, arch.arch_id in tried
         trial = _trial(number, arch, scores, dict(proposed.params))
         number += 1
         if is_repeated or (is_over and not is_soft):
@@ -175,6 +197,10 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
         if not is_over:
             reached = max(reached, done.scores.top1 or 0.0)
         best.append(reached)
+    if not best:
+        raise RunError(
+            f"sampler {sampler} found no network within {problem.limit_ms:g} and the other limits; raise them"
+        )
     best += [reached] * (evaluations - len(best))  # it had nothing left to propose
     return Course(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
 
@@ -183,7 +209,7 @@ def _prospects(problem: Problem, reward: Reward, *, limited: bool) -> Prospects:
     return Prospects(
         encoding=problem.encoding,
         latency=problem.latency,
-        limits=Limits(latency_ms=problem.limit_ms if limited else None),
+        limits=problem.limits if limited else Limits(),
         reward_of=reward,
         target_ms=problem.limit_ms,
     )

@@ -1,6 +1,7 @@
 """Commands that ask the record: trials, searches, devices, status, logs; and annotate, which writes into it."""
 
 import json
+import math
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -94,11 +95,13 @@ def rescore(
     out: Path | None,
 ) -> None:
     """The command `rescore`: the complete block-level trials by another reward, which is computed from their scores."""
-    chosen = RewardConfig(kind=kind, exponent=exponent) if kind in KINDS or ":" in kind else None
-    if chosen is None:
+    if kind not in KINDS and ":" not in kind:
         raise InvalidConfig(f"reward {kind!r} is none of {', '.join(KINDS)} and no package.module:callable")
-    if target_ms is not None and not target_ms > 0:
+    if exponent is not None and not -10 <= exponent <= 0:
+        raise InvalidConfig(f"--exponent {exponent:g} must lie between -10 and 0")
+    if target_ms is not None and not 0 < target_ms < math.inf:
         raise InvalidConfig(f"target {target_ms} ms must be positive")
+    chosen = RewardConfig(kind=kind, exponent=exponent)
     store = Store.open(database)
     try:
         told = Chronicle.read(store, name)

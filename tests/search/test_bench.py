@@ -90,7 +90,7 @@ def own_problem(folder: Path, **changes: object) -> Path:
     """A user's problem: a file of a run, and functions beside it."""
     (folder / "my_problem.py").write_text(
         "from space.cost import cost_of\n\n\ndef top1(arch):\n    return 1 - 1 / cost_of(arch).params ** 0.2\n\n\n"
-        "def ms(arch):\n    return cost_of(arch).madds / 1e6\n"
+        "def ms(arch):\n    return cost_of(arch).madds / 1e6\n\n\ndef broken(arch):\n    return 1 / 0\n"
     )
     content = {
         "evaluator": "my_problem:top1",
@@ -112,6 +112,25 @@ def test_a_problem_of_ones_own(tmp_path: Path) -> None:
         problem_named(str(own_problem(tmp_path, evaluator=None, data={"source": "fashion-mnist"})))
     with pytest.raises(MobilenasError, match="none of nas-bench-macro and no YAML file"):
         problem_named("nas-bench-marco")
+
+
+def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
+    """Limits beside the latency count, and what cannot be compared, met or evaluated is refused with the value."""
+    path = str(own_problem(tmp_path, limits={"params": 250_000}))
+    posed = problem_named(path)
+    for sampler in ("random", "feasible-first"):
+        course = play(posed, sampler, 0, 12)
+        assert 0 < course.best[-1] <= 1 - 1 / 250_000**0.2
+    with pytest.raises(MobilenasError, match="found no network within 1e-06"):
+        play(problem_named(path, 1e-6), "feasible-first", 0, 3)
+    for limit in (-1.0, 0.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidConfig, match="must be a positive number"):
+            problem_named(path, limit)
+    with pytest.raises(InvalidConfig, match=r"blocks\.reward, but samplers are compared by top-1"):
+        problem_named(str(own_problem(tmp_path, blocks={"reward": {"kind": "soft"}})))
+    failing = problem_named(str(own_problem(tmp_path, evaluator="my_problem:broken")))
+    with pytest.raises(MobilenasError, match=r"my_problem:broken failed for .*: ZeroDivisionError"):
+        play(failing, "random", 0, 1)
 
 
 @pytest.mark.slow

@@ -200,6 +200,9 @@ def test_rescoring_ranks_anew_and_records_nothing(desk: Desk) -> None:
     assert rows[0]["rank_before"] != 1
     wrong = desk.run("rescore", "old", "--reward", "nice", code=2)
     assert "reward 'nice' is none of" in wrong.err
+    for exponent in ("0.1", "nan"):
+        steep = desk.run("rescore", "old", "--reward", "absolute", "--exponent", exponent, code=2)
+        assert steep.err == f"error: --exponent {exponent} must lie between -10 and 0\n"
 
 
 def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
