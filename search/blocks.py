@@ -35,6 +35,7 @@ def search_blocks(session: Session) -> None:
     if (start := session.config.netadapt.start) is not None:
         _judge_start(session, start)
         return
+    session.fill_rewards()
     enqueued = networks_to_enqueue(session)
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
     adopt(session)

@@ -263,8 +263,25 @@ class Session:
         taken = self._taken(replace(trial, evaluation_key=found.trial.evaluation_key), found)
         self._end(taken)
 
+    def fill_rewards(self) -> None:
+        """Compute the rewards that completed block-level trials lack, where an earlier session's reward failed.
+
+        Raises:
+            RunError: it fails again.
+        """
+        known = self.store.rewards(self.record.id)
+        for trial in self.trials(Stage.BLOCKS):
+            if trial.number not in known and (reward := self.reward_of(trial)) is not None:
+                self.store.set_reward(self.record.id, trial.number, reward)
+
     def _end(self, trial: Trial) -> float | None:
-        reward = self.reward_of(trial)
+        try:
+            reward = self.reward_of(trial)
+        except RunError:
+            # A training is dear and a reward cheap: what was found is kept, and rewarded once the function is mended.
+            self.store.finish_trial(self.record.id, trial)
+            self._ledger.put(trial)
+            raise
         self.store.finish_trial(self.record.id, trial, reward=reward)
         self._ledger.put(trial)
         self.listener.trial(trial, reward)

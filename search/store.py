@@ -297,6 +297,13 @@ class Store(TableStore):
         with self._database.read() as connection:
             return store_trials.read_rewards(connection, search_id)
 
+    @patiently
+    def set_reward(self, search_id: int, number: int, reward: float) -> None:
+        """Record the reward of a completed trial that was recorded without."""
+        with self._database.write() as connection:
+            self._change(connection, search_id)
+            store_trials.set_reward(connection, search_id, number, reward)
+
     def requeue_running(self, search_id: int) -> list[Trial]:
         """Start the next attempt of all trials that a dead coordinator left running, and return them, still running."""
         return self._requeue_running(search_id, datetime.now(UTC))

@@ -115,6 +115,12 @@ def read_rewards(connection: Connection, search_id: int) -> dict[int, float]:
     return {row.number: row.reward for row in rows}
 
 
+def set_reward(connection: Connection, search_id: int, number: int, reward: float) -> None:
+    """Reward a completed trial that has no reward yet."""
+    this = (trials.c.search_id == search_id) & (trials.c.number == number) & (trials.c.state == State.COMPLETE.value)
+    connection.execute(update(trials).where(this, trials.c.reward.is_(None)).values(reward=reward))
+
+
 def find_evaluations(connection: Connection, evaluation_key: str) -> list[FoundEvaluation]:
     """The complete trials of all searches with this key, those first that were themselves evaluated."""
     query = (

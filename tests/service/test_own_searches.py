@@ -227,6 +227,24 @@ def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
     assert "no search named 'no'" in desk.run("status", "no", code=2).err
 
 
+def test_a_failing_reward_loses_no_evaluation(desk: Desk) -> None:
+    """What was evaluated is kept, and rewarded on resume once the function is mended."""
+    (desk.folder / "my_wishes.py").write_text("def wish(scores, target_ms):\n    return float('nan')\n")
+    config = desk.config(blocks={"reward": {"kind": "my_wishes:wish"}, "trials": 4})
+    failed = desk.run("search", "--config", config, "--name", "wishes", code=2)
+    assert "reward my_wishes:wish gave nan" in failed.err
+    _, (kept,) = desk.read("wishes")
+    assert (kept.state, kept.attempt) == (State.COMPLETE, 1)
+    (desk.folder / "my_wishes.py").write_text("def wish(scores, target_ms):\n    return scores.top1\n")
+    desk.run("resume", "wishes")
+    _, trials = desk.read("wishes")
+    assert trials[0] == kept
+    store = Store.open(desk.url)
+    rewards = store.rewards(store.search("wishes").id)
+    store.close()
+    assert rewards == {trial.number: trial.scores.top1 for trial in complete(trials) if trial.stage is Stage.BLOCKS}
+
+
 def _faulty(desk: Desk, body: str) -> None:
     """Let the evaluator misbehave for some networks."""
     # The first two stages' kernels decide.
