@@ -1,5 +1,6 @@
 """A whole search from start to export, and the same from where it stopped."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from search.session import START_WEIGHTS, Interrupted, Session
 from search.store import Store
 from search.store_searches import NameTaken
 from search.tables import settings_for, workspace
-from search.trial import Stage
+from search.trial import Stage, Trial
 from space.arch import Architecture
 from space.errors import DeviceError, InfeasibleTarget, RunError
 from space.keys import keys_of
@@ -298,6 +299,10 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     store.begin_search(record.id, _named(inputs.config, record.name), begun, further)
 
 
+# A user's functions may be slow: on resume they are asked again about so many of the first and of the last trials.
+_ASKED_AGAIN = 4
+
+
 def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
     data_hash, now = record.has_begun().data_hash, _data_hash(inputs)
     if now != data_hash:
@@ -354,7 +359,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     goals = _goals(store, record, inputs)
     executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
     try:
-        yield Session(
+        running = Session(
             store=store,
             record=record,
             config=config,
@@ -366,8 +371,39 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
             listener=listener,
             heart=heart,
         )
+        _check_functions(running)
+        yield running
     finally:
         executor.close()
+
+
+def _check_functions(running: Session) -> None:
+    """Refuse to go on where a user's latency or reward says something else than it said of recorded trials."""
+    trials, rewards = running.trials(Stage.BLOCKS), running.store.rewards(running.record.id)
+    asked = [*trials[:_ASKED_AGAIN], *trials[_ASKED_AGAIN:][-_ASKED_AGAIN:]]
+    found: list[tuple[str, Trial, float, float | None]] = []
+    if running.config.latency is not None:
+        found += [
+            (
+                f"latency {running.config.latency}",
+                trial,
+                trial.scores.latency_ms,
+                running.latency.estimate(trial.architecture),
+            )
+            for trial in asked
+        ]
+    if ":" in running.config.blocks.reward.kind:
+        found += [
+            (f"reward {running.config.blocks.reward.kind}", trial, rewards[trial.number], running.reward_of(trial))
+            for trial in asked
+            if trial.number in rewards
+        ]
+    for what, trial, said, now in found:
+        if now is None or not math.isclose(said, now, rel_tol=1e-9):
+            raise RunError(
+                f"{what} says {now} of trial {trial.number}, where {said} is recorded; restore it, or start a new "
+                "search"
+            )
 
 
 def drive(running: Session, until: Literal["blocks", "refine"] | None = None) -> Path | None:

@@ -245,6 +245,26 @@ def test_a_failing_reward_loses_no_evaluation(desk: Desk) -> None:
     assert rewards == {trial.number: trial.scores.top1 for trial in complete(trials) if trial.stage is Stage.BLOCKS}
 
 
+@pytest.mark.parametrize("function", ["wish", "ms"])
+def test_a_changed_reward_or_latency_is_noticed(desk: Desk, function: str) -> None:
+    """A search is not resumed with figures of two kinds; edits that change no figure do no harm."""
+    source = (
+        "from space.cost import cost_of\n\n\ndef wish(scores, target_ms):\n    return scores.top1\n\n\n"
+        "def ms(arch):\n    return cost_of(arch).madds / 1e6\n"
+    )
+    (desk.folder / "my_change.py").write_text(source)
+    blocks = {"reward": {"kind": "my_change:wish"}, "trials": 4}
+    config = desk.config(latency="my_change:ms", blocks=blocks, netadapt={"max_steps": 3})
+    desk.run("search", "--config", config, "--name", "change", "--until", "refine", code=130)
+    changed = {"wish": ("scores.top1", "2 * scores.top1"), "ms": ("madds / 1e6", "madds / 2e6")}[function]
+    (desk.folder / "my_change.py").write_text(source.replace(*changed))
+    refused = desk.run("resume", "change", code=2)
+    assert f"my_change:{function} says" in refused.err
+    assert "of trial 0, where" in refused.err
+    (desk.folder / "my_change.py").write_text(f"# said better\n{source}")
+    desk.run("resume", "change")
+
+
 def _faulty(desk: Desk, body: str) -> None:
     """Let the evaluator misbehave for some networks."""
     # The first two stages' kernels decide.
