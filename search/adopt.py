@@ -45,8 +45,12 @@ def _sources(session: Session) -> list[SearchRecord]:
 
 def _winner(session: Session, record: SearchRecord) -> Architecture | None:
     """The found network of a finished search, else nothing: what it tried is adopted anyway."""
-    finals = session.store.trials(record.id, Stage.FINAL)
-    found = [trial for trial in finals if trial.origin == "found" and trial.state is State.COMPLETE]
+    trials = session.store.trials(record.id)
+    found = [trial for trial in trials if trial.stage is Stage.FINAL and trial.origin == "found"]
+    found = [trial for trial in found if trial.state is State.COMPLETE]
+    if record.stage is Stage.DONE and not found:  # without data there is no final training, but a spec
+        exported = {export.trial for export in session.store.exports(record.id)}
+        found = [trial for trial in trials if trial.number in exported]
     return found[-1].architecture if found else None
 
 

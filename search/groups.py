@@ -6,6 +6,7 @@ from search.config import RunConfig
 from search.record import SearchRecord
 from search.run import names_for
 from search.store import Store
+from search.store_searches import NameTaken
 
 
 def is_group(config: RunConfig, repeat: int) -> bool:
@@ -14,8 +15,15 @@ def is_group(config: RunConfig, repeat: int) -> bool:
 
 
 def group_name(store: Store, config: RunConfig) -> str:
-    """The configuration's name, or the first that nobody has taken."""
-    return next(names_for(store, config.with_first_device(), None))
+    """The configuration's name, or the first that nobody has taken.
+
+    Raises:
+        NameTaken: a search or a group has the name that was asked for.
+    """
+    name = next(names_for(store, config.with_first_device(), None))
+    if any(name in (search.name, search.group) for search in store.searches()):
+        raise NameTaken(f"a search or a group named '{name}' exists already; choose another name")
+    return name
 
 
 def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]:

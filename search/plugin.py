@@ -3,6 +3,7 @@
 Reading a record never loads one: only a search that runs does, and who starts or resumes it chose its configuration.
 """
 
+import ast
 import hashlib
 import importlib
 import inspect
@@ -50,15 +51,43 @@ class Plugin:
 
     @property
     def content(self) -> str:
-        """The name with a hash of its module's source: results of another source are others.
+        """The name with a hash of its source: results of another source are others.
+
+        That is the source of its module and of all modules beside it that these import; not what they read from files.
 
         Raises:
             InvalidConfig: it cannot be imported.
         """
         module = inspect.getmodule(self.load())
         file = getattr(module, "__file__", None)
-        source = Path(file).read_bytes() if file else b""
-        return f"{self.name}@{hashlib.sha256(source).hexdigest()[:16]}"
+        sources: dict[Path, bytes] = {}
+        if file:
+            _gather(Path(file), Path(self.folder) if self.folder else None, sources)
+        digest = hashlib.sha256(b"".join(sources.values())).hexdigest()
+        return f"{self.name}@{digest[:16]}"
+
+
+def _gather(file: Path, folder: Path | None, sources: dict[Path, bytes]) -> None:
+    """Add the sources of a module and of the user's that it imports, in the order of their imports."""
+    if file in sources:
+        return
+    sources[file] = file.read_bytes()
+    if folder is None or folder not in file.parents:
+        return
+    try:
+        tree = ast.parse(sources[file])
+    except SyntaxError:
+        return  # it cannot be imported, so it imports nothing
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+        for name in names:
+            base = file.parent if isinstance(node, ast.ImportFrom) and node.level else folder
+            path = base.joinpath(*name.split("."))
+            for imported in (path.with_suffix(".py"), path / "__init__.py"):
+                if imported.is_file():
+                    _gather(imported, folder, sources)
 
 
 @dataclass

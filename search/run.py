@@ -257,6 +257,7 @@ def create(
     name = next(names_for(store, inputs.config, runs))
     if name in {search.name for search in store.searches()}:
         raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
+    _refuse_group_name(store, name)
     begun, further = _prepare(store, inputs, name, runs, listener)
     if weights is not None:
         (begun.run_folder / START_WEIGHTS).write_bytes(weights)
@@ -273,11 +274,19 @@ def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
     names = names_for(store, config, None)
     while True:
         name = next(names)
+        _refuse_group_name(store, name)
         try:
             return store.create_search(name=name, config=_named(config, name), **asdict(asked))
         except NameTaken:
             if config.name is not None:
                 raise
+
+
+def _refuse_group_name(store: Store, name: str) -> None:
+    if any(name == search.group for search in store.searches()):
+        raise NameTaken(
+            f"a group named '{name}' exists already, and commands would take it for that; choose another name"
+        )
 
 
 def _named(config: RunConfig, name: str) -> dict[str, Any]:

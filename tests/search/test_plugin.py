@@ -80,6 +80,21 @@ def test_content_changes_with_the_source(tmp_path: Path) -> None:
     assert Plugin(name="mine_content:f", folder=str(tmp_path / "one")).content != first
 
 
+def test_content_changes_with_what_the_source_imports(tmp_path: Path) -> None:
+    """A helper beside it counts, directly or through another one; what it does not import does not."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("from . import deep\n")
+    (tmp_path / "parts" / "deep.py").write_text("value = 1\n")
+    write(tmp_path, "helping", "import math\n\nfrom parts import deep\n\nshare = deep.value / math.e\n")
+    write(tmp_path, "helped", "import helping\n\n\ndef top1(arch):\n    return helping.share\n")
+    plugin = Plugin(name="helped:top1", folder=str(tmp_path))
+    first = plugin.content
+    write(tmp_path, "unrelated", "value = 2\n")
+    assert plugin.content == first
+    (tmp_path / "parts" / "deep.py").write_text("value = 3\n")
+    assert plugin.content != first
+
+
 def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
     """Top-1 is a share; per cents and words are refused with the evaluator's name."""
     write(

@@ -265,6 +265,27 @@ def test_a_changed_reward_or_latency_is_noticed(desk: Desk, function: str) -> No
     desk.run("resume", "change")
 
 
+def test_searches_and_groups_have_different_names(desk: Desk) -> None:
+    """One could not be reached beside the other; both are refused before anything is recorded."""
+    config = desk.config(blocks={"trials": 2})
+    desk.run("search", "--config", config, "--name", "one")
+    desk.run("search", "--config", config, "--name", "many", "--repeat", "2")
+    for name, more in (("one", ("--repeat", "2")), ("many", ()), ("many", ("--repeat", "3"))):
+        taken = desk.run("search", "--config", config, "--name", name, *more, code=2)
+        assert f"named '{name}' exists already" in taken.err
+
+
+def test_the_found_network_of_a_search_without_data_is_tried_first(desk: Desk) -> None:
+    """Its spec is all that such a search ends with; a walk may have left the space."""
+    config = desk.config(blocks={"trials": 6}, netadapt={"max_steps": 40, "delta": 0.05})
+    desk.run("search", "--config", config, "--name", "before")
+    found = Architecture.from_json((desk.folder / "runs" / "before" / "architecture.json").read_text())
+    again = desk.config(blocks={"trials": 6})
+    desk.run("search", "--config", again, "--name", "after", "--start-from", "before")
+    _, trials = desk.read("after")
+    assert found in [trial.architecture for trial in trials if trial.origin in ("enqueued", "adopted")]
+
+
 def _faulty(desk: Desk, body: str) -> None:
     """Let the evaluator misbehave for some networks."""
     # The first two stages' kernels decide.
