@@ -1,6 +1,6 @@
 """Starting from earlier searches: their trials are taken over, and their winners are tried first."""
 
-from search.chronicle import REFERENCE
+from search.chronicle import REFERENCE, Chronicle
 from search.job import Evaluation
 from search.record import FoundEvaluation, SearchRecord
 from search.session import Session, has_weights
@@ -45,13 +45,8 @@ def _sources(session: Session) -> list[SearchRecord]:
 
 def _winner(session: Session, record: SearchRecord) -> Architecture | None:
     """The found network of a finished search, else nothing: what it tried is adopted anyway."""
-    trials = session.store.trials(record.id)
-    found = [trial for trial in trials if trial.stage is Stage.FINAL and trial.origin == "found"]
-    found = [trial for trial in found if trial.state is State.COMPLETE]
-    if record.stage is Stage.DONE and not found:  # without data there is no final training, but a spec
-        exported = {export.trial for export in session.store.exports(record.id)}
-        found = [trial for trial in trials if trial.number in exported]
-    return found[-1].architecture if found else None
+    told = Chronicle(session.store, record)
+    return told.found.architecture if told.has_ended else None
 
 
 def adopt(session: Session) -> None:

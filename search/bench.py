@@ -14,7 +14,7 @@ from search.feasible_first import Exhausted
 from search.job import OwnEvaluation, ask_own
 from search.latencies import OwnLatency, scores_of
 from search.limits import Limits
-from search.plugin import Plugin
+from search.plugin import Plugin, blamed
 from search.prospects import Prospects
 from search.reward import HARD, Reward, soft
 from search.samplers import Proposer
@@ -23,7 +23,7 @@ from search.trial import Stage as SearchStage
 from space.arch import Architecture, Stage
 from space.choices import SearchSpace
 from space.encoding import Encoding
-from space.errors import InvalidConfig, MobilenasError, RunError
+from space.errors import InvalidConfig, RunError
 from space.preset import load_preset
 
 PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml"}
@@ -70,14 +70,8 @@ class Problem:
     def top1(self, arch: Architecture) -> float:
         """What the user's own evaluator says."""
         evaluator, content = self._evaluator
-        try:
+        with blamed(f"evaluator {evaluator.name}"):
             return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)).top1
-        except MobilenasError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"evaluator {evaluator.name} failed for {arch.arch_id}: {type(error).__name__}: {error}; mend it"
-            ) from error
 
     @property
     def limits(self) -> Limits:
@@ -163,6 +157,7 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
 
     Raises:
         InvalidConfig: the sampler is unknown.
+        RunError: it found no network within the limits, or something of the user's failed.
     """
     name = sampler.removesuffix(SOFT)
     is_soft = name != sampler

@@ -11,7 +11,6 @@ from search.config import NO_DATA, RunConfig, parse_config
 from search.record import Begun, SearchRecord
 from search.store import Store
 from search.trial import NetworkMeasurement, Stage, State, Trial
-from space.arch import Architecture
 from space.errors import RunError
 from trainer.metrics import Difference, paired_difference
 
@@ -128,9 +127,18 @@ class Chronicle:
         return self.trial(self.store.exports(self.record.id)[0].trial)
 
     @property
-    def found_architecture(self) -> Architecture:
-        """The network that a search ended with."""
-        return (self.both()[0] if self.has_finals else self.best_spec).architecture
+    def has_ended(self) -> bool:
+        """Whether it has its network, certified or not."""
+        return self.record.stage in (Stage.AWAITING, Stage.DONE)
+
+    @property
+    def found(self) -> Trial:
+        """The trial whose network a search ended with.
+
+        Raises:
+            RunError: the search has not trained it yet.
+        """
+        return self.both()[0] if self.has_finals else self.best_spec
 
     @property
     def is_certified(self) -> bool:

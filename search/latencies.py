@@ -11,7 +11,7 @@ import numpy as np
 from latency.meter import Meter
 from latency.predict import Predictor
 from latency.table import LatencyTable
-from search.plugin import Plugin
+from search.plugin import Plugin, blamed
 from search.trial import Scores
 from space.arch import Architecture
 from space.cost import cost_of
@@ -112,10 +112,8 @@ class OwnLatency:
 
     def _asked(self, arch: Architecture) -> float:
         function = self._function
-        try:
+        with blamed(f"latency {self.plugin.name}"):
             found = float(function(arch))
-        except Exception as error:
-            raise RunError(f"latency {self.plugin.name} failed: {type(error).__name__}: {error}") from error
         if not 0 < found < math.inf:
             raise RunError(f"latency {self.plugin.name} gave {found} ms for {arch.arch_id}; it must be positive")
         return found

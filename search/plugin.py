@@ -10,12 +10,13 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from space.errors import InvalidConfig
+from space.errors import InvalidConfig, MobilenasError, RunError
 
 PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -88,6 +89,21 @@ def _gather(file: Path, folder: Path | None, sources: dict[Path, bytes]) -> None
             for imported in (path.with_suffix(".py"), path / "__init__.py"):
                 if imported.is_file():
                     _gather(imported, folder, sources)
+
+
+@contextmanager
+def blamed(what: str, remedy: str = "mend it") -> Iterator[None]:
+    """Tell whatever a user's own code raises in one line, with its name.
+
+    Raises:
+        RunError: it raised something that is none of our errors.
+    """
+    try:
+        yield
+    except MobilenasError:
+        raise
+    except Exception as error:
+        raise RunError(f"{what} failed: {type(error).__name__}: {error}; {remedy}") from error
 
 
 @dataclass

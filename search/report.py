@@ -141,7 +141,7 @@ def _walk(told: Chronicle) -> list[str]:
         ]
         for step in steps
     )
-    found = told.found_architecture
+    found = told.found.architecture
     walked = told.trial(steps[-1].trial) if steps else None
     if walked is not None and walked.architecture == found:
         return _markdown(rows)

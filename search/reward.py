@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from search.plugin import Plugin
+from search.plugin import Plugin, blamed
 from search.trial import FIGURES, Scores
 from space.errors import RunError
 
@@ -76,10 +76,8 @@ class Own(Reward):
         )
 
     def _of(self, scores: Scores, target_ms: float) -> float:
-        try:
+        with blamed(f"reward {self.name}", "mend it, and resume"):
             reward = float(self.function(scores, target_ms))
-        except Exception as error:
-            raise RunError(f"reward {self.name} failed: {type(error).__name__}: {error}") from error
         if not np.isfinite(reward):
             raise RunError(f"reward {self.name} gave {reward} for {scores}; it must be a finite number")
         return reward

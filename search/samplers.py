@@ -6,8 +6,8 @@ begin with `samplers`, and `optuna_views`, are the only ones that know Optuna.
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -18,13 +18,13 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.plugin import Plugin
+from search.plugin import Plugin, blamed
 from search.prospects import Prospects
 from search.samplers_own import FeasibleFirst, RegularizedEvolution
 from search.sections import SAMPLERS
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
-from space.errors import InvalidConfig, MobilenasError, RunError
+from space.errors import InvalidConfig
 
 _CONSTRAINT = "limits"
 # NSGA-II's generations: Optuna's 50 would make one generation of most of our searches.
@@ -112,20 +112,12 @@ class Proposer:
         ours = FeasibleFirst(self._prospects, distributions, top1_of=self._top1_of, objectives=costs)
         return ours.seeded
 
-    @contextmanager
-    def _blamed(self) -> Iterator[None]:
+    def _blamed(self) -> AbstractContextManager[None]:
         """Whatever a user's own sampler raises is told as its failure; what one of ours does would be a fault here."""
-        try:
-            yield
-        except MobilenasError:
-            raise
-        except Exception as error:
-            if self._name in SAMPLERS:
-                raise
-            raise RunError(
-                f"sampler {self._name} failed: {type(error).__name__}: {error}; it is called with seed=, and returns "
-                "an optuna.samplers.BaseSampler that proposes one of each parameter's choices"
-            ) from error
+        if self._name in SAMPLERS:
+            return nullcontext()
+        expected = "it is called with seed=, and returns a BaseSampler of Optuna that proposes given choices"
+        return blamed(f"sampler {self._name}", expected)
 
     def _top1_of(self, trial: FrozenTrial) -> float:
         return self._top1[trial.number]

@@ -236,6 +236,8 @@ def status(database: str, name: str) -> None:
     try:
         record = store.search(name)
         all_trials, rewards, steps = store.trials(record.id), store.rewards(record.id), store.steps(record.id)
+        told = Chronicle(store, record)
+        found = told.found if told.has_ended else None
     finally:
         store.close()
     lines = [
@@ -243,8 +245,9 @@ def status(database: str, name: str) -> None:
         f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
         f"stage     {record.stage.value}{_state_text(record)}",
     ]
-    if told := [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]:
-        lines += [f"about     {', '.join(filter(None, told))}"] if any(told) else []
+    about = [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]
+    if any(about):
+        lines.append(f"about     {', '.join(filter(None, about))}")
     if record.begun:
         begun = record.begun
         lines.append(
@@ -252,8 +255,10 @@ def status(database: str, name: str) -> None:
             + ("" if begun.reference_ms is None else f"the reference takes {begun.reference_ms:.3f} ms, ")
             + f"the space reaches {begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
         )
-    for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL):
-        lines.append(f"{stage.value:<9} {_counts(trial.state for trial in all_trials if trial.stage is stage)}")
+    lines += [
+        f"{stage.value:<9} {_counts(trial.state for trial in all_trials if trial.stage is stage)}"
+        for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
+    ]
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
         trial = next(trial for trial in all_trials if trial.number == best)
@@ -261,6 +266,8 @@ def status(database: str, name: str) -> None:
             f"best      trial {best}: top-1 {trial.scores.top1:.2%}, {trial.scores.latency_ms:.3f} ms, "
             f"reward {rewards[best]:.4f}"
         )
+    if found:
+        lines.append(f"found     trial {found.number}: top-1 {found.scores.top1:.2%}, {found.scores.latency_ms:.3f} ms")
     if steps:
         lines.append(f"walk      {len(steps)} steps, now {steps[-1].latency_after_ms:.3f} ms")
     if record.error:

@@ -220,7 +220,8 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
     store = Store.open(database)
     store.patience_s = PATIENCE_S
     try:
-        _check_named(store, config)
+        _check_sources(store, config)
+        _check_functions(config)
         if not is_group(config, repeat):
             record = _created(store, config.with_first_device(), runs, asked)
             _drive(store, record, runs, until)
@@ -240,10 +241,14 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
         store.close()
 
 
-def _check_named(store: Store, config: RunConfig) -> None:
+def _check_sources(store: Store, config: RunConfig) -> None:
     """Refuse now what a search would find missing only once it is recorded, and its name taken."""
     for name in config.blocks.start_from:
         store.search(name)
+
+
+def _check_functions(config: RunConfig) -> None:
+    """The same, of what must be importable on the machine that searches."""
     for name in (config.blocks.sampler, config.blocks.reward.kind):
         if ":" in name:
             Plugin(name=name, folder=config.plugins).load()
@@ -275,8 +280,7 @@ def queue(config: RunConfig, database: str, asked: Asked, repeat: int = 1) -> No
     load_preset(config.space.preset)
     store = Store.open(database)
     try:
-        for source in config.blocks.start_from:
-            store.search(source)
+        _check_sources(store, config)
         if is_group(config, repeat):
             name = group_name(store, config)
             asked = replace(asked, group=name)

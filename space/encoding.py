@@ -120,7 +120,7 @@ class _StageTable:
 
     def style_of(self, codes: Codes, slot: int) -> np.ndarray:
         """The index of a block's style, wherever it is active."""
-        index: np.ndarray = np.ravel_multi_index(tuple(self.slot(codes, slot).T), self.shape, mode="clip")
+        index: np.ndarray = np.maximum(self.slot(codes, slot) @ self._strides, 0)
         return index
 
     def styles_of(self, codes: Codes) -> np.ndarray:
@@ -323,16 +323,17 @@ class Prices:
     def _of_stage(self, number: int, codes: Codes, before: np.ndarray) -> np.ndarray:
         stage, later_prices = self._stages[number], self._later[number]
         depth, after = stage.depths[codes[:, stage.column]], codes[:, stage.column + 1]
-        first: np.ndarray = self._first[number][before, after, stage.style_of(codes, 0)]
+        styles = stage.styles_of(codes)
+        first: np.ndarray = self._first[number][before, after, styles[:, 0]]
         if not stage.free:
-            later = later_prices[after, stage.style_of(codes, 0)]
+            later = later_prices[after, styles[:, 0]]
             sums = later[:, :-1] if self._peak else later
             sums *= (depth - 1)[:, None]
             later[depth == 1] = 0
             return self._added(first, later)
         if stage.slots == 1:
             return first
-        later = later_prices[after[:, None], stage.styles_of(codes)[:, 1:]]
+        later = later_prices[after[:, None], styles[:, 1:]]
         later[depth[:, None] <= np.arange(1, stage.slots)] = 0
         total: np.ndarray = first + later.sum(axis=1)
         if self._peak:

@@ -58,12 +58,18 @@ def test_a_course_repeats_and_never_falls(sampler: str) -> None:
     assert list(one.best) == sorted(one.best)
     assert problem.best is not None
     assert one.best[-1] <= problem.best
-    if sampler == "random":
-        other = play(problem, sampler, 4, 14)
-        (summary,) = summarise([one, other], problem.best, [7, 14])
-        gaps = [100 * (problem.best - course.best[6]) for course in (one, other)]
-        assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
-        assert summary.worst[7] == pytest.approx(max(gaps))
+
+
+@pytest.mark.usefixtures("table")
+def test_regrets_are_points_below_the_best() -> None:
+    """Mean and worst over seeds, at the asked-for evaluations."""
+    problem = problem_named("nas-bench-macro", 40.0)
+    courses = [play(problem, "random", seed, 14) for seed in (3, 4)]
+    assert problem.best is not None
+    (summary,) = summarise(courses, problem.best, [7, 14])
+    gaps = [100 * (problem.best - course.best[6]) for course in courses]
+    assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
+    assert summary.worst[7] == pytest.approx(max(gaps))
 
 
 def test_other_tables_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +135,7 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"blocks\.reward, but samplers are compared by top-1"):
         problem_named(str(own_problem(tmp_path, blocks={"reward": {"kind": "soft"}})))
     failing = problem_named(str(own_problem(tmp_path, evaluator="my_problem:broken")))
-    with pytest.raises(MobilenasError, match=r"my_problem:broken failed for .*: ZeroDivisionError"):
+    with pytest.raises(MobilenasError, match="evaluator my_problem:broken failed: ZeroDivisionError"):
         play(failing, "random", 0, 1)
 
 

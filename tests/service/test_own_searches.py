@@ -77,6 +77,7 @@ def test_a_search_without_data_ends_with_a_spec(desk: Desk) -> None:
     assert Architecture.from_json(spec.read_text()) == best.architecture
     assert "slow_judge:top1" in (spec.parent / "report.md").read_text()
     assert str(spec) in done.out
+    assert f"found     trial {best.number}: " in desk.run("status", "own").out
     assert "no faults" in desk.run("db", "check").out
     exported = desk.run("export", "own", "--out", desk.folder / "out", code=2)
     assert "no data" in exported.err
