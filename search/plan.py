@@ -130,8 +130,9 @@ class Range:
     reference_ms: float | None
 
 
-# So many members are drawn, and then improved upon for so many rounds, where only a function knows their latencies.
-_DRAWN, _ROUNDS, _KEPT = 512, 12, 16
+# Where only a function knows latencies, so many members are drawn, and the extreme ones improved upon until so many
+# rounds in a row find nothing better.
+_DRAWN, _KEPT, _PATIENCE = 512, 16, 6
 
 
 def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture | None) -> Range:
@@ -142,14 +143,19 @@ def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture 
     """
     encoding, rng = Encoding(space), np.random.default_rng(0)
     of_codes = latency.of_codes(encoding)
-    codes = encoding.sample(_DRAWN, rng)
+    # By most functions the smallest and the largest choice of everything are all but the fastest and the slowest.
+    corners = [encoding.encode(arch) for arch in (space.smallest, space.largest)]
+    codes = np.vstack([corners, encoding.sample(_DRAWN, rng)])
     found = {}
     for sign in (1, -1):
-        best = codes
-        for _ in range(_ROUNDS):
-            order = np.argsort(sign * of_codes(best), kind="stable")[:_KEPT]
-            best = np.concatenate([best[order], mutate(encoding, np.repeat(best[order], 2, axis=0), rng)])
-        found[sign] = sign * float((sign * of_codes(best)).min())
+        best, reached, idle = codes, math.inf, 0
+        while idle < _PATIENCE:
+            costs = sign * of_codes(best)
+            idle = 0 if costs.min() < reached else idle + 1
+            reached = min(reached, float(costs.min()))
+            best = best[np.argsort(costs, kind="stable")[:_KEPT]]
+            best = np.concatenate([best, mutate(encoding, np.repeat(best, 2, axis=0), rng)])
+        found[sign] = sign * reached
     return Range(
         fastest_ms=found[1],
         slowest_ms=found[-1],

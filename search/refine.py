@@ -102,10 +102,14 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:
+        ended = "nothing walked (netadapt.max_steps is 0)"
+        if session.config.netadapt.max_steps > 0:
+            ended = (
+                f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps)"
+            )
         raise RunError(
-            f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps), and "
-            f"no trial meets the target of {target_ms:.3f} ms and the limits; search again with a larger target or a "
-            "smaller width"
+            f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; look at what was found: "
+            f"mobilenas report {session.record.name}, and search again with a larger target or a smaller width"
         )
     best = next(iter(candidates.values()))
     if best is not walked and best.stage is Stage.BLOCKS and walked.stage is Stage.NETADAPT:

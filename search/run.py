@@ -33,6 +33,7 @@ from search.store_searches import NameTaken
 from search.tables import settings_for, workspace
 from search.trial import Stage, Trial
 from space.arch import Architecture
+from space.cost import cost_of
 from space.errors import DeviceError, InfeasibleTarget, RunError
 from space.keys import keys_of
 
@@ -118,8 +119,8 @@ def run_options(inputs: Inputs) -> str:
     )
 
 
-def check_target(target_ms: float, reach: Range) -> None:
-    """Refuse a target that no network of the space can meet.
+def check_target(target_ms: float, reach: Range, what: str = "target") -> None:
+    """Refuse a target, or a limit, that no network of the space can meet.
 
     Raises:
         InfeasibleTarget: the target lies below the fastest network.
@@ -127,10 +128,28 @@ def check_target(target_ms: float, reach: Range) -> None:
     if target_ms < reach.fastest_ms:
         reference = "" if reach.reference_ms is None else f" (its reference {reach.reference_ms:.3f} ms)"
         raise InfeasibleTarget(
-            f"target {target_ms:.3f} ms is out of reach: the space's networks take {reach.fastest_ms:.3f} to "
+            f"{what} {target_ms:.4g} ms is out of reach: the space's networks take {reach.fastest_ms:.3f} to "
             f"{reach.slowest_ms:.3f} ms on this device{reference}; "
             "choose a target in this range or a smaller width multiplier"
         )
+
+
+def check_limits(inputs: Inputs) -> None:
+    """Refuse a limit that no network of the space can keep, unless others are to be tried first.
+
+    Raises:
+        InfeasibleTarget: it lies below what the smallest network has.
+    """
+    blocks, smallest = inputs.config.blocks, cost_of(inputs.space.smallest)
+    if blocks.enqueue or blocks.start_from:
+        return
+    for name in ("madds", "params", "peak_bytes"):
+        limit, least = getattr(inputs.config.limits, name), getattr(smallest, name)
+        if limit is not None and limit < least:
+            raise InfeasibleTarget(
+                f"limits.{name} {limit:,} is out of reach: the space's smallest network has {least:,}; raise it, or "
+                "choose a smaller width multiplier"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +187,8 @@ def _reached(store: Store, inputs: Inputs, listener: Listener) -> Iterator[_Reac
         target_ms = target.in_ms(reach.reference_ms)
         if config.netadapt.start is None:
             check_target(target_ms, reach)
+            if config.limits.latency_ms is not None:
+                check_target(config.limits.latency_ms, reach, "limits.latency_ms")
         elif reach.reference_ms is not None and target_ms >= reach.reference_ms:
             raise InfeasibleTarget(
                 f"target {target_ms:.3f} ms is met already: the network takes {reach.reference_ms:.3f} ms; ask for less"
@@ -206,6 +227,8 @@ def _prepare(
     folder = (runs / name).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"folder {folder} is not empty; choose another --name or remove it")
+    if inputs.config.netadapt.start is None:
+        check_limits(inputs)
     first, *others = _reached(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     begun = Begun(

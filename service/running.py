@@ -24,13 +24,13 @@ from search.export import FILES
 from search.groups import group_name, is_group, members, searches_of
 from search.heartbeat import hold
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
-from search.plugin import Plugin
 from search.record import SearchRecord
 from search.report import comparison, spec_alone, verdict
 from search.run import (
     Asked,
     RecordListener,
     begin,
+    check_limits,
     check_target,
     create,
     drive,
@@ -209,6 +209,7 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
     try:
         plan = planned(with_device(inputs, store), store, budget)
         print_plan(plan)
+        check_limits(inputs)
         if plan.speed.range is not None and plan.target_ms is not None:
             check_target(plan.target_ms, plan.speed.range)
     finally:
@@ -221,7 +222,6 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
     store.patience_s = PATIENCE_S
     try:
         _check_sources(store, config)
-        _check_functions(config)
         if not is_group(config, repeat):
             record = _created(store, config.with_first_device(), runs, asked)
             _drive(store, record, runs, until)
@@ -245,13 +245,6 @@ def _check_sources(store: Store, config: RunConfig) -> None:
     """Refuse now what a search would find missing only once it is recorded, and its name taken."""
     for name in config.blocks.start_from:
         store.search(name)
-
-
-def _check_functions(config: RunConfig) -> None:
-    """The same, of what must be importable on the machine that searches."""
-    for name in (config.blocks.sampler, config.blocks.reward.kind):
-        if ":" in name:
-            Plugin(name=name, folder=config.plugins).load()
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes) -> None:

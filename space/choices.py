@@ -128,6 +128,16 @@ class SearchSpace:
             num_classes=self.num_classes,
         )
 
+    @property
+    def smallest(self) -> Architecture:
+        """The member of the smallest choice of everything: none has fewer multiply-adds, parameters or activations."""
+        return self.architecture({name: min(choices) for name, choices in self.parameters.items()})
+
+    @property
+    def largest(self) -> Architecture:
+        """The member of the largest choice of everything."""
+        return self.architecture({name: max(choices) for name, choices in self.parameters.items()})
+
     # The flat parameters, and the members that they stand for.
 
     @cached_property

@@ -334,8 +334,12 @@ def test_a_changed_evaluator_is_noticed(desk: Desk) -> None:
     [
         ({"evaluator": "nowhere_mine:f"}, "nowhere_mine:f cannot be imported"),
         ({"evaluator": None}, "data.source none needs `evaluator`"),
-        ({"target": {"ms": 0.1}}, "target 0.100 ms is out of reach"),
-        ({"target": {"ms": 8.0}, "limits": {"madds": 1000}}, "are over the limit of 1,000); raise them under `limits`"),
+        ({"target": {"ms": 0.1}}, "target 0.1 ms is out of reach"),
+        ({"limits": {"latency_ms": 0.1}}, "limits.latency_ms 0.1 ms is out of reach"),
+        (
+            {"target": {"ms": 8.0}, "limits": {"madds": 1000}},
+            "limits.madds 1,000 is out of reach: the space's smallest network has",
+        ),
         ({"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}}, "sampler evolution has one objective"),
         ({"targets": {"a": "3ms", "b": "4ms"}}, "`latency` predicts for one device"),
     ],
