@@ -18,6 +18,7 @@ from search.plugin import Plugin, blamed
 from search.prospects import Prospects
 from search.reward import HARD, Reward, soft
 from search.samplers import Proposer
+from search.sections import SAMPLERS, named_or_callable
 from search.trial import Scores, State, Trial
 from search.trial import Stage as SearchStage
 from space.arch import Architecture, Stage
@@ -159,7 +160,7 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
         InvalidConfig: the sampler is unknown.
         RunError: it found no network within the limits, or something of the user's failed.
     """
-    name = sampler.removesuffix(SOFT)
+    name = named_or_callable(sampler.removesuffix(SOFT), SAMPLERS)
     is_soft = name != sampler
     prospects = _prospects(problem, soft() if is_soft else HARD, limited=not is_soft)
     proposer = Proposer(prospects, name, seed=seed, folder=problem.config.plugins)

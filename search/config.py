@@ -1,15 +1,17 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
 import re
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from search.sections import (
-    CALLABLE,
     BlocksConfig,
+    Callable,
     DataConfig,
     DeviceConfig,
     DeviceName,
@@ -39,8 +41,8 @@ class RunConfig(Section):
     trial_minutes: float = Field(gt=0)
     determinism: Literal["eager", "strict"]
     batch: int = Field(ge=1, le=1024)
-    evaluator: str | None = CALLABLE
-    latency: str | None = CALLABLE
+    evaluator: Callable | None = None
+    latency: Callable | None = None
     plugins: str | None
     data: DataConfig
     space: SpaceConfig
@@ -218,14 +220,27 @@ def parse_config(content: dict[str, Any]) -> RunConfig:
     Raises:
         InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
     """
+    merged = _merged(read_plain_yaml(default_text()), content)
     try:
-        return RunConfig.model_validate(_merged(read_plain_yaml(default_text()), content))
+        return RunConfig.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
-        raise InvalidConfig(f"config key {where}: {message}{got}; see: mobilenas config show") from error
+        raise InvalidConfig(f"config{_told(error.errors()[0], merged)}; see: mobilenas config show") from error
+
+
+def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:
+    """A mistake in words, with the key where it lies."""
+    *path, last = mistake["loc"] or (None,)
+    if last is None:
+        return f": {mistake['msg'].removeprefix('Value error, ')}"
+    where = f" key {'.'.join(map(str, mistake['loc']))}: "
+    if mistake["type"] == "extra_forbidden":
+        for key in path:
+            content = content[str(key)]
+        near = get_close_matches(str(last), (key for key in content if key != last), n=1)
+        return f"{where}there is no such key{''.join(f'; did you mean {key}?' for key in near)}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    got = mistake["input"]
+    return f"{where}{message}" + ("" if isinstance(got, dict) or repr(got) in message else f", got {got!r}")
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> RunConfig:

@@ -137,7 +137,8 @@ class _Worker:
 
     def end(self, outcome: Outcome | None, error: str | None, *, is_disk_full: bool = False) -> Finished:
         assert self.job is not None
-        finished = Finished(job=self.job, outcome=outcome, error=error, is_disk_full=is_disk_full)
+        line = None if error is None else " ".join(error.split())  # a trial is told of in one
+        finished = Finished(job=self.job, outcome=outcome, error=line, is_disk_full=is_disk_full)
         self.job, self.deadline = None, float("inf")
         return finished
 

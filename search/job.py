@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.plugin import Plugin
+from search.plugin import Plugin, number
 from space.arch import Architecture
 from space.errors import RunError
 
@@ -125,10 +125,8 @@ def ask_own(evaluation: OwnEvaluation) -> Outcome:
         RunError: it says something else than a share, or was edited since the search began.
     """
     found = _evaluator(evaluation.evaluator, evaluation.content)(evaluation.architecture)
-    try:
-        top1 = float(found)
-    except (TypeError, ValueError) as error:
-        raise RunError(f"evaluator {evaluation.evaluator.name} gave {found!r:.60}; it must give top-1, 0-1") from error
+    what, expected = f"evaluator {evaluation.evaluator.name}", "it must give top-1 as a share, 0-1"
+    top1 = number(found, what, expected)
     if not 0 <= top1 <= 1:
-        raise RunError(f"evaluator {evaluation.evaluator.name} gave {top1}; it must give top-1 as a share, 0-1")
+        raise RunError(f"{what} gave {top1}; {expected}")
     return Outcome(top1=top1)

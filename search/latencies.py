@@ -11,7 +11,7 @@ import numpy as np
 from latency.meter import Meter
 from latency.predict import Predictor
 from latency.table import LatencyTable
-from search.plugin import Plugin, blamed
+from search.plugin import Plugin, blamed, number
 from search.trial import Scores
 from space.arch import Architecture
 from space.cost import cost_of
@@ -112,10 +112,12 @@ class OwnLatency:
 
     def _asked(self, arch: Architecture) -> float:
         function = self._function
-        with blamed(f"latency {self.plugin.name}"):
-            found = float(function(arch))
+        what, expected = f"latency {self.plugin.name}", "it must give a network's ms, above 0"
+        with blamed(what):
+            said = function(arch)
+        found = number(said, what, expected)
         if not 0 < found < math.inf:
-            raise RunError(f"latency {self.plugin.name} gave {found} ms for {arch.arch_id}; it must be positive")
+            raise RunError(f"{what} gave {found} for {arch.arch_id}; {expected}")
         return found
 
     def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:  # noqa: ARG002 - it knows every block

@@ -18,7 +18,32 @@ from typing import Any
 
 from space.errors import InvalidConfig, MobilenasError, RunError
 
-PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*"
+
+
+def callable_name(name: str) -> str:
+    """The name itself, if it has the form of a callable's.
+
+    Raises:
+        InvalidConfig: it has not.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise InvalidConfig(f"{name!r} names no callable; write package.module:callable")
+    return name
+
+
+def number(value: object, what: str, expected: str) -> float:
+    """What a user's function gave as a number; a text or a truth value is none, though Python would make one of it.
+
+    Raises:
+        RunError: it is none.
+    """
+    try:
+        if not isinstance(value, bool | str | bytes):
+            return float(value)  # type: ignore[arg-type] # of numpy, torch or anyone's
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise RunError(f"{what} gave {value!r:.60}; {expected}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +59,17 @@ class Plugin:
         Raises:
             InvalidConfig: it cannot be imported, or is none.
         """
-        if not re.match(PATTERN, self.name):
-            raise InvalidConfig(f"{self.name!r} names no callable; write package.module:callable")
-        module_name, _, attribute = self.name.partition(":")
+        module_name, _, attribute = callable_name(self.name).partition(":")
         _use(self.folder)
         try:
             found = getattr(importlib.import_module(module_name), attribute)
         except Exception as error:
             raise InvalidConfig(
                 f"{self.name} cannot be imported ({type(error).__name__}: {error}); the import path ends with "
-                f"{self.folder or 'nothing of yours: set plugins'}"
+                f"{self.folder or 'nothing of yours: set plugins'}; mend the name or the module"
             ) from error
         if not callable(found):
-            raise InvalidConfig(f"{self.name} is no callable but {type(found).__name__}")
+            raise InvalidConfig(f"{self.name} is no callable but {type(found).__name__}; name a function or a class")
         call: Callable[..., Any] = found
         return call
 

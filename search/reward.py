@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from search.plugin import Plugin, blamed
+from search.plugin import Plugin, blamed, number
 from search.trial import FIGURES, Scores
 from space.errors import RunError
 
@@ -76,10 +76,12 @@ class Own(Reward):
         )
 
     def _of(self, scores: Scores, target_ms: float) -> float:
-        with blamed(f"reward {self.name}", "mend it, and resume"):
-            reward = float(self.function(scores, target_ms))
+        what, expected = f"reward {self.name}", "it must give a finite number; mend it, and resume"
+        with blamed(what, "mend it, and resume"):
+            said = self.function(scores, target_ms)
+        reward = number(said, what, expected)
         if not np.isfinite(reward):
-            raise RunError(f"reward {self.name} gave {reward} for {scores}; it must be a finite number")
+            raise RunError(f"{what} gave {reward} for {scores}; {expected}")
         return reward
 
 

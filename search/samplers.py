@@ -94,7 +94,9 @@ class Proposer:
                 with self._blamed():
                     made = call(seed=seed)
                 if not isinstance(made, BaseSampler):
-                    raise InvalidConfig(f"sampler {name} is {type(made).__name__}, no optuna.samplers.BaseSampler")
+                    raise InvalidConfig(
+                        f"sampler {name} made {type(made).__name__}; it must return an optuna.samplers.BaseSampler"
+                    )
                 return made
 
             return own

@@ -1,14 +1,15 @@
 """The sections of a run's configuration; every default stands in configs/default.yaml beside this file."""
 
 import re
+import sys
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from latency.probe import Protocol
 from search.limits import Limits
-from search.plugin import PATTERN
+from search.plugin import callable_name
 from search.reward import KINDS, Reward, make_reward
 from space.arch import Architecture
 from space.choices import SearchSpace
@@ -16,23 +17,27 @@ from space.errors import InvalidConfig
 from space.reference import REFERENCES
 from trainer.train import Recipe
 
-CALLABLE = Field(default=None, pattern=PATTERN)
+Callable = Annotated[str, AfterValidator(callable_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 SAMPLERS = ("feasible-first", "tpe", "nsga2", "evolution", "random")
 
 
-def _named_or_callable(value: str, names: tuple[str, ...]) -> str:
-    """One of our names, or a user's callable."""
+def named_or_callable(value: str, names: tuple[str, ...]) -> str:
+    """The value itself, if it is one of our names or a user's callable.
+
+    Raises:
+        InvalidConfig: it is neither.
+    """
     if value not in names and ":" not in value:
-        raise ValueError(f"choose one of {', '.join(names)}, or package.module:callable of your own")
-    return value
+        raise InvalidConfig(f"{value!r} is none of {', '.join(names)}, and no package.module:callable of your own")
+    return value if value in names else callable_name(value)
 
 
 class Section(BaseModel):
     """Values are what the file says or nothing: no unknown keys, no conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -84,16 +89,22 @@ class DeviceConfig(Section):
         )
 
 
+_MOST = {"ms": sys.float_info.max, "%": 1000.0}
+
+
 def parse_target(text: str) -> dict[str, float]:
-    """A target such as "4.0ms" or "80%".
+    """A target such as "4.0ms" or "80%", as the content of a `TargetConfig`.
 
     Raises:
-        InvalidConfig: it is neither.
+        InvalidConfig: it is neither, or lies outside the range.
     """
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(ms|%)\s*", text)
-    if match is None:
-        raise InvalidConfig(f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%")
-    return {"ms": float(match[1])} if match[2] == "ms" else {"relative": float(match[1]) * 0.01}
+    amount = 0.0 if match is None else float(match[1])
+    if match is None or not 0 < amount <= _MOST[match[2]]:
+        raise InvalidConfig(
+            f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%, at most 1000%"
+        )
+    return {"ms": amount} if match[2] == "ms" else {"relative": amount * 0.01}
 
 
 class TargetConfig(Section):
@@ -143,7 +154,7 @@ class RewardConfig(Section):
     @field_validator("kind")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _named_or_callable(value, KINDS)
+        return named_or_callable(value, KINDS)
 
     def reward(self, space_exponent: float, folder: str | None = None) -> Reward:
         """The reward function."""
@@ -199,7 +210,7 @@ class BlocksConfig(Section):
     @field_validator("sampler")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _named_or_callable(value, SAMPLERS)
+        return named_or_callable(value, SAMPLERS)
 
     @field_validator("objectives")
     @classmethod

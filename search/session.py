@@ -355,7 +355,7 @@ class Session:
         failures = self.count(stage, State.FAILED)
         if failures >= HOPELESS and not self.count(stage, State.COMPLETE):
             last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
-            raise RunError(f"all {failures} trials failed, the last one because {last.error}")
+            raise RunError(f"all {failures} trials failed, the last one because {last.error}; mend that, and resume")
 
     def _weights_name(self, number: int) -> str:
         return f"trials/{number}.safetensors"

@@ -74,7 +74,8 @@ def _courses(
     jobs = [(problem, posed.limit_ms, name, seed, evaluations) for name in names for seed in seeds]
     title = f"{posed.config.space.preset if posed.best is None else problem} within {posed.limit_ms:g}"
     try:
-        play(posed, names[0], seeds[0], 1)  # what is misspelt is told before hundreds of processes find out
+        for name in names:
+            play(posed, name, seeds[0], 1)  # what is misspelt is told before hundreds of processes find out
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             return list(track(pool.map(_play, jobs), title, total=len(jobs), console=console))
     except KeyboardInterrupt as error:

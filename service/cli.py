@@ -400,7 +400,12 @@ cli_reports.register(app)
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2, an interruption 130."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        # Without a message where the help was shown instead.
+        if message := error.format_message().rstrip("."):
+            _tell(f"{message}; see --help", error=True)
+        sys.exit(2)
     except MobilenasError as error:
         from search.session import Interrupted
 

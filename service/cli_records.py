@@ -11,7 +11,9 @@ def rescore(
     name: Name,
     reward: Annotated[str, typer.Option(help="hard, soft, absolute, or package.module:callable.", show_default=False)],
     exponent: Annotated[float | None, typer.Option(help="w of soft, beta of absolute; default: the space's w.")] = None,
-    target: Annotated[float | None, typer.Option(help="Milliseconds; default: what the search aimed at.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Such as 4.0ms or 80%; default: what the block-level search aimed at.")
+    ] = None,
     form: Form = "table",
     out: Out = None,
     database: Database = DATABASE,

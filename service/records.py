@@ -1,7 +1,6 @@
 """Commands that ask the record: trials, searches, devices, status, logs; and annotate, which writes into it."""
 
 import json
-import math
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,7 +11,7 @@ from search.chronicle import Chronicle
 from search.lease import Claim
 from search.record import LogLine, SearchRecord
 from search.reward import KINDS, Reward
-from search.sections import RewardConfig
+from search.sections import RewardConfig, TargetConfig, named_or_callable, parse_target
 from search.store import Store
 from search.trial import Stage, State
 from search.views import VIEWS
@@ -90,28 +89,29 @@ def rescore(
     name: str,
     kind: str,
     exponent: float | None,
-    target_ms: float | None,
+    target: str | None,
     form: Format,
     out: Path | None,
 ) -> None:
     """The command `rescore`: the complete block-level trials by another reward, which is computed from their scores."""
-    if kind not in KINDS and ":" not in kind:
-        raise InvalidConfig(f"reward {kind!r} is none of {', '.join(KINDS)} and no package.module:callable")
+    named_or_callable(kind, KINDS)
     if exponent is not None and not -10 <= exponent <= 0:
         raise InvalidConfig(f"--exponent {exponent:g} must lie between -10 and 0")
-    if target_ms is not None and not 0 < target_ms < math.inf:
-        raise InvalidConfig(f"target {target_ms} ms must be positive")
     chosen = RewardConfig(kind=kind, exponent=exponent)
+    asked = None if target is None else TargetConfig(**parse_target(target))
     store = Store.open(database)
     try:
         told = Chronicle.read(store, name)
         reward = chosen.reward(load_preset(told.config.space.preset).reward_exponent, str(Path.cwd()))
-        target = told.begun.seed_target_ms if target_ms is None else target_ms
-        rows = ranked(told, reward, target)
+        begun = told.begun
+        if asked is not None and asked.relative is not None and begun.reference_ms is None:
+            raise InvalidConfig(f"--target {target} is a share, but '{name}' has no reference; give it in ms")
+        target_ms = begun.seed_target_ms if asked is None else asked.in_ms(begun.reference_ms)
+        rows = ranked(told, reward, target_ms)
     finally:
         store.close()
     shown = [column for column in _RESCORED if column not in ("reward_before", "madds", "params", "arch_id")]
-    show(f"trials by {kind} reward against {target:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
+    show(f"trials by {kind} reward against {target_ms:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
 
 
 def ranked(told: Chronicle, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
@@ -256,7 +256,7 @@ def status(database: str, name: str) -> None:
             + f"the space reaches {begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
         )
     lines += [
-        f"{stage.value:<9} {_counts(trial.state for trial in all_trials if trial.stage is stage)}"
+        f"{stage.value:<9} {_counts((trial.state for trial in all_trials if trial.stage is stage), record)}"
         for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
     ]
     if rewards:
@@ -292,7 +292,10 @@ def _state_text(record: SearchRecord) -> str:
     return "" if record.stage in (Stage.AWAITING, Stage.DONE) else f", {record.state}"
 
 
-def _counts(states: Iterable[State]) -> str:
+def _counts(states: Iterable[State], record: SearchRecord) -> str:
     found = list(states)
-    told = ", ".join(f"{count} {state.value}" for state in State if (count := found.count(state)))
+    words = {state: state.value for state in State}
+    if not record.is_held:
+        words[State.RUNNING] = "to be taken up again"
+    told = ", ".join(f"{count} {words[state]}" for state in State if (count := found.count(state)))
     return told or "not begun"

@@ -48,7 +48,7 @@ from service.logs import listener_for, logged
 from service.progress import TerminalListener
 from service.rows import scientific
 from service.settings import load_settings
-from space.errors import RunError
+from space.errors import MobilenasError, RunError, StoreError
 from space.preset import load_preset
 from trainer.data import Dataset, Splits, images_per_class
 
@@ -408,9 +408,9 @@ def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) 
         with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running):
             try:
                 drive(running, until)
-            except Interrupted:
-                raise
-            except RunError as error:
+            except (Interrupted, StoreError):
+                raise  # nothing failed; or it is another one's now, or there is nowhere to write it
+            except MobilenasError as error:
                 store.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")

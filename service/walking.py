@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.chronicle import FOUND
-from search.config import RunConfig, load_config, parse_config
+from search.config import NO_DATA, RunConfig, load_config, parse_config
 from search.run import Asked
 from search.sections import StartConfig, parse_target
 from search.store import Store
@@ -72,6 +72,11 @@ def _of_search(store: Store, walk: Walk) -> _Source:
     record = store.search(walk.source)
     if walk.config is not None:
         raise RunError(f"--config belongs to a run folder; '{walk.source}' has its own configuration")
+    if record.config["data"]["source"] == NO_DATA:
+        raise RunError(
+            f"search '{walk.source}' trained nothing (data.source none), so there are no weights to walk from; name "
+            "a search with data, or a run folder"
+        )
     trials = [trial for trial in store.trials(record.id) if trial.state is State.COMPLETE]
     trial = _chosen(walk, trials, store.rewards(record.id))
     if trial.weights is None:

@@ -127,6 +127,8 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
     for sampler in ("random", "feasible-first"):
         course = play(posed, sampler, 0, 12)
         assert 0 < course.best[-1] <= 1 - 1 / 250_000**0.2
+    with pytest.raises(InvalidConfig, match="'tpes' is none of feasible-first, tpe"):
+        play(posed, "tpes/soft", 0, 1)
     with pytest.raises(MobilenasError, match="found no network within 1e-06"):
         play(problem_named(path, 1e-6), "feasible-first", 0, 3)
     for limit in (-1.0, 0.0, float("nan"), float("inf")):

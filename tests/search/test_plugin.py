@@ -96,11 +96,13 @@ def test_content_changes_with_what_the_source_imports(tmp_path: Path) -> None:
 
 
 def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
-    """Top-1 is a share; per cents and words are refused with the evaluator's name."""
+    """Top-1 is a share; per cents, words and truth values are refused with the evaluator's name."""
     write(
         tmp_path,
         "mine_judge",
-        "def half(a):\n    return 0.5\n\n\ndef per_cent(a):\n    return 93\n\n\ndef word(a):\n    return 'x'\n",
+        "import torch\n\n\ndef half(a):\n    return 0.5\n\n\ndef per_cent(a):\n    return 93\n\n\n"
+        "def word(a):\n    return '0.5'\n\n\ndef truth(a):\n    return True\n\n\n"
+        "def scalar(a):\n    return torch.tensor(0.25)\n\n\ndef several(a):\n    return torch.zeros(2)\n",
     )
 
     def judged(name: str) -> float:
@@ -109,8 +111,8 @@ def test_an_evaluator_must_give_a_share(tmp_path: Path) -> None:
             OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content=plugin.content)
         ).top1
 
-    assert judged("half") == 0.5
-    for name in ("per_cent", "word"):
+    assert (judged("half"), judged("scalar")) == (0.5, 0.25)
+    for name in ("per_cent", "word", "truth", "several"):
         with pytest.raises(RunError, match=f"mine_judge:{name} gave"):
             judged(name)
 

@@ -110,7 +110,7 @@ def test_bad_configurations(mobilenas: Mobilenas, database: Path, tmp_path: Path
     [
         (("--budget", "soon"), "soon"),
         (("--target", "fast"), "fast"),
-        (("--target", "0ms"), "target.ms"),
+        (("--target", "0ms"), "0ms"),
         (("--name", "a/b"), "name"),
         (("--seed", "-1"), "seed"),
         (("--workers", "0"), "workers"),
@@ -122,6 +122,20 @@ def test_bad_options(mobilenas: Mobilenas, database: Path, arguments: tuple[str,
     before = contents(database)
     refused(mobilenas("search", *arguments, "--database", f"sqlite:///{database}"), named)
     assert contents(database) == before
+
+
+def test_wrong_usage_is_one_line(mobilenas: Mobilenas) -> None:
+    """What the command line does not know is named in one line; a command without its subcommand shows its help."""
+    for arguments, named in (
+        (("search", "--bogus"), "No such option: --bogus"),
+        (("nothing",), "No such command 'nothing'"),
+        (("search", "--seed", "x"), "--seed"),
+        (("status",), "Missing argument"),
+    ):
+        refused(mobilenas(*arguments), named)
+    helped = mobilenas("db")
+    assert "upgrade" in helped.out
+    assert (helped.code, helped.err) == (2, "")
 
 
 def test_bad_photos(mobilenas: Mobilenas, database: Path, tmp_path: Path) -> None:

@@ -192,7 +192,9 @@ def test_rescoring_ranks_anew_and_records_nothing(desk: Desk) -> None:
     desk.run("search", "--config", desk.config(), "--name", "old")
     before = desk.read("old")
     rows = json.loads(
-        desk.run("rescore", "old", "--reward", "absolute", "--exponent", "-9", "--target", "3", "--format", "json").out
+        desk.run(
+            "rescore", "old", "--reward", "absolute", "--exponent", "-9", "--target", "3ms", "--format", "json"
+        ).out
     )
     assert desk.read("old")[1] == before[1]
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
@@ -200,7 +202,7 @@ def test_rescoring_ranks_anew_and_records_nothing(desk: Desk) -> None:
         assert row["reward"] == pytest.approx(row["top1"] - 9 * abs(row["latency_ms"] / 3 - 1))
     assert rows[0]["rank_before"] != 1
     wrong = desk.run("rescore", "old", "--reward", "nice", code=2)
-    assert "reward 'nice' is none of" in wrong.err
+    assert "'nice' is none of soft, hard, absolute" in wrong.err
     for exponent in ("0.1", "nan"):
         steep = desk.run("rescore", "old", "--reward", "absolute", "--exponent", exponent, code=2)
         assert steep.err == f"error: --exponent {exponent} must lie between -10 and 0\n"
@@ -223,6 +225,11 @@ def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
         if trial.number in rewards:
             assert rewards[trial.number] == pytest.approx((trial.scores.top1 or 0) - trial.scores.params / 1e6)
     assert {trial.origin for trial in trials} == {"reference", "my_ideas:drawn"}
+    wrong = desk.config(blocks={"sampler": "my_ideas:thrifty_maker"})
+    with (desk.folder / "my_ideas.py").open("a") as file:
+        file.write("\n\ndef thrifty_maker(seed):\n    return thrifty\n")
+    desk.run("search", "--config", wrong, "--name", "wrong", code=2)
+    assert "error     sampler my_ideas:thrifty_maker made function" in desk.run("status", "wrong").out
     misspelt = desk.config(blocks={"sampler": "my_ideas:dawn"})
     assert "my_ideas:dawn cannot be imported" in desk.run("search", "--config", misspelt, "--name", "no", code=2).err
     assert "no search named 'no'" in desk.run("status", "no", code=2).err
@@ -301,7 +308,7 @@ def _faulty(desk: Desk, body: str) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("raise ValueError('not this one')", "ValueError: not this one"),
+        ("raise ValueError('not\\n  this one')", "ValueError: not this one"),
         ("os._exit(7)", "its worker process died (exit code 7)"),
         ("time.sleep(600)", "it took longer than 0.05 minutes (trial_minutes)"),
     ],
@@ -317,6 +324,18 @@ def test_a_failing_evaluation_costs_one_retry(desk: Desk, body: str, reason: str
     assert failed
     assert all(trial.attempt == 2 and trial.error == reason for trial in failed)
     assert len(complete(trials)) == 6
+
+
+def test_nothing_but_failures_ends_a_search(desk: Desk) -> None:
+    """It says why and what to do; its status tells of no trial that runs, and nothing walks from it."""
+    (desk.folder / "never.py").write_text("def top1(arch):\n    raise ValueError('never')\n")
+    failed = desk.run("search", "--config", desk.config(evaluator="never:top1", workers=2), "--name", "never", code=2)
+    assert "failed, the last one because ValueError: never; mend that, and resume" in failed.err
+    status = desk.run("status", "never").out
+    assert " running" not in status
+    assert "failed" in status
+    refused = desk.run("netadapt", "--from", "never", "--target", "70%", code=2)
+    assert "trained nothing (data.source none), so there are no weights to walk from" in refused.err
 
 
 def test_a_changed_evaluator_is_noticed(desk: Desk) -> None:
