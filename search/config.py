@@ -18,6 +18,7 @@ from search.sections import (
     FinalConfig,
     LimitsConfig,
     NetAdaptConfig,
+    RayConfig,
     Section,
     SpaceConfig,
     TargetConfig,
@@ -41,6 +42,8 @@ class RunConfig(Section):
     trial_minutes: float = Field(gt=0)
     determinism: Literal["eager", "strict"]
     batch: int = Field(ge=1, le=1024)
+    executor: Literal["local", "ray"]
+    ray: RayConfig
     evaluator: Callable | None = None
     latency: Callable | None = None
     plugins: str | None

@@ -31,11 +31,20 @@ class Finished:
     is_disk_full: bool = False
 
 
+def failed(job: Job, error: BaseException) -> Finished:
+    """A job that ended with an error: ours says all by itself."""
+    reason = str(error) if isinstance(error, MobilenasError) else f"{type(error).__name__}: {error}"
+    is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # A trial is told of in one line.
+    return Finished(job=job, outcome=None, error=" ".join(reason.split()), is_disk_full=is_disk_full)
+
+
 class Executor(Protocol):
     """Runs jobs, several at a time. Used by one thread."""
 
-    slots: int
-    """How many jobs run at once."""
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
 
     def submit(self, job: Job) -> None:
         """Start a job, or queue it where all slots are taken."""
@@ -50,16 +59,22 @@ class Executor(Protocol):
         """Stop everything that still runs."""
 
 
-def _follow_parent() -> None:
-    """End this worker when the coordinator is gone; otherwise a killed search would go on training unseen."""
+def end_with_parent(*, group: bool = False) -> None:
+    """End this process, or its group, with the coordinator; else a killed search would go on training unseen."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def follow() -> None:
+        parent.join()
+        if group:
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """What is started here ignores Ctrl-C from its first moment, while it still imports torch.
 
     Ctrl-C reaches the whole process group; what a worker does is for the coordinator to decide.
@@ -74,21 +89,17 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-class _DiskFull(str):
-    """The reason of a failure that is nobody's fault: there is no space for the weights."""
-
-
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
-    """A worker's life: jobs in; shares done, and then an outcome or the reason for none, out."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    """A worker's life: jobs in; shares done, and then how each ended, out."""
+    end_with_parent()
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
             job = pipe.recv()
             assert isinstance(job, Job)
-            pipe.send(_result(job, pipe, threads))
+            pipe.send(_finished(job, pipe, threads))
 
 
-def _result(job: Job, pipe: "Connection[object, object]", threads: int) -> Outcome | str:
+def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Finished:
     told = time.monotonic()
 
     def report(done: int, total: int) -> None:
@@ -99,21 +110,16 @@ def _result(job: Job, pipe: "Connection[object, object]", threads: int) -> Outco
 
     try:
         if isinstance(job.evaluation, OwnEvaluation):
-            return ask_own(job.evaluation)
+            return Finished(job=job, outcome=ask_own(job.evaluation), error=None)
         import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
 
         from search.evaluate import run_job
 
         torch.set_num_threads(threads)
-        return run_job(job, report)
-    except MobilenasError as error:
-        return str(error)
-    except OSError as error:
-        message = f"{type(error).__name__}: {error}"
-        return _DiskFull(message) if error.errno in (errno.ENOSPC, errno.EDQUOT) else message
+        return Finished(job=job, outcome=run_job(job, report), error=None)
     # Whatever a trial raises is recorded as its failure, even what is meant to end a process: Ctrl-C is ignored here.
     except BaseException as error:  # noqa: BLE001
-        return f"{type(error).__name__}: {error}"
+        return failed(job, error)
 
 
 class _Worker:
@@ -123,7 +129,7 @@ class _Worker:
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads), daemon=True)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -135,12 +141,10 @@ class _Worker:
         with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
             self.pipe.send(job)
 
-    def end(self, outcome: Outcome | None, error: str | None, *, is_disk_full: bool = False) -> Finished:
+    def stop(self, error: str) -> Finished:
+        """Its job will not end by itself."""
         assert self.job is not None
-        line = None if error is None else " ".join(error.split())  # a trial is told of in one
-        finished = Finished(job=self.job, outcome=outcome, error=line, is_disk_full=is_disk_full)
-        self.job, self.deadline = None, float("inf")
-        return finished
+        return Finished(job=self.job, outcome=None, error=error)
 
     def kill(self) -> None:
         self.process.kill()
@@ -149,15 +153,15 @@ class _Worker:
 
 
 class LocalExecutor:
-    """A pool of worker processes on this machine, each with one torch thread.
+    """A pool of worker processes on this machine, each with one torch thread by default.
 
     Parallel one-threaded trials beat one trial on several threads (measured: 257 images/s with one thread, 54 with
     two, while a neighbour was busy). A worker that dies takes only its own job with it, and is replaced.
     """
 
-    def __init__(self, slots: int, *, job_seconds: float) -> None:
+    def __init__(self, slots: int, *, job_seconds: float, threads: int = 1) -> None:
         self.slots = slots
-        self._seconds = job_seconds
+        self._seconds, self._threads = job_seconds, threads
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._queue: deque[Job] = deque()
@@ -177,7 +181,7 @@ class LocalExecutor:
             elif self._queue:
                 self._start(worker)
         while self._queue and len(self._workers) < self.slots:
-            worker = _Worker(self._context, threads=1)
+            worker = _Worker(self._context, self._threads)
             self._workers.append(worker)
             self._start(worker)
 
@@ -185,11 +189,10 @@ class LocalExecutor:
         worker.start(self._queue.popleft(), self._seconds)
         self._selector.register(worker.pipe, selectors.EVENT_READ, worker)
 
-    def _end(
-        self, worker: _Worker, outcome: Outcome | None, error: str | None, *, is_disk_full: bool = False
-    ) -> Finished:
+    def _end(self, worker: _Worker, finished: Finished) -> Finished:
         self._selector.unregister(worker.pipe)
-        return worker.end(outcome, error, is_disk_full=is_disk_full)
+        worker.job, worker.deadline = None, float("inf")
+        return finished
 
     def _remove(self, worker: _Worker) -> None:
         if worker.job is not None:
@@ -216,20 +219,18 @@ class LocalExecutor:
         try:
             while worker.pipe.poll():
                 message = worker.pipe.recv()
-                if isinstance(message, Outcome):
-                    return self._end(worker, message, None)
-                if isinstance(message, str):
-                    return self._end(worker, None, message, is_disk_full=isinstance(message, _DiskFull))
+                if isinstance(message, Finished):
+                    return self._end(worker, message)
                 assert isinstance(message, float)
                 worker.share = message
         except (EOFError, OSError):
             worker.process.join()
-            result = self._end(worker, None, f"its worker process died (exit code {worker.process.exitcode})")
+            result = self._end(worker, worker.stop(f"its worker process died (exit code {worker.process.exitcode})"))
             self._remove(worker)
             return result
         if time.monotonic() < worker.deadline:
             return None
-        result = self._end(worker, None, f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)")
+        result = self._end(worker, worker.stop(f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)"))
         self._remove(worker)
         return result
 

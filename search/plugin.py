@@ -82,13 +82,30 @@ class Plugin:
         Raises:
             InvalidConfig: it cannot be imported.
         """
-        module = inspect.getmodule(self.load())
-        file = getattr(module, "__file__", None)
+        digest = hashlib.sha256(b"".join(self._gathered().values())).hexdigest()
+        return f"{self.name}@{digest[:16]}"
+
+    @property
+    def sources(self) -> dict[str, bytes]:
+        """The files of the user's that `content` is a hash of, by their path below the folder.
+
+        Raises:
+            InvalidConfig: it cannot be imported.
+        """
+        folder = Path(self.folder or "")
+        return {
+            path.relative_to(folder).as_posix(): content
+            for path, content in self._gathered().items()
+            if folder in path.parents
+        }
+
+    def _gathered(self) -> dict[Path, bytes]:
+        """The source of its module, and of the user's that it imports."""
+        file = getattr(inspect.getmodule(self.load()), "__file__", None)
         sources: dict[Path, bytes] = {}
         if file:
             _gather(Path(file), Path(self.folder) if self.folder else None, sources)
-        digest = hashlib.sha256(b"".join(sources.values())).hexdigest()
-        return f"{self.name}@{digest[:16]}"
+        return sources
 
 
 def _gather(file: Path, folder: Path | None, sources: dict[Path, bytes]) -> None:

@@ -1,6 +1,7 @@
 """A whole search from start to export, and the same from where it stopped."""
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ from search.certify import certify_on_devices
 from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, parse_config
 from search.events import Line, LineListener, Listener
-from search.executor import LocalExecutor
+from search.executor import Executor, LocalExecutor
 from search.final import export_found, export_spec, train_finals
 from search.heartbeat import Heart
 from search.latencies import DeviceLatency, Goal, OwnLatency
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
 from search.plugin import Plugin
+from search.ray_executor import RayExecutor
+from search.ray_setup import Setup
 from search.record import Begun, FurtherTarget, SearchRecord
 from search.refine import pause_before_refinement, refine
 from search.report import write_report
@@ -389,7 +392,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     inputs = look_up(config)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)
-    executor = LocalExecutor(inputs.workers, job_seconds=config.trial_minutes * 60)
+    executor = _executor(inputs, listener)
     try:
         running = Session(
             store=store,
@@ -407,6 +410,23 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
         yield running
     finally:
         executor.close()
+
+
+def _executor(inputs: Inputs, listener: Listener) -> Executor:
+    config = inputs.config
+    job_seconds = config.trial_minutes * 60
+    if config.executor == "local":
+        return LocalExecutor(inputs.workers, job_seconds=job_seconds)
+    setup = Setup(
+        address=config.ray.address or os.environ.get("RAY_ADDRESS"),
+        local_cpus=inputs.workers,
+        cpus=config.ray.cpus,
+        gpus=config.ray.gpus,
+        resources=config.ray.resources,
+        retries=config.ray.retries,
+        job_seconds=job_seconds,
+    )
+    return RayExecutor(setup, concurrent=config.ray.max_concurrent_trials, note=listener.note)
 
 
 def _check_functions(running: Session) -> None:

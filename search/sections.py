@@ -161,6 +161,18 @@ class RewardConfig(Section):
         return make_reward(self.kind, space_exponent if self.exponent is None else self.exponent, folder)
 
 
+class RayConfig(Section):
+    """Where and with what trials run on a Ray cluster."""
+
+    # Null: RAY_ADDRESS, and where that is not set either, a cluster on this machine for as long as the search runs.
+    address: str | None = Field(pattern=r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$")
+    cpus: float = Field(gt=0, le=1024)
+    gpus: float = Field(ge=0, le=64)
+    resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")], float] = Field(max_length=16)
+    max_concurrent_trials: int | None = Field(ge=1, le=100_000)
+    retries: int = Field(ge=0, le=100)
+
+
 class TrainingConfig(Section):
     """How networks are trained; the same in every stage but for the number of images and the learning rate.
 

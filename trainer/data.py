@@ -71,6 +71,14 @@ class Dataset:
         """What the data set says each image is for: TRAIN, REWARD or TEST of `trainer.sources`, uint8 N."""
         return self._array("fixed_splits")
 
+    def measured_hash(self) -> str:
+        """The content hash of what the files hold, which is `content_hash` unless they were damaged on a way."""
+        images = self.images()
+        digest = _digest(images.shape, self.classes, self.labels(), self.fixed_splits())
+        for start in range(0, len(images), _CHUNK):
+            digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
+        return digest.hexdigest()[:16]
+
     def _array(self, name: str) -> np.ndarray:
         try:
             array: np.ndarray = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -194,7 +202,7 @@ def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFi
     if math.prod(shape) > MAX_PREPARED_BYTES:
         size = math.prod(shape) / 2**30
         raise DataError(f"{spec} at {plan.resolution} px takes {size:.1f} GiB prepared, 8 at most; lower `resolution`")
-    digest = hashlib.sha256(json.dumps([shape, raw.classes]).encode() + labels.tobytes() + roles.tobytes())
+    digest = _digest(shape, raw.classes, labels, roles)
     counts = np.zeros((shape[1], 256), dtype=np.int64)
     # Written in sequence and not through a memory map: a full disk is then an error and not a bus error.
     with (folder / "images.npy").open("wb") as file:
@@ -218,6 +226,11 @@ def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFi
         "preprocess": asdict(_with_statistics(plan, counts)),
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
+
+
+def _digest(shape: tuple[int, ...], classes: tuple[str, ...], labels: np.ndarray, roles: np.ndarray) -> "hashlib._Hash":
+    """The hash of a data set's content, up to its images."""
+    return hashlib.sha256(json.dumps([shape, classes]).encode() + labels.tobytes() + roles.tobytes())
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -1,10 +1,11 @@
-"""Executors: the contract that each one keeps, on the local pool of processes."""
+"""Executors: the contract that each one keeps, be it a pool of processes here or a Ray cluster."""
 
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from PIL import Image
 from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
 from search.job import DataUse, Evaluation, Job
+from search.ray_executor import RayExecutor
+from search.ray_setup import Setup
 from space.reference import mobilenet_v3_small_32px
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
@@ -54,12 +57,20 @@ def job(dataset: Dataset, tmp_path: Path) -> Job:
     )
 
 
-@pytest.fixture(scope="module")
-def executor() -> Iterator[Executor]:
-    """Two worker processes."""
-    local = LocalExecutor(2, job_seconds=60)
-    yield local
-    local.close()
+def make(kind: str, slots: int, job_seconds: float) -> Executor:
+    """An executor of a kind; Ray's has a cluster on this machine of its own."""
+    if kind == "local":
+        return LocalExecutor(slots, job_seconds=job_seconds)
+    setup = Setup(address=None, local_cpus=slots, cpus=1, gpus=0, resources={}, retries=0, job_seconds=job_seconds)
+    return RayExecutor(setup)
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Two slots."""
+    made = make(request.param, 2, 60)
+    yield made
+    made.close()
 
 
 def numbered(job: Job, number: int, images: int | None = None) -> Job:
@@ -75,6 +86,24 @@ def numbered(job: Job, number: int, images: int | None = None) -> Job:
         weights=job.weights.with_name(f"{number}.safetensors"),
         evaluation=replace(evaluation, recipe=recipe),
     )
+
+
+def trainers() -> set[int]:
+    """The processes below this one that run jobs: they were spawned, and lead no session as Ray's driver does."""
+    parents: dict[int, int] = {}
+    spawned: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            pid, words = int(path.name), (path / "cmdline").read_bytes()
+            _, parent, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            parents[pid] = int(parent)
+            if b"spawn_main" in words and int(session) != pid:
+                spawned.add(pid)
+
+    def above(pid: int) -> list[int]:
+        return [] if pid not in parents else [parents[pid], *above(parents[pid])]
+
+    return {pid for pid in spawned if os.getpid() in above(pid)}
 
 
 def weights_of(job: Job) -> Path:
@@ -119,23 +148,23 @@ def test_a_failing_job_says_why(executor: Executor, job: Job, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_worker_takes_only_its_own_job(job: Job) -> None:
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_a_killed_worker_takes_only_its_own_job(job: Job, kind: str) -> None:
     """SIGKILL on all workers, busy and idle, ends the running job with that reason; later jobs end well."""
-    others = {child.pid for child in multiprocessing.active_children()}
-    executor = LocalExecutor(2, job_seconds=60)
+    others = trainers()
+    executor = make(kind, 2, 60)
     try:
         executor.submit(numbered(job, 0, LONG))
         while not executor.progress():
             executor.wait(0.2)
         executor.submit(numbered(job, 1))
         assert collect(executor, 1)[1].outcome is not None
-        for pid in {child.pid for child in multiprocessing.active_children()} - others:
-            assert pid is not None
+        for pid in trainers() - others:
             os.kill(pid, signal.SIGKILL)
         result = collect(executor, 1)[0]
         assert result.outcome is None
         assert "died" in str(result.error)
-        while {child.pid for child in multiprocessing.active_children()} - others:
+        while trainers() - others:
             time.sleep(0.01)  # a job given to a worker in its last moments would cost a retry
         executor.submit(numbered(job, 2))
         executor.submit(numbered(job, 3))
@@ -162,9 +191,10 @@ def test_ctrl_c_spares_a_starting_worker(job: Job, seconds: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_over_its_time_is_stopped(job: Job) -> None:
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_a_job_over_its_time_is_stopped(job: Job, kind: str) -> None:
     """A job that takes too long ends with that reason, and its worker is free for the next."""
-    executor = LocalExecutor(1, job_seconds=8)
+    executor = make(kind, 1, 8)
     try:
         executor.submit(numbered(job, 0, LONG))
         assert "longer than" in str(collect(executor, 1)[0].error)

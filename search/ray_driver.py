@@ -1,0 +1,317 @@
+"""The one file that knows Ray: Ray Tune runs the jobs that a coordinator hands in, and keeps nothing.
+
+It is a process of its own, apart from the coordinator, because a driver of Ray can hang or end when the cluster does:
+`search.ray_executor` watches it from outside, and starts another one. What it knows is lost with it, and may be; so may
+Tune's own files. Nodes reach the coordinator's machine through one actor there, the desk.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.executor import Finished
+from search.job import Job
+from search.ray_node import Pieces, Result, Station, Supplies, delivered, pieces_of
+from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources
+
+_DESK = "mobilenas-desk"
+# How long a worker waits for its job before it tells Tune that it still runs.
+_STEP_S = 1.0
+_BEAT_S = 1.0
+# Tune asks again after so long where nothing runs.
+_IDLE_S = 0.5
+_ROOM_S = 2.0
+
+_log = logging.getLogger("mobilenas.ray")
+
+
+class _Desk:
+    """What the coordinator's machine gives to nodes and takes from them; it reads and writes that machine's files."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._results: dict[str, Finished] = {}
+        self._sources: dict[str, Mapping[str, bytes]] = {}
+        # In Ray's object store, which hands pieces on from node to node and spills to disk what is too large for it.
+        self._files: dict[Path, dict[str, list[ray.ObjectRef[bytes]]]] = {}
+        self._reading = threading.Lock()
+
+    def put(self, key: str, job: Job) -> None:
+        """A job to run."""
+        self._jobs[key] = job
+
+    def put_sources(self, content: str, sources: Mapping[str, bytes]) -> None:
+        """The modules of an evaluator."""
+        self._sources[content] = sources
+
+    def job(self, key: str) -> Job:
+        """A job, as the coordinator has it."""
+        return self._jobs[key]
+
+    def sources(self, content: str) -> Mapping[str, bytes]:
+        """See `Supplies`."""
+        return self._sources[content]
+
+    def weights(self, path: Path) -> bytes:
+        """See `Supplies`."""
+        return path.read_bytes()
+
+    def files(self, folder: Path) -> dict[str, list[ray.ObjectRef[bytes]]]:
+        """See `Supplies`."""
+        with self._reading:
+            if folder not in self._files:
+                files = [path for path in folder.iterdir() if path.is_file()]
+                self._files[folder] = {path.name: [ray.put(piece) for piece in pieces_of(path)] for path in files}
+        return self._files[folder]
+
+    def finish(self, key: str, result: Result) -> None:
+        """A result, whose weights are written where the coordinator expects them; the first one of a job counts."""
+        if key not in self._jobs or key in self._results:
+            return
+        self._results[key] = delivered(result, self._jobs[key])
+
+    def take(self, key: str) -> Finished:
+        """The result of a job that ended, which is then forgotten."""
+        del self._jobs[key]
+        return self._results.pop(key)
+
+    def forget(self, key: str) -> None:
+        """A job that will not end."""
+        self._jobs.pop(key, None)
+        self._results.pop(key, None)
+
+
+class _Worker(tune.Trainable):
+    """Tune's view of a slot: one after the other, jobs are run at a station and handed in at the desk."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """A new slot, on whatever node there is room."""
+        self._desk = ray.get_actor(_DESK)
+        self._key = config["key"]
+        self._is_begun = False
+        supplies = Supplies(
+            files=self._files,
+            weights=lambda path: self._asked("weights", path),
+            sources=lambda content: self._asked("sources", content),
+        )
+        folder = Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / ray.get_runtime_context().get_job_id()
+        self._station = Station(
+            Path(config["folder"] or folder), supplies, job_seconds=config["seconds"], threads=config["threads"]
+        )
+
+    def _asked(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
+        return ray.get(getattr(self._desk, method).remote(*arguments))
+
+    def _files(self, folder: Path) -> Pieces:
+        references = self._asked("files", folder)
+        return {name: (ray.get(piece) for piece in pieces) for name, pieces in references.items()}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Tune's way to use a slot for the next job."""
+        self._station.drop()
+        self._key, self._is_begun = new_config["key"], False
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Up to a second of a job."""
+        if not self._is_begun:
+            self._station.start(self._asked("job", self._key))
+            self._is_begun = True
+        result = self._station.look(_STEP_S)
+        if result is None:
+            return {"share": self._station.share}
+        self._asked("finish", self._key, result)
+        return {"share": 1.0, "done": True}
+
+    def cleanup(self) -> None:
+        """Tune needs this slot no more."""
+        self._station.close()
+
+
+class _Jobs(Searcher):
+    """Gives Tune the jobs that the coordinator has handed in, and tells it what became of them."""
+
+    def __init__(self, desk: Any, setup: Setup, tell: Callable[[object], None]) -> None:  # noqa: ANN401 - of Ray's
+        super().__init__(metric="share", mode="max")
+        self._desk, self._setup, self._tell = desk, setup, tell
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._running: dict[str, str] = {}  # Tune's ids to our keys
+        self._jobs: dict[str, Job] = {}
+        self._shares: dict[int, float] = {}
+        self._beaten = 0.0
+
+    def hear(self, message: object) -> None:
+        """A message of the coordinator."""
+        if isinstance(message, Sources):
+            ray.get(self._desk.put_sources.remote(message.content, message.files))
+            return
+        assert isinstance(message, Ask)
+        with self._changed:
+            self._waiting.append(message.job)
+            self._changed.notify()
+
+    def beat(self) -> None:
+        """Tell the coordinator that Tune goes round, and how far its trials are."""
+        if time.monotonic() - self._beaten > _BEAT_S:
+            self._beaten = time.monotonic()
+            self._tell(Beat())
+            self._tell(Shares(dict(self._shares)))
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next job, None where there is none yet."""
+        self.beat()
+        with self._changed:
+            if not self._waiting and not self._running:
+                self._changed.wait(_IDLE_S)
+            if not self._waiting:
+                return None
+            job = self._waiting.popleft()
+        key = f"{job.number}-{job.attempt}"
+        ray.get(self._desk.put.remote(key, job))
+        self._running[trial_id], self._jobs[key] = key, job
+        setup = self._setup
+        return {"key": key, "seconds": setup.job_seconds, "threads": setup.threads, "folder": setup.node_folder}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial still runs."""
+        job = self._jobs[self._running[trial_id]]
+        self._shares[job.number] = result["share"]
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended, or Tune has given it up."""
+        key = self._running.pop(trial_id)
+        job = self._jobs.pop(key)
+        self._shares.pop(job.number, None)
+        if error or result is None:
+            self._desk.forget.remote(key)
+            times = self._setup.retries + 1
+            reason = f"its process or node was lost {times} time(s) (ray.retries {self._setup.retries})"
+            self._tell(Finished(job=job, outcome=None, error=reason))
+        else:
+            self._tell(ray.get(self._desk.take.remote(key)))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is kept here."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing was kept."""
+
+
+class _Rounds(tune.Callback):
+    """Beats at every round of Tune's loop, also while nothing is asked of the searcher."""
+
+    def __init__(self, jobs: _Jobs) -> None:
+        self._jobs = jobs
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
+        """See Tune."""
+        self._jobs.beat()
+
+
+def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
+    """How many trials the living nodes can run at once."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return sum(min(int(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount) for has in alive)
+
+
+def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
+    """A driver's life, in a process of its own: jobs in; signs of life and results out."""
+    os.setsid()  # all that is started here can be ended at once
+    output = os.open(setup.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    lock = threading.Lock()
+
+    def tell(message: object) -> None:
+        with lock, suppress(OSError):  # where nobody listens any more, this process is about to be ended
+            pipe.send(message)
+
+    try:
+        _run(pipe, setup, tell)
+    except Exception as error:  # noqa: BLE001 - told, whatever it is
+        _log.exception("Ray Tune ended")
+        tell(Lost(f"{type(error).__name__}: {error}"))
+
+
+def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[object], None]) -> None:
+    _connect(setup)
+    tell(Beat())
+    here = ray.get_runtime_context().get_node_id()
+    at_home = NodeAffinitySchedulingStrategy(here, soft=False)
+    made: Any = ray.remote(_Desk)
+    desk = made.options(name=_DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote()
+    ray.get(desk.__ray_ready__.remote())
+    jobs = _Jobs(desk, setup, tell)
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            while not isinstance(message := pipe.recv(), Close):
+                jobs.hear(message)
+            ray.shutdown()  # ends everything that this driver has on the cluster
+            tell(Close())
+
+    def look_around() -> None:
+        need = {"CPU": setup.cpus, "GPU": setup.gpus, **setup.resources}
+        while True:
+            tell(Room(room_for(ray.nodes(), need)))  # type: ignore[no-untyped-call]
+            time.sleep(_ROOM_S)
+
+    for thread in (listen, look_around):
+        threading.Thread(target=thread, daemon=True).start()
+    resources: dict[str, Any] = {"cpu": setup.cpus, "gpu": setup.gpus, "custom_resources": dict(setup.resources)}
+    tune.run(
+        _Worker,
+        search_alg=jobs,
+        num_samples=-1,
+        resources_per_trial=resources,
+        reuse_actors=True,
+        max_failures=setup.retries,
+        raise_on_failed_trial=False,
+        storage_path=str(setup.folder / "tune"),
+        name="trials",
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        callbacks=[_Rounds(jobs)],
+        verbose=0,
+    )
+
+
+# Tune keeps no files of its own here, and starts as many slots at once as the cluster has room for.
+_TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def _connect(setup: Setup) -> None:
+    """Join a cluster, as a node without room for trials unless this machine is one of its nodes, or start one here."""
+    os.environ.update(_TUNE)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    if setup.address is None:
+        ray.init(num_cpus=setup.local_cpus, include_dashboard=False, **options)
+        return
+    try:
+        ray.init(address=setup.address, **options)
+    except (ConnectionError, RuntimeError):
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={setup.address}"]
+        subprocess.run([*command, "--num-cpus=0", "--num-gpus=0"], check=True, stdin=subprocess.DEVNULL)
+        ray.init(address=setup.address, **options)

@@ -1,0 +1,207 @@
+"""What a node of a Ray cluster does for a trial: it gets what the trial needs, and runs it in a process of its own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search.executor import Finished, LocalExecutor, failed
+from search.job import Evaluation, Job, OwnEvaluation, Parent
+from search.plugin import Plugin
+from space.errors import DataError, MobilenasError
+from trainer.data import Dataset
+
+# Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
+PIECE_BYTES = 64 * 2**20
+
+Pieces = Mapping[str, Iterable[bytes]]
+"""Files by their name inside a folder, each as its pieces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """Where a node gets what it lacks, as calls to the coordinator's machine."""
+
+    files: Callable[[Path], Pieces]
+    """The files of a folder there, subfolders left out."""
+    weights: Callable[[Path], bytes]
+    """The content of a file of weights there."""
+    sources: Callable[[str], Mapping[str, bytes]]
+    """The user's modules (`Plugin.sources`) of an evaluator with this content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a job at a node: `weights` are the content of a safetensors file."""
+
+    finished: Finished
+    weights: bytes | None
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The content of a file, piece by piece."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def delivered(result: Result, job: Job) -> Finished:
+    """A node's result at the coordinator's machine: the weights in the job's file, whole or not at all."""
+    finished = replace(result.finished, job=job)
+    if result.weights is None or job.weights is None:
+        return finished
+    draft = job.weights.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(result.weights)
+            file.flush()
+            os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
+        draft.replace(job.weights)
+    except OSError as error:
+        return failed(job, error)
+    finally:
+        draft.unlink(missing_ok=True)
+    return finished
+
+
+class Station:
+    """Runs one job at a time, in a process that can be killed without harm to Ray's.
+
+    What a job needs lies in `folder`, which all stations of a machine share: data sets and functions by the hash of
+    their content, so that each reaches a machine once.
+    """
+
+    def __init__(self, folder: Path, supplies: Supplies, *, job_seconds: float, threads: int) -> None:
+        self._folder, self._supplies = folder, supplies
+        self._seconds, self._threads = job_seconds, threads
+        self._executor: LocalExecutor | None = None
+        self._job: Job | None = None
+        self._scratch: Path | None = None
+        self._early: Finished | None = None
+
+    def start(self, job: Job) -> None:
+        """Begin a job; what cannot be had for it is told by `look`, like any failure."""
+        self.drop()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._job, self._scratch = job, Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
+        try:
+            prepared = self._prepared(job, self._scratch)
+        except (MobilenasError, OSError) as error:
+            self._early = failed(job, error)
+            return
+        if self._executor is None:
+            self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads)
+        self._executor.submit(prepared)
+
+    def look(self, seconds: float) -> Result | None:
+        """What became of the job, waiting for it up to so many seconds; None: it still runs."""
+        assert self._job is not None
+        assert self._scratch is not None
+        finished = self._early
+        if finished is None:
+            assert self._executor is not None
+            ended = self._executor.wait(seconds)
+            if not ended:
+                return None
+            finished = replace(ended[0], job=self._job)
+        made = self._scratch / "made.safetensors"
+        weights = made.read_bytes() if finished.outcome is not None and made.exists() else None
+        self._clear()
+        return Result(finished=finished, weights=weights)
+
+    @property
+    def share(self) -> float:
+        """The share of the job that is done, 0-1."""
+        return next(iter(self._executor.progress().values()), 0.0) if self._executor else 0.0
+
+    def drop(self) -> None:
+        """End what runs, if anything does."""
+        if self._job is not None and self._executor is not None:
+            self._executor.close()
+            self._executor = None
+        self._clear()
+
+    def close(self) -> None:
+        """End everything."""
+        self.drop()
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+    def _clear(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._job = self._scratch = self._early = None
+
+    def _prepared(self, job: Job, scratch: Path) -> Job:
+        """The job with the paths of this machine."""
+        if isinstance(job.evaluation, OwnEvaluation):
+            return replace(job, evaluation=replace(job.evaluation, evaluator=self._plugin(job.evaluation)))
+        assert job.data_folder is not None
+        parent = job.parent
+        if parent is not None:
+            inherited = scratch / "parent.safetensors"
+            inherited.write_bytes(self._supplies.weights(parent.weights))
+            parent = Parent(architecture=parent.architecture, weights=inherited)
+        return replace(
+            job,
+            data_folder=self._data(job.data_folder, job.evaluation),
+            weights=scratch / "made.safetensors",
+            parent=parent,
+        )
+
+    def _data(self, there: Path, evaluation: Evaluation) -> Path:
+        """The folder of a prepared data set with this content: the coordinator's own where this machine sees it."""
+        wanted = evaluation.data.content_hash
+        with suppress(DataError):
+            if Dataset.open(there).content_hash == wanted:
+                return there
+        here = self._folder / f"data-{wanted}"
+        if not here.exists():
+            self._publish(here, self._supplies.files(there))
+            found = Dataset.open(here).measured_hash()
+            if found != wanted:
+                shutil.rmtree(here)
+                raise DataError(f"data {wanted} reached this node as {found}; look at its disk and network")
+        return here
+
+    def _plugin(self, evaluation: OwnEvaluation) -> Plugin:
+        """The evaluator where its sources lie on this machine; files that it reads must be here as they are there."""
+        plugin = evaluation.evaluator
+        if plugin.folder is None:
+            return plugin
+        here = self._folder / f"functions-{evaluation.content.replace(':', '-')}"
+        if not here.exists():
+            sources = self._supplies.sources(evaluation.content)
+            if _has(Path(plugin.folder), sources):
+                return plugin
+            self._publish(here, {name: [content] for name, content in sources.items()})
+        return Plugin(name=plugin.name, folder=str(here))
+
+    def _publish(self, folder: Path, files: Pieces) -> None:
+        """Write files so that they appear whole or not at all; several stations may do so at once."""
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
+        try:
+            for name, pieces in files.items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                with (draft / name).open("wb") as file:
+                    for piece in pieces:
+                        file.write(piece)
+            draft.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another station was faster
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _has(folder: Path, sources: Mapping[str, bytes]) -> bool:
+    """Whether a folder of this machine has these files with this content."""
+    try:
+        return all((folder / name).read_bytes() == content for name, content in sources.items())
+    except OSError:
+        return False

@@ -1,0 +1,83 @@
+"""What a coordinator and its driver of Ray say to each other; importing this needs no Ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.job import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How a driver runs trials: on which cluster, with what for each of them, and for how long."""
+
+    address: str | None
+    """HOST:PORT of the cluster's head; None: one is started on this machine, for as long as the driver lives."""
+    local_cpus: int
+    """What a cluster that is started here has."""
+    cpus: float
+    gpus: float
+    resources: Mapping[str, float]
+    retries: int
+    """So often a trial begins anew where its process or node was lost."""
+    job_seconds: float
+    folder: Path = Path()
+    """Where the driver and Tune write; nothing there has to last."""
+    node_folder: Path | None = None
+    """Where nodes keep what they were sent; None: in the folder for temporary files."""
+
+    @property
+    def log(self) -> Path:
+        """Where Ray's output goes."""
+        return self.folder / "driver.log"
+
+    @property
+    def threads(self) -> int:
+        """Torch's threads in a trial."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """To the driver: run this job."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """To the driver: the modules of an evaluator, before its first job."""
+
+    content: str
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """To the driver: end; from it: it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """From the driver: Tune goes round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """From the driver: the share done of each running job, by trial number."""
+
+    shares: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """From the driver: so many trials fit into the cluster at once."""
+
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """From the driver: it cannot go on."""
+
+    reason: str
