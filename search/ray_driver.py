@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,10 +25,12 @@ from ray import tune
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.depot import VARIABLE, Depot
 from search.executor import Finished
 from search.job import Job
 from search.ray_node import Pieces, Result, Station, Supplies, delivered, pieces_of
-from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources
+from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources, versions
+from space.errors import MobilenasError, RunError
 
 _DESK = "mobilenas-desk"
 # How long a worker waits for its job before it tells Tune that it still runs.
@@ -43,7 +46,8 @@ _log = logging.getLogger("mobilenas.ray")
 class _Desk:
     """What the coordinator's machine gives to nodes and takes from them; it reads and writes that machine's files."""
 
-    def __init__(self) -> None:
+    def __init__(self, depot: Depot | None) -> None:
+        self._depot = depot
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Finished] = {}
         self._sources: dict[str, Mapping[str, bytes]] = {}
@@ -83,7 +87,7 @@ class _Desk:
         """A result, whose weights are written where the coordinator expects them; the first one of a job counts."""
         if key not in self._jobs or key in self._results:
             return
-        self._results[key] = delivered(result, self._jobs[key])
+        self._results[key] = delivered(result, self._jobs[key], self._depot)
 
     def take(self, key: str) -> Finished:
         """The result of a job that ended, which is then forgotten."""
@@ -96,30 +100,40 @@ class _Desk:
         self._results.pop(key, None)
 
 
+def _asked(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
+    """What the desk answers."""
+    return ray.get(getattr(ray.get_actor(_DESK), method).remote(*arguments))
+
+
+def _files(folder: Path) -> Pieces:
+    references = _asked("files", folder)
+    return {name: (ray.get(piece) for piece in pieces) for name, pieces in references.items()}
+
+
+def _station(setup: Setup) -> Station:
+    """A station of this machine, which shares what was sent here with all of its user's."""
+    supplies = Supplies(
+        files=_files,
+        weights=lambda path: _asked("weights", path),
+        sources=lambda content: _asked("sources", content),
+    )
+    return Station(
+        Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}",
+        supplies,
+        job_seconds=setup.job_seconds,
+        threads=setup.threads,
+        depot=depot_of(setup),
+    )
+
+
 class _Worker(tune.Trainable):
     """Tune's view of a slot: one after the other, jobs are run at a station and handed in at the desk."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """A new slot, on whatever node there is room."""
-        self._desk = ray.get_actor(_DESK)
         self._key = config["key"]
         self._is_begun = False
-        supplies = Supplies(
-            files=self._files,
-            weights=lambda path: self._asked("weights", path),
-            sources=lambda content: self._asked("sources", content),
-        )
-        folder = Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / ray.get_runtime_context().get_job_id()
-        self._station = Station(
-            Path(config["folder"] or folder), supplies, job_seconds=config["seconds"], threads=config["threads"]
-        )
-
-    def _asked(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
-        return ray.get(getattr(self._desk, method).remote(*arguments))
-
-    def _files(self, folder: Path) -> Pieces:
-        references = self._asked("files", folder)
-        return {name: (ray.get(piece) for piece in pieces) for name, pieces in references.items()}
+        self._station = _station(config["setup"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Tune's way to use a slot for the next job."""
@@ -130,12 +144,12 @@ class _Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Up to a second of a job."""
         if not self._is_begun:
-            self._station.start(self._asked("job", self._key))
+            self._station.start(_asked("job", self._key))
             self._is_begun = True
         result = self._station.look(_STEP_S)
         if result is None:
             return {"share": self._station.share}
-        self._asked("finish", self._key, result)
+        _asked("finish", self._key, result)
         return {"share": 1.0, "done": True}
 
     def cleanup(self) -> None:
@@ -185,8 +199,7 @@ class _Jobs(Searcher):
         key = f"{job.number}-{job.attempt}"
         ray.get(self._desk.put.remote(key, job))
         self._running[trial_id], self._jobs[key] = key, job
-        setup = self._setup
-        return {"key": key, "seconds": setup.job_seconds, "threads": setup.threads, "folder": setup.node_folder}
+        return {"key": key, "setup": self._setup}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial still runs."""
@@ -230,6 +243,63 @@ def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
     return sum(min(int(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount) for has in alive)
 
 
+def depot_of(setup: Setup) -> Depot | None:
+    """Where artefacts go."""
+    return None if setup.artifacts is None else Depot(setup.artifacts)
+
+
+def _probe(setup: Setup) -> None:
+    """Find out whether all nodes with room for trials can run them: versions, artefacts, and the data as it is here.
+
+    Raises:
+        RunError: one cannot, or there are several and no place for artefacts.
+    """
+    nodes = [node for node in ray.nodes() if room_for([node], setup.need)]  # type: ignore[no-untyped-call]
+    depot, token = depot_of(setup), uuid.uuid4().hex[:12]
+    if len(nodes) > 1 and depot is None:
+        raise RunError(
+            f"the cluster has {len(nodes)} nodes, but no place for artefacts that they share: set {VARIABLE} to a "
+            "shared folder or to a URL such as s3://bucket/folder"
+        )
+    if depot is not None:
+        depot.put(f"probe/{token}", token.encode())
+    asked = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task: Any = ray.remote(_probed)
+        asked[node["NodeManagerAddress"]] = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(
+            setup, versions(), token
+        )
+    for address, reference in asked.items():
+        if (problem := ray.get(reference)) is not None:
+            raise RunError(f"node {address} cannot run trials: {problem}")
+    if depot is not None:
+        for name in (token, *(f"{token}-{node['NodeID']}" for node in nodes)):
+            if depot.get(f"probe/{name}") is None:
+                raise RunError(
+                    f"node {name.partition('-')[2]} wrote an artefact that is not here: {VARIABLE} names different "
+                    "places on different machines"
+                )
+            depot.remove(f"probe/{name}")
+
+
+def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
+    """What is wrong with this node; None: nothing."""
+    try:
+        if (found := versions()) != wanted:
+            return f"it has {found}, the coordinator {wanted}; install the same versions"
+        depot = depot_of(setup)
+        if depot is not None:
+            if depot.get(f"probe/{token}") != token.encode():
+                return f"it does not find the coordinator's artefacts; {VARIABLE} must name one place for all machines"
+            depot.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
+        if setup.data_folder is not None and setup.data_hash is not None:
+            _station(setup).data(setup.data_folder, setup.data_hash)
+    except MobilenasError as error:
+        return str(error)
+    return None
+
+
 def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
     """A driver's life, in a process of its own: jobs in; signs of life and results out."""
     os.setsid()  # all that is started here can be ended at once
@@ -244,6 +314,8 @@ def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
 
     try:
         _run(pipe, setup, tell)
+    except MobilenasError as error:
+        tell(Lost(str(error), is_final=True))
     except Exception as error:  # noqa: BLE001 - told, whatever it is
         _log.exception("Ray Tune ended")
         tell(Lost(f"{type(error).__name__}: {error}"))
@@ -255,8 +327,9 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     here = ray.get_runtime_context().get_node_id()
     at_home = NodeAffinitySchedulingStrategy(here, soft=False)
     made: Any = ray.remote(_Desk)
-    desk = made.options(name=_DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote()
+    desk = made.options(name=_DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
     ray.get(desk.__ray_ready__.remote())
+    _probe(setup)
     jobs = _Jobs(desk, setup, tell)
 
     def listen() -> None:
@@ -267,9 +340,8 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
             tell(Close())
 
     def look_around() -> None:
-        need = {"CPU": setup.cpus, "GPU": setup.gpus, **setup.resources}
         while True:
-            tell(Room(room_for(ray.nodes(), need)))  # type: ignore[no-untyped-call]
+            tell(Room(room_for(ray.nodes(), setup.need)))  # type: ignore[no-untyped-call]
             time.sleep(_ROOM_S)
 
     for thread in (listen, look_around):
@@ -303,15 +375,15 @@ _TUNE = {
 
 
 def _connect(setup: Setup) -> None:
-    """Join a cluster, as a node without room for trials unless this machine is one of its nodes, or start one here."""
+    """Join a cluster as a node without room for trials, or start one here.
+
+    A driver needs a node of Ray's on its own machine; to look first whether there is one takes a minute if not.
+    """
     os.environ.update(_TUNE)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if setup.address is None:
         ray.init(num_cpus=setup.local_cpus, include_dashboard=False, **options)
         return
-    try:
-        ray.init(address=setup.address, **options)
-    except (ConnectionError, RuntimeError):
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={setup.address}"]
-        subprocess.run([*command, "--num-cpus=0", "--num-gpus=0"], check=True, stdin=subprocess.DEVNULL)
-        ray.init(address=setup.address, **options)
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={setup.address}"]
+    subprocess.run([*command, "--num-cpus=0", "--num-gpus=0"], check=True, stdin=subprocess.DEVNULL)
+    ray.init(address=setup.address, **options)

@@ -24,7 +24,7 @@ START_S, SILENCE_S = 120.0, 30.0
 # How long the cluster may be away before the search gives up.
 PATIENCE_S = 900.0
 _RESTART_S = 3.0
-_CLOSE_S = 10.0
+_CLOSE_S, _LEAVE_S = 10.0, 1.0
 
 _log = logging.getLogger("mobilenas.ray")
 
@@ -48,11 +48,13 @@ class _Driver:
             self.pipe.send(message)
 
     def kill(self) -> None:
-        """End it, and the processes of Ray that it started."""
+        """End it, and the processes of Ray that it started; a node that leaves by itself is missed at once."""
         assert self.process.pid is not None
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.kill()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, number)
+            self.process.join(_LEAVE_S)
+        self.process.kill()  # before it leads a group, it is none
         self.process.join()
         self.pipe.close()
 
@@ -154,6 +156,8 @@ class RayExecutor:
         return finished
 
     def _heard(self, driver: _Driver, message: object) -> list[Finished]:
+        if isinstance(message, Lost) and message.is_final:
+            raise RunError(message.reason)
         if isinstance(message, Lost):
             self._reason = message.reason
             raise EOFError
@@ -173,9 +177,7 @@ class RayExecutor:
 
     def _told_room(self, room: int) -> None:
         if room == 0 and self._room > 0 and self._jobs:
-            setup = self._setup
-            need = {"CPU": setup.cpus, "GPU": setup.gpus, **setup.resources}
-            wanted = ", ".join(f"{name} {amount:g}" for name, amount in need.items() if amount)
+            wanted = ", ".join(f"{name} {amount:g}" for name, amount in self._setup.need.items() if amount)
             self._note(f"no node of the Ray cluster has room for a trial ({wanted}); waiting for one")
         self._room = room
 

@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.depot import Depot, weights_name
 from search.executor import Finished, LocalExecutor, failed
-from search.job import Evaluation, Job, OwnEvaluation, Parent
+from search.job import Job, OwnEvaluation, Parent
 from search.plugin import Plugin
-from space.errors import DataError, MobilenasError
+from space.errors import DataError, MobilenasError, RunError
 from trainer.data import Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
@@ -39,6 +40,8 @@ class Result:
 
     finished: Finished
     weights: bytes | None
+    is_stored: bool = False
+    """Whether the weights are in the depot instead."""
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
@@ -48,20 +51,26 @@ def pieces_of(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def delivered(result: Result, job: Job) -> Finished:
+def delivered(result: Result, job: Job, depot: Depot | None) -> Finished:
     """A node's result at the coordinator's machine: the weights in the job's file, whole or not at all."""
     finished = replace(result.finished, job=job)
-    if result.weights is None or job.weights is None:
+    if job.weights is None or (result.weights is None and not result.is_stored):
         return finished
     draft = job.weights.with_suffix(f".{os.getpid()}.tmp")
     try:
+        weights = result.weights
+        if weights is None:
+            assert depot is not None
+            weights = depot.get(weights_name(job.evaluation.key))
+            if weights is None:
+                raise RunError("the weights that its node stored are not in the depot; look at MOBILENAS_ARTIFACTS")
         draft.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
-            file.write(result.weights)
+            file.write(weights)
             file.flush()
             os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
         draft.replace(job.weights)
-    except OSError as error:
+    except (MobilenasError, OSError) as error:
         return failed(job, error)
     finally:
         draft.unlink(missing_ok=True)
@@ -75,18 +84,20 @@ class Station:
     their content, so that each reaches a machine once.
     """
 
-    def __init__(self, folder: Path, supplies: Supplies, *, job_seconds: float, threads: int) -> None:
-        self._folder, self._supplies = folder, supplies
+    def __init__(
+        self, folder: Path, supplies: Supplies, *, job_seconds: float, threads: int, depot: Depot | None = None
+    ) -> None:
+        self._folder, self._supplies, self._depot = folder, supplies, depot
         self._seconds, self._threads = job_seconds, threads
         self._executor: LocalExecutor | None = None
         self._job: Job | None = None
         self._scratch: Path | None = None
+        folder.mkdir(parents=True, exist_ok=True)
         self._early: Finished | None = None
 
     def start(self, job: Job) -> None:
         """Begin a job; what cannot be had for it is told by `look`, like any failure."""
         self.drop()
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._job, self._scratch = job, Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
         try:
             prepared = self._prepared(job, self._scratch)
@@ -108,10 +119,22 @@ class Station:
             if not ended:
                 return None
             finished = replace(ended[0], job=self._job)
-        made = self._scratch / "made.safetensors"
-        weights = made.read_bytes() if finished.outcome is not None and made.exists() else None
+        result = self._result(finished, self._scratch / "made.safetensors")
         self._clear()
-        return Result(finished=finished, weights=weights)
+        return result
+
+    def _result(self, finished: Finished, made: Path) -> Result:
+        """How a job ended, with the weights that it made."""
+        if finished.outcome is None or not made.exists():
+            return Result(finished=finished, weights=None)
+        try:
+            weights = made.read_bytes()
+            if self._depot is None:
+                return Result(finished=finished, weights=weights)
+            self._depot.put(weights_name(finished.job.evaluation.key), weights)
+        except (MobilenasError, OSError) as error:
+            return Result(finished=failed(finished.job, error), weights=None)
+        return Result(finished=finished, weights=None, is_stored=True)
 
     @property
     def share(self) -> float:
@@ -145,18 +168,26 @@ class Station:
         parent = job.parent
         if parent is not None:
             inherited = scratch / "parent.safetensors"
-            inherited.write_bytes(self._supplies.weights(parent.weights))
+            inherited.write_bytes(self._weights(parent, job.evaluation.parent_key))
             parent = Parent(architecture=parent.architecture, weights=inherited)
         return replace(
             job,
-            data_folder=self._data(job.data_folder, job.evaluation),
+            data_folder=self.data(job.data_folder, job.evaluation.data.content_hash),
             weights=scratch / "made.safetensors",
             parent=parent,
         )
 
-    def _data(self, there: Path, evaluation: Evaluation) -> Path:
-        """The folder of a prepared data set with this content: the coordinator's own where this machine sees it."""
-        wanted = evaluation.data.content_hash
+    def _weights(self, parent: Parent, key: str | None) -> bytes:
+        """The weights to inherit: from the depot where they are there, as all that was trained on the cluster is."""
+        stored = self._depot.get(weights_name(key)) if self._depot is not None and key is not None else None
+        return self._supplies.weights(parent.weights) if stored is None else stored
+
+    def data(self, there: Path, wanted: str) -> Path:
+        """The folder of a prepared data set with this content hash: the coordinator's own where this machine sees it.
+
+        Raises:
+            DataError: it was damaged on its way.
+        """
         with suppress(DataError):
             if Dataset.open(there).content_hash == wanted:
                 return there

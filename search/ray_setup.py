@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from search.job import Job
+
+
+def versions() -> dict[str, str]:
+    """What all machines of a cluster must have alike, so that equal evaluations have equal results."""
+    return {name: version(name) for name in ("mobilenas", "torch")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +27,18 @@ class Setup:
     retries: int
     """So often a trial begins anew where its process or node was lost."""
     job_seconds: float
+    artifacts: str | None = None
+    """A folder or URL that all nodes share, see `search.depot`."""
+    data_folder: Path | None = None
+    """The prepared data set of the trials, None where there is none."""
+    data_hash: str | None = None
     folder: Path = Path()
     """Where the driver and Tune write; nothing there has to last."""
-    node_folder: Path | None = None
-    """Where nodes keep what they were sent; None: in the folder for temporary files."""
+
+    @property
+    def need(self) -> dict[str, float]:
+        """What a trial takes of its node, by Ray's names."""
+        return {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
 
     @property
     def log(self) -> Path:
@@ -78,6 +92,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """From the driver: it cannot go on."""
+    """From the driver: it cannot go on; `is_final` where another one could not either."""
 
     reason: str
+    is_final: bool = False

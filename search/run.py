@@ -18,6 +18,7 @@ from search.blocks import search_blocks
 from search.certify import certify_on_devices
 from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, parse_config
+from search.depot import VARIABLE as ARTIFACTS
 from search.events import Line, LineListener, Listener
 from search.executor import Executor, LocalExecutor
 from search.final import export_found, export_spec, train_finals
@@ -425,6 +426,9 @@ def _executor(inputs: Inputs, listener: Listener) -> Executor:
         resources=config.ray.resources,
         retries=config.ray.retries,
         job_seconds=job_seconds,
+        artifacts=os.environ.get(ARTIFACTS) or None,
+        data_folder=None if inputs.dataset is None else inputs.dataset.folder,
+        data_hash=None if inputs.dataset is None else inputs.dataset.content_hash,
     )
     return RayExecutor(setup, concurrent=config.ray.max_concurrent_trials, note=listener.note)
 
