@@ -1,0 +1,99 @@
+"""What happens to a cluster, and what it must not do to a search on it: no trial lost, none doubled."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from search.store import Store
+from search.trial import State
+from space.errors import StoreError
+from tests.search.cluster import COORDINATOR, Cluster, why_not
+from tests.search.killing import command, outcome, write_run
+from tests.tiny import Result
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(why_not() is not None, reason=f"FAULTS OF A CLUSTER NOT TESTED: {why_not()}"),
+]
+
+SECONDS = 0.5
+CHANGES = {"blocks": {"trials": 24}, "netadapt": {"delta": 0.03, "max_steps": 2}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that only the coordinator sees."""
+    return tmp_path_factory.mktemp("coordinator")
+
+
+@pytest.fixture(scope="module")
+def cluster(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head and two nodes."""
+    with Cluster(place, tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], list[object], object]:
+    """The outcome of the same search on this machine's cores alone."""
+    from service.cli import app
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    url = f"sqlite:///{folder}/record.db"
+    config = write_run(folder, seconds=0.0, **CHANGES)
+    arguments = ["search", "--config", str(config), "--name", "same", "--database", url, "--runs", str(folder / "runs")]
+    app(arguments, standalone_mode=False)
+    return outcome(url, "same")
+
+
+def completed(url: str) -> int:
+    """Trials with a result by now."""
+    with suppress(StoreError):
+        store = Store.open(url)
+        try:
+            trials = store.trials(store.search("same").id)
+            return sum(trial.state is State.COMPLETE for trial in trials)
+        finally:
+            store.close()
+    return 0
+
+
+def kill_actors(cluster: Cluster, _folder: Path) -> None:
+    """The processes of Ray's that run trials."""
+    assert sum(cluster.kill_process(node, b"ray::_Worker") for node in cluster.nodes)
+
+
+def kill_own_raylet(cluster: Cluster, _folder: Path) -> None:
+    """That of the coordinator's machine."""
+    assert cluster.kill_process(COORDINATOR, b"raylet")
+
+
+@pytest.mark.parametrize("strike", [kill_actors, kill_own_raylet])
+def test_no_trial_is_lost_and_none_doubled(
+    cluster: Cluster,
+    place: Path,
+    undisturbed: tuple[list[object], list[object], object],
+    strike: Callable[[Cluster, Path], None],
+) -> None:
+    """A search on two machines that see nothing of the coordinator's files ends as one on this machine does."""
+    folder = place / strike.__name__
+    config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
+    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
+    arguments = ("search", "--config", config, "--name", "same", "--database", url, "--runs", folder / "runs")
+    search = cluster.run(command(*arguments), log)
+    try:
+        end = time.monotonic() + 400
+        while completed(url) < 5:
+            assert search.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        strike(cluster, folder)
+        code = search.wait(timeout=max(1.0, end - time.monotonic()))
+    finally:
+        search.kill()
+        search.wait()
+    assert Result(code, log.read_text(), "").code == 0, log.read_text()
+    assert outcome(url, "same") == undisturbed
