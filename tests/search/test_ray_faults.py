@@ -10,7 +10,7 @@ import pytest
 from search.store import Store
 from search.trial import State
 from space.errors import StoreError
-from tests.search.cluster import COORDINATOR, Cluster, why_not
+from tests.search.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.search.killing import command, outcome, write_run
 from tests.tiny import Result
 
@@ -66,12 +66,46 @@ def kill_actors(cluster: Cluster, _folder: Path) -> None:
     assert sum(cluster.kill_process(node, b"ray::_Worker") for node in cluster.nodes)
 
 
+def kill_node(cluster: Cluster, _folder: Path) -> None:
+    """A machine, which comes back after a while."""
+    cluster.kill(cluster.nodes[0])
+    time.sleep(15)
+    cluster.start(cluster.nodes[0])
+
+
+def kill_raylet(cluster: Cluster, _folder: Path) -> None:
+    """Ray's own process on a node; the machine is started again."""
+    assert cluster.kill_process(cluster.nodes[0], b"raylet")
+    time.sleep(15)
+    cluster.kill(cluster.nodes[0])
+    cluster.start(cluster.nodes[0])
+
+
 def kill_own_raylet(cluster: Cluster, _folder: Path) -> None:
     """That of the coordinator's machine."""
     assert cluster.kill_process(COORDINATOR, b"raylet")
 
 
-@pytest.mark.parametrize("strike", [kill_actors, kill_own_raylet])
+def cut_link(cluster: Cluster, _folder: Path) -> None:
+    """A node falls silent; a while later it is reached again, and starts anew."""
+    cluster.cut(cluster.nodes[0])
+    time.sleep(25)
+    cluster.mend(cluster.nodes[0])
+    cluster.kill(cluster.nodes[0])
+    cluster.start(cluster.nodes[0])
+
+
+def restart_head(cluster: Cluster, _folder: Path) -> None:
+    """The head, and with it, as Ray does it, all nodes."""
+    cluster.kill(HEAD)
+    time.sleep(10)
+    cluster.start(HEAD)
+    for node in cluster.nodes:
+        cluster.kill(node)
+        cluster.start(node)
+
+
+@pytest.mark.parametrize("strike", [kill_actors, kill_node, kill_raylet, kill_own_raylet, cut_link, restart_head])
 def test_no_trial_is_lost_and_none_doubled(
     cluster: Cluster,
     place: Path,
