@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 HEAD, COORDINATOR = "head", "coord"
@@ -24,14 +25,24 @@ QUICK = {
 }
 
 
+@cache
 def why_not() -> str | None:
     """Why there can be no such cluster here, None where there can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "namespaces need Linux and root"
     if missing := [tool for tool in ("ip", "unshare", "mount") if shutil.which(tool) is None]:
         return f"{', '.join(missing)} is not installed"
-    tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False)
-    return tried.stderr.decode().strip() if tried.returncode else None
+    name = f"mn{secrets.token_hex(3)}-try"
+    for words in (
+        ["ip", "netns", "add", name],
+        ["ip", "-n", name, "link", "add", "bridge", "type", "bridge"],
+        ["ip", "netns", "del", name],
+        ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+    ):
+        tried = subprocess.run(words, capture_output=True, check=False)
+        if tried.returncode:
+            return f"{' '.join(words)}: {tried.stderr.decode().strip()}"
+    return None
 
 
 class Cluster:
