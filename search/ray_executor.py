@@ -41,7 +41,6 @@ class _Driver:
             self.process.start()
         theirs.close()
         self.deadline = time.monotonic() + START_S
-        self.has_begun = False
 
     def send(self, message: object) -> None:
         with suppress(OSError):  # a driver that died this moment is noticed when it is listened to
@@ -162,9 +161,8 @@ class RayExecutor:
             self._reason = message.reason
             raise EOFError
         driver.deadline = time.monotonic() + self._silence_s
-        if not driver.has_begun:
-            driver.has_begun = True
-            self._away_since = None
+        if isinstance(message, Finished) or (isinstance(message, Shares) and message.shares):
+            self._away_since = None  # only trials that run show that a driver is of use
         if isinstance(message, Shares):
             self._shares = message.shares
         elif isinstance(message, Room):
