@@ -8,7 +8,7 @@ RUN apt-get update \
 
 # Named volumes take over the owner of the folder that they are first mounted on.
 RUN useradd --uid 1000 --create-home mobilenas \
-    && install -d -o mobilenas -g mobilenas /data /runs /app
+    && install -d -o mobilenas -g mobilenas /data /runs /artifacts /app
 
 WORKDIR /src
 COPY constraints.txt pyproject.toml ./
@@ -23,8 +23,12 @@ RUN pip install --no-cache-dir --constraint constraints.txt \
 # What the project needs changes less often than the project.
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 extras = project['optional-dependencies']; \
-print(*project['dependencies'], *extras['postgres'], *extras['parquet'], sep='\n')" > requirements.txt \
+print(*project['dependencies'], *extras['postgres'], *extras['parquet'], *extras['ray'], sep='\n')" > requirements.txt \
     && pip install --no-cache-dir --constraint constraints.txt --requirement requirements.txt "hatchling>=1.27"
+
+# More packages, such as s3fs for artefacts on S3.
+ARG PACKAGES=
+RUN test -z "$PACKAGES" || pip install --no-cache-dir --constraint constraints.txt $PACKAGES
 
 COPY . .
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && rm -rf /src/*

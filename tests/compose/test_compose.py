@@ -3,142 +3,30 @@
 import io
 import json
 import os
-import socket
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from space.arch import Architecture
-from tests.tiny import TINY_SPACE
+from tests.compose.stack import RUN, TRIALS, Stack, completed, containers, running, stack_of, stack_with, wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.environ.get("MOBILENAS_COMPOSE") != "1", reason="CONTAINERS NOT TESTED: see .ci/compose"),
 ]
 
-ROOT = Path(__file__).parents[2]
-TRIALS = 12
 MAX_IMAGE_BYTES = 2.5e9
-# Passwords are no place to be careful with characters.
-ENVIRONMENT = """\
-POSTGRES_PASSWORD='p@ss/w:rd#1'
-MOBILENAS_READER_PASSWORD='re@der/?&'
-MOBILENAS_DB_PORT={port}
-MOBILENAS_OWNER=tester
-"""
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A project of the committed file."""
-
-    project: str
-    files: tuple[Path, ...]
-    env_file: Path
-
-    def command(self, *arguments: str) -> list[str]:
-        """Compose with this project's files."""
-        files = [word for file in self.files for word in ("-f", str(file))]
-        known = ("--project-directory", str(ROOT), "--env-file", str(self.env_file), "-p", self.project)
-        return ["docker", "compose", *known, *files, *arguments]
-
-    def __call__(self, *arguments: str, timeout: float = 900) -> "subprocess.CompletedProcess[bytes]":
-        """Run it to its end, whatever that is."""
-        return subprocess.run(self.command(*arguments), capture_output=True, check=False, timeout=timeout)
-
-    def out(self, *arguments: str) -> str:
-        """What it prints where it succeeds."""
-        done = self(*arguments)
-        assert done.returncode == 0, f"{arguments}: {done.stdout.decode()}{done.stderr.decode()}"
-        return done.stdout.decode()
-
-    def cli(self, *arguments: str) -> str:
-        """A command of ours in its container."""
-        return self.out("run", "--rm", "-T", "cli", *arguments)
-
-    def sql(self, query: str) -> list[list[str]]:
-        """Rows of a query, as text."""
-        printed = self.out("exec", "-T", "db", "psql", "-At", "-F", "\t", "-c", query)
-        return [line.split("\t") for line in printed.splitlines()]
-
-    def down(self) -> None:
-        """Leave nothing behind."""
-        self("down", "--volumes", "--remove-orphans", "--timeout", "5")
-
-
-def _stack(folder: Path, project: str, changes: dict[str, Any]) -> Stack:
-    folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (folder / "env").write_text(ENVIRONMENT.format(port=free.getsockname()[1]))
-    (folder / "override.yml").write_text(yaml.safe_dump(changes))
-    files = (ROOT / "docker-compose.yml", ROOT / ".ci/compose-override.yml", folder / "override.yml")
-    return Stack(project, files, folder / "env")
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack with two coordinators, and a folder of tiny configurations."""
-    folder = tmp_path_factory.mktemp("compose")
-    configs = folder / "configs"
-    configs.mkdir()
-    (configs / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
-    run = {
-        "workers": 1,
-        "data": {"reward_images": 300},
-        "space": {"preset": "/app/configs/space.yaml", "width": 0.25},
-        "device": {"rounds": 25, "warm_runs": 8},
-        "target": {"relative": 0.9},
-        "blocks": {"trials": TRIALS, "train_images": 20000, "sampler": "random"},
-        "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
-        "final": {"images": 300},
-    }
-    (configs / "tiny.yaml").write_text(yaml.safe_dump(run))
-    (configs / "other.yaml").write_text(yaml.safe_dump({**run, "seed": 1}))
-    for path in (configs, *configs.iterdir()):
-        path.chmod(0o755)
-    # pytest's own folders are closed to the container's user.
-    for parent in configs.parents[:3]:
-        parent.chmod(0o755)
-    mount = {"volumes": [f"{configs}:/app/configs:ro"]}
-    made = _stack(folder, "mobilenas-test", {"services": {"cli": mount, "coordinator": mount}})
-    try:
-        made.out("build")
-        made.out("up", "--detach", "--wait", "--scale", "coordinator=2")
-
+    made = stack_with(tmp_path_factory.mktemp("compose"), "mobilenas-test", tiny=RUN, other={**RUN, "seed": 1})
+    with running(made, "up", "--detach", "--wait", "--scale", "coordinator=2"):
         yield made
-    finally:
-        made.down()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(1)
-
-
-def completed(stack: Stack, search: str) -> int:
-    """How many block-level trials of a search are complete."""
-    rows = stack.sql(
-        f"select count(*) from trial_summary where search = '{search}' and stage = 'blocks' and state = 'complete'"  # noqa: S608
-    )
-    return int(rows[0][0])
-
-
-def containers(stack: Stack) -> list[dict[str, Any]]:
-    """What the engine says of the running containers."""
-    ids = stack.out("ps", "--quiet").split()
-    found: list[dict[str, Any]] = json.loads(subprocess.check_output(["docker", "inspect", *ids]))
-    return found
 
 
 def test_containers_are_what_was_promised(stack: Stack) -> None:
@@ -241,7 +129,7 @@ def test_foreground_search_runs_in_its_container(stack: Stack) -> None:
 def test_broken_health_check_fails(stack: Stack, tmp_path: Path) -> None:
     """Where a service does not become healthy, bringing the stack up fails: --wait really waits."""
     broken = {"services": {"db": {"healthcheck": {"test": ["CMD", "false"], "interval": "1s", "retries": 2}}}}
-    other = _stack(tmp_path / "broken", "mobilenas-broken", broken)
+    other = stack_of(tmp_path / "broken", "mobilenas-broken", broken)
     try:
         assert other("up", "--detach", "--wait", "db").returncode != 0
     finally:
@@ -253,4 +141,4 @@ def test_broken_file_fails(stack: Stack, tmp_path: Path) -> None:
     """`config` accepts the committed file and refuses an unknown condition."""
     assert stack("config", "--quiet").returncode == 0
     wrong = {"services": {"coordinator": {"depends_on": {"db": {"condition": "service_happy"}}}}}
-    assert _stack(tmp_path / "wrong", "mobilenas-wrong", wrong)("config", "--quiet").returncode != 0
+    assert stack_of(tmp_path / "wrong", "mobilenas-wrong", wrong)("config", "--quiet").returncode != 0

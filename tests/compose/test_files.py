@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-FROM_OUTSIDE = ("POSTGRES_", "MOBILENAS_", "TORCH_", "COMPOSE_")
+FROM_OUTSIDE = ("POSTGRES_", "MOBILENAS_", "TORCH_", "COMPOSE_", "RAY_")
 
 
 def compose_config(env_file: Path) -> "subprocess.CompletedProcess[str]":
@@ -58,7 +58,7 @@ def test_one_service_builds_the_image() -> None:
 def test_it_is_the_compose_specification() -> None:
     """No version is named, and volumes are named ones."""
     assert "version" not in COMPOSE
-    assert set(COMPOSE["volumes"]) == {"database", "data", "runs"}
+    assert set(COMPOSE["volumes"]) == {"database", "data", "runs", "artifacts"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
