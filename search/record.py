@@ -72,6 +72,7 @@ class SearchRecord:
     updated_at: datetime
     finished_at: datetime | None
     group: str | None = None
+    priority: int = 0
 
     @property
     def state(self) -> str:
@@ -135,7 +136,7 @@ class ExportRecord:
 _BEGUN = [field.name for field in fields(Begun)]
 _PLAIN_SEARCH = (
     *("id", "name", "config", "finish_requested", "stop_requested", "error", "owner", "note", "budget"),
-    *("queued_at", "created_at", "updated_at", "finished_at"),
+    *("priority", "queued_at", "created_at", "updated_at", "finished_at"),
 )
 
 

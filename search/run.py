@@ -51,6 +51,7 @@ class Asked:
     note: str | None = None
     budget: str | None = None
     group: str | None = None
+    priority: int = 0
 
 
 class RecordListener(LineListener):

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -184,6 +184,13 @@ searches = Table(
     Column("updated_at", UtcDateTime, nullable=False, comment="UTC, last change of the search or one of its trials"),
     Column("finished_at", UtcDateTime, comment="UTC, when the stage became done"),
     Column("group_name", Text, comment="searches that belong together: replicates, or one per device"),
+    Column(
+        "priority",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="of those that wait in the queue, the highest goes first",
+    ),
 )
 
 search_targets = Table(
@@ -221,7 +228,13 @@ trials = Table(
     Column("search_id", ForeignKey("searches.id"), nullable=False),
     Column("number", Integer, nullable=False, comment="counts from 0 within the search"),
     Column("stage", Text, nullable=False, comment="blocks, netadapt or final"),
-    Column("state", Text, nullable=False, comment="running, complete, pruned (over budget, not trained) or failed"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="running, complete, stopped (early, as others did better), pruned (refused untrained: over a limit, or "
+        "tried already) or failed",
+    ),
     Column(
         "origin",
         Text,

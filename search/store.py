@@ -45,6 +45,7 @@ class Store(TableStore):
         note: str | None = None,
         budget: str | None = None,
         group: str | None = None,
+        priority: int = 0,
         further: Sequence[FurtherTarget] = (),
     ) -> SearchRecord:
         """Record a new search at its first stage, or in the queue where it has not begun; `config` must be JSON.
@@ -67,6 +68,7 @@ class Store(TableStore):
             "note": note,
             "budget": budget,
             "group_name": group,
+            "priority": priority,
             "queued_at": None if begun else now,
             "created_at": now,
             "updated_at": now,
@@ -122,10 +124,17 @@ class Store(TableStore):
 
     @patiently
     def annotate(
-        self, search_id: int, *, owner: str | None = None, labels: Iterable[str] | None = None, note: str | None = None
+        self,
+        search_id: int,
+        *,
+        owner: str | None = None,
+        labels: Iterable[str] | None = None,
+        note: str | None = None,
+        priority: int | None = None,
     ) -> None:
         """Change what people say of a search; None leaves it as it is."""
-        given = {name: value for name, value in (("owner", owner), ("note", note)) if value is not None}
+        said = {"owner": owner, "note": note, "priority": priority}
+        given = {name: value for name, value in said.items() if value is not None}
         with self._database.write() as connection:
             self._change(connection, search_id, **given)
             if labels is not None:

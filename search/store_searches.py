@@ -129,7 +129,7 @@ def set_labels(connection: Connection, search_id: int, labels: Iterable[str]) ->
 
 
 def enqueue(connection: Connection, search_id: int, queued_at: datetime, now: datetime) -> None:
-    """Put a search that nobody runs behind all others; an earlier stop or error of it is forgotten."""
+    """Put a search that nobody runs behind all others of its priority; an earlier stop or error of it is forgotten."""
     _require_free(connection, search_id, now)
     values = {"queued_at": queued_at, "stop_requested": False, "error": None, "claims": 0}
     change(connection, search_id, None, **values, claimed_by=None, heartbeat_at=None, updated_at=now)
@@ -164,7 +164,7 @@ def _take(connection: Connection, search_id: int, token: str, now: datetime, **v
 
 
 def claim_next(connection: Connection, token: str, device: str | None, now: datetime) -> int | None:
-    """Claim the search that has waited longest in the queue, and return its id."""
+    """Claim the search of the highest priority that has waited longest in the queue, and return its id."""
     mine = select(searches.c.id).where(searches.c.claimed_by == token)
     if (known := connection.scalar(mine)) is not None:
         return int(known)  # claimed already, but the answer was lost
@@ -176,7 +176,8 @@ def claim_next(connection: Connection, token: str, device: str | None, now: date
         searches.c.stop_requested.is_(False),
         or_(searches.c.claimed_by.is_(None), searches.c.heartbeat_at < expired),
     )
-    query = select(searches.c.id, searches.c.claims).where(*waiting).order_by(searches.c.queued_at, searches.c.id)
+    first = (searches.c.priority.desc(), searches.c.queued_at, searches.c.id)
+    query = select(searches.c.id, searches.c.claims).where(*waiting).order_by(*first)
     if device is not None:
         query = query.where(searches.c.config["device"]["name"].as_string() == device)
     # Rows that another coordinator is just taking are passed over, not waited for.

@@ -73,11 +73,11 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (devices, latency_tables, latency_entries, searches, *OF_SEARCH)
 }
 
-# Columns that archives of the oldest schema that is read do not have.
-_ADDED = {
-    "latency_entries": ("low_ms", "high_ms", "spread"),
-    "searches": ("group_name",),
-    "trials": ("peak_bytes", "sampler_attrs"),
+# Columns that archives of the oldest schema that is read do not have, and what they mean by that.
+_ADDED: dict[str, dict[str, int | None]] = {
+    "latency_entries": dict.fromkeys(("low_ms", "high_ms", "spread")),
+    "searches": {"group_name": None, "priority": 0},
+    "trials": dict.fromkeys(("peak_bytes", "sampler_attrs")),
 }
 # Tables that they do not have.
 _NEW = {search_targets.name, trial_latencies.name}
@@ -205,7 +205,7 @@ def _rows(archive: zipfile.ZipFile, table: Table) -> list[dict[str, Any]]:
         if faults := [text for text in _texts(content) if _CONTROL.search(text)]:
             raise InvalidArchive(f"a row of {table.name} has control characters in {faults[0][:40]!r}")
         if isinstance(content, dict):
-            content = {**dict.fromkeys(_ADDED.get(table.name, ())), **content}
+            content = {**_ADDED.get(table.name, {}), **content}
         if not isinstance(content, dict) or set(content) != names:
             raise InvalidArchive(f"a row of {table.name} does not have this table's columns")
         rows.append({name: _value(table.c[name], value) for name, value in content.items()})
@@ -239,7 +239,7 @@ def _fits(column: Column[Any], value: Any) -> bool:  # noqa: ANN401 - a column's
     if isinstance(kind, BigInteger):
         return type(value) is int and 0 <= value < (2**63 if column.name == "seed" else _MAX_COUNT)
     if isinstance(kind, Integer) or column.foreign_keys:
-        return type(value) is int and 0 <= value < 2**31
+        return type(value) is int and (-(2**31) if column.name == "priority" else 0) <= value < 2**31
     return isinstance(kind, JSON)
 
 

@@ -171,6 +171,7 @@ VIEWS: dict[str, View] = {
         _OWNER,
         ("trials", Integer, "all of them"),
         ("complete", Integer, "trials that have a result"),
+        ("stopped", Integer, "trials that were stopped early, as others did better"),
         ("pruned", Integer, "proposals refused untrained"),
         ("failed", Integer, "trials that ended in an error"),
         ("running", Integer, "trials under way"),

@@ -10,7 +10,7 @@ from service import cli_records, cli_reports
 from service.cli_bench import bench_app
 from service.cli_latency import device_app, latency_app
 from service.cli_space import arch_app, space_app
-from service.options import DATABASE, Database, Name, Note
+from service.options import DATABASE, Database, Name, Note, Priority
 from space.errors import MobilenasError
 
 app = typer.Typer(
@@ -113,6 +113,7 @@ def search(
     budget: Budget = "default",
     until: Until = None,
     queue: Queue = False,
+    priority: Priority = None,
     owner: Owner = OWNER,
     label: Label = None,
     note: Note = None,
@@ -124,7 +125,9 @@ def search(
     from service import running
     from space.errors import InvalidConfig
 
-    asked = Asked(owner=owner, labels=tuple(label or ()), note=note, budget=budget)
+    if priority is not None and not queue:
+        raise InvalidConfig("--priority belongs to searches of the queue; add --queue")
+    asked = Asked(owner=owner, labels=tuple(label or ()), note=note, budget=budget, priority=priority or 0)
 
     settings = running.configuration(
         config,

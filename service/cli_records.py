@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.options import DATABASE, Database, Form, Name, Note, Out
+from service.options import DATABASE, Database, Form, Name, Note, Out, Priority
 
 
 def rescore(
@@ -74,12 +74,13 @@ def annotate(
     owner: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="Its labels from now on, all of them; repeatable.")] = None,
     note: Note = None,
+    priority: Priority = None,
     database: Database = DATABASE,
 ) -> None:
-    """Change owner, labels or note of a search."""
+    """Change owner, labels, note or priority of a search."""
     from service import records
 
-    records.annotate(database, name, owner, label, note)
+    records.annotate(database, name, owner, label, note, priority)
 
 
 def devices(form: Form = "table", out: Out = None, database: Database = DATABASE) -> None:

@@ -26,4 +26,10 @@ Database = Annotated[
 Form = Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print.")]
 Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
 Name = Annotated[str, typer.Argument(help="The search's name.", show_default=False)]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        min=-1000, max=1000, help="Of those that wait in the queue, the highest goes first.", show_default="0"
+    ),
+]
 Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]

@@ -38,6 +38,7 @@ _SEARCH_TYPES: dict[str, type] = {
     "owner": str,
     "labels": str,
     "note": str,
+    "priority": int,
     "target_ms": float,
     "reference_ms": float,
     "created": datetime,
@@ -167,6 +168,7 @@ def _search_row(record: SearchRecord) -> dict[str, Any]:
         "owner": record.owner,
         "labels": " ".join(record.labels),
         "note": record.note,
+        "priority": record.priority,
         "target_ms": begun.target_ms if begun else None,
         "reference_ms": begun.reference_ms if begun else None,
         "created": record.created_at,
@@ -186,11 +188,13 @@ def devices(database: str, form: Format, out: Path | None) -> None:
     show("devices", rows, form, shown=_DEVICE_COLUMNS, types=_DEVICE_TYPES, out=out)
 
 
-def annotate(database: str, name: str, owner: str | None, labels: list[str] | None, note: str | None) -> None:
+def annotate(
+    database: str, name: str, owner: str | None, labels: list[str] | None, note: str | None, priority: int | None
+) -> None:
     """The command `annotate`."""
     store = Store.open(database)
     try:
-        store.annotate(store.search(name).id, owner=owner, labels=labels, note=note)
+        store.annotate(store.search(name).id, owner=owner, labels=labels, note=note, priority=priority)
     finally:
         store.close()
 
@@ -246,6 +250,8 @@ def status(database: str, name: str) -> None:
         f"stage     {record.stage.value}{_state_text(record)}",
     ]
     about = [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]
+    if record.priority:
+        about.append(f"priority {record.priority}")
     if any(about):
         lines.append(f"about     {', '.join(filter(None, about))}")
     if record.begun:

@@ -65,6 +65,17 @@ def test_oldest_of_the_queue_comes_first_and_each_is_claimed_once(store: Store, 
         assert other.claim_next() is None
 
 
+def test_higher_priorities_come_first(store: Store) -> None:
+    """Of the queue the highest priority goes first, also where it was given later; equal ones go in order."""
+    for name in ("early", "late", "background", "urgent"):
+        queued(store, name)
+    store.annotate(store.search("urgent").id, priority=7)
+    store.annotate(store.search("background").id, priority=-1)
+    claimed = [store.claim_next() for _ in range(4)]
+    assert [record and record.name for record in claimed] == ["urgent", "early", "late", "background"]
+    assert [record and record.priority for record in claimed] == [7, 0, 0, -1]
+
+
 def test_many_coordinators_at_once(database_url: str) -> None:
     """Eight coordinators that claim at the same time share twelve searches without one being claimed twice."""
     with another(database_url) as first:

@@ -115,6 +115,9 @@ def test_queueing_naming_and_stopping(run: Run, tmp_path: Path) -> None:
     assert "waits for a coordinator" in run("status", name).out
     assert run("annotate", name, "--label", "c", "--note", "", "--owner", "eve").code == 0
     assert "owner eve, c" in run("status", name).out
+    assert run("annotate", name, "--priority", "3").code == 0
+    assert "owner eve, c, priority 3" in run("status", name).out
+    refused(run("search", "--priority", "3"), "add --queue")
     refused(run("search", "--queue", "--name", name), "exists already")
     refused(run("search", "--queue", "--budget", "soon"), "budget 'soon'")
     bad = tmp_path / "bad.yaml"
@@ -177,7 +180,7 @@ def test_gc_frees_and_tells(run: Run, tmp_path: Path) -> None:
 
 def test_database_commands(run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """upgrade, check, backup and copy say what they did; a fault is exit code 2."""
-    assert "0006 is current" in run("db", "upgrade").out
+    assert "0007 is current" in run("db", "upgrade").out
     checked = run("db", "check")
     assert checked.code == 0, checked.out + checked.err
     assert "no faults" in checked.out
