@@ -106,8 +106,8 @@ class _Search:
 
     @property
     def trained(self) -> int:
-        """Trials with a result that count towards the asked-for number: those that were adopted do not."""
-        return self.session.count(Stage.BLOCKS, State.COMPLETE) - self._adopted
+        """Trials that count towards the asked-for number: stopped early ones do, those that were adopted do not."""
+        return self.session.count(Stage.BLOCKS, State.COMPLETE, State.STOPPED) - self._adopted
 
     @property
     def _adopted(self) -> int:

@@ -77,7 +77,30 @@ class RunConfig(Section):
             parse_target(text)
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
+        self._can_stop_early()
         return self
+
+    def _can_stop_early(self) -> None:
+        """Trials are compared in mid-training, on their nodes."""
+        if not self.stops_early:
+            return
+        chosen = f"ray.scheduler {self.ray.scheduler}"
+        if self.evaluator is not None:
+            raise ValueError(f"{chosen} needs trainings to look at; leave `evaluator` out, or choose none")
+        if self.blocks.objectives or ":" in self.blocks.reward.kind:
+            raise ValueError(f"{chosen} needs a reward of ours to compare trials by; choose one, or scheduler none")
+        if self.determinism == "strict":
+            raise ValueError(f"{chosen} depends on who is first; choose determinism eager, or scheduler none")
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether trials that fall behind are stopped."""
+        return self.executor == "ray" and self.ray.scheduler != "none"
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether networks are trained on GPUs."""
+        return self.executor == "ray" and self.ray.gpus > 0
 
     @property
     def callables(self) -> tuple[str, ...]:

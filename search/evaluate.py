@@ -2,19 +2,23 @@
 
 import errno
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from search.job import Evaluation, Job, Outcome
+from search.job import Evaluation, Interim, Job, Outcome, Watch
 from space.errors import DataError
 from trainer.data import Dataset, Splits, split, subset
 from trainer.inherit import inherit
-from trainer.train import Progress, Trained, load_model, predict, top1, train
+from trainer.train import ALONE, Check, Progress, Shard, Trained, load_model, predict, require_device, top1, train
+
+# A training that is watched is judged in between by so many of the images that judge it at its end.
+INTERIM_IMAGES = 1000
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -64,21 +68,30 @@ def _data(folder: Path, reward_fraction: float, seed: int) -> tuple[Dataset, Spl
     return dataset, split(dataset, reward_fraction=reward_fraction, seed=seed)
 
 
-def run_job(job: Job, progress: Progress | None = None) -> Outcome:
+def run_job(
+    job: Job,
+    progress: Progress | None = None,
+    interim: Callable[[Interim], None] | None = None,
+    shard: Shard = ALONE,
+) -> Outcome:
     """Train (or take as it is) and evaluate one network, and leave its weights behind; runs in a worker.
+
+    `interim` hears of what a watched training reached so far. Of several processes that train, the first one is here,
+    and the others are in `help_job`.
 
     Raises:
         DataError: the data or the parent's weights cannot be read, or training diverged.
+        RunError: it is to run on a GPU, and there is none.
     """
-    evaluation = job.evaluation
-    assert isinstance(evaluation, Evaluation)
-    assert job.data_folder is not None
     assert job.weights is not None
-    arch, use = evaluation.architecture, evaluation.data
-    dataset, splits = _data(job.data_folder, use.reward_fraction, use.split_seed)
-    labels = dataset.labels()
-    trained = _trained(job, evaluation, dataset, splits, progress)
-    model = load_model(arch, trained.weights)
+    evaluation, dataset, splits = _given(job)
+    arch, use, labels = evaluation.architecture, evaluation.data, dataset.labels()
+    check = None
+    if job.watch is not None and interim is not None:
+        few = subset(splits.reward, labels, min(INTERIM_IMAGES, use.reward_images), use.split_seed)
+        check = _check(job.watch, dataset, few, interim)
+    trained = _trained(job, evaluation, dataset, splits, progress, check, shard)
+    model = load_model(arch, trained.weights).to(evaluation.device)
     judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
     share_right = top1(model, dataset, judged)
     right = None
@@ -88,7 +101,42 @@ def run_job(job: Job, progress: Progress | None = None) -> Outcome:
     return Outcome(top1=share_right, images_seen=trained.images_seen, right=right)
 
 
-def _trained(job: Job, evaluation: Evaluation, dataset: Dataset, splits: Splits, progress: Progress | None) -> Trained:
+def help_job(job: Job, shard: Shard) -> None:
+    """Do the part of another process than the first one in a training by several.
+
+    Raises:
+        DataError: as in `run_job`.
+        RunError: as in `run_job`.
+    """
+    evaluation, dataset, splits = _given(job)
+    _trained(job, evaluation, dataset, splits, None, None, shard)
+
+
+def _given(job: Job) -> tuple[Evaluation, Dataset, Splits]:
+    evaluation = job.evaluation
+    assert isinstance(evaluation, Evaluation)
+    assert job.data_folder is not None
+    require_device(evaluation.device)
+    return evaluation, *_data(job.data_folder, evaluation.data.reward_fraction, evaluation.data.split_seed)
+
+
+def _check(watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable[[Interim], None]) -> Check:
+    def look(model: nn.Module, share: float) -> None:
+        found = top1(model, dataset, images)
+        interim(Interim(share=share, top1=found, reward=watch.of(found)))
+
+    return Check(times=watch.times, look=look)
+
+
+def _trained(
+    job: Job,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    splits: Splits,
+    progress: Progress | None,
+    check: Check | None,
+    shard: Shard,
+) -> Trained:
     arch, use = evaluation.architecture, evaluation.data
     inherited = None
     if job.parent is not None:
@@ -99,4 +147,15 @@ def _trained(job: Job, evaluation: Evaluation, dataset: Dataset, splits: Splits,
     chosen = splits.train
     if use.train_images is not None:
         chosen = subset(splits.train, dataset.labels(), use.train_images, use.split_seed)
-    return train(arch, dataset, chosen, evaluation.recipe, seed=evaluation.seed, weights=inherited, progress=progress)
+    return train(
+        arch,
+        dataset,
+        chosen,
+        evaluation.recipe,
+        seed=evaluation.seed,
+        weights=inherited,
+        progress=progress,
+        check=check,
+        device=evaluation.device,
+        shard=shard,
+    )

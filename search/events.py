@@ -162,6 +162,8 @@ def trial_line(trial: Trial, reward: float | None) -> Line:
         words.append("(taken over)")
     if trial.state is State.FAILED:
         words.append(f"failed: {trial.error}")
+    if trial.state is State.STOPPED:
+        words.append(f"stopped early: {trial.error}")
     if trial.state is State.PRUNED:
         words.append("refused untrained")
     return Line(

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
-from search.job import Job, Outcome, OwnEvaluation, ask_own
+from search.job import Interim, Job, Outcome, OwnEvaluation, ask_own
 from space.errors import MobilenasError
 
 _PROGRESS_SECONDS = 0.5
@@ -23,12 +23,16 @@ _PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A job that ended: with an outcome, or with the reason why there is none."""
+    """A job that ended: with an outcome, or with the reason why there is none.
+
+    `stopped` is what it had reached where it was stopped early, since others had done better.
+    """
 
     job: Job
     outcome: Outcome | None
     error: str | None
     is_disk_full: bool = False
+    stopped: Interim | None = None
 
 
 def failed(job: Job, error: BaseException) -> Finished:
@@ -90,7 +94,7 @@ def interrupts_ignored() -> Iterator[None]:
 
 
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
-    """A worker's life: jobs in; shares done, and then how each ended, out."""
+    """A worker's life: jobs in; shares done, what a watched one reached so far, and then how each ended, out."""
     end_with_parent()
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
@@ -116,7 +120,7 @@ def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Fin
         from search.evaluate import run_job
 
         torch.set_num_threads(threads)
-        return Finished(job=job, outcome=run_job(job, report), error=None)
+        return Finished(job=job, outcome=run_job(job, report, pipe.send), error=None)
     # Whatever a trial raises is recorded as its failure, even what is meant to end a process: Ctrl-C is ignored here.
     except BaseException as error:  # noqa: BLE001
         return failed(job, error)
@@ -135,9 +139,11 @@ class _Worker:
         self.job: Job | None = None
         self.deadline = float("inf")
         self.share = 0.0
+        self.interim: Interim | None = None
 
     def start(self, job: Job, seconds: float) -> None:
         self.job, self.deadline, self.share = job, time.monotonic() + seconds, 0.0
+        self.interim = None
         with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
             self.pipe.send(job)
 
@@ -221,8 +227,11 @@ class LocalExecutor:
                 message = worker.pipe.recv()
                 if isinstance(message, Finished):
                     return self._end(worker, message)
-                assert isinstance(message, float)
-                worker.share = message
+                if isinstance(message, Interim):
+                    worker.interim = message
+                else:
+                    assert isinstance(message, float)
+                    worker.share = message
         except (EOFError, OSError):
             worker.process.join()
             result = self._end(worker, worker.stop(f"its worker process died (exit code {worker.process.exitcode})"))
@@ -237,6 +246,10 @@ class LocalExecutor:
     def progress(self) -> Mapping[int, float]:
         """See `Executor`."""
         return {worker.job.number: worker.share for worker in self._workers if worker.job is not None and worker.share}
+
+    def interims(self) -> Mapping[int, Interim]:
+        """The newest of each running job that is watched, by trial number."""
+        return {worker.job.number: worker.interim for worker in self._workers if worker.job and worker.interim}
 
     def close(self) -> None:
         """See `Executor`."""

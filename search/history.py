@@ -27,7 +27,7 @@ from space.reference import REFERENCES
 
 SEARCHED = (Stage.BLOCKS, Stage.NETADAPT)
 """The stages whose top-1 is on the reward split."""
-_ENDED = (State.COMPLETE, State.FAILED)
+_ENDED = (State.COMPLETE, State.STOPPED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

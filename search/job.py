@@ -3,18 +3,20 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.plugin import Plugin, number
+from search.reward import Reward
+from search.trial import Scores
 from space.arch import Architecture
 from space.errors import RunError
 
 if TYPE_CHECKING:
-    from trainer.train import Recipe
+    from trainer.train import DeviceKind, Recipe
 
 # Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
 # longer taken over.
@@ -37,7 +39,7 @@ class Evaluation:
     """Everything that a top-1 depends on; equal evaluations have equal results.
 
     `recipe` is None where given weights are judged as they are. `parent_key` is the key of the evaluation whose weights
-    are inherited (or the hash of a file of weights), None for training from scratch.
+    are inherited (or the hash of a file of weights), None for training from scratch. `processes` share each batch.
     """
 
     architecture: Architecture
@@ -45,15 +47,20 @@ class Evaluation:
     recipe: "Recipe | None"
     seed: int
     parent_key: str | None = None
+    device: "DeviceKind" = "cpu"
+    processes: int = 1
 
     @property
     def key(self) -> str:
-        """A hash of the content."""
+        """A hash of the content; what is as it was before there was a choice is left out, so that keys stay."""
         content = {
             **asdict(self),
             "architecture": self.architecture.arch_id,
             "evaluator": [EVALUATOR_VERSION, _torch_version()],
         }
+        for name, usual in (("device", "cpu"), ("processes", 1)):
+            if content[name] == usual:
+                del content[name]
         return _hash(content)
 
 
@@ -88,6 +95,31 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How a training is judged in between, so that it can be stopped early: so often, by this reward."""
+
+    times: int
+    reward: Reward
+    scores: Scores
+    target_ms: float
+
+    def of(self, top1: float) -> float:
+        """The reward that the network would have with this top-1."""
+        reward = self.reward.of(replace(self.scores, top1=top1), self.target_ms)
+        assert reward is not None
+        return reward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interim:
+    """What a watched training reached after a share of it (0-1)."""
+
+    share: float
+    top1: float
+    reward: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """An evaluation and where its files are, as it travels to a worker."""
 
@@ -98,6 +130,7 @@ class Job:
     weights: Path | None = None
     parent: Parent | None = None
     touch_test: bool = False
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

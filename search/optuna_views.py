@@ -32,6 +32,7 @@ _METRIC_NAMES = "study:metric_names"
 _STATES = {
     State.RUNNING: TrialState.RUNNING,
     State.COMPLETE: TrialState.COMPLETE,
+    State.STOPPED: TrialState.PRUNED,
     State.PRUNED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }

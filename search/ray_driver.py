@@ -6,6 +6,7 @@ Tune's own files. Nodes reach the coordinator's machine through one actor there,
 """
 
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -22,17 +23,20 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.depot import VARIABLE, Depot
 from search.executor import Finished
-from search.job import Job
+from search.job import Interim, Job
 from search.ray_node import Pieces, Result, Station, Supplies, delivered, pieces_of
 from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources, versions
 from space.errors import MobilenasError, RunError
 
 _DESK = "mobilenas-desk"
+# What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
+_REWARD, _AGE = "reward", "percent"
 # How long a worker waits for its job before it tells Tune that it still runs.
 _STEP_S = 1.0
 _BEAT_S = 1.0
@@ -89,10 +93,10 @@ class _Desk:
             return
         self._results[key] = delivered(result, self._jobs[key], self._depot)
 
-    def take(self, key: str) -> Finished:
-        """The result of a job that ended, which is then forgotten."""
-        del self._jobs[key]
-        return self._results.pop(key)
+    def take(self, key: str) -> Finished | None:
+        """The result of a job that ended, which is then forgotten; None: it was stopped before."""
+        self._jobs.pop(key, None)
+        return self._results.pop(key, None)
 
     def forget(self, key: str) -> None:
         """A job that will not end."""
@@ -133,12 +137,13 @@ class _Worker(tune.Trainable):
         """A new slot, on whatever node there is room."""
         self._key = config["key"]
         self._is_begun = False
+        self._told: Interim | None = None
         self._station = _station(config["setup"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Tune's way to use a slot for the next job."""
         self._station.drop()
-        self._key, self._is_begun = new_config["key"], False
+        self._key, self._is_begun, self._told = new_config["key"], False, None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -147,10 +152,14 @@ class _Worker(tune.Trainable):
             self._station.start(_asked("job", self._key))
             self._is_begun = True
         result = self._station.look(_STEP_S)
-        if result is None:
+        if result is not None:
+            _asked("finish", self._key, result)
+            return {**_report(self._told), "share": 1.0, "done": True}
+        interim = self._station.interim
+        if interim is None or interim == self._told:
             return {"share": self._station.share}
-        _asked("finish", self._key, result)
-        return {"share": 1.0, "done": True}
+        self._told = interim
+        return _report(interim)
 
     def cleanup(self) -> None:
         """Tune needs this slot no more."""
@@ -203,8 +212,8 @@ class _Jobs(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A trial still runs."""
-        job = self._jobs[self._running[trial_id]]
-        self._shares[job.number] = result["share"]
+        key = self._running[trial_id]
+        self._shares[self._jobs[key].number] = result["share"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended, or Tune has given it up."""
@@ -216,14 +225,30 @@ class _Jobs(Searcher):
             times = self._setup.retries + 1
             reason = f"its process or node was lost {times} time(s) (ray.retries {self._setup.retries})"
             self._tell(Finished(job=job, outcome=None, error=reason))
-        else:
-            self._tell(ray.get(self._desk.take.remote(key)))
+            return
+        finished = ray.get(self._desk.take.remote(key))
+        # Without a result the scheduler has stopped it, with the report that made it do so.
+        self._tell(finished or Finished(job=job, outcome=None, error=None, stopped=_interim(result)))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing is kept here."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing was kept."""
+
+
+def _report(interim: Interim | None) -> dict[str, Any]:
+    """What schedulers compare, at ages in whole numbers as theirs are; of a trial that nobody watches, it is nothing.
+
+    They want it of the last report, too.
+    """
+    if interim is None:
+        return {"share": 0.0, "top1": 0.0, _REWARD: 0.0, _AGE: 0}
+    return {"share": interim.share, "top1": interim.top1, _REWARD: interim.reward, _AGE: round(interim.share * 100)}
+
+
+def _interim(report: Mapping[str, Any]) -> Interim:
+    return Interim(share=report["share"], top1=report["top1"], reward=report[_REWARD])
 
 
 class _Rounds(tune.Callback):
@@ -235,6 +260,17 @@ class _Rounds(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:  # noqa: ANN401, ARG002 - Tune's
         """See Tune."""
         self._jobs.beat()
+
+
+# Of Tune's schedulers those that stop trials, and do not pause them: a paused training would have to be kept. Nothing
+# is stopped in its first fifth, or where there are no others to compare it with.
+_COMPARED: dict[str, Any] = {"time_attr": _AGE, "metric": _REWARD, "mode": "max", "grace_period": 20}
+_UNPAUSED: dict[str, Any] = {"min_time_slice": math.inf}
+SCHEDULERS: Mapping[str, Callable[[], TrialScheduler]] = {
+    "none": FIFOScheduler,
+    "asha": lambda: ASHAScheduler(**_COMPARED, max_t=100, reduction_factor=2),
+    "median": lambda: MedianStoppingRule(**_COMPARED, **_UNPAUSED, min_samples_required=3),
+}
 
 
 def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
@@ -350,6 +386,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     tune.run(
         _Worker,
         search_alg=jobs,
+        scheduler=SCHEDULERS[setup.scheduler](),
         num_samples=-1,
         resources_per_trial=resources,
         reuse_actors=True,
@@ -369,6 +406,8 @@ _TUNE = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_MAX_PENDING_TRIALS_PG": "64",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Only now and then has a report what schedulers compare.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from search.depot import Depot, weights_name
 from search.executor import Finished, LocalExecutor, failed
-from search.job import Job, OwnEvaluation, Parent
+from search.job import Interim, Job, OwnEvaluation, Parent
 from search.plugin import Plugin
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data import Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20
+# How soon it is seen that a watched training was judged.
+_NEWS_S = 0.1
 
 Pieces = Mapping[str, Iterable[bytes]]
 """Files by their name inside a folder, each as its pieces."""
@@ -109,19 +112,31 @@ class Station:
         self._executor.submit(prepared)
 
     def look(self, seconds: float) -> Result | None:
-        """What became of the job, waiting for it up to so many seconds; None: it still runs."""
+        """What became of the job, waiting for it, or for news of a watched one, up to so many seconds.
+
+        None: it still runs.
+        """
         assert self._job is not None
         assert self._scratch is not None
         finished = self._early
         if finished is None:
-            assert self._executor is not None
-            ended = self._executor.wait(seconds)
-            if not ended:
+            ended = self._awaited(seconds)
+            if ended is None:
                 return None
-            finished = replace(ended[0], job=self._job)
+            finished = replace(ended, job=self._job)
         result = self._result(finished, self._scratch / "made.safetensors")
         self._clear()
         return result
+
+    def _awaited(self, seconds: float) -> Finished | None:
+        assert self._job is not None
+        assert self._executor is not None
+        end, before = time.monotonic() + seconds, self.interim
+        pause = seconds if self._job.watch is None else _NEWS_S
+        while (left := end - time.monotonic()) > 0 and self.interim == before:
+            if ended := self._executor.wait(min(pause, left)):
+                return ended[0]
+        return None
 
     def _result(self, finished: Finished, made: Path) -> Result:
         """How a job ended, with the weights that it made."""
@@ -140,6 +155,11 @@ class Station:
     def share(self) -> float:
         """The share of the job that is done, 0-1."""
         return next(iter(self._executor.progress().values()), 0.0) if self._executor else 0.0
+
+    @property
+    def interim(self) -> Interim | None:
+        """What a watched training has reached so far, None before it was first judged."""
+        return next(iter(self._executor.interims().values()), None) if self._executor else None
 
     def drop(self) -> None:
         """End what runs, if anything does."""

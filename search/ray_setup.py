@@ -27,6 +27,8 @@ class Setup:
     retries: int
     """So often a trial begins anew where its process or node was lost."""
     job_seconds: float
+    scheduler: str = "none"
+    """What stops trials early: a key of `search.ray_driver.SCHEDULERS`, or none."""
     artifacts: str | None = None
     """A folder or URL that all nodes share, see `search.depot`."""
     data_folder: Path | None = None

@@ -161,7 +161,7 @@ def _figures_on_reward_split(trial: Trial) -> str:
 def _counts(trials: list[Trial]) -> str:
     return ", ".join(
         f"{count} {state.value}"
-        for state in (State.COMPLETE, State.PRUNED, State.FAILED)
+        for state in (State.COMPLETE, State.STOPPED, State.PRUNED, State.FAILED)
         if (count := sum(trial.state is state for trial in trials))
     )
 

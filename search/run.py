@@ -426,6 +426,7 @@ def _executor(inputs: Inputs, listener: Listener) -> Executor:
         gpus=config.ray.gpus,
         resources=config.ray.resources,
         retries=config.ray.retries,
+        scheduler=config.ray.scheduler,
         job_seconds=job_seconds,
         artifacts=os.environ.get(ARTIFACTS) or None,
         data_folder=None if inputs.dataset is None else inputs.dataset.folder,

@@ -18,7 +18,7 @@ from search.evaluate import evaluation_of_weights
 from search.events import Listener
 from search.executor import Executor, Finished
 from search.heartbeat import Heart
-from search.job import DataUse, Evaluation, Job, Outcome, OwnEvaluation, Parent
+from search.job import DataUse, Evaluation, Interim, Job, Outcome, OwnEvaluation, Parent, Watch
 from search.latencies import Goal, Latency, scores_of
 from search.ledger import Ledger
 from search.plugin import Plugin
@@ -41,6 +41,8 @@ ASK_SECONDS = 1.0
 # So many failures before the first success mean that it is not the networks' fault.
 HOPELESS = 3
 POLL_SECONDS = 0.5
+# So often a training that may be stopped early is judged before its end.
+INTERIM_LOOKS = 4
 
 
 class Interrupted(RunError):
@@ -171,6 +173,7 @@ class Session:
             # their differences are the networks'.
             seed=self.config.training.seed,
             parent_key=parent_key,
+            device="cuda" if self.config.uses_gpus else "cpu",
         )
 
     @cached_property
@@ -335,7 +338,7 @@ class Session:
                 running.discard(result.job.number)
                 if result.is_disk_full:
                     full = result
-                elif result.outcome is not None or result.job.number in self._failed_once:
+                elif result.error is None or result.job.number in self._failed_once:
                     end(self._ended(result))
                 elif not self.stopping:
                     waiting.append(self._retried(result))
@@ -378,8 +381,16 @@ class Session:
             data_folder=self.dataset.folder,
             weights=self.begun.run_folder / self._weights_name(trial.number),
             parent=parent,
+            watch=self._watch(trial),
             touch_test=trial.stage is Stage.FINAL and trial.origin != CANDIDATE,
         )
+
+    def _watch(self, trial: Trial) -> Watch | None:
+        """How an executor that may stop trials early compares them: only those that a sampler proposed."""
+        if not self.config.stops_early or trial.origin != self.config.blocks.sampler:
+            return None
+        target_ms = self.begun.seed_target_ms
+        return Watch(times=INTERIM_LOOKS, reward=self.reward, scores=trial.scores, target_ms=target_ms)
 
     def _taken_over(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Trial | None:
         """The trial completed with an equal evaluation's result, if the record has one with its weights."""
@@ -416,6 +427,8 @@ class Session:
 
     def _ended(self, result: Finished) -> Trial:
         trial = self.trial(result.job.number)
+        if result.stopped is not None:
+            return _stopped(trial, result.stopped, result.job.evaluation)
         if result.outcome is None:
             return replace(trial, state=State.FAILED, error=result.error)
         return self._completed(trial, result.outcome, result.job.evaluation)
@@ -435,6 +448,18 @@ class Session:
             correct=None if outcome.right is None else sum(outcome.right),
             total=None if outcome.right is None else len(outcome.right),
         )
+
+
+def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation | OwnEvaluation) -> Trial:
+    """A trial that others had overtaken: what it had reached is told, but is no result."""
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.recipe is not None
+    return replace(
+        trial,
+        state=State.STOPPED,
+        images_seen=round(evaluation.recipe.images * reached.share),
+        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%}, others had done better",
+    )
 
 
 def has_weights(found: FoundEvaluation) -> bool:

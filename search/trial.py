@@ -29,6 +29,7 @@ class State(StrEnum):
 
     RUNNING = "running"
     COMPLETE = "complete"
+    STOPPED = "stopped"
     PRUNED = "pruned"
     FAILED = "failed"
 

@@ -4,20 +4,25 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
-from space.errors import DataError
+from space.errors import DataError, RunError
 from space.modules import build_model, fused
 from trainer.data import Dataset
 
 Weights = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]
 """Called with (images seen, images in all)."""
+
+DeviceKind = Literal["cpu", "cuda"]
+"""Where torch computes; `cuda` is the first GPU that the process sees."""
 
 EVALUATION_BATCH = 128
 
@@ -62,24 +67,56 @@ class Trained:
     seconds: float
 
 
-class Images:
-    """Batches of a data set as normalised NCHW float tensors, in the memory layout that CPU kernels prefer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Looks at a network in mid-training, after equal parts of its steps, and leaves it as it is.
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._images, self._labels = dataset.images(), dataset.labels()
-        self._mean = torch.tensor(dataset.preprocess.mean)[:, None, None] * 255
-        self._scale = 1 / (torch.tensor(dataset.preprocess.std)[:, None, None] * 255)
+    `look` is called with the network and the share of the training that is done.
+    """
+
+    times: int
+    look: Callable[[nn.Module, float], None]
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether to look after so many steps; never at the end."""
+        parts = self.times + 1
+        return step < steps and step * parts // steps > (step - 1) * parts // steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The part of one process in a training by several, which have joined a group of `torch.distributed`."""
+
+    rank: int
+    size: int
+
+    def of(self, batch: np.ndarray) -> np.ndarray:
+        """Its part of what belongs to a batch."""
+        return batch[self.rank :: self.size]
+
+
+ALONE = Shard(rank=0, size=1)
+
+
+class Images:
+    """Batches of a data set as normalised NCHW float tensors, in the memory layout that convolutions prefer."""
+
+    def __init__(self, dataset: Dataset, device: torch.device | str = "cpu") -> None:
+        self._images, self._labels, self._device = dataset.images(), dataset.labels(), device
+        self._mean = (torch.tensor(dataset.preprocess.mean)[:, None, None] * 255).to(device)
+        self._scale = (1 / (torch.tensor(dataset.preprocess.std)[:, None, None] * 255)).to(device)
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """N x C x R x R float32 and N int64."""
-        pixels = torch.from_numpy(self._images[indices]).float()
+        pixels = torch.from_numpy(self._images[indices]).to(self._device).float()
         normal = ((pixels - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
-        return normal, torch.from_numpy(self._labels[indices])
+        return normal, torch.from_numpy(self._labels[indices]).to(self._device)
 
 
-def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Batches of indices, epoch after epoch, each epoch shuffled."""
+def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator, shard: Shard = ALONE) -> Iterator[np.ndarray]:
+    """Batches of indices, epoch after epoch, each epoch shuffled; they can be shared out evenly."""
     size = min(recipe.batch_size, len(indices))
+    size = max(shard.size, size - size % shard.size)
     pool = np.empty(0, dtype=indices.dtype)
     for _ in range(recipe.steps):
         while len(pool) < size:
@@ -88,18 +125,23 @@ def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> Ite
         pool = pool[size:]
 
 
-def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator) -> Tensor:
-    """Mirror half of the images, and move each by up to `shift`; what comes into view repeats the border."""
-    count, _, side, _ = images.shape
+def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator, shard: Shard = ALONE) -> Tensor:
+    """Mirror half of the images, and move each by up to `shift`; what comes into view repeats the border.
+
+    Of a batch that several processes share, each draws for all of it, so that their generators stay in step.
+    """
+    side, device = images.shape[2], images.device
+    count = len(images) * shard.size
     if recipe.flip:
-        mirrored = torch.from_numpy(rng.random(count) < 0.5)
+        mirrored = torch.from_numpy(shard.of(rng.random(count) < 0.5)).to(device)
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     reach = round(recipe.shift * side)
     if reach:
         padded = functional.pad(images, (reach,) * 4, mode="replicate")
-        rows = torch.from_numpy(rng.integers(0, 2 * reach + 1, count))[:, None] + torch.arange(side)
-        columns = torch.from_numpy(rng.integers(0, 2 * reach + 1, count))[:, None] + torch.arange(side)
-        batch = torch.arange(count)[:, None, None]
+        down, right = (shard.of(rng.integers(0, 2 * reach + 1, count)) for _ in range(2))
+        rows = (torch.from_numpy(down)[:, None] + torch.arange(side)).to(device)
+        columns = (torch.from_numpy(right)[:, None] + torch.arange(side)).to(device)
+        batch = torch.arange(len(images), device=device)[:, None, None]
         images = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return images
 
@@ -123,7 +165,19 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
 
 
-def _for_cpu(model: nn.Module) -> nn.Module:
+def require_device(device: DeviceKind) -> None:
+    """See that torch can compute there.
+
+    Raises:
+        RunError: it cannot.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RunError(
+            f"torch {torch.__version__} sees no GPU here; install a CUDA build and its driver, or set ray.gpus to 0"
+        )
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
     """Channels last: convolutions train about 1.5 times as fast on a CPU."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -158,27 +212,35 @@ def train(
     seed: int,
     weights: Weights | None = None,
     progress: Progress | None = None,
+    check: Check | None = None,
+    device: DeviceKind = "cpu",
+    shard: Shard = ALONE,
 ) -> Trained:
     """Train on the images at `indices`, from given weights or from scratch.
 
-    The result is a function of the arguments (and of torch's thread count, through the order of sums).
+    On a CPU the result is a function of the arguments (and of torch's thread count, through the order of sums). Of a
+    `shard` each process computes the gradient of its part of every batch, and BatchNorm's statistics are of the first
+    one's parts.
 
     Raises:
         DataError: the loss became infinite or not a number.
+        RunError: there is no such device.
     """
     started = time.monotonic()
-    model: nn.Module = new_model(arch, seed) if weights is None else load_model(arch, weights)
-    model = _for_cpu(model).train()
-    images = Images(dataset)
-    optimizer = _optimizer(model, recipe)
+    require_device(device)
+    network: nn.Module = new_model(arch, seed) if weights is None else load_model(arch, weights)
+    network = _channels_last(network).to(device).train()
+    model = network if shard.size == 1 else DistributedDataParallel(network)
+    images = Images(dataset, device)
+    optimizer = _optimizer(network, recipe)
     rng = np.random.default_rng(seed)
     seen = 0
-    for step, chosen in enumerate(_order(indices, recipe, rng)):
+    for step, chosen in enumerate(_order(indices, recipe, rng, shard)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        _set_averaging(model, step, recipe.steps)
-        inputs, labels = images.batch(chosen)
-        logits = model(augment(inputs, recipe, rng).contiguous(memory_format=torch.channels_last))
+        _set_averaging(network, step, recipe.steps)
+        inputs, labels = images.batch(shard.of(chosen))
+        logits = model(augment(inputs, recipe, rng, shard).contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if not torch.isfinite(loss):
             raise DataError(f"training diverged at step {step} (loss {loss.item()}); lower the learning rate")
@@ -188,20 +250,22 @@ def train(
         seen += len(chosen)
         if progress:
             progress(seen, recipe.steps * len(chosen))
+        if check and check.is_due(step + 1, recipe.steps):
+            check.look(network, (step + 1) / recipe.steps)
     with torch.inference_mode():
-        if not bool(torch.isfinite(model.eval()(inputs)).all()):
+        if not bool(torch.isfinite(network.eval()(inputs)).all()):
             raise DataError("training diverged at its last step; lower the learning rate")
-    state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     return Trained(weights=state, images_seen=seen, seconds=time.monotonic() - started)
 
 
 @torch.inference_mode()
 def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """The predicted class of every image at `indices`, with BatchNorm's running statistics."""
-    model = _for_cpu(fused(model))
-    images = Images(dataset)
+    """The predicted class of every image at `indices`, with BatchNorm's running statistics, where the network is."""
+    model = _channels_last(fused(model))
+    images = Images(dataset, next(model.parameters()).device)
     parts = [
-        model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).numpy()
+        model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).cpu().numpy()
         for start in range(0, len(indices), EVALUATION_BATCH)
     ]
     return np.concatenate(parts)

@@ -15,9 +15,11 @@ from PIL import Image
 
 from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
-from search.job import DataUse, Evaluation, Job
+from search.job import DataUse, Evaluation, Job, Watch
 from search.ray_executor import RayExecutor
 from search.ray_setup import Setup
+from search.reward import HARD
+from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
@@ -202,3 +204,34 @@ def test_a_job_over_its_time_is_stopped(job: Job, kind: str) -> None:
         assert collect(executor, 1)[1].outcome is not None
     finally:
         executor.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
+    """Of watched trials the one with far lower rewards ends before its time, with no result; others go on."""
+    setup = Setup(
+        address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=60, scheduler=scheduler
+    )
+    executor = RayExecutor(setup)
+
+    def watched(number: int, latency_ms: float) -> Job:
+        scores = Scores(top1=None, latency_ms=latency_ms, madds=1, params=1)
+        watch = Watch(times=4, reward=HARD, scores=scores, target_ms=1.0)
+        return replace(numbered(job, number, 10_000), watch=watch)
+
+    try:
+        for number in range(3):
+            executor.submit(watched(number, 1.0))
+        executor.submit(watched(3, 1000.0))
+        executor.submit(numbered(job, 4))
+        results = collect(executor, 5, 120)
+    finally:
+        executor.close()
+    assert all(results[number].outcome is not None for number in (0, 4))
+    behind = results[3]
+    assert (behind.outcome, behind.error) == (None, None)
+    assert behind.stopped is not None
+    assert 0.2 <= behind.stopped.share < 1
+    assert behind.stopped.reward == pytest.approx(behind.stopped.top1 / 1000)
+    assert not weights_of(behind.job).exists()

@@ -15,10 +15,22 @@ from PIL import Image
 from torch import nn
 
 from space.arch import Architecture, Block, Head, Stage, Stem
-from space.errors import DataError
+from space.errors import DataError, RunError
 from space.modules import ConvUnit
 from trainer.data import Dataset, Splits, prepare, split
-from trainer.train import Images, Recipe, _order, augment, load_model, new_model, predict, top1, train
+from trainer.train import (
+    Check,
+    Images,
+    Recipe,
+    Shard,
+    _order,
+    augment,
+    load_model,
+    new_model,
+    predict,
+    top1,
+    train,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -321,3 +333,55 @@ def test_batch_norm_and_biases_do_not_decay(stripes: Dataset, splits: Splits) ->
     filters, scales = "head.conv.conv.weight", "head.conv.bn.weight"
     assert decayed[filters].norm() < 0.8 * plain[filters].norm()
     assert float((decayed[scales].mean() - plain[scales].mean()).abs()) < 0.1
+
+
+@given(st.integers(1, 20), st.integers(1, 300))
+def test_looks_come_after_equal_parts(times: int, steps: int) -> None:
+    """A training is looked at after every nth part of its steps, each time once, and never at its end."""
+    check = Check(times=times, look=lambda _model, _share: None)
+    due = [step for step in range(1, steps + 1) if check.is_due(step, steps)]
+    assert due == sorted({math.ceil(part * steps / (times + 1)) for part in range(1, times + 1)} - {steps})
+
+
+def test_looking_changes_nothing(stripes: Dataset, splits: Splits) -> None:
+    """A training that is judged in between has the very weights of one that is not."""
+    looks: list[tuple[float, float]] = []
+
+    def look(model: nn.Module, share: float) -> None:
+        looks.append((share, top1(model, stripes, splits.reward)))
+
+    left_alone = train(ARCH, stripes, splits.train, SHORT, seed=0)
+    watched = train(ARCH, stripes, splits.train, SHORT, seed=0, check=Check(times=3, look=look))
+    assert all(torch.equal(left_alone.weights[name], watched.weights[name]) for name in left_alone.weights)
+    assert len(looks) == 3
+    assert all(0.2 * part <= share <= 0.3 * part for part, (share, _) in enumerate(looks, start=1))
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_parts_of_a_batch_are_augmented_as_in_the_whole(size: int, each: int, seed: int) -> None:
+    """What several processes make of their parts of a batch is what one makes of all of it, and so are later draws."""
+    images = torch.rand(size * each, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    recipe = replace(STILL, shift=1 / 8, flip=True)
+    alone = np.random.default_rng(seed)
+    whole = augment(images, recipe, alone)
+    for rank in range(size):
+        rng, shard = np.random.default_rng(seed), Shard(rank=rank, size=size)
+        part = augment(images[torch.from_numpy(shard.of(np.arange(size * each)))], recipe, rng, shard)
+        assert torch.equal(part, whole[rank::size])
+        assert rng.bit_generator.state == alone.bit_generator.state
+
+
+def test_a_gpu_that_is_not_there_is_told_of(stripes: Dataset, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch sees no GPU, a training that is to use one says what to do."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunError, match=r"sees no GPU.*ray\.gpus"):
+        train(ARCH, stripes, splits.train, SHORT, seed=0, device="cuda")
+
+
+def test_batches_are_made_where_the_network_is(stripes: Dataset) -> None:
+    """On another device than the CPU (`meta`, which computes nothing but shapes), nothing is left on the CPU."""
+    images, labels = Images(stripes, "meta").batch(np.arange(6))
+    moved = augment(images, replace(STILL, shift=1 / 8, flip=True), np.random.default_rng(0))
+    logits = new_model(ARCH, 0).to("meta")(moved)
+    assert {tensor.device.type for tensor in (images, labels, moved, logits)} == {"meta"}
+    assert moved.shape == images.shape == (6, 3, 16, 16)
