@@ -5,12 +5,12 @@ It is a process of its own, apart from the coordinator, because a driver of Ray 
 Tune's own files. Nodes reach the coordinator's machine through one actor there, the desk.
 """
 
+import itertools
 import logging
 import math
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -18,23 +18,23 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.depot import VARIABLE, Depot
+from search.depot import VARIABLE
 from search.executor import Finished
 from search.job import Interim, Job
-from search.ray_node import Pieces, Result, Station, Supplies, delivered, pieces_of
+from search.ray_desk import DESK, PULSE, Desk, asked, depot_of, station
 from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources, versions
+from search.ray_together import processes_of, train_together
 from space.errors import MobilenasError, RunError
 
-_DESK = "mobilenas-desk"
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
 _REWARD, _AGE = "reward", "percent"
 # How long a worker waits for its job before it tells Tune that it still runs.
@@ -43,91 +43,10 @@ _BEAT_S = 1.0
 # Tune asks again after so long where nothing runs.
 _IDLE_S = 0.5
 _ROOM_S = 2.0
+# A desk that does not answer for so long is lost.
+_PULSE_S = 10.0
 
 _log = logging.getLogger("mobilenas.ray")
-
-
-class _Desk:
-    """What the coordinator's machine gives to nodes and takes from them; it reads and writes that machine's files."""
-
-    def __init__(self, depot: Depot | None) -> None:
-        self._depot = depot
-        self._jobs: dict[str, Job] = {}
-        self._results: dict[str, Finished] = {}
-        self._sources: dict[str, Mapping[str, bytes]] = {}
-        # In Ray's object store, which hands pieces on from node to node and spills to disk what is too large for it.
-        self._files: dict[Path, dict[str, list[ray.ObjectRef[bytes]]]] = {}
-        self._reading = threading.Lock()
-
-    def put(self, key: str, job: Job) -> None:
-        """A job to run."""
-        self._jobs[key] = job
-
-    def put_sources(self, content: str, sources: Mapping[str, bytes]) -> None:
-        """The modules of an evaluator."""
-        self._sources[content] = sources
-
-    def job(self, key: str) -> Job:
-        """A job, as the coordinator has it."""
-        return self._jobs[key]
-
-    def sources(self, content: str) -> Mapping[str, bytes]:
-        """See `Supplies`."""
-        return self._sources[content]
-
-    def weights(self, path: Path) -> bytes:
-        """See `Supplies`."""
-        return path.read_bytes()
-
-    def files(self, folder: Path) -> dict[str, list[ray.ObjectRef[bytes]]]:
-        """See `Supplies`."""
-        with self._reading:
-            if folder not in self._files:
-                files = [path for path in folder.iterdir() if path.is_file()]
-                self._files[folder] = {path.name: [ray.put(piece) for piece in pieces_of(path)] for path in files}
-        return self._files[folder]
-
-    def finish(self, key: str, result: Result) -> None:
-        """A result, whose weights are written where the coordinator expects them; the first one of a job counts."""
-        if key not in self._jobs or key in self._results:
-            return
-        self._results[key] = delivered(result, self._jobs[key], self._depot)
-
-    def take(self, key: str) -> Finished | None:
-        """The result of a job that ended, which is then forgotten; None: it was stopped before."""
-        self._jobs.pop(key, None)
-        return self._results.pop(key, None)
-
-    def forget(self, key: str) -> None:
-        """A job that will not end."""
-        self._jobs.pop(key, None)
-        self._results.pop(key, None)
-
-
-def _asked(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
-    """What the desk answers."""
-    return ray.get(getattr(ray.get_actor(_DESK), method).remote(*arguments))
-
-
-def _files(folder: Path) -> Pieces:
-    references = _asked("files", folder)
-    return {name: (ray.get(piece) for piece in pieces) for name, pieces in references.items()}
-
-
-def _station(setup: Setup) -> Station:
-    """A station of this machine, which shares what was sent here with all of its user's."""
-    supplies = Supplies(
-        files=_files,
-        weights=lambda path: _asked("weights", path),
-        sources=lambda content: _asked("sources", content),
-    )
-    return Station(
-        Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}",
-        supplies,
-        job_seconds=setup.job_seconds,
-        threads=setup.threads,
-        depot=depot_of(setup),
-    )
 
 
 class _Worker(tune.Trainable):
@@ -138,7 +57,7 @@ class _Worker(tune.Trainable):
         self._key = config["key"]
         self._is_begun = False
         self._told: Interim | None = None
-        self._station = _station(config["setup"])
+        self._station = station(config["setup"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Tune's way to use a slot for the next job."""
@@ -149,11 +68,11 @@ class _Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Up to a second of a job."""
         if not self._is_begun:
-            self._station.start(_asked("job", self._key))
+            self._station.start(asked("job", self._key))
             self._is_begun = True
         result = self._station.look(_STEP_S)
         if result is not None:
-            _asked("finish", self._key, result)
+            asked("finish", self._key, result)
             return {**_report(self._told), "share": 1.0, "done": True}
         interim = self._station.interim
         if interim is None or interim == self._told:
@@ -173,11 +92,12 @@ class _Jobs(Searcher):
         super().__init__(metric="share", mode="max")
         self._desk, self._setup, self._tell = desk, setup, tell
         self._waiting: deque[Job] = deque()
+        self._together: deque[Job] = deque()
         self._changed = threading.Condition()
         self._running: dict[str, str] = {}  # Tune's ids to our keys
         self._jobs: dict[str, Job] = {}
         self._shares: dict[int, float] = {}
-        self._beaten = 0.0
+        self._beaten, self._felt = 0.0, time.monotonic()
 
     def hear(self, message: object) -> None:
         """A message of the coordinator."""
@@ -186,26 +106,57 @@ class _Jobs(Searcher):
             return
         assert isinstance(message, Ask)
         with self._changed:
-            self._waiting.append(message.job)
+            (self._waiting if processes_of(message.job) == 1 else self._together).append(message.job)
             self._changed.notify()
 
+    def train_together(self) -> None:
+        """Run the jobs that are for several processes, which Tune cannot, at once where there is room."""
+        while self._together:
+            some = [self._together.popleft() for _ in range(len(self._together))]
+            threads = [threading.Thread(target=self._train_together, args=(job,), daemon=True) for job in some]
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                self.beat()
+                time.sleep(_IDLE_S)
+
+    def _train_together(self, job: Job) -> None:
+        key, reason = _key(job), "it gave no result"
+        ray.get(self._desk.put.remote(key, job))
+        try:
+            train_together(job, key, self._setup)
+        except Exception as error:  # noqa: BLE001 - whatever Ray Train raises, the job has ended
+            reason = f"{type(error).__name__}: {error}"
+        finished = ray.get(self._desk.take.remote(key))
+        self._tell(finished or Finished(job=job, outcome=None, error=" ".join(reason.split())[:1000]))
+
+    def felt(self) -> None:
+        """The desk is alive, as far as is known."""
+        self._felt = time.monotonic()
+
     def beat(self) -> None:
-        """Tell the coordinator that Tune goes round, and how far its trials are."""
-        if time.monotonic() - self._beaten > _BEAT_S:
-            self._beaten = time.monotonic()
+        """Tell the coordinator that Tune goes round, and how far its trials are.
+
+        Without a desk Tune may go on for ever, and no trial could hand in its result: it is then of no use, and silent.
+        """
+        now = time.monotonic()
+        if now - self._beaten > _BEAT_S and now - self._felt < _PULSE_S:
+            self._beaten = now
             self._tell(Beat())
             self._tell(Shares(dict(self._shares)))
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next job, None where there is none yet."""
+    def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's
+        """The next job, None where there is none yet, or FINISHED (a text) where Tune is to make room."""
         self.beat()
         with self._changed:
-            if not self._waiting and not self._running:
+            if not self._waiting and not self._together and not self._running:
                 self._changed.wait(_IDLE_S)
+            if self._together:
+                return Searcher.FINISHED  # while Tune goes on it keeps a slot, used or not
             if not self._waiting:
                 return None
             job = self._waiting.popleft()
-        key = f"{job.number}-{job.attempt}"
+        key = _key(job)
         ray.get(self._desk.put.remote(key, job))
         self._running[trial_id], self._jobs[key] = key, job
         return {"key": key, "setup": self._setup}
@@ -235,6 +186,10 @@ class _Jobs(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing was kept."""
+
+
+def _key(job: Job) -> str:
+    return f"{job.number}-{job.attempt}"
 
 
 def _report(interim: Interim | None) -> dict[str, Any]:
@@ -279,11 +234,6 @@ def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
     return sum(min(int(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount) for has in alive)
 
 
-def depot_of(setup: Setup) -> Depot | None:
-    """Where artefacts go."""
-    return None if setup.artifacts is None else Depot(setup.artifacts)
-
-
 def _probe(setup: Setup) -> None:
     """Find out whether all nodes with room for trials can run them: versions, artefacts, and the data as it is here.
 
@@ -299,14 +249,14 @@ def _probe(setup: Setup) -> None:
         )
     if depot is not None:
         depot.put(f"probe/{token}", token.encode())
-    asked = {}
+    answers = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task: Any = ray.remote(_probed)
-        asked[node["NodeManagerAddress"]] = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(
+        answers[node["NodeManagerAddress"]] = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(
             setup, versions(), token
         )
-    for address, reference in asked.items():
+    for address, reference in answers.items():
         if (problem := ray.get(reference)) is not None:
             raise RunError(f"node {address} cannot run trials: {problem}")
     if depot is not None:
@@ -330,7 +280,7 @@ def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
                 return f"it does not find the coordinator's artefacts; {VARIABLE} must name one place for all machines"
             depot.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
         if setup.data_folder is not None and setup.data_hash is not None:
-            _station(setup).data(setup.data_folder, setup.data_hash)
+            station(setup).data(setup.data_folder, setup.data_hash)
     except MobilenasError as error:
         return str(error)
     return None
@@ -362,8 +312,8 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     tell(Beat())
     here = ray.get_runtime_context().get_node_id()
     at_home = NodeAffinitySchedulingStrategy(here, soft=False)
-    made: Any = ray.remote(_Desk)
-    desk = made.options(name=_DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
+    made: Any = ray.remote(concurrency_groups={PULSE: 1})(Desk)  # type: ignore[call-overload]
+    desk = made.options(name=DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
     ray.get(desk.__ray_ready__.remote())
     _probe(setup)
     jobs = _Jobs(desk, setup, tell)
@@ -377,27 +327,35 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
 
     def look_around() -> None:
         while True:
+            try:
+                ray.get(desk.pulse.remote(), timeout=_PULSE_S)
+            except RayError as error:
+                tell(Lost(f"what it has at the coordinator's machine is gone ({type(error).__name__})"))
+                return
+            jobs.felt()
             tell(Room(room_for(ray.nodes(), setup.need)))  # type: ignore[no-untyped-call]
             time.sleep(_ROOM_S)
 
     for thread in (listen, look_around):
         threading.Thread(target=thread, daemon=True).start()
     resources: dict[str, Any] = {"cpu": setup.cpus, "gpu": setup.gpus, "custom_resources": dict(setup.resources)}
-    tune.run(
-        _Worker,
-        search_alg=jobs,
-        scheduler=SCHEDULERS[setup.scheduler](),
-        num_samples=-1,
-        resources_per_trial=resources,
-        reuse_actors=True,
-        max_failures=setup.retries,
-        raise_on_failed_trial=False,
-        storage_path=str(setup.folder / "tune"),
-        name="trials",
-        trial_dirname_creator=lambda trial: trial.trial_id,
-        callbacks=[_Rounds(jobs)],
-        verbose=0,
-    )
+    for number in itertools.count():
+        tune.run(
+            _Worker,
+            search_alg=jobs,
+            scheduler=SCHEDULERS[setup.scheduler](),
+            num_samples=-1,
+            resources_per_trial=resources,
+            reuse_actors=True,
+            max_failures=setup.retries,
+            raise_on_failed_trial=False,
+            storage_path=str(setup.folder / "tune"),
+            name=f"trials-{number}",
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            callbacks=[_Rounds(jobs)],
+            verbose=0,
+        )
+        jobs.train_together()
 
 
 # Tune keeps no files of its own here, and starts as many slots at once as the cluster has room for.
@@ -409,6 +367,7 @@ _TUNE = {
     # Only now and then has a report what schedulers compare.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 

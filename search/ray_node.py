@@ -11,7 +11,7 @@ from pathlib import Path
 
 from search.depot import Depot, weights_name
 from search.executor import Finished, LocalExecutor, failed
-from search.job import Interim, Job, OwnEvaluation, Parent
+from search.job import Interim, Job, Outcome, OwnEvaluation, Parent
 from search.plugin import Plugin
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data import Dataset
@@ -150,6 +150,17 @@ class Station:
         except (MobilenasError, OSError) as error:
             return Result(finished=failed(finished.job, error), weights=None)
         return Result(finished=finished, weights=None, is_stored=True)
+
+    def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
+        """Have a job run in this very process; whatever that raises is told as its failure."""
+        scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
+        try:
+            finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
+            return self._result(finished, scratch / "made.safetensors")
+        except Exception as error:  # noqa: BLE001
+            return Result(finished=failed(job, error), weights=None)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     @property
     def share(self) -> float:

@@ -171,6 +171,7 @@ class RayConfig(Section):
     resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")], float] = Field(max_length=16)
     max_concurrent_trials: int | None = Field(ge=1, le=100_000)
     scheduler: Literal["none", "asha", "median"]
+    final_processes: int = Field(ge=1, le=256)
     retries: int = Field(ge=0, le=100)
 
 

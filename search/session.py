@@ -174,6 +174,7 @@ class Session:
             seed=self.config.training.seed,
             parent_key=parent_key,
             device="cuda" if self.config.uses_gpus else "cpu",
+            processes=self.config.ray.final_processes if is_final and self.config.executor == "ray" else 1,
         )
 
     @cached_property

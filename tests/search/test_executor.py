@@ -235,3 +235,35 @@ def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
     assert 0.2 <= behind.stopped.share < 1
     assert behind.stopped.reward == pytest.approx(behind.stopped.top1 / 1000)
     assert not weights_of(behind.job).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fashion_mnist")
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Two processes that share each batch leave networks as good as one process does, within the spread of seeds."""
+    data = prepare("fashion-mnist", resolution=None, data_dir=None)
+    use = DataUse(
+        content_hash=data.content_hash, reward_fraction=0.15, split_seed=0, train_images=None, reward_images=2000
+    )
+    arch = mobilenet_v3_small_32px(width=0.25, resolution=28, in_channels=1)
+    setup = Setup(address=None, local_cpus=2, cpus=1, gpus=0, resources={}, retries=0, job_seconds=120)
+    executor = RayExecutor(setup)
+    asked = [(seed, 1) for seed in range(4)] + [(seed, 2) for seed in range(2)]
+    try:
+        for number, (seed, processes) in enumerate(asked):
+            evaluation = Evaluation(
+                architecture=arch, data=use, recipe=Recipe(images=6000), seed=seed, processes=processes
+            )
+            weights = tmp_path / f"{number}.safetensors"
+            executor.submit(
+                Job(number=number, attempt=1, evaluation=evaluation, data_folder=data.folder, weights=weights)
+            )
+        results = collect(executor, len(asked), 300)
+    finally:
+        executor.close()
+    assert [result.error for result in results.values()] == [None] * len(asked)
+    top1 = [result.outcome.top1 for _, result in sorted(results.items()) if result.outcome]
+    alone, together = top1[:4], top1[4:]
+    spread = max(alone) - min(alone)
+    assert all(min(alone) - spread <= each <= max(alone) + spread for each in together), (alone, together)
+    assert all(weights_of(result.job).exists() for result in results.values())
