@@ -21,7 +21,7 @@ from search.config import BUDGETS, RunConfig, budget_hours, parse_config
 from search.depot import VARIABLE as ARTIFACTS
 from search.events import Line, LineListener, Listener
 from search.executor import Executor, LocalExecutor
-from search.final import export_found, export_spec, train_finals
+from search.final import deliver, export_found, export_spec, train_finals
 from search.heartbeat import Heart
 from search.latencies import DeviceLatency, Goal, OwnLatency
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
@@ -485,12 +485,13 @@ def drive(running: Session, until: Literal["blocks", "refine"] | None = None) ->
     _enter(running, Stage.FINAL)
     if running.dataset is None:
         certified = True  # there is no network to measure, only its spec
-        export_spec(running, best[0])
+        export = export_spec(running, best[0])
     else:
         train_finals(running, best)
-        export_found(running)
+        export = export_found(running)
         certified = certify_on_devices(running)
     report = write_report(Chronicle.read(running.store, running.record.name))
+    deliver(running, export, report)
     _enter(running, Stage.DONE if certified else Stage.AWAITING)
     return report
 
