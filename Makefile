@@ -1,4 +1,5 @@
 # make search: set up and run the main job.   make check: the fast checks.   make test: everything.
+# JOBS=4 runs the tests in four processes (each needs a core).
 # make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them, and the oldest ONNX
 # Runtime that a kit runs on (else those tests are skipped).
 # PYTHON=python3.12 names another interpreter. TORCH_INDEX_URL=… names another wheel index for torch, for example the
@@ -8,10 +9,14 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX_URL ?=
 ARGS ?=
+# Processes that share the tests, file by file.
+JOBS ?= 2
 # A virtual environment with the oldest ONNX Runtime that a kit has to run on.
 OLD_RUNTIME ?= .venv-old-runtime
 
 BIN := $(VENV)/bin
+# In the order of their names: sorted by their numbers of tests, the longest tests of all would come last.
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .PHONY: search setup setup-dev oracles data check test clean
@@ -56,14 +61,14 @@ check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test: setup-dev data
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(PYTEST)
 
 clean:
 	rm -rf $(VENV) $(OLD_RUNTIME) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -132,6 +132,11 @@ class Job:
     touch_test: bool = False
     watch: Watch | None = None
 
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.evaluation.processes if isinstance(self.evaluation, Evaluation) else 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

@@ -22,9 +22,11 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private.state import actors
 from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.depot import VARIABLE
@@ -32,7 +34,6 @@ from search.executor import Finished
 from search.job import Interim, Job
 from search.ray_desk import DESK, PULSE, Desk, asked, depot_of, station
 from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources, versions
-from search.ray_together import processes_of, train_together
 from space.errors import MobilenasError, RunError
 
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
@@ -45,6 +46,8 @@ _IDLE_S = 0.5
 _ROOM_S = 2.0
 # A desk that does not answer for so long is lost.
 _PULSE_S = 10.0
+# What an earlier driver left taken is given back in the first while; later there is nothing that could be new.
+_SWEEP_S = 60.0
 
 _log = logging.getLogger("mobilenas.ray")
 
@@ -106,7 +109,7 @@ class _Jobs(Searcher):
             return
         assert isinstance(message, Ask)
         with self._changed:
-            (self._waiting if processes_of(message.job) == 1 else self._together).append(message.job)
+            (self._waiting if message.job.processes == 1 else self._together).append(message.job)
             self._changed.notify()
 
     def train_together(self) -> None:
@@ -121,6 +124,8 @@ class _Jobs(Searcher):
                 time.sleep(_IDLE_S)
 
     def _train_together(self, job: Job) -> None:
+        from search.ray_together import train_together  # which loads torch: no slot of Tune's needs it
+
         key, reason = _key(job), "it gave no result"
         ray.get(self._desk.put.remote(key, job))
         try:
@@ -286,6 +291,19 @@ def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
     return None
 
 
+def _sweep() -> None:
+    """Give back the slots that Ray keeps for drivers of ours that are gone.
+
+    It forgets some, now and then, where a driver's node is lost: they stayed taken for as long as the cluster lives.
+    """
+    desks = [actor for actor in actors().values() if actor["Name"] == DESK and actor["State"] == "DEAD"]
+    gone = tuple({desk["JobID"] for desk in desks})
+    for name, group in placement_group_table().items():
+        # The last bytes of a placement group's id are those of its job.
+        if group["state"] != "REMOVED" and name.endswith(gone):
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
+
+
 def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
     """A driver's life, in a process of its own: jobs in; signs of life and results out."""
     os.setsid()  # all that is started here can be ended at once
@@ -326,7 +344,10 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
             tell(Close())
 
     def look_around() -> None:
+        begun = time.monotonic()
         while True:
+            if time.monotonic() - begun < _SWEEP_S:
+                _sweep()
             try:
                 ray.get(desk.pulse.remote(), timeout=_PULSE_S)
             except RayError as error:

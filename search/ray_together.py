@@ -14,15 +14,10 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
-from search.job import Evaluation, Job, Outcome
+from search.job import Job, Outcome
 from search.ray_desk import asked, station
 from search.ray_setup import Setup
 from space.errors import RunError
-
-
-def processes_of(job: Job) -> int:
-    """How many processes a job is for."""
-    return job.evaluation.processes if isinstance(job.evaluation, Evaluation) else 1
 
 
 def train_together(job: Job, key: str, setup: Setup) -> None:
@@ -38,7 +33,7 @@ def train_together(job: Job, key: str, setup: Setup) -> None:
         train_loop_config={"key": key, "setup": setup},
         torch_config=TorchConfig(backend="nccl" if setup.gpus else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=processes_of(job),
+            num_workers=job.processes,
             use_gpu=setup.gpus > 0,
             resources_per_worker={name: amount for name, amount in setup.need.items() if amount},
         ),

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -267,3 +269,27 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     spread = max(alone) - min(alone)
     assert all(min(alone) - spread <= each <= max(alone) + spread for each in together), (alone, together)
     assert all(weights_of(result.job).exists() for result in results.values())
+
+
+@pytest.mark.slow
+def test_all_that_tune_writes_may_be_deleted(job: Job) -> None:
+    """Its files vanish again and again while trials run; every trial ends well, and only once."""
+    executor = make("ray", 2, 60)
+    results: dict[int, Finished] = {}
+    deleted = 0
+    try:
+        for number in range(8):
+            executor.submit(numbered(job, number, 2000))
+        end = time.monotonic() + 120
+        while len(results) < 8 and time.monotonic() < end:
+            for result in executor.wait(0.5):
+                assert result.job.number not in results
+                results[result.job.number] = result
+            for folder in Path(tempfile.gettempdir()).glob("mobilenas-ray-*/tune"):
+                shutil.rmtree(folder, ignore_errors=True)
+                deleted += 1
+    finally:
+        executor.close()
+    assert sorted(results) == list(range(8))
+    assert all(result.outcome is not None for result in results.values())
+    assert deleted > 1
