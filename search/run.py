@@ -414,13 +414,18 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
         executor.close()
 
 
+def ray_address(config: RunConfig) -> str | None:
+    """The head of the Ray cluster, None where one is to be started on this machine."""
+    return config.ray.address or os.environ.get("RAY_ADDRESS") or None
+
+
 def _executor(inputs: Inputs, listener: Listener) -> Executor:
     config = inputs.config
     job_seconds = config.trial_minutes * 60
     if config.executor == "local":
         return LocalExecutor(inputs.workers, job_seconds=job_seconds)
     setup = Setup(
-        address=config.ray.address or os.environ.get("RAY_ADDRESS"),
+        address=ray_address(config),
         local_cpus=inputs.workers,
         cpus=config.ray.cpus,
         gpus=config.ray.gpus,

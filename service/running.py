@@ -35,6 +35,7 @@ from search.run import (
     create,
     drive,
     enqueue,
+    ray_address,
     require_table,
     session,
     with_device,
@@ -145,11 +146,11 @@ def print_plan(plan: Plan) -> None:
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
         *_device_lines(plan),
         f"target       {_target_text(plan)}",
-        f"trials       {config.blocks.trials} on {inputs.workers} worker(s), {_per_trial(config)}",
+        f"trials       {config.blocks.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
         f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
         f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
-        f"({speed.images_per_second:.0f} images/s per thread)"
+        f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
         if plan.is_known
         else f"expected     nobody knows how long {config.evaluator} takes",
     ]
@@ -179,6 +180,20 @@ def _device_lines(plan: Plan) -> list[str]:
         if reach is None
         else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
     ]
+
+
+def _where_trials_run(inputs: Inputs) -> str:
+    config = inputs.config
+    if config.executor == "local" or ray_address(config) is None:
+        return f"{inputs.workers} worker(s)"
+    most = config.ray.max_concurrent_trials
+    return f"the Ray cluster {ray_address(config)}{f', at most {most} at once' if most else ''}"
+
+
+def _as_if(inputs: Inputs) -> str:
+    """Nobody knows a cluster before the search joins it."""
+    on_cluster = inputs.config.executor == "ray" and ray_address(inputs.config) is not None
+    return f", as if it were {inputs.workers} such threads" if on_cluster else ""
 
 
 def _per_trial(config: RunConfig) -> str:

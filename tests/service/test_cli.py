@@ -218,6 +218,12 @@ def test_infeasible_target(mobilenas: Mobilenas, tmp_path: Path, tiny_config: Pa
     assert planned.code == 0
     assert "0 to measure" in planned.out
     assert "expected" in planned.out
+    assert "on 1 worker(s)" in planned.out
+    with tiny_config.open("a") as config:
+        config.write("executor: ray\nray: {address: 'head:6379', max_concurrent_trials: 7}\n")
+    planned = mobilenas("plan", "--config", tiny_config, "--database", url)
+    assert "on the Ray cluster head:6379, at most 7 at once" in planned.out
+    assert "as if it were 1 such threads" in " ".join(planned.out.split())
 
 
 @pytest.mark.slow
