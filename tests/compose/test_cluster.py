@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.stack import ROOT, RUN, TRIALS, Stack, completed, containers, running, stack_with, wait_for
+from tests.compose.stack import (
+    ROOT,
+    RUN,
+    TRIALS,
+    Stack,
+    completed,
+    containers,
+    running,
+    stack_of,
+    stack_with,
+    wait_for,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -85,3 +96,15 @@ def test_whoever_does_not_know_the_token_stays_out(stack: Stack, tmp_path: Path)
     finally:
         stranger.down()
     assert all(one["State"]["Health"]["Status"] == "healthy" for one in containers(stack))
+
+
+def test_without_a_token_the_head_says_what_to_do(tmp_path: Path) -> None:
+    """Bringing the cluster up fails, and the head's log names the variable; without the profile nothing is missing."""
+    bare = stack_of(tmp_path / "bare", "mobilenas-bare", {})
+    try:
+        assert bare("config", "--quiet").returncode == 0
+        done = bare("run", "--rm", "-T", "--no-deps", "ray-head")
+        assert done.returncode != 0
+        assert b"set RAY_AUTH_TOKEN in .env" in done.stderr + done.stdout
+    finally:
+        bare.down()

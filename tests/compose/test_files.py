@@ -16,11 +16,11 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 FROM_OUTSIDE = ("POSTGRES_", "MOBILENAS_", "TORCH_", "COMPOSE_", "RAY_")
 
 
-def compose_config(env_file: Path) -> "subprocess.CompletedProcess[str]":
-    """What Compose says of the committed file, with nothing set but what is in `env_file`."""
+def compose_config(env_file: Path, *names: str) -> "subprocess.CompletedProcess[str]":
+    """What Compose says of committed files, with nothing set but what is in `env_file`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FROM_OUTSIDE)}
-    files = ("-f", str(ROOT / "docker-compose.yml"), "--env-file", str(env_file))
-    command = ["docker", "compose", *files, "config", "--quiet"]
+    files = [word for name in names or ("docker-compose.yml",) for word in ("-f", str(ROOT / name))]
+    command = ["docker", "compose", *files, "--env-file", str(env_file), "config", "--quiet"]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
@@ -103,3 +103,37 @@ def test_image_runs_without_root() -> None:
     users = re.findall(r"^USER (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert users[-1:] == ["mobilenas"]
     assert SERVICES["db"]["user"] == "postgres"
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_file_for_other_machines_asks_for_what_it_needs(tmp_path: Path) -> None:
+    """It is accepted with a head and a token, and without either the message says what to set."""
+
+    def config(*lines: str) -> "subprocess.CompletedProcess[str]":
+        (tmp_path / "env").write_text("\n".join(lines))
+        return compose_config(tmp_path / "env", "docker-compose.worker.yml")
+
+    assert config("RAY_HEAD=10.0.0.1:6379", "RAY_AUTH_TOKEN=x").returncode == 0
+    assert "set RAY_HEAD in .env" in config("RAY_AUTH_TOKEN=x").stderr
+    assert "set RAY_AUTH_TOKEN in .env" in config("RAY_HEAD=10.0.0.1:6379").stderr
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_head_of_several_machines_is_named(tmp_path: Path) -> None:
+    """Beside the example, the override for several machines needs the head's address alone."""
+    files = ("docker-compose.yml", "docker-compose.head.yml")
+    (tmp_path / "env").write_text((ROOT / ".env.example").read_text())
+    assert "set RAY_HEAD in .env" in compose_config(tmp_path / "env", *files).stderr
+    (tmp_path / "env").write_text((ROOT / ".env.example").read_text() + "RAY_HEAD=10.0.0.1:6379\n")
+    assert compose_config(tmp_path / "env", *files).returncode == 0
+
+
+def test_all_machines_notice_losses_alike() -> None:
+    """What nodes set for Ray is the same in both files: the token's mode, the artefacts, how soon a loss is seen."""
+    other = yaml.safe_load((ROOT / "docker-compose.worker.yml").read_text())["services"]["ray-worker"]
+    here = SERVICES["ray-worker"]
+    differing = {"RAY_ADDRESS", "RAY_AUTH_TOKEN"}
+    assert {key: value for key, value in here["environment"].items() if key not in differing} == {
+        key: value for key, value in other["environment"].items() if key not in differing
+    }
+    assert other["image"] == here["image"]
