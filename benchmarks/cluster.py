@@ -81,11 +81,11 @@ def sleepers(folder: Path, count: int, seconds: float) -> list[Job]:
     return [Job(number=number, attempt=1, evaluation=evaluation) for number in range(count)]
 
 
-def trainings(folder: Path, count: int, images: int, processes: int = 1) -> list[Job]:
-    """Short trainings on Fashion-MNIST, each of another seed, judged on the whole reward split."""
+def trainings(folder: Path, count: int, images: int, judging: int, processes: int = 1) -> list[Job]:
+    """Short trainings on Fashion-MNIST, each of another seed, judged on so many images of the reward split."""
     data = prepare("fashion-mnist", resolution=None, data_dir=None)
     use = DataUse(
-        content_hash=data.content_hash, reward_fraction=0.15, split_seed=0, train_images=None, reward_images=9000
+        content_hash=data.content_hash, reward_fraction=0.15, split_seed=0, train_images=None, reward_images=judging
     )
     arch = mobilenet_v3_small_32px(width=0.25, resolution=28, in_channels=1)
     return [
@@ -123,7 +123,7 @@ def overhead(folder: Path, count: int) -> None:
 
 def scaling(folder: Path, count: int, images: int, repeats: int) -> None:
     """Trainings on one slot and on two; the first of each slot, which pays for imports, is not counted."""
-    jobs = trainings(folder, count, images)
+    jobs = trainings(folder, count, images, 500)
     for _ in range(repeats):
         for kind in KINDS:
             rates = {}
@@ -152,7 +152,7 @@ def together(folder: Path, seeds: int, images: int) -> None:
     """Trainings by one process and by two, seed for seed."""
     for processes in (1, 2):
         with executor("ray", 2) as made:
-            found = run(made, trainings(folder, seeds, images, processes), 1).top1
+            found = run(made, trainings(folder, seeds, images, 9000, processes), 1).top1
         spread = statistics.stdev(found)
         told = " ".join(f"{top1:.4f}" for top1 in found)
         print(f"{processes} process(es): {told}, mean {statistics.mean(found):.4f}, sd {spread:.4f}", flush=True)
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("what", choices=("overhead", "scaling", "busy", "together"))
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--trainings", type=int, default=12)
-    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--images", type=int, default=6_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=6)

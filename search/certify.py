@@ -10,6 +10,7 @@ from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
 from search.chronicle import Chronicle, DeviceTarget
+from search.deliver import deliver
 from search.evaluate import read_weights
 from search.export import onnx_graph
 from search.report import write_report
@@ -171,7 +172,14 @@ def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
     else:
         _certify_reached(told, waiting)
     if told.is_certified:
-        write_report(told)
+        report = write_report(told)
+        export = max(store.exports(told.record.id), key=lambda each: each.created_at)
+        deliver(
+            name,
+            export,
+            report,
+            lambda text: store.add_log_line(told.record.id, level="info", event="note", message=text),
+        )
         store.set_stage(told.record.id, Stage.DONE)
     return Chronicle.read(store, name)
 

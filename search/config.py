@@ -78,6 +78,11 @@ class RunConfig(Section):
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
         self._can_stop_early()
+        if self.ray.final_processes > max(1, self.training.batch_size // 2):
+            raise ValueError(
+                f"ray.final_processes {self.ray.final_processes} share batches of {self.training.batch_size} images: "
+                "each needs two of them, for BatchNorm"
+            )
         return self
 
     def _can_stop_early(self) -> None:
@@ -96,6 +101,11 @@ class RunConfig(Section):
     def stops_early(self) -> bool:
         """Whether trials that fall behind are stopped."""
         return self.executor == "ray" and self.ray.scheduler != "none"
+
+    @property
+    def final_processes(self) -> int:
+        """How many processes share a final training."""
+        return self.ray.final_processes if self.executor == "ray" else 1
 
     @property
     def uses_gpus(self) -> bool:

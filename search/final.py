@@ -2,10 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from search.chronicle import CANDIDATE, FOUND, REFERENCE, Chronicle, final_trial
-from search.depot import VARIABLE, depot
 from search.evaluate import read_weights
 from search.export import export_metadata, export_network
 from search.job import Evaluation, OwnEvaluation
@@ -132,22 +130,6 @@ def export_found(session: Session) -> ExportRecord:
         export_metadata(session.record, found, chronicle.fingerprint),
     )
     return session.store.add_export(session.record.id, found.number, folder=session.begun.run_folder, files=files)
-
-
-def deliver(session: Session, export: ExportRecord, report: Path) -> None:
-    """Copy what a search found to where the nodes of a cluster keep artefacts, if there is such a place.
-
-    That it cannot be reached is told, and no more: everything is in the run folder.
-    """
-    if (place := depot()) is None:
-        return
-    try:
-        for path in (*(export.folder / name for name in export.files), report):
-            place.put(f"exports/{session.record.name}/{path.name}", path.read_bytes())
-    except RunError as error:
-        session.listener.note(f"warning: {error}; everything is in {export.folder}")
-    else:
-        session.listener.note(f"exports are copied to exports/{session.record.name} of {VARIABLE}")
 
 
 def export_spec(session: Session, best: Trial) -> ExportRecord:

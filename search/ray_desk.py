@@ -26,14 +26,30 @@ class Desk:
         self._depot = depot
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Finished] = {}
+        self._shares: dict[str, float] = {}
+        self._admitted: set[str] = set()
         self._sources: dict[str, Mapping[str, bytes]] = {}
         # In Ray's object store, which hands pieces on from node to node and spills to disk what is too large for it.
         self._files: dict[Path, dict[str, list[ray.ObjectRef[bytes]]]] = {}
         self._reading = threading.Lock()
 
     @ray.method(concurrency_group=PULSE)
-    def pulse(self) -> None:
-        """Answered however busy the desk is."""
+    def pulse(self) -> dict[str, float]:
+        """Answered however busy the desk is: the shares done that were told here, by the keys of running jobs."""
+        return dict(self._shares)
+
+    def tell_share(self, key: str, share: float) -> None:
+        """How far a job is that Tune does not run."""
+        if key in self._jobs:
+            self._shares[key] = share
+
+    def admit(self, nodes: list[str]) -> None:
+        """These nodes were tried, and can run trials."""
+        self._admitted.update(nodes)
+
+    def is_admitted(self, node: str) -> bool:
+        """Whether a node can run trials, as far as is known."""
+        return node in self._admitted
 
     def put(self, key: str, job: Job) -> None:
         """A job to run."""
@@ -76,6 +92,7 @@ class Desk:
     def take(self, key: str) -> Finished | None:
         """The result of a job that ended, which is then forgotten; None: it was stopped before."""
         self._jobs.pop(key, None)
+        self._shares.pop(key, None)
         return self._results.pop(key, None)
 
     def forget(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The one file that knows Ray: Ray Tune runs the jobs that a coordinator hands in, and keeps nothing.
+"""Ray's driver: Ray Tune runs the jobs that a coordinator hands in, and keeps nothing.
 
 It is a process of its own, apart from the coordinator, because a driver of Ray can hang or end when the cluster does:
 `search.ray_executor` watches it from outside, and starts another one. What it knows is lost with it, and may be; so may
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -33,7 +34,7 @@ from search.depot import VARIABLE
 from search.executor import Finished
 from search.job import Interim, Job
 from search.ray_desk import DESK, PULSE, Desk, asked, depot_of, station
-from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources, versions
+from search.ray_setup import Ask, Beat, Close, Lost, Note, Room, Setup, Shares, Sources, versions
 from space.errors import MobilenasError, RunError
 
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
@@ -46,6 +47,8 @@ _IDLE_S = 0.5
 _ROOM_S = 2.0
 # A desk that does not answer for so long is lost.
 _PULSE_S = 10.0
+# How long nodes may take to be tried, and how slowly a data set may reach them, bytes per second.
+_PROBE_S, _SLOWEST = 300.0, 2e6
 # What an earlier driver left taken is given back in the first while; later there is nothing that could be new.
 _SWEEP_S = 60.0
 
@@ -56,7 +59,10 @@ class _Worker(tune.Trainable):
     """Tune's view of a slot: one after the other, jobs are run at a station and handed in at the desk."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """A new slot, on whatever node there is room."""
+        """A new slot, on whatever node there is room; one that has just joined is tried first."""
+        here = ray.get_runtime_context().get_node_id()
+        while not asked("is_admitted", here):
+            time.sleep(_IDLE_S)
         self._key = config["key"]
         self._is_begun = False
         self._told: Interim | None = None
@@ -96,6 +102,8 @@ class _Jobs(Searcher):
         self._desk, self._setup, self._tell = desk, setup, tell
         self._waiting: deque[Job] = deque()
         self._together: deque[Job] = deque()
+        self._jobs_together: dict[str, Job] = {}
+        self._noted: set[str] = set()
         self._changed = threading.Condition()
         self._running: dict[str, str] = {}  # Tune's ids to our keys
         self._jobs: dict[str, Job] = {}
@@ -128,16 +136,30 @@ class _Jobs(Searcher):
 
         key, reason = _key(job), "it gave no result"
         ray.get(self._desk.put.remote(key, job))
+        self._jobs_together[key] = job
         try:
             train_together(job, key, self._setup)
         except Exception as error:  # noqa: BLE001 - whatever Ray Train raises, the job has ended
             reason = f"{type(error).__name__}: {error}"
         finished = ray.get(self._desk.take.remote(key))
+        del self._jobs_together[key]
+        self._shares.pop(job.number, None)
         self._tell(finished or Finished(job=job, outcome=None, error=" ".join(reason.split())[:1000]))
 
-    def felt(self) -> None:
-        """The desk is alive, as far as is known."""
+    def felt(self, shares: Mapping[str, float], room: int) -> None:
+        """The desk is alive, as far as is known; it told of the jobs that Tune does not run."""
         self._felt = time.monotonic()
+        for key, job in list(self._jobs_together.items()):
+            if key in shares:
+                self._shares[job.number] = shares[key]
+            elif job.processes > room and key not in self._noted:
+                self._noted.add(key)
+                self._tell(
+                    Note(
+                        f"trial {job.number} waits for room: {job.processes} processes (ray.final_processes) at once, "
+                        f"where the cluster has room for {room}"
+                    )
+                )
 
     def beat(self) -> None:
         """Tell the coordinator that Tune goes round, and how far its trials are.
@@ -239,39 +261,67 @@ def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
     return sum(min(int(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount) for has in alive)
 
 
-def _probe(setup: Setup) -> None:
-    """Find out whether all nodes with room for trials can run them: versions, artefacts, and the data as it is here.
+def _probe(setup: Setup, desk: Any, known: set[str], alive: Callable[[], None]) -> None:  # noqa: ANN401 - of Ray's
+    """Find out whether the nodes with room for trials that are not known yet can run them, and let them.
+
+    That is: versions, artefacts, and the data as it is here, which is sent where it is not there; `alive` is called
+    while that takes its time.
 
     Raises:
         RunError: one cannot, or there are several and no place for artefacts.
     """
-    nodes = [node for node in ray.nodes() if room_for([node], setup.need)]  # type: ignore[no-untyped-call]
+    living = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in living if room_for([node], setup.need)}
     depot, token = depot_of(setup), uuid.uuid4().hex[:12]
     if len(nodes) > 1 and depot is None:
         raise RunError(
             f"the cluster has {len(nodes)} nodes, but no place for artefacts that they share: set {VARIABLE} to a "
             "shared folder or to a URL such as s3://bucket/folder"
         )
+    new = {node: address for node, address in nodes.items() if node not in known}
+    if not new:
+        return
     if depot is not None:
         depot.put(f"probe/{token}", token.encode())
+    task: Any = ray.remote(_probed)
     answers = {}
-    for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task: Any = ray.remote(_probed)
-        answers[node["NodeManagerAddress"]] = task.options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(
-            setup, versions(), token
-        )
-    for address, reference in answers.items():
-        if (problem := ray.get(reference)) is not None:
-            raise RunError(f"node {address} cannot run trials: {problem}")
+    for node in new:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": there, "max_retries": 0}
+        answers[task.options(**options).remote(setup, versions(), token)] = node
+    fit: list[str] = []
+    end = time.monotonic() + _PROBE_S + _size_of(setup.data_folder) / _SLOWEST
+    while answers:
+        alive()
+        ready, _ = ray.wait(list(answers), timeout=_BEAT_S)
+        for reference in ready:
+            node = answers.pop(reference)
+            try:
+                problem = ray.get(reference)
+            except RayError:
+                continue  # it was lost meanwhile; if it comes back it is tried again
+            if problem is not None:
+                raise RunError(f"node {new[node]} cannot run trials: {problem}")
+            fit.append(node)
+        if answers and time.monotonic() > end:
+            waiting = ", ".join(new[node] for node in answers.values())
+            raise RunError(
+                f"node {waiting} does not answer; look at its disk and network, or take it out of the cluster"
+            )
     if depot is not None:
-        for name in (token, *(f"{token}-{node['NodeID']}" for node in nodes)):
+        for name in (token, *(f"{token}-{node}" for node in fit)):
             if depot.get(f"probe/{name}") is None:
                 raise RunError(
                     f"node {name.partition('-')[2]} wrote an artefact that is not here: {VARIABLE} names different "
                     "places on different machines"
                 )
             depot.remove(f"probe/{name}")
+    ray.get(desk.admit.remote(fit))
+    known.update(fit)
+
+
+def _size_of(folder: Path | None) -> int:
+    return 0 if folder is None else sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
@@ -333,7 +383,8 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     made: Any = ray.remote(concurrency_groups={PULSE: 1})(Desk)  # type: ignore[call-overload]
     desk = made.options(name=DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
     ray.get(desk.__ray_ready__.remote())
-    _probe(setup)
+    known: set[str] = set()
+    _probe(setup, desk, known, lambda: tell(Beat()))
     jobs = _Jobs(desk, setup, tell)
 
     def listen() -> None:
@@ -343,18 +394,25 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
             ray.shutdown()  # ends everything that this driver has on the cluster
             tell(Close())
 
+    def feel() -> None:
+        room = room_for(ray.nodes(), setup.need)  # type: ignore[no-untyped-call]
+        jobs.felt(ray.get(desk.pulse.remote(), timeout=_PULSE_S), room)
+        tell(Room(room))
+
     def look_around() -> None:
         begun = time.monotonic()
         while True:
             if time.monotonic() - begun < _SWEEP_S:
                 _sweep()
             try:
-                ray.get(desk.pulse.remote(), timeout=_PULSE_S)
+                feel()
+                _probe(setup, desk, known, feel)
             except RayError as error:
                 tell(Lost(f"what it has at the coordinator's machine is gone ({type(error).__name__})"))
                 return
-            jobs.felt()
-            tell(Room(room_for(ray.nodes(), setup.need)))  # type: ignore[no-untyped-call]
+            except MobilenasError as error:
+                tell(Lost(f"{error}; then resume", is_final=True))
+                return
             time.sleep(_ROOM_S)
 
     for thread in (listen, look_around):
@@ -393,6 +451,12 @@ _TUNE = {
 }
 
 
+def _store_bytes() -> int:
+    """What the object store may have of this machine's shared memory; more of a data set than that goes to disk."""
+    shared = os.statvfs("/dev/shm")  # noqa: S108 - Ray's own place
+    return max(80_000_000, min(2_000_000_000, int(shared.f_bavail * shared.f_frsize * 0.8)))
+
+
 def _connect(setup: Setup) -> None:
     """Join a cluster as a node without room for trials, or start one here.
 
@@ -403,6 +467,9 @@ def _connect(setup: Setup) -> None:
     if setup.address is None:
         ray.init(num_cpus=setup.local_cpus, include_dashboard=False, **options)
         return
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a head does so by itself, who joins does not
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={setup.address}"]
-    subprocess.run([*command, "--num-cpus=0", "--num-gpus=0"], check=True, stdin=subprocess.DEVNULL)
+    limits = ["--num-cpus=0", "--num-gpus=0", f"--object-store-memory={_store_bytes()}"]
+    subprocess.run([*command, *limits], check=True, stdin=subprocess.DEVNULL)
     ray.init(address=setup.address, **options)

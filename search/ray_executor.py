@@ -15,7 +15,7 @@ from pathlib import Path
 
 from search.executor import Finished, end_with_parent, interrupts_ignored
 from search.job import Job, OwnEvaluation
-from search.ray_setup import Ask, Beat, Close, Lost, Room, Setup, Shares, Sources
+from search.ray_setup import Ask, Beat, Close, Lost, Note, Room, Setup, Shares, Sources
 from space.errors import RunError
 
 # A driver that starts a cluster, or looks for one, may be silent for so long; later Tune goes round several times a
@@ -160,7 +160,8 @@ class RayExecutor:
         if isinstance(message, Lost):
             self._reason = message.reason
             raise EOFError
-        driver.deadline = time.monotonic() + self._silence_s
+        if isinstance(message, Beat | Finished):
+            driver.deadline = time.monotonic() + self._silence_s  # the others come from a thread that may outlive Tune
         if isinstance(message, Finished) or (isinstance(message, Shares) and message.shares):
             self._away_since = None  # only trials that run show that a driver is of use
         if isinstance(message, Shares):
@@ -169,6 +170,8 @@ class RayExecutor:
             self._told_room(message.trials)
         elif isinstance(message, Finished):
             return self._ended(message)
+        elif isinstance(message, Note):
+            self._note(message.text)
         else:
             assert isinstance(message, Beat)
         return []

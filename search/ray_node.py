@@ -18,6 +18,8 @@ from trainer.data import Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20
+# What a station that was killed left behind is removed after so long.
+_LEFT_S = 2 * 24 * 3600.0
 # How soon it is seen that a watched training was judged.
 _NEWS_S = 0.1
 
@@ -95,14 +97,19 @@ class Station:
         self._executor: LocalExecutor | None = None
         self._job: Job | None = None
         self._scratch: Path | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         self._early: Finished | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in (*folder.glob("draft-*"), *folder.glob("trial-*")):
+            with suppress(OSError):  # another station may be removing it
+                if time.time() - left.stat().st_mtime > _LEFT_S + job_seconds:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def start(self, job: Job) -> None:
         """Begin a job; what cannot be had for it is told by `look`, like any failure."""
         self.drop()
-        self._job, self._scratch = job, Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
+        self._job = job
         try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
             prepared = self._prepared(job, self._scratch)
         except (MobilenasError, OSError) as error:
             self._early = failed(job, error)
@@ -117,14 +124,15 @@ class Station:
         None: it still runs.
         """
         assert self._job is not None
-        assert self._scratch is not None
-        finished = self._early
+        finished, made = self._early, None
         if finished is None:
+            assert self._scratch is not None
+            made = self._scratch / "made.safetensors"
             ended = self._awaited(seconds)
             if ended is None:
                 return None
             finished = replace(ended, job=self._job)
-        result = self._result(finished, self._scratch / "made.safetensors")
+        result = self._result(finished, made)
         self._clear()
         return result
 
@@ -138,9 +146,9 @@ class Station:
                 return ended[0]
         return None
 
-    def _result(self, finished: Finished, made: Path) -> Result:
+    def _result(self, finished: Finished, made: Path | None) -> Result:
         """How a job ended, with the weights that it made."""
-        if finished.outcome is None or not made.exists():
+        if finished.outcome is None or made is None or not made.exists():
             return Result(finished=finished, weights=None)
         try:
             weights = made.read_bytes()
@@ -152,12 +160,15 @@ class Station:
         return Result(finished=finished, weights=None, is_stored=True)
 
     def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
-        """Have a job run in this very process; whatever that raises is told as its failure."""
+        """Have a job run in this very process.
+
+        What fails by itself is told as its failure; anything else that it raises is of those who run it.
+        """
         scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
         try:
             finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
             return self._result(finished, scratch / "made.safetensors")
-        except Exception as error:  # noqa: BLE001
+        except (MobilenasError, OSError) as error:
             return Result(finished=failed(job, error), weights=None)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -9,8 +9,11 @@ from search.job import Job
 
 
 def versions() -> dict[str, str]:
-    """What all machines of a cluster must have alike, so that equal evaluations have equal results."""
-    return {name: version(name) for name in ("mobilenas", "torch")}
+    """What all machines of a cluster must have alike, so that equal evaluations have equal results.
+
+    Builds of torch for CPUs and for GPUs (`+cpu`, `+cu130`) may be mixed.
+    """
+    return {name: version(name).partition("+")[0] for name in ("mobilenas", "torch")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,13 @@ class Room:
     """From the driver: so many trials fit into the cluster at once."""
 
     trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """From the driver: a line for people."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

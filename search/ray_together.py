@@ -3,8 +3,13 @@
 Each computes the gradient of its part of every batch; `trainer.train.Shard` says how that differs from one process.
 """
 
+import math
+import os
+import threading
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -14,10 +19,14 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from search.executor import failed
 from search.job import Job, Outcome
 from search.ray_desk import asked, station
+from search.ray_node import Result
 from search.ray_setup import Setup
 from space.errors import RunError
+
+_TELL_S = 1.0
 
 
 def train_together(job: Job, key: str, setup: Setup) -> None:
@@ -28,22 +37,27 @@ def train_together(job: Job, key: str, setup: Setup) -> None:
     """
     # Ray Train wants a place that all nodes see, although it is given nothing to keep.
     files, root = fsspec.core.url_to_fs(setup.artifacts or str(setup.folder))
-    TorchTrainer(
-        _take_part,
-        train_loop_config={"key": key, "setup": setup},
-        torch_config=TorchConfig(backend="nccl" if setup.gpus else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=job.processes,
-            use_gpu=setup.gpus > 0,
-            resources_per_worker={name: amount for name, amount in setup.need.items() if amount},
-        ),
-        run_config=RunConfig(
-            name=key,
-            storage_path=f"{root}/together",
-            storage_filesystem=PyFileSystem(FSSpecHandler(files)),
-            failure_config=FailureConfig(max_failures=setup.retries),
-        ),
-    ).fit()
+    place, name = f"{root}/together", uuid.uuid4().hex
+    try:
+        TorchTrainer(
+            _take_part,
+            train_loop_config={"key": key, "setup": setup},
+            torch_config=TorchConfig(backend="nccl" if setup.gpus else "gloo", timeout_s=math.ceil(setup.job_seconds)),
+            scaling_config=ScalingConfig(
+                num_workers=job.processes,
+                use_gpu=setup.gpus > 0,
+                resources_per_worker={name: amount for name, amount in setup.need.items() if amount},
+            ),
+            run_config=RunConfig(
+                name=name,
+                storage_path=place,
+                storage_filesystem=PyFileSystem(FSSpecHandler(files)),
+                failure_config=FailureConfig(max_failures=setup.retries),
+            ),
+        ).fit()
+    finally:
+        with suppress(OSError):
+            files.rm(f"{place}/{name}", recursive=True)
 
 
 def _take_part(config: dict[str, Any]) -> None:
@@ -59,26 +73,41 @@ def _take_part(config: dict[str, Any]) -> None:
     torch.set_num_threads(setup.threads)
     if setup.gpus:
         torch.cuda.set_device(get_device())
-    in_time = _deadline(setup.job_seconds)
+    job: Job = asked("job", key)
 
-    def run(job: Job) -> Outcome | None:
+    def run(prepared: Job) -> Outcome | None:
         if shard.rank == 0:
-            return run_job(job, in_time, shard=shard)
-        help_job(job, shard)
+            return run_job(prepared, _teller(key), shard=shard)
+        help_job(prepared, shard)
         return None
 
-    result = station(setup).run_here(asked("job", key), run)
+    limit = threading.Timer(setup.job_seconds, _end_late, (key, job, setup))
+    limit.daemon = True
+    limit.start()
+    try:
+        result = station(setup).run_here(job, run)
+    finally:
+        limit.cancel()
     if shard.rank == 0 or result.finished.error is not None:
         asked("finish", key, result)
     if result.finished.error is not None:
         raise RunError(result.finished.error)  # so that the others, who wait for this one, are ended
 
 
-def _deadline(seconds: float) -> Callable[[int, int], None]:
-    end = time.monotonic() + seconds
+def _end_late(key: str, job: Job, setup: Setup) -> None:
+    """Nothing else ends a process that waits for another one."""
+    late = RunError(f"it took longer than {setup.job_seconds / 60:g} minutes (trial_minutes)")
+    asked("finish", key, Result(finished=failed(job, late), weights=None))
+    os._exit(1)
 
-    def in_time(_seen: int, _total: int) -> None:
-        if time.monotonic() > end:
-            raise RunError(f"it took longer than {seconds / 60:g} minutes (trial_minutes)")
 
-    return in_time
+def _teller(key: str) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def tell(seen: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELL_S:
+            told = time.monotonic()
+            asked("tell_share", key, seen / total)
+
+    return tell

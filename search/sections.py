@@ -161,17 +161,35 @@ class RewardConfig(Section):
         return make_reward(self.kind, space_exponent if self.exponent is None else self.exponent, folder)
 
 
+RAY_ADDRESS = r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$"
+
+
 class RayConfig(Section):
     """Where and with what trials run on a Ray cluster."""
 
     # Null: RAY_ADDRESS, and where that is not set either, a cluster on this machine for as long as the search runs.
-    address: str | None = Field(pattern=r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$")
+    address: str | None = Field(pattern=RAY_ADDRESS)
     cpus: float = Field(gt=0, le=1024)
     gpus: float = Field(ge=0, le=64)
-    resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")], float] = Field(max_length=16)
+    resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")], Annotated[float, Field(gt=0)]] = Field(
+        max_length=16
+    )
     max_concurrent_trials: int | None = Field(ge=1, le=100_000)
     scheduler: Literal["none", "asha", "median"]
     final_processes: int = Field(ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Self:
+        if ours := {"CPU", "GPU", "memory", "object_store_memory"} & set(self.resources):
+            raise ValueError(f"resources are custom ones; {min(ours)} is Ray's own: give cpus and gpus")
+        if self.gpus > 1 and not self.gpus.is_integer():
+            raise ValueError(f"gpus {self.gpus:g} is neither a share of one nor whole GPUs")
+        if self.final_processes > 1 and not self.gpus.is_integer():
+            raise ValueError(
+                f"final_processes {self.final_processes} need whole GPUs each, or none; gpus is {self.gpus:g}"
+            )
+        return self
+
     retries: int = Field(ge=0, le=100)
 
 

@@ -174,7 +174,7 @@ class Session:
             seed=self.config.training.seed,
             parent_key=parent_key,
             device="cuda" if self.config.uses_gpus else "cpu",
-            processes=self.config.ray.final_processes if is_final and self.config.executor == "ray" else 1,
+            processes=self.config.final_processes if is_final and recipe is not None else 1,
         )
 
     @cached_property

@@ -29,7 +29,7 @@ Name = Annotated[str, typer.Argument(help="The search's name.", show_default=Fal
 Priority = Annotated[
     int | None,
     typer.Option(
-        min=-1000, max=1000, help="Of those that wait in the queue, the highest goes first.", show_default="0"
+        min=-1000, max=1000, help="Of those that wait in the queue, the highest goes first.", show_default=False
     ),
 ]
 Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]

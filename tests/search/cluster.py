@@ -154,6 +154,17 @@ class Cluster:
                     killed += 1
         return killed
 
+    def kill_spawned(self, machine: str) -> int:
+        """SIGKILL to the processes of a machine that Python's multiprocessing has spawned."""
+        killed = 0
+        for path in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                here = os.readlink(path / "ns" / "net") == self._net(machine)
+                if here and b"spawn_main" in (path / "cmdline").read_bytes():
+                    os.kill(int(path.name), signal.SIGKILL)
+                    killed += 1
+        return killed
+
     def _net(self, machine: str) -> str:
         inode = os.stat(f"/run/netns/{self._netns(machine)}").st_ino
         return f"net:[{inode}]"

@@ -8,6 +8,7 @@ from yaml import safe_load
 
 from search.config import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
 from search.reward import HARD, soft
+from search.run import ray_address
 from space.errors import InvalidConfig
 
 
@@ -155,3 +156,34 @@ def test_scaling_keeps_a_valid_configuration() -> None:
 def test_example_configurations_are_valid(path: Path) -> None:
     """Every example in configs/ loads, and changes something; default.yaml is there to be filled in."""
     assert (load_config(path) != parse_config({})) == (path.name != "default.yaml")
+
+
+@pytest.mark.parametrize(
+    ("ray", "said"),
+    [
+        ({"resources": {"jetson": -1}}, "resources"),
+        ({"resources": {"GPU": 1}}, "give cpus and gpus"),
+        ({"gpus": 1.5}, "whole GPUs"),
+        ({"gpus": 0.5, "final_processes": 2}, "whole GPUs each"),
+        ({"final_processes": 64}, "each needs two of them"),
+        ({"address": "ray://head:10001"}, "address"),
+        ({"scheduler": "pbt"}, "scheduler"),
+    ],
+)
+def test_what_a_cluster_cannot_give_is_refused(ray: dict[str, object], said: str) -> None:
+    """What would fail only after hours, or wait for ever, is told at once."""
+    with pytest.raises(InvalidConfig, match=said):
+        parse_config({"executor": "ray", "ray": ray})
+
+
+def test_the_address_of_a_cluster_is_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAY_ADDRESS counts where the file has none, and an address of another kind is told, not tried for minutes."""
+    config = parse_config({"executor": "ray"})
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert ray_address(config) is None
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert ray_address(config) == "head:6379"
+    assert ray_address(parse_config({"executor": "ray", "ray": {"address": "10.0.0.1:7000"}})) == "10.0.0.1:7000"
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(InvalidConfig, match=r"RAY_ADDRESS 'ray://head:10001' is not HOST:PORT"):
+        ray_address(config)

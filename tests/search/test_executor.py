@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from PIL import Image
 from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
 from search.job import DataUse, Evaluation, Job, Watch
-from search.ray_executor import RayExecutor
-from search.ray_setup import Setup
+from search.ray_executor import RayExecutor, _Driver
+from search.ray_setup import Beat, Note, Room, Setup, Shares
 from search.reward import HARD
 from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
@@ -110,6 +111,14 @@ def trainers() -> set[int]:
     return {pid for pid in spawned if os.getpid() in above(pid)}
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone for good, but perhaps for its parent to hear of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def weights_of(job: Job) -> Path:
     """Where a job leaves its weights."""
     assert job.weights is not None
@@ -163,12 +172,13 @@ def test_a_killed_worker_takes_only_its_own_job(job: Job, kind: str) -> None:
             executor.wait(0.2)
         executor.submit(numbered(job, 1))
         assert collect(executor, 1)[1].outcome is not None
-        for pid in trainers() - others:
+        killed = trainers() - others
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
         result = collect(executor, 1)[0]
         assert result.outcome is None
         assert "died" in str(result.error)
-        while trainers() - others:
+        while not all(map(has_ended, killed)):
             time.sleep(0.01)  # a job given to a worker in its last moments would cost a retry
         executor.submit(numbered(job, 2))
         executor.submit(numbered(job, 3))
@@ -272,9 +282,58 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
+    """It begins anew, as often as `retries` says, and ends well; nothing of the first try is taken for a result."""
+    setup = Setup(address=None, local_cpus=2, cpus=1, gpus=0, resources={}, retries=1, job_seconds=120)
+    executor = RayExecutor(setup)
+    try:
+        long = numbered(job, 0, 15_000)
+        assert isinstance(long.evaluation, Evaluation)
+        executor.submit(replace(long, evaluation=replace(long.evaluation, processes=2)))
+        end = time.monotonic() + 60
+        while not executor.progress():
+            assert executor.wait(0.2) == []
+            assert time.monotonic() < end
+        parts = [
+            int(path.name)
+            for path in Path("/proc").glob("[0-9]*")
+            if (words := _words(path)).startswith(b"ray::") and b"TrainWorker" in words
+        ]
+        assert len(parts) == 2
+        os.kill(parts[-1], signal.SIGKILL)
+        result = collect(executor, 1, 120)[0]
+    finally:
+        executor.close()
+    assert result.error is None
+    assert result.outcome is not None
+    assert result.outcome.images_seen == 15_000
+    assert weights_of(result.job).exists()
+
+
+def _words(process: Path) -> bytes:
+    with suppress(OSError):
+        return (process / "cmdline").read_bytes()
+    return b""
+
+
+def test_a_driver_whose_tune_hangs_is_silent() -> None:
+    """What a thread beside Tune tells does not count as a sign of life; Tune's own beats and results do."""
+    setup = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=60)
+    executor = RayExecutor(setup)
+    driver = cast("_Driver", SimpleNamespace(deadline=0.0))
+    for message in (Room(3), Shares({}), Note("x")):
+        executor._heard(driver, message)
+        assert driver.deadline == 0.0
+    executor._heard(driver, Beat())
+    assert driver.deadline > time.monotonic()
+    executor.close()
+
+
+@pytest.mark.slow
 def test_all_that_tune_writes_may_be_deleted(job: Job) -> None:
     """Its files vanish again and again while trials run; every trial ends well, and only once."""
     executor = make("ray", 2, 60)
+    assert isinstance(executor, RayExecutor)
     results: dict[int, Finished] = {}
     deleted = 0
     try:
@@ -285,9 +344,9 @@ def test_all_that_tune_writes_may_be_deleted(job: Job) -> None:
             for result in executor.wait(0.5):
                 assert result.job.number not in results
                 results[result.job.number] = result
-            for folder in Path(tempfile.gettempdir()).glob("mobilenas-ray-*/tune"):
-                shutil.rmtree(folder, ignore_errors=True)
-                deleted += 1
+            folder = Path(executor._folder.name) / "tune"
+            deleted += folder.exists()
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         executor.close()
     assert sorted(results) == list(range(8))

@@ -86,6 +86,11 @@ def kill_own_raylet(cluster: Cluster, _folder: Path) -> None:
     assert cluster.kill_process(COORDINATOR, b"raylet")
 
 
+def kill_driver(cluster: Cluster, _folder: Path) -> None:
+    """The process between the coordinator and Ray."""
+    assert cluster.kill_spawned(COORDINATOR)
+
+
 def cut_link(cluster: Cluster, _folder: Path) -> None:
     """A node falls silent; a while later it is reached again, and starts anew."""
     cluster.cut(cluster.nodes[0])
@@ -105,7 +110,9 @@ def restart_head(cluster: Cluster, _folder: Path) -> None:
         cluster.start(node)
 
 
-@pytest.mark.parametrize("strike", [kill_actors, kill_node, kill_raylet, kill_own_raylet, cut_link, restart_head])
+@pytest.mark.parametrize(
+    "strike", [kill_actors, kill_node, kill_raylet, kill_own_raylet, kill_driver, cut_link, restart_head]
+)
 def test_no_trial_is_lost_and_none_doubled(
     cluster: Cluster,
     place: Path,
@@ -132,4 +139,34 @@ def test_no_trial_is_lost_and_none_doubled(
         search.kill()
         search.wait()
     assert code == 0, log.read_text()
+    assert outcome(url, "same") == undisturbed
+
+
+def test_a_killed_coordinator_loses_nothing(
+    cluster: Cluster, place: Path, undisturbed: tuple[list[object], list[object], object]
+) -> None:
+    """A coordinator that is killed with all that runs on its machine resumes, and ends as if nothing had been."""
+    folder = place / "kill_coordinator"
+    config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
+    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
+    known = ("--database", url, "--runs", folder / "runs")
+    search = cluster.run(command("search", "--config", config, "--name", "same", *known), log)
+    end = time.monotonic() + 400
+    while completed(url) < 5:
+        assert search.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+    search.kill()
+    search.wait()
+    while True:  # a while long it counts as alive
+        resumed = cluster.run(command("resume", "same", *known), log)
+        try:
+            code = resumed.wait(timeout=max(1.0, end - time.monotonic()))
+        finally:
+            resumed.kill()
+            resumed.wait()
+        if code == 0:
+            break
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(3)
     assert outcome(url, "same") == undisturbed
