@@ -139,8 +139,8 @@ def busy(folder: Path, slots: int, rounds: int, seconds: float) -> None:
     for kind in KINDS:
         with executor(kind, slots) as made:
             course = run(made, sleepers(folder, count, seconds), slots)
-        # From when every slot has ended one trial to when slots begin to run out of trials.
-        share = course.rate(slots, count - slots + 1) * seconds / slots
+        # From when every slot has ended one trial, over whole rounds.
+        share = course.rate(slots, count) * seconds / slots
         print(
             f"{kind:6} {share:.1%} busy with trials of {seconds:g} s; first ending after {course.ended[0]:.1f} s, "
             f"all slots after {course.ended[slots - 1]:.1f} s, {count} trials in {course.ended[-1]:.1f} s",
