@@ -139,11 +139,13 @@ def busy(folder: Path, slots: int, rounds: int, seconds: float) -> None:
     for kind in KINDS:
         with executor(kind, slots) as made:
             course = run(made, sleepers(folder, count, seconds), slots)
-        # From when every slot has ended one trial, over whole rounds.
-        share = course.rate(slots, count) * seconds / slots
+        # In whole rounds of the second half, before slots run out of trials: while slots start, two cores have to
+        # import for all of them.
+        share = course.rate(count // 2, count - slots) * seconds / slots
+        overall = count * seconds / slots / (course.ended[-1] - course.ended[0] + seconds)
         print(
-            f"{kind:6} {share:.1%} busy with trials of {seconds:g} s; first ending after {course.ended[0]:.1f} s, "
-            f"all slots after {course.ended[slots - 1]:.1f} s, {count} trials in {course.ended[-1]:.1f} s",
+            f"{kind:6} {share:.1%} busy with trials of {seconds:g} s in the steady state, {overall:.1%} since the "
+            f"first one began; first ending after {course.ended[0]:.1f} s, {count} trials in {course.ended[-1]:.1f} s",
             flush=True,
         )
 
@@ -167,7 +169,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, default=4)
     asked = parser.parse_args()

@@ -1,12 +1,10 @@
 """A whole search from start to export, and the same from where it stopped."""
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -20,20 +18,16 @@ from search.certify import certify_on_devices
 from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, parse_config
 from search.deliver import deliver
-from search.depot import depot
 from search.events import Line, LineListener, Listener
-from search.executor import Executor, LocalExecutor
+from search.executors import executor_for
 from search.final import export_found, export_spec, train_finals
 from search.heartbeat import Heart
 from search.latencies import DeviceLatency, Goal, OwnLatency
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
 from search.plugin import Plugin
-from search.ray_executor import RayExecutor
-from search.ray_setup import Setup
 from search.record import Begun, FurtherTarget, SearchRecord
 from search.refine import pause_before_refinement, refine
 from search.report import write_report
-from search.sections import RAY_ADDRESS
 from search.session import START_WEIGHTS, Interrupted, Session
 from search.store import Store
 from search.store_searches import NameTaken
@@ -41,7 +35,7 @@ from search.tables import settings_for, workspace
 from search.trial import Stage, Trial
 from space.arch import Architecture
 from space.cost import cost_of
-from space.errors import DeviceError, InfeasibleTarget, InvalidConfig, RunError
+from space.errors import DeviceError, InfeasibleTarget, RunError
 from space.keys import keys_of
 
 
@@ -397,7 +391,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     inputs = look_up(config)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)
-    executor = _executor(inputs, listener)
+    executor = executor_for(inputs, listener)
     try:
         running = Session(
             store=store,
@@ -415,42 +409,6 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
         yield running
     finally:
         executor.close()
-
-
-def ray_address(config: RunConfig) -> str | None:
-    """The head of the Ray cluster, None where one is to be started on this machine.
-
-    Raises:
-        InvalidConfig: RAY_ADDRESS is something else.
-    """
-    address = config.ray.address or os.environ.get("RAY_ADDRESS") or None
-    if address is not None and not re.fullmatch(RAY_ADDRESS, address):
-        raise InvalidConfig(f"RAY_ADDRESS {address!r} is not HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
-    return address
-
-
-def _executor(inputs: Inputs, listener: Listener) -> Executor:
-    config = inputs.config
-    job_seconds = config.trial_minutes * 60
-    if config.executor == "local":
-        return LocalExecutor(inputs.workers, job_seconds=job_seconds)
-    if find_spec("ray") is None:
-        raise InvalidConfig("executor ray needs Ray: pip install 'mobilenas[ray]', here and on every node")
-    artifacts = depot()
-    setup = Setup(
-        address=ray_address(config),
-        local_cpus=inputs.workers,
-        cpus=config.ray.cpus,
-        gpus=config.ray.gpus,
-        resources=config.ray.resources,
-        retries=config.ray.retries,
-        scheduler=config.ray.scheduler,
-        job_seconds=job_seconds,
-        artifacts=None if artifacts is None else artifacts.url,
-        data_folder=None if inputs.dataset is None else inputs.dataset.folder,
-        data_hash=None if inputs.dataset is None else inputs.dataset.content_hash,
-    )
-    return RayExecutor(setup, concurrent=config.ray.max_concurrent_trials, note=listener.note)
 
 
 def _check_functions(running: Session) -> None:

@@ -20,6 +20,7 @@ from search.chronicle import Chronicle
 from search.config import BUDGETS, RunConfig, budget_hours, load_config
 from search.coordinator import serve
 from search.events import Listener, Listeners
+from search.executors import cluster_of
 from search.export import FILES
 from search.groups import group_name, is_group, members, searches_of
 from search.heartbeat import hold
@@ -35,7 +36,6 @@ from search.run import (
     create,
     drive,
     enqueue,
-    ray_address,
     require_table,
     session,
     with_device,
@@ -183,17 +183,15 @@ def _device_lines(plan: Plan) -> list[str]:
 
 
 def _where_trials_run(inputs: Inputs) -> str:
-    config = inputs.config
-    if config.executor == "local" or ray_address(config) is None:
+    address, most = cluster_of(inputs.config), inputs.config.ray.max_concurrent_trials
+    if address is None:
         return f"{inputs.workers} worker(s)"
-    most = config.ray.max_concurrent_trials
-    return f"the Ray cluster {ray_address(config)}{f', at most {most} at once' if most else ''}"
+    return f"the Ray cluster {address}{f', at most {most} at once' if most else ''}"
 
 
 def _as_if(inputs: Inputs) -> str:
     """Nobody knows a cluster before the search joins it."""
-    on_cluster = inputs.config.executor == "ray" and ray_address(inputs.config) is not None
-    return f", as if it were {inputs.workers} such threads" if on_cluster else ""
+    return "" if cluster_of(inputs.config) is None else f", as if it were {inputs.workers} such threads"
 
 
 def _per_trial(config: RunConfig) -> str:

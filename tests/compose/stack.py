@@ -3,8 +3,7 @@
 import json
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,14 +111,6 @@ def running(stack: Stack, *arguments: str) -> Iterator[Stack]:
         yield stack
     finally:
         stack.down()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(1)
 
 
 def completed(stack: Stack, search: str) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from space.arch import Architecture
-from tests.compose.stack import RUN, TRIALS, Stack, completed, containers, running, stack_of, stack_with, wait_for
+from tests.compose.stack import RUN, TRIALS, Stack, completed, containers, running, stack_of, stack_with
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +64,7 @@ def test_searches_survive_what_happens_to_coordinators_and_database(stack: Stack
     for name, config in (("first", "tiny"), ("second", "other")):
         told = stack.cli("search", "--config", f"configs/{config}.yaml", "--name", name, "--queue", "--label", "ci")
         assert f"logs -f {name}" in told
-    wait_for(lambda: all(completed(stack, name) >= 1 for name in ("first", "second")))
+    wait_for(lambda: all(completed(stack, name) >= 1 for name in ("first", "second")), seconds=300, pause=1)
     rows = stack.sql("select split_part(claimed_by, '/', 1) from searches order by id")
     holders = [row[0] for row in rows]
     assert len(set(holders)) == 2
@@ -80,7 +81,7 @@ def test_searches_survive_what_happens_to_coordinators_and_database(stack: Stack
     log = stack.command("run", "--rm", "-T", "cli", "logs", "-f", "first")
     followed = subprocess.run(log, capture_output=True, check=True, timeout=600, text=True).stdout
     assert "search 'first' is done" in followed
-    wait_for(lambda: stack.sql("select count(*) from searches where stage = 'done'") == [["2"]])
+    wait_for(lambda: stack.sql("select count(*) from searches where stage = 'done'") == [["2"]], seconds=300, pause=1)
     for name in ("first", "second"):
         rows = stack.sql(
             f"select number, stage, state from trial_summary where search = '{name}' order by number"  # noqa: S608

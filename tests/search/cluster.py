@@ -106,14 +106,16 @@ class Cluster:
             _ip("netns", "del", self._netns(machine))
         _ip("netns", "del", self._hub)
 
-    def start(self, machine: str) -> None:
-        """Start Ray on a machine, again if need be."""
+    def start(self, machine: str, *, shares: bool = True) -> None:
+        """Start Ray on a machine, again if need be, perhaps with another folder at the place of the shared one."""
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         if machine == HEAD:
             ray += ["--head", "--port=6379", "--num-cpus=0", "--include-dashboard=false"]
         else:
             ray += [f"--address={self.address}", "--num-cpus=1"]
         hide = f"mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs tmpfs {self._hidden}"
+        if not shares:
+            hide += " && mount -t tmpfs tmpfs /mnt"
         self._running[machine] = self._popen(machine, ray, hide, log=self._shared / f"{machine}.log")
         time.sleep(5 if machine == HEAD else 0)
 

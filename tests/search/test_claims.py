@@ -2,8 +2,7 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from search.trial import NetAdaptStep
 from search.trial import Stage as SearchStage
 from space.errors import StoreError
 from tests.search.makers import CONFIG, completed, new_begun, new_search, trial
+from tests.waiting import wait_for
 
 
 def queued(store: Store, name: str, device: str = "desk") -> SearchRecord:
@@ -44,14 +44,6 @@ def age(url: str, seconds: float) -> None:
         claimed = searches.c.claimed_by.is_not(None)
         connection.execute(update(searches).where(claimed).values(heartbeat_at=moment, claimed_by="far/x.1/1/5/abcd"))
     engine.dispose()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_oldest_of_the_queue_comes_first_and_each_is_claimed_once(store: Store, database_url: str) -> None:

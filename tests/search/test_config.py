@@ -7,8 +7,8 @@ import pytest
 from yaml import safe_load
 
 from search.config import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
+from search.executors import cluster_of
 from search.reward import HARD, soft
-from search.run import ray_address
 from space.errors import InvalidConfig
 
 
@@ -180,10 +180,10 @@ def test_the_address_of_a_cluster_is_a_host_and_a_port(monkeypatch: pytest.Monke
     """RAY_ADDRESS counts where the file has none, and an address of another kind is told, not tried for minutes."""
     config = parse_config({"executor": "ray"})
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert ray_address(config) is None
+    assert cluster_of(config) is None
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert ray_address(config) == "head:6379"
-    assert ray_address(parse_config({"executor": "ray", "ray": {"address": "10.0.0.1:7000"}})) == "10.0.0.1:7000"
+    assert cluster_of(config) == "head:6379"
+    assert cluster_of(parse_config({"executor": "ray", "ray": {"address": "10.0.0.1:7000"}})) == "10.0.0.1:7000"
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(InvalidConfig, match=r"RAY_ADDRESS 'ray://head:10001' is not HOST:PORT"):
-        ray_address(config)
+        cluster_of(config)

@@ -3,7 +3,8 @@
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from search.trial import State
 from space.errors import StoreError
 from tests.search.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.search.killing import command, outcome, write_run
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,19 +63,19 @@ def completed(url: str) -> int:
     return 0
 
 
-def kill_actors(cluster: Cluster, _folder: Path) -> None:
+def kill_actors(cluster: Cluster) -> None:
     """The processes of Ray's that run trials."""
     assert sum(cluster.kill_process(node, b"ray::_Worker") for node in cluster.nodes)
 
 
-def kill_node(cluster: Cluster, _folder: Path) -> None:
+def kill_node(cluster: Cluster) -> None:
     """A machine, which comes back after a while."""
     cluster.kill(cluster.nodes[0])
     time.sleep(15)
     cluster.start(cluster.nodes[0])
 
 
-def kill_raylet(cluster: Cluster, _folder: Path) -> None:
+def kill_raylet(cluster: Cluster) -> None:
     """Ray's own process on a node; the machine is started again."""
     assert cluster.kill_process(cluster.nodes[0], b"raylet")
     time.sleep(15)
@@ -81,17 +83,17 @@ def kill_raylet(cluster: Cluster, _folder: Path) -> None:
     cluster.start(cluster.nodes[0])
 
 
-def kill_own_raylet(cluster: Cluster, _folder: Path) -> None:
+def kill_own_raylet(cluster: Cluster) -> None:
     """That of the coordinator's machine."""
     assert cluster.kill_process(COORDINATOR, b"raylet")
 
 
-def kill_driver(cluster: Cluster, _folder: Path) -> None:
+def kill_driver(cluster: Cluster) -> None:
     """The process between the coordinator and Ray."""
     assert cluster.kill_spawned(COORDINATOR)
 
 
-def cut_link(cluster: Cluster, _folder: Path) -> None:
+def cut_link(cluster: Cluster) -> None:
     """A node falls silent; a while later it is reached again, and starts anew."""
     cluster.cut(cluster.nodes[0])
     time.sleep(25)
@@ -100,7 +102,7 @@ def cut_link(cluster: Cluster, _folder: Path) -> None:
     cluster.start(cluster.nodes[0])
 
 
-def restart_head(cluster: Cluster, _folder: Path) -> None:
+def restart_head(cluster: Cluster) -> None:
     """The head, and with it, as Ray does it, all nodes."""
     cluster.kill(HEAD)
     time.sleep(10)
@@ -110,6 +112,62 @@ def restart_head(cluster: Cluster, _folder: Path) -> None:
         cluster.start(node)
 
 
+@dataclass(frozen=True)
+class Started:
+    """A search under way at the coordinator's machine."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    log: Path
+
+    def wait_for_trials(self) -> None:
+        """Wait until some trials have ended, and more are under way."""
+
+        def some_have_ended() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return completed(self.url) >= 5
+
+        wait_for(some_have_ended, seconds=120)
+
+    def ended(self) -> int | None:
+        """The exit code, None where it does not end in time."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=300)
+        return self.process.poll()
+
+    @property
+    def last_line(self) -> str:
+        """The last thing that it said."""
+        return self.log.read_text().splitlines()[-1]
+
+
+@contextmanager
+def started(cluster: Cluster, folder: Path, *, again: bool = False) -> Iterator[Started]:
+    """A search, or one that goes on; whatever is left of it at the end is killed, with all of its machine."""
+    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
+    arguments: tuple[str | Path, ...] = ("resume", "same")
+    if not again:
+        config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
+        arguments = ("search", "--config", config, "--name", "same")
+    process = cluster.run(command(*arguments, "--database", url, "--runs", folder / "runs"), log)
+    try:
+        yield Started(process, url, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def resumed(cluster: Cluster, folder: Path) -> int | None:
+    """The exit code of a search that goes on, as soon as its last coordinator does not count as alive any more."""
+    end = time.monotonic() + 60
+    while True:
+        with started(cluster, folder, again=True) as search:
+            code = search.ended()
+        if code == 0 or "being run by another process" not in search.last_line or time.monotonic() > end:
+            return code
+        time.sleep(3)
+
+
 @pytest.mark.parametrize(
     "strike", [kill_actors, kill_node, kill_raylet, kill_own_raylet, kill_driver, cut_link, restart_head]
 )
@@ -117,29 +175,14 @@ def test_no_trial_is_lost_and_none_doubled(
     cluster: Cluster,
     place: Path,
     undisturbed: tuple[list[object], list[object], object],
-    strike: Callable[[Cluster, Path], None],
+    strike: Callable[[Cluster], None],
 ) -> None:
     """A search on two machines that see nothing of the coordinator's files ends as one on this machine does."""
-    folder = place / strike.__name__
-    config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
-    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
-    arguments = ("search", "--config", config, "--name", "same", "--database", url, "--runs", folder / "runs")
-    search = cluster.run(command(*arguments), log)
-    try:
-        end = time.monotonic() + 400
-        while completed(url) < 5:
-            assert search.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
-        strike(cluster, folder)
-        with suppress(subprocess.TimeoutExpired):
-            search.wait(timeout=max(1.0, end - time.monotonic()))
-        code = search.poll()
-    finally:
-        search.kill()
-        search.wait()
-    assert code == 0, log.read_text()
-    assert outcome(url, "same") == undisturbed
+    with started(cluster, place / strike.__name__) as search:
+        search.wait_for_trials()
+        strike(cluster)
+        assert search.ended() == 0, search.log.read_text()
+    assert outcome(search.url, "same") == undisturbed
 
 
 def test_a_killed_coordinator_loses_nothing(
@@ -147,26 +190,37 @@ def test_a_killed_coordinator_loses_nothing(
 ) -> None:
     """A coordinator that is killed with all that runs on its machine resumes, and ends as if nothing had been."""
     folder = place / "kill_coordinator"
-    config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
-    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
-    known = ("--database", url, "--runs", folder / "runs")
-    search = cluster.run(command("search", "--config", config, "--name", "same", *known), log)
-    end = time.monotonic() + 400
-    while completed(url) < 5:
-        assert search.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.2)
-    search.kill()
-    search.wait()
-    while True:  # a while long it counts as alive
-        resumed = cluster.run(command("resume", "same", *known), log)
-        try:
-            code = resumed.wait(timeout=max(1.0, end - time.monotonic()))
-        finally:
-            resumed.kill()
-            resumed.wait()
-        if code == 0:
-            break
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(3)
-    assert outcome(url, "same") == undisturbed
+    with started(cluster, folder) as search:
+        search.wait_for_trials()
+    assert resumed(cluster, folder) == 0, search.log.read_text()
+    assert outcome(search.url, "same") == undisturbed
+
+
+def test_an_unfit_node_that_joins_ends_the_search_with_the_reason(
+    cluster: Cluster, place: Path, undisturbed: tuple[list[object], list[object], object]
+) -> None:
+    """A node that has another folder in the place of the artefacts runs nothing; without it the search is resumed."""
+    folder, node = place / "unfit", cluster.nodes[0]
+    with started(cluster, folder) as search:
+        search.wait_for_trials()
+        cluster.kill(node)
+        cluster.start(node, shares=False)
+        code = search.ended()
+    cluster.kill(node)
+    cluster.start(node)
+    assert code == 2, search.log.read_text()
+    assert "cannot run trials: it does not find the coordinator's artefacts" in search.last_line
+    assert resumed(cluster, folder) == 0, search.log.read_text()
+    assert outcome(search.url, "same") == undisturbed
+
+
+def test_several_nodes_need_a_place_for_artefacts(cluster: Cluster, place: Path) -> None:
+    """Without one a search is refused before its first trial, in one line that names the variable."""
+    named = cluster.environment.pop("MOBILENAS_ARTIFACTS")
+    try:
+        with started(cluster, place / "nowhere") as search:
+            assert search.ended() == 2, search.log.read_text()
+    finally:
+        cluster.environment["MOBILENAS_ARTIFACTS"] = named
+    assert "set MOBILENAS_ARTIFACTS to a shared folder" in search.last_line
+    assert completed(search.url) == 0

@@ -17,6 +17,7 @@ from search.store import Store
 from search.trial import Stage, State
 from tests.postgres import PostgresServer
 from tests.tiny import Result
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -58,14 +59,6 @@ def coordinator(url: str, runs: Path, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "service.cli", "coordinator", "--database", url, "--runs", str(runs), *options]
     environment = {**os.environ, "MOBILENAS_LOG_FORMAT": "json"}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def completed(store: Store, name: str) -> int:

@@ -1,0 +1,58 @@
+"""Which executor runs the trials of a search: this machine's cores, or a Ray cluster."""
+
+import os
+import re
+from importlib.util import find_spec
+
+from search.config import RunConfig
+from search.depot import depot
+from search.events import Listener
+from search.executor import Executor, LocalExecutor
+from search.plan import Inputs
+from search.ray_executor import RayExecutor
+from search.ray_setup import Setup
+from search.sections import RAY_ADDRESS
+from space.errors import InvalidConfig
+
+
+def cluster_of(config: RunConfig) -> str | None:
+    """HOST:PORT of the Ray cluster's head, None where all trials run on this machine, be it by Ray.
+
+    Raises:
+        InvalidConfig: Ray is not installed, or RAY_ADDRESS is something else.
+    """
+    if config.executor == "local":
+        return None
+    if find_spec("ray") is None:
+        raise InvalidConfig("executor ray needs Ray: pip install 'mobilenas[ray]', here and on every node")
+    address = config.ray.address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and not re.fullmatch(RAY_ADDRESS, address):
+        raise InvalidConfig(f"RAY_ADDRESS {address!r} is not HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
+    return address
+
+
+def executor_for(inputs: Inputs, listener: Listener) -> Executor:
+    """The executor of a search.
+
+    Raises:
+        InvalidConfig: as in `cluster_of`.
+    """
+    config, address = inputs.config, cluster_of(inputs.config)
+    job_seconds = config.trial_minutes * 60
+    if config.executor == "local":
+        return LocalExecutor(inputs.workers, job_seconds=job_seconds)
+    artifacts = depot()
+    setup = Setup(
+        address=address,
+        local_cpus=inputs.workers,
+        cpus=config.ray.cpus,
+        gpus=config.ray.gpus,
+        resources=config.ray.resources,
+        retries=config.ray.retries,
+        scheduler=config.ray.scheduler,
+        job_seconds=job_seconds,
+        artifacts=None if artifacts is None else artifacts.url,
+        data_folder=None if inputs.dataset is None else inputs.dataset.folder,
+        data_hash=None if inputs.dataset is None else inputs.dataset.content_hash,
+    )
+    return RayExecutor(setup, concurrent=config.ray.max_concurrent_trials, note=listener.note)

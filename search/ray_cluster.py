@@ -1,0 +1,121 @@
+"""A cluster as its driver sees it: how much room there is, which nodes can run trials, what is left to clear away."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.state import actors
+from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.depot import VARIABLE
+from search.ray_desk import DESK, depot_of, station
+from search.ray_setup import Setup, versions
+from space.errors import MobilenasError, RunError
+
+# How long nodes may take to be tried, and how slowly a data set may reach them, bytes per second.
+_PROBE_S, _SLOWEST = 300.0, 2e6
+_LOOK_S = 1.0
+
+
+def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
+    """How many trials the living nodes can run at once."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return sum(min(int(has.get(name, 0.0) / amount + 1e-9) for name, amount in need.items() if amount) for has in alive)
+
+
+def admit_nodes(setup: Setup, desk: Any, known: set[str], alive: Callable[[], None]) -> None:  # noqa: ANN401 - of Ray's
+    """Find out whether the nodes with room for trials that are not `known` yet can run them, and let them.
+
+    That is: versions, artefacts, and the data as it is here, which is sent where it is not there; `alive` is called
+    while that takes its time.
+
+    Raises:
+        RunError: one cannot, or there are several and no place for artefacts.
+    """
+    living = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in living if room_for([node], setup.need)}
+    depot, token = depot_of(setup), uuid.uuid4().hex[:12]
+    if len(nodes) > 1 and depot is None:
+        raise RunError(
+            f"the cluster has {len(nodes)} nodes, but no place for artefacts that they share: set {VARIABLE} to a "
+            "shared folder or to a URL such as s3://bucket/folder"
+        )
+    new = {node: address for node, address in nodes.items() if node not in known}
+    if not new:
+        return
+    if depot is not None:
+        depot.put(f"probe/{token}", token.encode())
+    task: Any = ray.remote(_probed)
+    answers = {}
+    for node in new:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": there, "max_retries": 0}
+        answers[task.options(**options).remote(setup, versions(), token)] = node
+    fit: list[str] = []
+    end = time.monotonic() + _PROBE_S + _size_of(setup.data_folder) / _SLOWEST
+    while answers:
+        alive()
+        ready, _ = ray.wait(list(answers), timeout=_LOOK_S)
+        for reference in ready:
+            node = answers.pop(reference)
+            try:
+                problem = ray.get(reference)
+            except RayError:
+                continue  # it was lost meanwhile; if it comes back it is tried again
+            if problem is not None:
+                raise RunError(f"node {new[node]} cannot run trials: {problem}")
+            fit.append(node)
+        if answers and time.monotonic() > end:
+            waiting = ", ".join(new[node] for node in answers.values())
+            raise RunError(
+                f"node {waiting} does not answer; look at its disk and network, or take it out of the cluster"
+            )
+    if depot is not None:
+        for name in (token, *(f"{token}-{node}" for node in fit)):
+            if depot.get(f"probe/{name}") is None:
+                raise RunError(
+                    f"node {name.partition('-')[2]} wrote an artefact that is not here: {VARIABLE} names different "
+                    "places on different machines"
+                )
+            depot.remove(f"probe/{name}")
+    ray.get(desk.admit.remote(fit))
+    known.update(fit)
+
+
+def _size_of(folder: Path | None) -> int:
+    return 0 if folder is None else sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
+    """What is wrong with this node; None: nothing."""
+    try:
+        if (found := versions()) != wanted:
+            return f"it has {found}, the coordinator {wanted}; install the same versions"
+        depot = depot_of(setup)
+        if depot is not None:
+            if depot.get(f"probe/{token}") != token.encode():
+                return f"it does not find the coordinator's artefacts; {VARIABLE} must name one place for all machines"
+            depot.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
+        if setup.data_folder is not None and setup.data_hash is not None:
+            station(setup).data(setup.data_folder, setup.data_hash)
+    except MobilenasError as error:
+        return str(error)
+    return None
+
+
+def sweep() -> None:
+    """Give back the slots that Ray keeps for drivers of ours that are gone.
+
+    It forgets some, now and then, where a driver's node is lost: they stayed taken for as long as the cluster lives.
+    """
+    desks = [actor for actor in actors().values() if actor["Name"] == DESK and actor["State"] == "DEAD"]
+    gone = tuple({desk["JobID"] for desk in desks})
+    for name, group in placement_group_table().items():
+        # The last bytes of a placement group's id are those of its job.
+        if group["state"] != "REMOVED" and name.endswith(gone):
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
