@@ -122,14 +122,14 @@ def overhead(folder: Path, count: int) -> None:
 
 
 def scaling(folder: Path, count: int, images: int, repeats: int) -> None:
-    """Trainings on one slot and on two; the first of each slot, which pays for imports, is not counted."""
+    """Trainings on one slot and on two, while all slots run: neither while they import, nor when trials run out."""
     jobs = trainings(folder, count, images, 500)
     for _ in range(repeats):
         for kind in KINDS:
             rates = {}
             for slots in (1, 2):
                 with executor(kind, slots) as made:
-                    rates[slots] = run(made, jobs, slots).rate(slots, count)
+                    rates[slots] = run(made, jobs, slots).rate(count // 4, count - slots)
             print(f"{kind:6} {rates[1]:.3f} and {rates[2]:.3f} trials/s: {rates[2] / rates[1]:.2f} times", flush=True)
 
 
@@ -165,8 +165,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("overhead", "scaling", "busy", "together"))
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--trainings", type=int, default=12)
-    parser.add_argument("--images", type=int, default=6_000)
+    parser.add_argument("--trainings", type=int, default=24)
+    parser.add_argument("--images", type=int, default=3_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=16)
