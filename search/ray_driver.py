@@ -22,7 +22,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayError
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -35,9 +35,14 @@ from space.errors import MobilenasError
 
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
 _REWARD, _AGE = "reward", "percent"
-# How long a worker waits for its job before it tells Tune that it still runs: Tune handles some fifty such reports a
-# second, of all slots together.
+# Whether a job has ended; that of Tune's trial is later, when its slot gets another job.
+_ENDED = "ended"
+# How long a worker waits for its job before it tells Tune that it still runs.
 _STEP_S = 5.0
+# So long a slot is kept for the next job: between two rounds of NetAdapt, say. To start one takes seconds of a core.
+_KEEP_S = 10.0
+# Or so long, where others wait for slots: they may be about to have their own, but may also find no room for them.
+_YIELD_S = 1.0
 _BEAT_S = 1.0
 # Tune asks again after so long where nothing runs.
 _IDLE_S = 0.5
@@ -77,12 +82,12 @@ class _Worker(tune.Trainable):
         result = self._station.look(_STEP_S)
         if result is not None:
             asked("finish", self._key, result)
-            return {**_report(self._told), "share": 1.0, "done": True}
+            return {**_report(self._told), "share": 1.0, _ENDED: True}
         interim = self._station.interim
         if interim is None or interim == self._told:
-            return {"share": self._station.share}
+            return {"share": self._station.share, _ENDED: False}
         self._told = interim
-        return _report(interim)
+        return {**_report(interim), _ENDED: False}
 
     def cleanup(self) -> None:
         """Tune needs this slot no more."""
@@ -103,6 +108,8 @@ class _Jobs(Searcher):
         self._running: dict[str, str] = {}  # Tune's ids to our keys
         self._jobs: dict[str, Job] = {}
         self._shares: dict[int, float] = {}
+        self._idle: dict[str, float] = {}  # slots, by Tune's id of the trial they had, and since when
+        self._is_slot_wanted = False
         self._beaten, self._felt = 0.0, time.monotonic()
 
     def hear(self, message: object) -> None:
@@ -170,6 +177,8 @@ class _Jobs(Searcher):
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's
         """The next job, None where there is none yet, or FINISHED (a text) where Tune is to make room."""
         self.beat()
+        if self._is_slot_wanted and self._idle:
+            return None  # one after the other gets an idle slot
         with self._changed:
             if not self._waiting and not self._together and not self._running:
                 self._changed.wait(_IDLE_S)
@@ -181,27 +190,53 @@ class _Jobs(Searcher):
         key = _key(job)
         ray.get(self._desk.put.remote(key, job))
         self._running[trial_id], self._jobs[key] = key, job
+        self._is_slot_wanted = True
         return {"key": key, "setup": self._setup}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial still runs."""
+        """A trial still runs, or its job has ended."""
         key = self._running[trial_id]
-        self._shares[self._jobs[key].number] = result["share"]
+        if result[_ENDED]:
+            self._idle[trial_id] = time.monotonic()
+            self._end(trial_id, ray.get(self._desk.take.remote(key)))
+        else:
+            self._shares[self._jobs[key].number] = result["share"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial ended, or Tune has given it up."""
-        key = self._running.pop(trial_id)
-        job = self._jobs.pop(key)
-        self._shares.pop(job.number, None)
-        if error or result is None:
-            self._desk.forget.remote(key)
-            times = self._setup.retries + 1
-            reason = f"its process or node was lost {times} time(s) (ray.retries {self._setup.retries})"
-            self._tell(Finished(job=job, outcome=None, error=reason))
+        """Tune has given a trial up, or a scheduler has stopped it; or it ended before, and its slot is freed."""
+        if trial_id not in self._running:
             return
-        finished = ray.get(self._desk.take.remote(key))
-        # Without a result the scheduler has stopped it, with the report that made it do so.
-        self._tell(finished or Finished(job=job, outcome=None, error=None, stopped=_interim(result)))
+        self._desk.forget.remote(self._running[trial_id])
+        if error or result is None:
+            times = self._setup.retries + 1
+            self._end(trial_id, None, error=f"its process or node was lost {times} time(s) (ray.retries {times - 1})")
+        else:
+            self._end(trial_id, None, stopped=_interim(result))  # with the report that made the scheduler do so
+
+    def _end(
+        self, trial_id: str, finished: Finished | None, *, error: str | None = None, stopped: Interim | None = None
+    ) -> None:
+        job = self._jobs.pop(self._running.pop(trial_id))
+        self._shares.pop(job.number, None)
+        self._tell(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
+
+    def slot_to_free(self, *, is_waited_for: bool) -> tuple[str | None, bool]:
+        """The slot that the job just given to Tune can have, or one that has been idle for long enough.
+
+        By Tune's id of the trial that it had, and whether that job gets it. One is always kept, as Tune itself would,
+        unless other trials wait for it.
+        """
+        is_for_new, self._is_slot_wanted = self._is_slot_wanted, False
+        if not self._idle:
+            return None, is_for_new
+        if is_for_new or self._together:
+            return self._idle.popitem()[0], is_for_new
+        oldest = next(iter(self._idle))
+        kept_s = _YIELD_S if is_waited_for else _KEEP_S
+        if time.monotonic() - self._idle[oldest] < kept_s or (len(self._idle) == 1 and not is_waited_for):
+            return None, False
+        del self._idle[oldest]
+        return oldest, False
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing is kept here."""
@@ -239,14 +274,47 @@ class _Rounds(tune.Callback):
         self._jobs.beat()
 
 
+class _KeepsSlots(FIFOScheduler):
+    """Slots whose job has ended are kept for the next one.
+
+    Tune alone keeps one idle slot, and ends all others; it also ends slots that are about to start where another one
+    falls idle. So Tune's trial of a job that has ended goes on, with nothing to do, until the next job wants its slot.
+    """
+
+    jobs: _Jobs
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401 - Tune's
+        """See Tune."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return self.NOOP if result[_ENDED] else decision
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:  # noqa: ANN401 - Tune's
+        """Free an idle slot for a trial that has none, or else for the one that has waited longest."""
+        live = tune_controller.get_live_trials()
+        is_waited_for = any(trial.status == trial.PENDING for trial in live)
+        freed, is_for_new = self.jobs.slot_to_free(is_waited_for=is_waited_for)
+        if freed is not None:
+            tune_controller.stop_trial(next(trial for trial in live if trial.trial_id == freed))
+        # Without a choice of ours, Tune's loop gives it to the trial that has just come.
+        return None if freed is None or is_for_new else super().choose_trial_to_run(tune_controller)
+
+
+class _Asha(_KeepsSlots, ASHAScheduler):
+    pass
+
+
+class _Median(_KeepsSlots, MedianStoppingRule):
+    pass
+
+
 # Of Tune's schedulers those that stop trials, and do not pause them: a paused training would have to be kept. Nothing
 # is stopped in its first fifth, or where there are no others to compare it with.
 _COMPARED: dict[str, Any] = {"time_attr": _AGE, "metric": _REWARD, "mode": "max", "grace_period": 20}
 _UNPAUSED: dict[str, Any] = {"min_time_slice": math.inf}
-SCHEDULERS: Mapping[str, Callable[[], TrialScheduler]] = {
-    "none": FIFOScheduler,
-    "asha": lambda: ASHAScheduler(**_COMPARED, max_t=100, reduction_factor=2),
-    "median": lambda: MedianStoppingRule(**_COMPARED, **_UNPAUSED, min_samples_required=3),
+SCHEDULERS: Mapping[str, Callable[[], _KeepsSlots]] = {
+    "none": _KeepsSlots,
+    "asha": lambda: _Asha(**_COMPARED, max_t=100, reduction_factor=2),
+    "median": lambda: _Median(**_COMPARED, **_UNPAUSED, min_samples_required=3),
 }
 
 
@@ -315,10 +383,12 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
         threading.Thread(target=thread, daemon=True).start()
     resources: dict[str, Any] = {"cpu": setup.cpus, "gpu": setup.gpus, "custom_resources": dict(setup.resources)}
     for number in itertools.count():
+        scheduler = SCHEDULERS[setup.scheduler]()
+        scheduler.jobs = jobs
         tune.run(
             _Worker,
             search_alg=jobs,
-            scheduler=SCHEDULERS[setup.scheduler](),
+            scheduler=scheduler,
             num_samples=-1,
             resources_per_trial=resources,
             reuse_actors=True,

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,8 @@ from PIL import Image
 
 from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
-from search.job import DataUse, Evaluation, Job, Watch
+from search.job import DataUse, Evaluation, Job, OwnEvaluation, Watch
+from search.plugin import Plugin
 from search.ray_executor import RayExecutor, _Driver
 from search.ray_setup import Beat, Note, Room, Setup, Shares
 from search.reward import HARD
@@ -147,6 +149,24 @@ def test_every_job_ends_once_with_its_outcome(executor: Executor, job: Job) -> N
     first, last = (read_weights(weights_of(results[number].job)) for number in (0, 4))
     assert all(bool((first[name] == last[name]).all()) for name in first)
     load_model(job.evaluation.architecture, first)
+
+
+@pytest.mark.slow
+def test_slots_keep_their_processes(executor: Executor, tmp_path: Path) -> None:
+    """Jobs that end together are followed by others in the same two processes, also where those come a bit later."""
+    lines = ["import os, time", "def top1(arch):", " time.sleep(0.5)"]
+    lines += [f" with open({str(tmp_path / 'pids')!r}, 'a') as file: print(os.getpid(), file=file)", " return 0.5"]
+    (tmp_path / "telling.py").write_text("\n".join(lines))
+    plugin = Plugin(name="telling:top1", folder=str(tmp_path))
+    evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content=plugin.content)
+    for number in range(0, 24, 2):
+        for each in (number, number + 1):
+            executor.submit(Job(number=each, attempt=1, evaluation=evaluation))
+        collect(executor, 2)
+    pids = (tmp_path / "pids").read_text().split()
+    late = Counter(pids[4:])
+    assert (len(pids), len(late)) == (24, 2)
+    assert min(late.values()) >= 8
 
 
 @pytest.mark.slow
