@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -41,8 +41,6 @@ _ENDED = "ended"
 _STEP_S = 5.0
 # So long a slot is kept for the next job: between two rounds of NetAdapt, say. To start one takes seconds of a core.
 _KEEP_S = 10.0
-# Or so long, where others wait for slots: they may be about to have their own, but may also find no room for them.
-_YIELD_S = 1.0
 _BEAT_S = 1.0
 # Tune asks again after so long where nothing runs.
 _IDLE_S = 0.5
@@ -109,7 +107,9 @@ class _Jobs(Searcher):
         self._jobs: dict[str, Job] = {}
         self._shares: dict[int, float] = {}
         self._idle: dict[str, float] = {}  # slots, by Tune's id of the trial they had, and since when
-        self._is_slot_wanted = False
+        self._given: str | None = None  # the key of the job that Tune was given in this round of its loop
+        self._got_idle: set[str] = set()  # keys of jobs that were given an idle slot
+        self._losses: Counter[str] = Counter()
         self._beaten, self._felt = 0.0, time.monotonic()
 
     def hear(self, message: object) -> None:
@@ -177,7 +177,7 @@ class _Jobs(Searcher):
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's
         """The next job, None where there is none yet, or FINISHED (a text) where Tune is to make room."""
         self.beat()
-        if self._is_slot_wanted and self._idle:
+        if self._given is not None and self._idle:
             return None  # one after the other gets an idle slot
         with self._changed:
             if not self._waiting and not self._together and not self._running:
@@ -190,7 +190,7 @@ class _Jobs(Searcher):
         key = _key(job)
         ray.get(self._desk.put.remote(key, job))
         self._running[trial_id], self._jobs[key] = key, job
-        self._is_slot_wanted = True
+        self._given = key
         return {"key": key, "setup": self._setup}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -203,40 +203,66 @@ class _Jobs(Searcher):
             self._shares[self._jobs[key].number] = result["share"]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune has given a trial up, or a scheduler has stopped it; or it ended before, and its slot is freed."""
+        """Tune has lost a trial, or a scheduler has stopped it; or it ended before, and its slot is freed."""
         if trial_id not in self._running:
             return
-        self._desk.forget.remote(self._running[trial_id])
-        if error or result is None:
-            times = self._setup.retries + 1
-            self._end(trial_id, None, error=f"its process or node was lost {times} time(s) (ray.retries {times - 1})")
-        else:
+        key = self._running[trial_id]
+        if not error and result is not None:
+            self._desk.forget.remote(key)
             self._end(trial_id, None, stopped=_interim(result))  # with the report that made the scheduler do so
+        elif ray.get(self._desk.is_finished.remote(key)):
+            self._end(trial_id, ray.get(self._desk.take.remote(key)))
+        else:
+            self._lose(trial_id, key)
+
+    def _lose(self, trial_id: str, key: str) -> None:
+        """Have a job begin anew, unless it was lost too often; that its idle slot was gone already is not its fault."""
+        is_counted = key not in self._got_idle or ray.get(self._desk.is_begun.remote(key))
+        self._got_idle.discard(key)
+        self._losses[key] += is_counted
+        lost, allowed = self._losses[key], self._setup.retries
+        if lost > allowed:
+            self._desk.forget.remote(key)
+            self._end(trial_id, None, error=f"its process or node was lost {lost} time(s) (ray.retries {allowed})")
+            return
+        job = self._jobs.pop(self._running.pop(trial_id))
+        self._shares.pop(job.number, None)
+        with self._changed:
+            self._waiting.appendleft(job)
 
     def _end(
         self, trial_id: str, finished: Finished | None, *, error: str | None = None, stopped: Interim | None = None
     ) -> None:
-        job = self._jobs.pop(self._running.pop(trial_id))
+        key = self._running.pop(trial_id)
+        job = self._jobs.pop(key)
         self._shares.pop(job.number, None)
+        self._losses.pop(key, None)
+        self._got_idle.discard(key)
         self._tell(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
 
-    def slot_to_free(self, *, is_waited_for: bool) -> tuple[str | None, bool]:
-        """The slot that the job just given to Tune can have, or one that has been idle for long enough.
+    def slot_to_free(self, waits: str | None, *, has_tune_one: bool) -> str | None:
+        """An idle slot that a trial can have, or that nobody has wanted for long, by Tune's id of the trial it had.
 
-        By Tune's id of the trial that it had, and whether that job gets it. One is always kept, as Tune itself would,
-        unless other trials wait for it.
+        Args:
+            waits: The trial that finds no room for a slot of its own, by Tune's id.
+            has_tune_one: Whether Tune has an idle slot besides, which it gives away first.
         """
-        is_for_new, self._is_slot_wanted = self._is_slot_wanted, False
+        key, self._given = self._given, None
+        if waits is not None:
+            key = self._running[waits]
+        elif key in self._losses:
+            key = None  # it gets a new slot: idle ones may have been lost with its own, which nobody has noticed
+        if key is not None and (self._idle or has_tune_one):
+            self._got_idle.add(key)
         if not self._idle:
-            return None, is_for_new
-        if is_for_new or self._together:
-            return self._idle.popitem()[0], is_for_new
+            return None
+        if self._together or (key is not None and not has_tune_one):
+            return self._idle.popitem()[0]
         oldest = next(iter(self._idle))
-        kept_s = _YIELD_S if is_waited_for else _KEEP_S
-        if time.monotonic() - self._idle[oldest] < kept_s or (len(self._idle) == 1 and not is_waited_for):
-            return None, False
+        if time.monotonic() - self._idle[oldest] < _KEEP_S:
+            return None
         del self._idle[oldest]
-        return oldest, False
+        return oldest
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing is kept here."""
@@ -278,25 +304,38 @@ class _KeepsSlots(FIFOScheduler):
     """Slots whose job has ended are kept for the next one.
 
     Tune alone keeps one idle slot, and ends all others; it also ends slots that are about to start where another one
-    falls idle. So Tune's trial of a job that has ended goes on, with nothing to do, until the next job wants its slot.
+    falls idle. So Tune's trial of a job that has ended goes on, with nothing to do, until somebody wants its slot. That
+    needs a look into Tune's loop, at attributes that it does not promise to keep.
     """
 
     jobs: _Jobs
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ANN401 - Tune's
         """See Tune."""
+        if result[_ENDED]:
+            return self.NOOP
         decision: str = super().on_trial_result(tune_controller, trial, result)
-        return self.NOOP if result[_ENDED] else decision
+        return decision
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:  # noqa: ANN401 - Tune's
-        """Free an idle slot for a trial that has none, or else for the one that has waited longest."""
-        live = tune_controller.get_live_trials()
-        is_waited_for = any(trial.status == trial.PENDING for trial in live)
-        freed, is_for_new = self.jobs.slot_to_free(is_waited_for=is_waited_for)
+        """Free an idle slot where one is wanted: for the trial that has waited for room the longest, else a new one.
+
+        That one is left to Tune's loop: it gives idle slots to trials that have asked for none yet.
+        """
+        loop = tune_controller._tune_controller
+        without_room = set(loop._actor_manager.pending_actors)
+        waits = None
+        if without_room:
+            slots = ((trial, loop._trial_to_actor.get(trial)) for trial in loop.get_trials())
+            waits = next((trial for trial, slot in slots if slot in without_room), None)
+        freed = self.jobs.slot_to_free(
+            None if waits is None else waits.trial_id,
+            has_tune_one=bool(loop._actor_cache.num_cached_objects),
+        )
         if freed is not None:
+            live = tune_controller.get_live_trials()
             tune_controller.stop_trial(next(trial for trial in live if trial.trial_id == freed))
-        # Without a choice of ours, Tune's loop gives it to the trial that has just come.
-        return None if freed is None or is_for_new else super().choose_trial_to_run(tune_controller)
+        return waits
 
 
 class _Asha(_KeepsSlots, ASHAScheduler):
@@ -392,7 +431,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
             num_samples=-1,
             resources_per_trial=resources,
             reuse_actors=True,
-            max_failures=setup.retries,
+            max_failures=0,  # which is counted here: Tune takes the loss of an idle slot for two
             raise_on_failed_trial=False,
             storage_path=str(setup.folder / "tune"),
             name=f"trials-{number}",
