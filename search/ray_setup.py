@@ -31,7 +31,7 @@ class Setup:
     """So often a trial begins anew where its process or node was lost."""
     job_seconds: float
     scheduler: str = "none"
-    """What stops trials early: a key of `search.ray_driver.SCHEDULERS`, or none."""
+    """What stops trials early: a key of `search.ray_tune.SCHEDULERS`, or none."""
     artifacts: str | None = None
     """A folder or URL that all nodes share, see `search.depot`."""
     data_folder: Path | None = None

@@ -6,8 +6,8 @@ import pytest
 
 from search.job import DataUse, Evaluation, Job
 from search.ray_cluster import room_for
-from search.ray_driver import _Jobs
 from search.ray_setup import Note, Setup
+from search.ray_tune import Jobs
 from space.reference import mobilenet_v3_small_32px
 from trainer.train import Recipe
 
@@ -42,7 +42,7 @@ def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
     )
     setup = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=1, folder=tmp_path)
     told: list[object] = []
-    jobs = _Jobs(None, setup, told.append)
+    jobs = Jobs(None, setup, told.append)
     jobs._jobs_together["7-1"] = Job(number=7, attempt=1, evaluation=evaluation)
     jobs.felt({}, 2)
     assert told == []
