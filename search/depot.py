@@ -28,8 +28,11 @@ class Depot:
             files, root = fsspec.core.url_to_fs(self.url)
             path = f"{root}/{name}"
             draft = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            files.pipe_file(draft, content)
+            try:
+                files.pipe_file(draft, content)
+            except FileNotFoundError:  # not asked before: object stores have no folders, and may let nobody look
+                files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                files.pipe_file(draft, content)
             files.mv(draft, path)
         except Exception as error:
             raise self._failed("written", name, error) from error
