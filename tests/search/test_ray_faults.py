@@ -65,7 +65,7 @@ def completed(url: str) -> int:
 
 def kill_actors(cluster: Cluster) -> None:
     """The processes of Ray's that run trials."""
-    assert sum(cluster.kill_process(node, b"ray::_Worker") for node in cluster.nodes)
+    assert sum(cluster.kill_process(node, b"ray::Worker") for node in cluster.nodes)
 
 
 def kill_node(cluster: Cluster) -> None:
