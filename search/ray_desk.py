@@ -26,7 +26,6 @@ class Desk:
         self._depot = depot
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Finished] = {}
-        self._begun: set[str] = set()
         self._shares: dict[str, float] = {}
         self._admitted: set[str] = set()
         self._sources: dict[str, Mapping[str, bytes]] = {}
@@ -55,20 +54,14 @@ class Desk:
     def put(self, key: str, job: Job) -> None:
         """A job to run, perhaps anew."""
         self._jobs[key] = job
-        self._begun.discard(key)
 
     def put_sources(self, content: str, sources: Mapping[str, bytes]) -> None:
         """The modules of an evaluator."""
         self._sources[content] = sources
 
     def job(self, key: str) -> Job:
-        """A job, as the coordinator has it, for a node that begins it."""
-        self._begun.add(key)
+        """A job, as the coordinator has it."""
         return self._jobs[key]
-
-    def is_begun(self, key: str) -> bool:
-        """Whether a node has asked for the job."""
-        return key in self._begun
 
     def sources(self, content: str) -> Mapping[str, bytes]:
         """See `Supplies`."""
@@ -100,14 +93,12 @@ class Desk:
         """The result of a job that ended, which is then forgotten; None: it was stopped before."""
         self._jobs.pop(key, None)
         self._shares.pop(key, None)
-        self._begun.discard(key)
         return self._results.pop(key, None)
 
     def forget(self, key: str) -> None:
         """A job that will not end."""
         self._jobs.pop(key, None)
         self._results.pop(key, None)
-        self._begun.discard(key)
 
 
 def asked(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's

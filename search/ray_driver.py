@@ -130,6 +130,8 @@ _TUNE = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # Else Tune begins trials of preempted nodes anew by itself.
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 

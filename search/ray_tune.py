@@ -87,7 +87,7 @@ class Jobs(Searcher):
         self._shares: dict[int, float] = {}
         self._idle: dict[str, float] = {}  # slots, by Tune's id of the trial they had, and since when
         self._given: str | None = None  # the key of the job that Tune was given in this round of its loop
-        self._got_idle: set[str] = set()  # keys of jobs that were given an idle slot
+        self._slots_gone: set[str] = set()  # trials, by Tune's ids, that were given an idle slot which was lost before
         self._losses: Counter[str] = Counter()
         self._beaten, self._felt = 0.0, time.monotonic()
 
@@ -194,11 +194,14 @@ class Jobs(Searcher):
         else:
             self._lose(trial_id, key)
 
+    def slot_was_gone(self, trial_id: str) -> None:
+        """The loss of this trial, of which Tune will tell, is one of its idle slot before, and does not count."""
+        self._slots_gone.add(trial_id)
+
     def _lose(self, trial_id: str, key: str) -> None:
-        """Have a job begin anew, unless it was lost too often; that its idle slot was gone already is not its fault."""
-        is_counted = key not in self._got_idle or ray.get(self._desk.is_begun.remote(key))
-        self._got_idle.discard(key)
-        self._losses[key] += is_counted
+        """Have a job begin anew, unless it was lost too often."""
+        self._losses[key] += trial_id not in self._slots_gone
+        self._slots_gone.discard(trial_id)
         lost, allowed = self._losses[key], self._setup.retries
         if lost > allowed:
             self._desk.forget.remote(key)
@@ -216,27 +219,22 @@ class Jobs(Searcher):
         job = self._jobs.pop(key)
         self._shares.pop(job.number, None)
         self._losses.pop(key, None)
-        self._got_idle.discard(key)
         self._tell(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
 
-    def slot_to_free(self, waits: str | None, *, has_tune_one: bool) -> str | None:
+    def slot_to_free(self, *, is_waited_for: bool, has_tune_one: bool, is_one_starting: bool) -> str | None:
         """An idle slot that a trial can have, or that nobody has wanted for long, by Tune's id of the trial it had.
 
         Args:
-            waits: The trial that finds no room for a slot of its own, by Tune's id.
+            is_waited_for: Whether a trial finds no room for a slot of its own.
             has_tune_one: Whether Tune has an idle slot besides, which it gives away first.
+            is_one_starting: Whether a slot starts: Tune would end it, and give its trial one that is freed by age.
         """
-        key, self._given = self._given, None
-        if waits is not None:
-            key = self._running.get(waits)
-        elif key in self._losses:
-            key = None  # it gets a new slot: idle ones may have been lost with its own, which nobody has noticed
-        if key is not None and (self._idle or has_tune_one):
-            self._got_idle.add(key)
-        if not self._idle:
-            return None
-        if self._together or (key is not None and not has_tune_one):
+        is_wanted = is_waited_for or self._given is not None
+        self._given = None
+        if self._idle and (self._together or (is_wanted and not has_tune_one)):
             return self._idle.popitem()[0]
+        if is_wanted or is_one_starting or len(self._idle) < 2:
+            return None  # the last one keeps Tune's loop going, which else would not see slots to their end
         oldest = next(iter(self._idle))
         if time.monotonic() - self._idle[oldest] < _KEEP_S:
             return None
@@ -296,6 +294,12 @@ class _KeepsSlots(FIFOScheduler):
         decision: str = super().on_trial_result(tune_controller, trial, result)
         return decision
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ANN401 - Tune's
+        """See Tune; an idle slot that was lost is noticed when the next trial fails to have it reset."""
+        super().on_trial_error(tune_controller, trial)
+        if trial in tune_controller._resetting_trials:
+            self.jobs.slot_was_gone(trial.trial_id)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:  # noqa: ANN401 - Tune's
         """Free an idle slot where one is wanted: for the trial that has waited for room the longest, else a new one.
 
@@ -308,12 +312,15 @@ class _KeepsSlots(FIFOScheduler):
             slots = ((trial, loop._trial_to_actor.get(trial)) for trial in loop.get_trials())
             waits = next((trial for trial, slot in slots if slot in without_room), None)
         freed = self.jobs.slot_to_free(
-            None if waits is None else waits.trial_id,
+            is_waited_for=waits is not None,
             has_tune_one=bool(loop._actor_cache.num_cached_objects),
+            is_one_starting=bool(loop._staged_trials),
         )
         if freed is not None:
             live = tune_controller.get_live_trials()
             tune_controller.stop_trial(next(trial for trial in live if trial.trial_id == freed))
+            if not loop._pending_trials:  # it was freed by age, and Tune would keep it
+                loop._cleanup_cached_actors(force_all=True)
         return waits
 
 
