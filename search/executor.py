@@ -94,12 +94,13 @@ def interrupts_ignored() -> Iterator[None]:
 
 
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
-    """A worker's life: jobs in; shares done, what a watched one reached so far, and then how each ended, out."""
+    """A worker's life: jobs in; that each is taken, shares done, interim results, and then how it ended, out."""
     end_with_parent()
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
             job = pipe.recv()
             assert isinstance(job, Job)
+            pipe.send(0.0)
             pipe.send(_finished(job, pipe, threads))
 
 
@@ -137,13 +138,15 @@ class _Worker:
             self.process.start()
         theirs.close()
         self.job: Job | None = None
+        self.has_worked = False
+        self.is_taken = False
         self.deadline = float("inf")
         self.share = 0.0
         self.interim: Interim | None = None
 
     def start(self, job: Job, seconds: float) -> None:
         self.job, self.deadline, self.share = job, time.monotonic() + seconds, 0.0
-        self.interim = None
+        self.interim, self.is_taken = None, False
         with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
             self.pipe.send(job)
 
@@ -197,7 +200,7 @@ class LocalExecutor:
 
     def _end(self, worker: _Worker, finished: Finished) -> Finished:
         self._selector.unregister(worker.pipe)
-        worker.job, worker.deadline = None, float("inf")
+        worker.job, worker.deadline, worker.has_worked = None, float("inf"), True
         return finished
 
     def _remove(self, worker: _Worker) -> None:
@@ -225,6 +228,7 @@ class LocalExecutor:
         try:
             while worker.pipe.poll():
                 message = worker.pipe.recv()
+                worker.is_taken = True
                 if isinstance(message, Finished):
                     return self._end(worker, message)
                 if isinstance(message, Interim):
@@ -234,6 +238,13 @@ class LocalExecutor:
                     worker.share = message
         except (EOFError, OSError):
             worker.process.join()
+            if worker.has_worked and not worker.is_taken:
+                # It died while it was idle, which shows late in a process of many threads: not the job's doing.
+                assert worker.job is not None
+                self._queue.appendleft(worker.job)
+                self._remove(worker)
+                self._dispatch()
+                return None
             result = self._end(worker, worker.stop(f"its worker process died (exit code {worker.process.exitcode})"))
             self._remove(worker)
             return result
