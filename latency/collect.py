@@ -249,7 +249,7 @@ def collect(
     Where the calibration is poor the device was disturbed: all is measured again, up to `ATTEMPTS` times, and the
     samples joined. Disturbances only add time, so a low quantile of more samples is closer to the quiet device.
 
-    The meter keeps it all until the caller has recorded the table and tells it to discard.
+    Call it within the meter's `keeping`, and record the table there.
     """
     before = known.entries if known else {}
     found: Results | None = None

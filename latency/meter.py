@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, get_args
@@ -45,8 +45,7 @@ class Meter(Interface):
     def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
         """Measure a campaign; one that was broken off goes on where it was.
 
-        With `keep`, the same campaign has the same results until `discard`, so that nothing is lost before it is
-        recorded.
+        With `keep`, which is for within `keeping`, the same campaign has the same results from then on.
 
         Raises:
             DeviceError: the device cannot be reached or cannot measure.
@@ -54,8 +53,8 @@ class Meter(Interface):
         """
         ...
 
-    def discard(self) -> None:
-        """Forget what was kept."""
+    def keeping(self) -> AbstractContextManager[None]:
+        """Within it results are kept until they are recorded; where it ends well, they are forgotten."""
         ...
 
 
@@ -77,11 +76,15 @@ class LocalMeter:
         """See `Meter`."""
         kit = make_kit(campaign)
         try:
-            with self._folder(f"{kit.id}-{self.device.fingerprint}", keep=keep) as folder:
+            with self._folder(f"{kit.id}-{self.device.fingerprint}") as folder:
                 if not kit.is_in(folder):
                     kit.write(folder)
                 path = probe.measure_folder(folder, self.runtime, anyway=True, progress=progress)
-                return read_results(path.read_text(), self.name)
+                results = read_results(path.read_text(), self.name)
+                self._kept.append(folder)
+                if not keep:
+                    self._discard()
+                return results
         except probe.Refused as error:
             raise DeviceError(str(error)) from error
         except OSError as error:
@@ -89,25 +92,32 @@ class LocalMeter:
                 f"the kit cannot be measured in {self.workspace or tempfile.gettempdir()}: {error}"
             ) from error
 
-    def discard(self) -> None:
-        """See `Meter`."""
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """See `Meter`. Others wait meanwhile: they might be in the very folder that is then removed."""
+        with self._alone():
+            yield
+            self._discard()
+
+    def _alone(self) -> AbstractContextManager[object]:
+        """Two measurements at once would disturb each other."""
+        if self.workspace is None:
+            return nullcontext()
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.workspace / "measuring.lock", is_singleton=True)  # its holder may take it once more
+
+    def _discard(self) -> None:
         while self._kept:
             shutil.rmtree(self._kept.pop(), ignore_errors=True)
 
     @contextmanager
-    def _folder(self, name: str, *, keep: bool) -> Iterator[Path]:
+    def _folder(self, name: str) -> Iterator[Path]:
         if self.workspace is None:
             with tempfile.TemporaryDirectory(prefix="mobilenas-") as scratch:
                 yield Path(scratch)
-            return
-        folder = self.workspace / name
-        self.workspace.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.workspace / "measuring.lock"):  # two measurements at once would disturb each other
-            yield folder
-            # Only now that it is measured: else the next run goes on there.
-            self._kept.append(folder)
-        if not keep:
-            self.discard()
+        else:
+            with self._alone():
+                yield self.workspace / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +220,16 @@ class SshMeter:
             results = read_results(read_results_file(target), self.name)
         self._kept.append(folder)
         if not keep:
-            self.discard()
+            self._discard()
         return results
 
-    def discard(self) -> None:
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
         """See `Meter`."""
+        yield
+        self._discard()
+
+    def _discard(self) -> None:
         while self._kept:
             self._run(self.address.ssh(f"rm -rf {_quoted(self._kept.pop())}"))
 

@@ -154,16 +154,16 @@ class Tables:
         assert meter is not None
         campaign = self.to_measure()
         listener.begin(f"measuring {len(campaign.blocks):,} blocks on '{self.settings.name}'", 1)
-        found = collect(
-            self.space,
-            meter,
-            self.protocol,
-            self.base(meter.device),
-            lambda done, expected, _what: listener.advance(done, expected),
-        )
-        listener.end()
-        table_id = self._record(found, listener)
-        meter.discard()
+        with meter.keeping():
+            found = collect(
+                self.space,
+                meter,
+                self.protocol,
+                self.base(meter.device),
+                lambda done, expected, _what: listener.advance(done, expected),
+            )
+            listener.end()
+            table_id = self._record(found, listener)
         return table_id, found
 
     def take(self, results: Results, listener: Listener) -> tuple[int, Collected]:

@@ -1,6 +1,7 @@
 """A device whose every latency is known: stands in for measuring where algorithms are tested, not devices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from latency.device import Device
@@ -16,28 +17,26 @@ from tests.strategies import DEVICE, constant
 
 @dataclass
 class FakeMeter:
-    """Blocks take what `blocks` says, networks what `network` says, times `factor`; it keeps what it was asked."""
+    """Blocks take what `blocks` says, networks what `network` says, times `factor`; it remembers what it was asked."""
 
     blocks: Callable[[BlockKey], float]
     network: Callable[[Architecture], float] = lambda _: 1.0
     factor: float = 1.0
     device: Device = DEVICE
     asked: list[Campaign] = field(default_factory=list)
-    kept: int = 0
-    discarded: int = 0
 
     @classmethod
     def of(cls, truth: LatencyTable, factor: float = 1.0) -> "FakeMeter":
         """The device of a table."""
         return cls(truth.alone_ms, truth.estimate, factor, truth.device)
 
-    def discard(self) -> None:
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
         """See `latency.meter.Meter`."""
-        self.discarded += 1
+        yield
 
-    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
+    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:  # noqa: ARG002 - nothing is lost here
         """See `latency.meter.Meter`."""
-        self.kept += keep
         self.asked.append(campaign)
         if progress:
             progress(1, 1, "")

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ def test_a_local_measurement_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert len(kept) == 1 + len(KEYS)
     assert all(found.visits == 8 for found in results.blocks.values())
     assert not folder.exists()
+
+
+def test_nobody_meets_what_another_one_keeps(tmp_path: Path) -> None:
+    """Of two that measure the same, the second waits until the first has recorded it, and then measures by itself."""
+    first, second = LocalMeter("here", workspace=tmp_path), LocalMeter("here", workspace=tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        with first.keeping():
+            kept = first.run(CAMPAIGN, keep=True)
+            later = other.submit(second.run, CAMPAIGN)
+            with pytest.raises(TimeoutError):
+                later.result(1)
+            assert first.run(CAMPAIGN, keep=True) == kept
+        assert later.result(60).blocks.keys() == kept.blocks.keys()
+        assert later.result().blocks != kept.blocks
+    assert [path.name for path in tmp_path.iterdir()] == ["measuring.lock"]
 
 
 def test_a_provider_that_is_not_here_is_an_error() -> None:

@@ -62,7 +62,8 @@ def coordinator(url: str, runs: Path, *options: str) -> "subprocess.Popen[str]":
 
 
 def completed(store: Store, name: str) -> int:
-    """Completed block-level trials."""
+    """Completed block-level trials of a search that must not have failed."""
+    assert store.search(name).error is None
     trials = store.trials(store.search(name).id, Stage.BLOCKS)
     return sum(trial.state is State.COMPLETE for trial in trials)
 
