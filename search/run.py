@@ -88,8 +88,13 @@ def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, La
     else:
         found = tables.known()
         if found is None:
-            table_id, collected = tables.collect(listener)
-            return table_id, collected.table
+            meter = tables.meter
+            assert meter is not None
+            with meter.keeping():
+                found = tables.known()  # another search may have measured it while this one waited
+                if found is None:
+                    table_id, collected = tables.collect(listener)
+                    return table_id, collected.table
         known = found
     name = inputs.settings.name
     listener.note(f"latency table {known[0]} of device '{name}' is reused ({len(known[1].entries):,} blocks)")
