@@ -47,7 +47,7 @@ class PostgresServer:
             capture_output=program != "pg_ctl",  # the server would keep the pipe open
             stdout=None if program != "pg_ctl" else subprocess.DEVNULL,
             cwd="/",
-            timeout=60,
+            timeout=600,
             env=environment,
         )
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 240, pause: float = 0.1) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 600, pause: float = 0.1) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -71,7 +71,7 @@ def workers(stack: Stack) -> list[str]:
 def test_search_survives_the_loss_of_a_worker(stack: Stack, tmp_path: Path) -> None:
     """A queued search on two workers, of which one is killed and another machine's joins: every trial exactly once."""
     stack.cli("search", "--config", "configs/ray.yaml", "--name", "spread", "--queue")
-    wait_for(lambda: completed(stack, "spread") >= 2, seconds=300, pause=1)
+    wait_for(lambda: completed(stack, "spread") >= 2, pause=1)
     lost, _ = workers(stack)
     subprocess.run(["docker", "kill", lost], check=True, capture_output=True)
     assert completed(stack, "spread") < TRIALS

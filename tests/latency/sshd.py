@@ -71,10 +71,10 @@ class Sshd:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def _run(self, *command: str | Path) -> None:
-        subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=60)
+        subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=600)
 
     def _wait(self) -> None:
-        for _ in range(100):
+        for _ in range(1200):
             with socket.socket() as opened:
                 if opened.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
@@ -84,4 +84,4 @@ class Sshd:
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=600)

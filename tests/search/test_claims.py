@@ -180,7 +180,7 @@ def test_claim_of_a_dead_process_of_this_machine_is_free_at_once(store: Store, d
     """Whoever was killed here need not be waited for."""
     record = queued(store, "one")
     code = "import sys; from search.store import Store; assert Store.open(sys.argv[1]).claim_next()"
-    subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=600)
     assert store.search("one").holder
     assert not store.search("one").is_held
     store.claim(record.id)

@@ -64,7 +64,7 @@ def test_repeated_writes_record_once(
         fill(smooth)
     unreliable = Unreliable(store._database, failures)
     monkeypatch.setattr(store._database, "write", unreliable.write)
-    store.patience_s = 10
+    store.patience_s = 60
     fill(store)
     assert unreliable.count > 100
     assert content(database_url) == content(expected_url)
@@ -110,7 +110,7 @@ def test_server_that_restarts_loses_and_doubles_nothing(mode: str, postgres: Pos
             postgres.start()
         time.sleep(0.3)
         ended.set()
-        thread.join(60)
+        thread.join(600)
         assert failures == []
         found = store.trials(search.id)
         assert [each.number for each in found] == list(range(len(found)))
@@ -127,14 +127,14 @@ def test_unreachable_server_is_unavailable_and_a_wrong_one_is_not(postgres: Post
     begun = time.monotonic()
     for url in (postgres.url("nothing"), postgres.url("postgres", user="nobody")):
         with pytest.raises(Exception, match=r"create it first") as caught:
-            Store.open(url, patience_s=60)
+            Store.open(url, patience_s=600)
         assert not isinstance(caught.value, Unavailable)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 300
 
 
 def test_trial_of_another_process_is_not_taken_for_a_repeat(store: Store) -> None:
     """A number that is recorded with another trial is refused, also by a patient store."""
-    store.patience_s = 10
+    store.patience_s = 60
     search = new_search(store)
     first = store.start_trial(search.id, trial(0))
     with pytest.raises(Exception, match="has a trial 0 already"):

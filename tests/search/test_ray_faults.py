@@ -127,12 +127,12 @@ class Started:
             assert self.process.poll() is None, self.log.read_text()
             return completed(self.url) >= 5
 
-        wait_for(some_have_ended, seconds=120)
+        wait_for(some_have_ended)
 
     def ended(self) -> int | None:
         """The exit code, None where it does not end in time."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=300)
+            self.process.wait(timeout=600)
         return self.process.poll()
 
     @property
@@ -159,7 +159,7 @@ def started(cluster: Cluster, folder: Path, *, again: bool = False) -> Iterator[
 
 def resumed(cluster: Cluster, folder: Path) -> int | None:
     """The exit code of a search that goes on, as soon as its last coordinator does not count as alive any more."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while True:
         with started(cluster, folder, again=True) as search:
             code = search.ended()

@@ -56,7 +56,7 @@ def finished_search(folder: Path) -> Whole:
     config = tiny_run(folder)
     url = f"sqlite:///{folder / 'record.db'}"
     arguments = ("search", "--config", config, "--name", "whole", "--runs", folder / "runs", "--database", url)
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return Whole(folder=folder, url=url, config=config, run=folder / "runs" / "whole", out=done.stdout)
 
@@ -96,8 +96,9 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     assert {trial.origin for trial in final} == {"found", "reference"}
     assert all(trial.images_seen == 320 and trial.total == 10_000 for trial in final)  # 5 batches of 64
     found = next(trial for trial in final if trial.origin == "found")
-    candidates = [trials[steps[-1].trial], *(trial for trial in blocks if trial.state is State.COMPLETE)]
-    feasible = [trial for trial in candidates if trial.scores.latency_ms <= record.has_begun().target_ms]
+    walked = [trial for trial in trials if trial.stage is Stage.NETADAPT]  # also what was no step: it was trained alike
+    judged = [trial for trial in [trials[steps[-1].trial], *walked, *blocks] if trial.state is State.COMPLETE]
+    feasible = [trial for trial in judged if trial.scores.latency_ms <= record.has_begun().target_ms]
     assert found.architecture == max(feasible, key=lambda trial: trial.scores.top1 or 0).architecture
 
 
@@ -315,7 +316,7 @@ def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path)
     """Start a search; kill it with SIGKILL once so many trials of a stage are complete and another has its worker."""
     process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while True:
             assert time.monotonic() < end
             assert process.poll() is None, process.stderr and process.stderr.read()
@@ -329,7 +330,7 @@ def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path)
     finally:
         process.kill()
         process.communicate()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 600
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end, "workers go on without their coordinator"
         time.sleep(0.05)
@@ -353,7 +354,7 @@ def _long_search(whole: Whole, folder: Path) -> tuple[str, list[str]]:
 
 
 def _await_completed(count: int, process: "subprocess.Popen[str]", database: Path) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while [row[1] for row in _progress(database)].count("complete") < count:
         assert time.monotonic() < end
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -416,7 +417,7 @@ def test_a_running_search_is_left_alone_and_can_be_finished(whole: Whole, tmp_pa
         finish = mobilenas("finish", "long", "--database", url)
         assert finish.code == 0
         assert "will now end" in finish.out
-        _, err = process.communicate(timeout=240)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
     finally:
         process.kill()
@@ -485,7 +486,7 @@ def test_ctrl_c_lets_running_trials_end(whole: Whole, tmp_path: Path) -> None:
     try:
         _await_completed(1, process, tmp_path / "record.db")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     finally:
         process.kill()
         process.communicate()

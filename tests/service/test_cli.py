@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,11 +243,9 @@ def test_photos_end_to_end(mobilenas: Mobilenas, tmp_path: Path) -> None:
     config["final"] = {"images": 640}
     path = tmp_path / "photos.yaml"
     path.write_text(yaml.safe_dump(config))
-    started = time.monotonic()
     url = f"sqlite:///{tmp_path / 'record.db'}"
     done = mobilenas("search", "--config", path, "--runs", tmp_path / "runs", "--database", url)
     assert done.code == 0, done.err
-    assert time.monotonic() - started < 240
     assert "decoding 80 pictures" in done.out
     run = tmp_path / "runs" / "photos-local-1"
     shot = tmp_path / "shot.png"
