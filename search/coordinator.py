@@ -32,12 +32,19 @@ def serve(
     device: str | None = None,
     drain: bool = False,
     alive: Callable[[], None] = lambda: None,
+    ends: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run queued searches until the process is stopped; with `drain`, until the queue is empty.
 
     `device` leaves searches for devices of other names alone. `alive` is called every few seconds while all is well.
+    `ends` tells whether the process is being stopped: what fails then, half put away, is no failure of a search.
+
+    Raises:
+        KeyboardInterrupt: it was stopped.
     """
     while True:
+        if ends():
+            raise KeyboardInterrupt
         try:
             record = store.claim_next(device)
             alive()
@@ -45,14 +52,21 @@ def serve(
             _log.warning("%s", error)
             record = None
         if record is not None:
-            _run(store, record, runs, listener_for, alive)
+            _run(store, record, runs, listener_for, alive, ends)
         elif drain:
             return
         else:
             time.sleep(POLL_S)
 
 
-def _run(store: Store, record: SearchRecord, runs: Path, listener_for: ListenerFor, alive: Callable[[], None]) -> None:
+def _run(
+    store: Store,
+    record: SearchRecord,
+    runs: Path,
+    listener_for: ListenerFor,
+    alive: Callable[[], None],
+    ends: Callable[[], bool],
+) -> None:
     """Run a claimed search; whatever goes wrong is recorded with it, and the next one's turn comes."""
     with Heart(store, record.id, alive) as heart, listener_for(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
@@ -67,11 +81,14 @@ def _run(store: Store, record: SearchRecord, runs: Path, listener_for: ListenerF
                 listener.note(f"search '{record.name}' is {outcome}: {report}")
             except (Interrupted, ClaimLost, Unavailable):
                 raise
-            except MobilenasError as error:
-                _fail(store, record, listener, str(error))
-            except Exception as error:  # noqa: BLE001 - a mistake of ours must not keep the queue from the next search
-                _log.exception("search '%s' failed", record.name)
-                _fail(store, record, listener, f"{type(error).__name__}: {error}")
+            except Exception as error:  # a mistake of ours must not keep the queue from the next search
+                if ends():
+                    raise KeyboardInterrupt from error
+                if isinstance(error, MobilenasError):
+                    _fail(store, record, listener, str(error))
+                else:
+                    _log.exception("search '%s' failed", record.name)
+                    _fail(store, record, listener, f"{type(error).__name__}: {error}")
         except Interrupted as error:
             listener.note(str(error))
         except StoreError as error:  # lost to another one, or no database for a long time: both go on by themselves

@@ -263,8 +263,9 @@ class LocalExecutor:
         return {worker.job.number: worker.interim for worker in self._workers if worker.job and worker.interim}
 
     def close(self) -> None:
-        """See `Executor`."""
+        """See `Executor`; whatever else was under way when a signal put an end to it."""
         self._queue.clear()
-        for worker in list(self._workers):
-            self._remove(worker)
+        for worker in self._workers:
+            worker.kill()
+        self._workers.clear()
         self._selector.close()

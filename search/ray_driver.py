@@ -58,14 +58,14 @@ def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
 
 def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[object], None]) -> None:
     _connect(setup)
-    tell(Beat())
+    tell(Beat(is_start=True))
     here = ray.get_runtime_context().get_node_id()
     at_home = NodeAffinitySchedulingStrategy(here, soft=False)
     made: Any = ray.remote(concurrency_groups={PULSE: 1})(Desk)  # type: ignore[call-overload]
     desk = made.options(name=DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
     ray.get(desk.__ray_ready__.remote())
     known: set[str] = set()
-    admit_nodes(setup, desk, known, lambda: tell(Beat()))
+    admit_nodes(setup, desk, known, lambda: tell(Beat(is_start=True)))
     jobs = Jobs(desk, setup, tell)
 
     def listen() -> None:

@@ -160,8 +160,9 @@ class RayExecutor:
         if isinstance(message, Lost):
             self._reason = message.reason
             raise EOFError
-        if isinstance(message, Beat | Finished):
-            driver.deadline = time.monotonic() + self._silence_s  # the others come from a thread that may outlive Tune
+        if isinstance(message, Beat | Finished):  # the others come from a thread that may outlive Tune
+            is_start = isinstance(message, Beat) and message.is_start
+            driver.deadline = time.monotonic() + (START_S if is_start else self._silence_s)
         if isinstance(message, Finished) or (isinstance(message, Shares) and message.shares):
             self._away_since = None  # only trials that run show that a driver is of use
         if isinstance(message, Shares):

@@ -78,7 +78,9 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """From the driver: Tune goes round."""
+    """From the driver: Tune goes round, or is about to start, which may take longer than a round."""
+
+    is_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from search.job import Interim, Job
 from search.ray_desk import asked, station
 from search.ray_setup import Ask, Beat, Note, Setup, Shares, Sources
 
-# A desk that does not answer for so long is lost.
-PULSE_S = 10.0
+# A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
+PULSE_S = 20.0
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
 _REWARD, _AGE = "reward", "percent"
 # Whether a job has ended; that of Tune's trial is later, when its slot gets another job.

@@ -273,7 +273,7 @@ def _created(store: Store, config: RunConfig, runs: Path, asked: Asked, weights:
     plan = planned(inputs, store, budget)
     print_plan(plan)
     say(f"database     {store.shown_url}")
-    with _interruption("nothing was started"), telling(None) as listener:
+    with _Ending().said("nothing was started"), telling(None) as listener:
         record = create(store, plan.inputs, runs, listener, asked, weights)
     say(f"search       {record.name}")
     say(f"run folder   {record.has_begun().run_folder}")
@@ -369,11 +369,12 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
         if health_file is not None:
             health_file.touch()
 
-    signal.signal(signal.SIGTERM, _end)
+    ending = _Ending()
+    signal.signal(signal.SIGTERM, ending.begin)
     store = Store.open(database, PATIENCE_S)
     try:
         log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
-        serve(store, runs, logged, device=device, drain=drain, alive=alive)
+        serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
     except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
@@ -381,17 +382,38 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
         store.close()
 
 
-def _end(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+class _Ending:
+    """The end of this process at once, wherever it is.
+
+    What fails while it is put away half done is no failure of anything, so it is remembered that the end has begun.
+    """
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    def begin(self, _number: int, _frame: object) -> None:
+        """The handler of a signal."""
+        self.has_begun = True
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def said(self, meaning: str) -> Iterator[None]:
+        """Say what it means that it ended at once."""
+        try:
+            yield
+        except BaseException as error:
+            if self.has_begun or isinstance(error, KeyboardInterrupt):
+                raise Interrupted(f"stopped at once; {meaning}") from error
+            raise
 
 
 @contextmanager
-def _first_interrupt_stops(running: Session) -> Iterator[None]:
+def _first_interrupt_stops(running: Session, ending: _Ending) -> Iterator[None]:
     """The first Ctrl-C lets running trials end; the second one ends at once, and what runs is done again on resume."""
 
-    def on_signal(_number: int, _frame: object) -> None:
+    def on_signal(number: int, frame: object) -> None:
         if running.stopping:
-            raise KeyboardInterrupt
+            ending.begin(number, frame)
         running.stop()
         console.print("stopping: running trials may end (Ctrl-C again: stop at once)")
 
@@ -402,29 +424,22 @@ def _first_interrupt_stops(running: Session) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _interruption(meaning: str) -> Iterator[None]:
-    """Say what a Ctrl-C that stopped at once means."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"stopped at once; {meaning}") from error
-
-
 def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
     stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
-    signal.signal(signal.SIGTERM, _end)
-    with _interruption(stopped), hold(store, record.id) as heart, telling(record.name) as shown:
+    ending = _Ending()
+    signal.signal(signal.SIGTERM, ending.begin)
+    with ending.said(stopped), hold(store, record.id) as heart, telling(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         if record.stage is Stage.QUEUED:
             begin(store, record, runs, listener)
-        with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running):
+        with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running, ending):
             try:
                 drive(running, until)
             except (Interrupted, StoreError):
                 raise  # nothing failed; or it is another one's now, or there is nowhere to write it
             except MobilenasError as error:
-                store.set_stage(record.id, running.record.stage, error=str(error))
+                if not ending.has_begun:
+                    store.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
     if until != "blocks":

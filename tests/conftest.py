@@ -54,6 +54,13 @@ def tiny_config(tmp_path: Path, fashion_mnist: None) -> Path:  # noqa: ARG001 - 
 
 
 @pytest.fixture
+def any_table_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process a table is used again however badly it predicts, as one of few rounds may on a busy machine."""
+    for name in ("POOR", "USELESS"):
+        monkeypatch.setattr(f"latency.collect.{name}", 100.0)
+
+
+@pytest.fixture
 def mobilenas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Calls the command line in this process."""
 

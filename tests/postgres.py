@@ -55,11 +55,11 @@ class PostgresServer:
         """Start it and wait until it answers."""
         options = f"-h 127.0.0.1 -p {self.port} -k {self._folder}"
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-w", "-D", str(self._data), "-l", log, "-o", options, "start")
+        self._run("pg_ctl", "-w", "-t", "600", "-D", str(self._data), "-l", log, "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: "fast" cuts connections off, "immediate" is a crash."""
-        self._run("pg_ctl", "-w", "-D", str(self._data), "-m", mode, "stop")
+        self._run("pg_ctl", "-w", "-t", "600", "-D", str(self._data), "-m", mode, "stop")
 
     def remove(self) -> None:
         """Stop it for good, and leave nothing behind."""

@@ -15,7 +15,7 @@ from tests.tiny import tiny_run
 ROOT = Path(__file__).parent.parent
 
 
-def run(*command: str | Path, folder: Path, timeout: float = 300) -> str:
+def run(*command: str | Path, folder: Path, timeout: float = 600) -> str:
     """Run a program in `folder`, without this checkout on Python's path."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(

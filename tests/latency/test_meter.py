@@ -49,7 +49,7 @@ def test_nobody_meets_what_another_one_keeps(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 later.result(1)
             assert first.run(CAMPAIGN, keep=True) == kept
-        assert later.result(60).blocks.keys() == kept.blocks.keys()
+        assert later.result(600).blocks.keys() == kept.blocks.keys()
         assert later.result().blocks != kept.blocks
     assert [path.name for path in tmp_path.iterdir()] == ["measuring.lock"]
 

@@ -281,7 +281,7 @@ def test_ctrl_c_spares_a_starting_worker(job: Job, seconds: float) -> None:
 @pytest.mark.parametrize("kind", ["local", "ray"])
 def test_a_job_over_its_time_is_stopped(tmp_path: Path, kind: str) -> None:
     """A job that takes too long ends with that reason, and its worker is free for the next."""
-    executor = make(kind, 1, 8)
+    executor = make(kind, 1, 20)
     long = own(tmp_path, f"while not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)", "return 0.5")
     try:
         executor.submit(Job(number=0, attempt=1, evaluation=long))
@@ -302,15 +302,15 @@ def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
     )
     executor = RayExecutor(setup)
 
-    def watched(number: int, latency_ms: float) -> Job:
+    def watched(number: int, latency_ms: float, images: int) -> Job:
         scores = Scores(top1=None, latency_ms=latency_ms, madds=1, params=1)
         watch = Watch(times=4, reward=HARD, scores=scores, target_ms=1.0)
-        return replace(numbered(job, number, 4000), watch=watch)
+        return replace(numbered(job, number, images), watch=watch)
 
     try:
         for number in range(3):
-            executor.submit(watched(number, 1.0))
-        executor.submit(watched(3, 1000.0))
+            executor.submit(watched(number, 1.0, 4000))
+        executor.submit(watched(3, 1000.0, 20_000))
         executor.submit(numbered(job, 4))
         results = collect(executor, 5)
     finally:

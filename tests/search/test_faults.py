@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_apart_from_a_failure(tmp_path: Path) -> None:
         "import errno\n\n\ndef full(arch):\n    raise OSError(errno.ENOSPC, 'No space left on device')\n\n\n"
         "def denied(arch):\n    raise PermissionError(errno.EACCES, 'Permission denied')\n"
     )
-    executor = LocalExecutor(1, job_seconds=60)
+    executor = LocalExecutor(1, job_seconds=600)
     told = {}
     for number, name in enumerate(("full", "denied")):
         plugin = Plugin(name=f"no_space:{name}", folder=str(tmp_path))

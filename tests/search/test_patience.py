@@ -64,7 +64,7 @@ def test_repeated_writes_record_once(
         fill(smooth)
     unreliable = Unreliable(store._database, failures)
     monkeypatch.setattr(store._database, "write", unreliable.write)
-    store.patience_s = 60
+    store.patience_s = 600
     fill(store)
     assert unreliable.count > 100
     assert content(database_url) == content(expected_url)
@@ -81,11 +81,14 @@ def test_impatient_store_tells_at_once(store: Store, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_server_that_restarts_loses_and_doubles_nothing(mode: str, postgres: PostgresServer) -> None:
+def test_server_that_restarts_loses_and_doubles_nothing(
+    mode: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the server is stopped and started twice, a coordinator goes on, and every trial is there exactly once."""
+    monkeypatch.setattr("search.lease.LEASE_S", 3600.0)  # this coordinator has no heart
     url = postgres.blank()
     with closing(Store.open(url)) as store:
-        store.patience_s = 60
+        store.patience_s = 600
         search = new_search(store)
         store.claim(search.id)
         ended = threading.Event()
@@ -134,7 +137,7 @@ def test_unreachable_server_is_unavailable_and_a_wrong_one_is_not(postgres: Post
 
 def test_trial_of_another_process_is_not_taken_for_a_repeat(store: Store) -> None:
     """A number that is recorded with another trial is refused, also by a patient store."""
-    store.patience_s = 60
+    store.patience_s = 600
     search = new_search(store)
     first = store.start_trial(search.id, trial(0))
     with pytest.raises(Exception, match="has a trial 0 already"):

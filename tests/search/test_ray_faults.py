@@ -142,12 +142,12 @@ class Started:
 
 
 @contextmanager
-def started(cluster: Cluster, folder: Path, *, again: bool = False) -> Iterator[Started]:
+def started(cluster: Cluster, folder: Path, *, again: bool = False, seconds: float = SECONDS) -> Iterator[Started]:
     """A search, or one that goes on; whatever is left of it at the end is killed, with all of its machine."""
     url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
     arguments: tuple[str | Path, ...] = ("resume", "same")
     if not again:
-        config = write_run(folder, seconds=SECONDS, executor="ray", ray={"address": cluster.address}, **CHANGES)
+        config = write_run(folder, seconds=seconds, executor="ray", ray={"address": cluster.address}, **CHANGES)
         arguments = ("search", "--config", config, "--name", "same")
     process = cluster.run(command(*arguments, "--database", url, "--runs", folder / "runs"), log)
     try:
@@ -201,7 +201,7 @@ def test_an_unfit_node_that_joins_ends_the_search_with_the_reason(
 ) -> None:
     """A node that has another folder in the place of the artefacts runs nothing; without it the search is resumed."""
     folder, node = place / "unfit", cluster.nodes[0]
-    with started(cluster, folder) as search:
+    with started(cluster, folder, seconds=3 * SECONDS) as search:  # it must last until the node has joined
         search.wait_for_trials()
         cluster.kill(node)
         cluster.start(node, shares=False)

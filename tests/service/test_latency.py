@@ -16,7 +16,6 @@ import onnx
 import pytest
 import yaml
 
-from latency import collect as collecting
 from latency import probe
 from latency.meter import LocalMeter
 from latency.results import read_results
@@ -28,7 +27,8 @@ from space.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
 from tests.tiny import TINY_SPACE, Result
 
-pytestmark = pytest.mark.slow
+# How well a table of four rounds predicts is not what these tests are about.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_table_will_do")]
 
 Run = Callable[..., Result]
 SIZES = ("--width", "0.25", "--resolution", "16", "--classes", "4", "--in-channels", "1")
@@ -42,13 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MOBILENAS_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def any_table_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How well a table of four rounds predicts is not what these tests are about, and machines may be busy."""
-    for name in ("POOR", "USELESS"):
-        monkeypatch.setattr(collecting, name, 100.0)
 
 
 @pytest.fixture

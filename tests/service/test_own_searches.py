@@ -306,16 +306,16 @@ def _faulty(desk: Desk, body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("body", "minutes", "reason"),
     [
-        ("raise ValueError('not\\n  this one')", "ValueError: not this one"),
-        ("os._exit(7)", "its worker process died (exit code 7)"),
-        ("time.sleep(600)", "it took longer than 0.1 minutes (trial_minutes)"),
+        ("raise ValueError('not\\n  this one')", 60, "ValueError: not this one"),
+        ("os._exit(7)", 60, "its worker process died (exit code 7)"),
+        ("time.sleep(600)", 0.2, "it took longer than 0.2 minutes (trial_minutes)"),
     ],
 )
-def test_a_failing_evaluation_costs_one_retry(desk: Desk, body: str, reason: str) -> None:
+def test_a_failing_evaluation_costs_one_retry(desk: Desk, body: str, minutes: float, reason: str) -> None:
     """A worker that raises, dies or hangs: a second attempt, then a failed trial with the reason; all goes on."""
-    config = desk.config(trial_minutes=0.1, workers=2, blocks={"trials": 6, "sampler": "random"}, seed=1)
+    config = desk.config(trial_minutes=minutes, workers=2, blocks={"trials": 6, "sampler": "random"}, seed=1)
     _faulty(desk, body)
     desk.run("search", "--config", config, "--name", "faulty")
     record, trials = desk.read("faulty")

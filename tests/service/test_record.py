@@ -49,6 +49,7 @@ def run(mobilenas: Run, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     monkeypatch.setenv("MOBILENAS_DATABASE_URL", url)
     monkeypatch.setenv("MOBILENAS_OWNER", "tester")
+    monkeypatch.setattr("search.lease.LEASE_S", 3600.0)  # whoever runs a search of the record gives no further sign
     monkeypatch.setenv("MOBILENAS_RUNS", str(tmp_path / "runs"))
     forget()
     return mobilenas

@@ -109,7 +109,7 @@ def test_a_walk_alone(desk: Desk) -> None:
     """`netadapt` walks from a search's network or a run folder, keeps its weights, fine-tunes, certifies, exports."""
     desk.run("search", "--config", desk.config(), "--name", "base")
     base, _ = desk.told("base").both()
-    desk.run("netadapt", "--from", "base", "--target", "85%", "--name", "narrower")
+    desk.run("netadapt", "--from", "base", "--target", "95%", "--name", "narrower")
     told = desk.told("narrower")
     (start,) = told.trials(Stage.BLOCKS)
     found, reference = told.both()
@@ -117,7 +117,7 @@ def test_a_walk_alone(desk: Desk) -> None:
     assert start.images_seen == 0
     assert reference.architecture == base.architecture
     assert told.store.steps(told.record.id)
-    assert found.scores.latency_ms <= told.begun.target_ms == pytest.approx(0.85 * start.scores.latency_ms)
+    assert found.scores.latency_ms <= told.begun.target_ms == pytest.approx(0.95 * start.scores.latency_ms)
     assert all(trial.parent is not None for trial in told.trials(Stage.NETADAPT))
     assert found.parent is not None
     assert (told.begun.run_folder / "model.onnx").exists()
@@ -128,7 +128,7 @@ def test_a_walk_alone(desk: Desk) -> None:
         "--config",
         desk.config(),
         "--target",
-        "90%",
+        "97%",
         "--name",
         "again",
     )
