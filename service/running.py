@@ -375,7 +375,9 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
     try:
         log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
         serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not ending.has_begun and not isinstance(error, KeyboardInterrupt):
+            raise
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
     finally:

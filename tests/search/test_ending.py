@@ -102,27 +102,42 @@ def test_a_coordinator_that_ends_blames_no_search(
     store.close()
 
 
+def told_to_end(*_: object, **__: object) -> NoReturn:
+    """SIGTERM, and an error of what is then put away."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise RunError("half put away")
+
+
+@pytest.fixture
+def handlers_kept() -> Iterator[None]:
+    """SIGTERM means afterwards what it meant before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("handlers_kept")
 def test_a_search_that_is_told_to_end_has_not_failed(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ends the command with 130 and how to go on, whatever fails then; no error is recorded."""
-
-    def drive(*_: object) -> NoReturn:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            raise RunError("half put away")
-
-    monkeypatch.setattr("service.running.drive", drive)
+    monkeypatch.setattr("service.running.drive", told_to_end)
     url = f"sqlite:///{tmp_path / 'record.db'}"
     config = write_run(tmp_path / "run")
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        told = mobilenas("search", "--config", config, "--name", "told", "--runs", tmp_path / "runs", "--database", url)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    told = mobilenas("search", "--config", config, "--name", "told", "--runs", tmp_path / "runs", "--database", url)
     assert told.code == 130
     assert "mobilenas resume told" in told.err
     store = Store.open(url)
     assert store.search("told").error is None
     store.close()
+
+
+@pytest.mark.usefixtures("handlers_kept")
+def test_a_coordinator_that_is_told_to_end_ends_well(
+    mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM ends it with 0, whatever fails then."""
+    monkeypatch.setattr("service.running.serve", told_to_end)
+    assert mobilenas("coordinator", "--database", f"sqlite:///{tmp_path / 'record.db'}").code == 0
