@@ -103,7 +103,10 @@ class LocalMeter:
         """Two measurements at once would disturb each other."""
         if self.workspace is None:
             return nullcontext()
-        self.workspace.mkdir(parents=True, exist_ok=True)
+        try:
+            self.workspace.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DeviceError(f"the workspace {self.workspace} cannot be made: {error}") from error
         return FileLock(self.workspace / "measuring.lock", is_singleton=True)  # its holder may take it once more
 
     def _discard(self) -> None:

@@ -68,7 +68,7 @@ def _run(
     ends: Callable[[], bool],
 ) -> None:
     """Run a claimed search; whatever goes wrong is recorded with it, and the next one's turn comes."""
-    with Heart(store, record.id, alive) as heart, listener_for(record.name) as shown:
+    with Heart(store, record.id, alive, ends) as heart, listener_for(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         try:
             try:

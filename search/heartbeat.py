@@ -18,11 +18,19 @@ _log = logging.getLogger("mobilenas.heartbeat")
 class Heart:
     """Renews the claim of a search in a thread of its own, and releases it at the end of the context.
 
-    `stop_requested` turns true when somebody asks the search to stop. `beaten` hears of every renewal.
+    `stop_requested` turns true when somebody asks the search to stop. `beaten` hears of every renewal; `ends` tells
+    whether the process is being stopped.
     """
 
-    def __init__(self, store: Store, search_id: int, beaten: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        search_id: int,
+        beaten: Callable[[], None] = lambda: None,
+        ends: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.stop_requested = False
+        self._ends = ends
         self._store = store
         self._search_id = search_id
         self._beaten = beaten
@@ -38,8 +46,10 @@ class Heart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
-        self._store.release(self._search_id)
+        try:
+            self._thread.join()
+        finally:
+            self._store.release(self._search_id)
 
     @property
     def lost(self) -> bool:
@@ -47,11 +57,15 @@ class Heart:
         return self._lost is not None
 
     def check(self) -> None:
-        """Find out whether the search is still ours.
+        """Find out whether the search is still ours, and shall go on.
 
         Raises:
             ClaimLost: another process runs it now.
+            KeyboardInterrupt: the process is being stopped; where the signal's own interrupt got lost, as it does in a
+                finalizer, this one does not.
         """
+        if self._ends():
+            raise KeyboardInterrupt
         if self._lost is not None:
             raise self._lost
 
@@ -69,11 +83,11 @@ class Heart:
                 _log.exception("the claim of search %d cannot be renewed", self._search_id)
 
 
-def hold(store: Store, search_id: int) -> Heart:
+def hold(store: Store, search_id: int, ends: Callable[[], bool]) -> Heart:
     """Claim a search, and give the context that keeps the claim.
 
     Raises:
         Held: a living process runs it.
     """
     store.claim(search_id)
-    return Heart(store, search_id)
+    return Heart(store, search_id, ends=ends)

@@ -8,6 +8,7 @@ Tune's own files. Nodes reach the coordinator's machine through one actor there,
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -69,11 +70,17 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     jobs = Jobs(desk, setup, tell)
 
     def listen() -> None:
-        with suppress(EOFError, OSError):
-            while not isinstance(message := pipe.recv(), Close):
-                jobs.hear(message)
-            ray.shutdown()  # ends everything that this driver has on the cluster
-            tell(Close())
+        while not isinstance(message := heard(), Close):
+            jobs.hear(message)
+        ray.shutdown()  # ends everything that this driver has on the cluster
+        tell(Close())
+
+    def heard() -> object:
+        try:
+            return pipe.recv()
+        except (EOFError, OSError):
+            os.killpg(0, signal.SIGKILL)  # nobody knows of this driver any more, and nobody would end it
+            raise
 
     def feel() -> None:
         room = room_for(ray.nodes(), setup.need)  # type: ignore[no-untyped-call]
@@ -100,6 +107,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
         threading.Thread(target=thread, daemon=True).start()
     resources: dict[str, Any] = {"cpu": setup.cpus, "gpu": setup.gpus, "custom_resources": dict(setup.resources)}
     for number in itertools.count():
+        tell(Beat(is_start=True))
         scheduler = SCHEDULERS[setup.scheduler]()
         scheduler.jobs = jobs
         tune.run(

@@ -213,15 +213,22 @@ class RayExecutor:
         """See `Executor`."""
         self._jobs.clear()
         driver, self._driver = self._driver, None
-        if driver is not None:
-            driver.send(Close())
-            end = time.monotonic() + _CLOSE_S
-            with suppress(EOFError, OSError):
-                while (left := end - time.monotonic()) > 0 and driver.pipe.poll(left):
-                    if isinstance(driver.pipe.recv(), Close):
-                        break
-            driver.kill()
-        self._folder.cleanup()
+        try:
+            if driver is not None:
+                self._take_leave(driver)
+        finally:
+            if driver is not None:
+                driver.kill()
+            self._folder.cleanup()
+
+    def _take_leave(self, driver: _Driver) -> None:
+        """Let a driver give back what it has on the cluster."""
+        driver.send(Close())
+        end = time.monotonic() + _CLOSE_S
+        with suppress(EOFError, OSError):
+            while (left := end - time.monotonic()) > 0 and driver.pipe.poll(left):
+                if isinstance(driver.pipe.recv(), Close):
+                    break
 
 
 def _last_line(log: Path) -> str:

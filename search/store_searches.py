@@ -198,9 +198,9 @@ def heartbeat(connection: Connection, search_id: int, token: str, now: datetime)
 
 
 def release(connection: Connection, search_id: int, token: str) -> None:
-    """Give a claim up, if it is still held."""
+    """Give a claim up, if it is still held. Who does so has not died, whatever became of those before."""
     held = (searches.c.id == search_id) & (searches.c.claimed_by == token)
-    connection.execute(update(searches).where(held).values(claimed_by=None, heartbeat_at=None))
+    connection.execute(update(searches).where(held).values(claimed_by=None, heartbeat_at=None, claims=0))
 
 
 # Logs

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -370,22 +370,17 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
             health_file.touch()
 
     ending = _Ending()
-    signal.signal(signal.SIGTERM, ending.begin)
-    store = Store.open(database, PATIENCE_S)
     try:
-        log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
-        serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
-    except BaseException as error:
-        if not ending.has_begun and not isinstance(error, KeyboardInterrupt):
-            raise
+        with ending.heard(), closing(Store.open(database, PATIENCE_S)) as store:
+            log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
+            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
+    except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
-    finally:
-        store.close()
 
 
 class _Ending:
-    """The end of this process at once, wherever it is.
+    """The end of this process at once, by SIGTERM or Ctrl-C, wherever it is.
 
     What fails while it is put away half done is no failure of anything, so it is remembered that the end has begun.
     """
@@ -399,14 +394,28 @@ class _Ending:
         raise KeyboardInterrupt
 
     @contextmanager
-    def said(self, meaning: str) -> Iterator[None]:
-        """Say what it means that it ended at once."""
+    def heard(self) -> Iterator[None]:
+        """Listen to signals; what fails once the end has begun is logged, and all that is left is KeyboardInterrupt."""
+        before = {number: signal.signal(number, self.begin) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         except BaseException as error:
-            if self.has_begun or isinstance(error, KeyboardInterrupt):
-                raise Interrupted(f"stopped at once; {meaning}") from error
-            raise
+            if not self.has_begun or isinstance(error, KeyboardInterrupt):
+                raise
+            log.warning("something failed at the end", error=repr(error))
+            raise KeyboardInterrupt from error
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def said(self, meaning: str) -> Iterator[None]:
+        """Listen to signals, and say what it means that this ended at once."""
+        try:
+            with self.heard():
+                yield
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"stopped at once; {meaning}") from error
 
 
 @contextmanager
@@ -429,8 +438,8 @@ def _first_interrupt_stops(running: Session, ending: _Ending) -> Iterator[None]:
 def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
     stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
     ending = _Ending()
-    signal.signal(signal.SIGTERM, ending.begin)
-    with ending.said(stopped), hold(store, record.id) as heart, telling(record.name) as shown:
+    held = hold(store, record.id, lambda: ending.has_begun)
+    with ending.said(stopped), held as heart, telling(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         if record.stage is Stage.QUEUED:
             begin(store, record, runs, listener)

@@ -39,6 +39,16 @@ def test_a_local_measurement_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_a_workspace_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Where its folder would have to lie in a file, the error says so in one line."""
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DeviceError, match=r"the workspace .*/file/kits cannot be made"),
+        LocalMeter("here", workspace=tmp_path / "file" / "kits").keeping(),
+    ):
+        pass
+
+
 def test_nobody_meets_what_another_one_keeps(tmp_path: Path) -> None:
     """Of two that measure the same, the second waits until the first has recorded it, and then measures by itself."""
     first, second = LocalMeter("here", workspace=tmp_path), LocalMeter("here", workspace=tmp_path)

@@ -209,6 +209,15 @@ def test_search_that_kills_its_coordinators_is_given_up(store: Store, database_u
     assert f"{MAX_CLAIMS} coordinators" in (store.search("poison").error or "")
 
 
+def test_coordinators_that_give_a_search_back_have_not_died(store: Store) -> None:
+    """However often coordinators are told to end, and give back what they run, the search is no poison."""
+    record = queued(store, "one")
+    for _ in range(MAX_CLAIMS + 1):
+        assert store.claim_next()
+        store.release(record.id)
+    assert store.search("one").state == "queued"
+
+
 def test_beginning_fills_in_what_was_not_known(store: Store) -> None:
     """A queued search has no target yet; begun it has all, and a second beginning changes nothing."""
     record = queued(store, "one")

@@ -13,6 +13,7 @@ import pytest
 from search.coordinator import serve
 from search.events import Listener
 from search.executor import LocalExecutor
+from search.heartbeat import hold
 from search.job import Job, OwnEvaluation
 from search.plugin import Plugin
 from search.store import Store
@@ -67,14 +68,37 @@ def two_jobs(folder: Path, line: int) -> set[int]:
     return met
 
 
+@pytest.fixture
+def interrupts_kept() -> Iterator[None]:
+    """SIGINT means afterwards what it meant before."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interrupts_kept")
 def test_an_executor_closes_wherever_it_was_ended(tmp_path: Path) -> None:
     """Ended at any line that it comes to while it runs two jobs, it closes without a word."""
-    (tmp_path / "quick.py").write_text("def top1(arch):\n    return 0.5\n")
+    (tmp_path / "quick.py").write_text("import time\n\n\ndef top1(arch):\n    time.sleep(0.1)\n    return 0.5\n")
     lines = two_jobs(tmp_path, 0)
     assert len(lines) > 30
     for line in lines:
         assert line in two_jobs(tmp_path, line)
+
+
+def test_an_interrupt_that_got_lost_ends_a_search_at_its_next_look(tmp_path: Path) -> None:
+    """Where it met a finalizer, say, which ignores it, the search ends all the same, and is given back."""
+    store = Store.open(f"sqlite:///{tmp_path / 'record.db'}")
+    record = store.create_search(name="one", config=CONFIG)
+    ended = False
+    with hold(store, record.id, lambda: ended) as heart:
+        heart.check()
+        ended = True
+        with pytest.raises(KeyboardInterrupt):
+            heart.check()
+    assert store.search("one").holder is None
+    store.close()
 
 
 @pytest.mark.parametrize("error", [KeyError("half put away"), RunError("half put away")])
@@ -110,15 +134,6 @@ def told_to_end(*_: object, **__: object) -> NoReturn:
         raise RunError("half put away")
 
 
-@pytest.fixture
-def handlers_kept() -> Iterator[None]:
-    """SIGTERM means afterwards what it meant before."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("handlers_kept")
 def test_a_search_that_is_told_to_end_has_not_failed(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +149,6 @@ def test_a_search_that_is_told_to_end_has_not_failed(
     store.close()
 
 
-@pytest.mark.usefixtures("handlers_kept")
 def test_a_coordinator_that_is_told_to_end_ends_well(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
 from search.job import DataUse, Evaluation, Job, OwnEvaluation, Watch
 from search.plugin import Plugin
-from search.ray_executor import RayExecutor, _Driver
+from search.ray_executor import SILENCE_S, START_S, RayExecutor, _Driver
 from search.ray_setup import Beat, Note, Room, Setup, Shares
 from search.reward import HARD
 from search.trial import Scores
@@ -396,8 +396,10 @@ def test_a_driver_whose_tune_hangs_is_silent() -> None:
     for message in (Room(3), Shares({}), Note("x")):
         executor._heard(driver, message)
         assert driver.deadline == 0.0
-    executor._heard(driver, Beat())
-    assert driver.deadline > time.monotonic()
+    for beat, least, most in ((Beat(), 0, SILENCE_S), (Beat(is_start=True), SILENCE_S, START_S)):
+        before = time.monotonic()
+        executor._heard(driver, beat)
+        assert before + least < driver.deadline <= time.monotonic() + most
     executor.close()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch
 
 from latency.network import Network
 from search.evaluate import read_weights, write_weights
+from search.netadapt import proposals
 from search.record import SearchRecord
 from search.store import Store
 from search.trial import NetAdaptStep, Stage, State, Trial
@@ -93,6 +95,12 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
         least = 0.02 * seed.scores.latency_ms / (16 if "no layer can save" in whole.out else 1)
         assert step.latency_before_ms - step.latency_after_ms >= least * (1 - 1e-9)
     assert record.has_begun().target_ms < steps[-1].latency_before_ms
+    if steps[-1].latency_after_ms > record.has_begun().target_ms:  # nothing could be narrowed any more
+        with closing(Store.open(whole.url)) as store:
+            table = store.load_table(record.has_begun().table_id or 0)
+        assert not proposals(
+            trials[steps[-1].trial].architecture, table.estimate, delta_ms=0.02 * seed.scores.latency_ms / 16
+        )
     final = [trial for trial in trials if trial.stage is Stage.FINAL]
     assert {trial.origin for trial in final} == {"found", "reference"}
     assert all(trial.images_seen == 320 and trial.total == 10_000 for trial in final)  # 5 batches of 64
