@@ -105,9 +105,10 @@ class LocalMeter:
             return nullcontext()
         try:
             self.workspace.mkdir(parents=True, exist_ok=True)
+            # A singleton: its holder may take it once more.
+            return FileLock(self.workspace / "measuring.lock", is_singleton=True).acquire()
         except OSError as error:
-            raise DeviceError(f"the workspace {self.workspace} cannot be made: {error}") from error
-        return FileLock(self.workspace / "measuring.lock", is_singleton=True)  # its holder may take it once more
+            raise DeviceError(f"the workspace {self.workspace} cannot be used: {error}") from error
 
     def _discard(self) -> None:
         while self._kept:

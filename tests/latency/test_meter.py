@@ -39,12 +39,14 @@ def test_a_local_measurement_that_was_killed_goes_on(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_workspace_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """Where its folder would have to lie in a file, the error says so in one line."""
-    (tmp_path / "file").touch()
+@pytest.mark.parametrize("in_the_way", ["kits", "kits/measuring.lock/folder"])
+def test_a_workspace_that_cannot_be_used_is_named(tmp_path: Path, in_the_way: str) -> None:
+    """A file where the folder belongs, or a folder where its lock belongs, is an error that says which workspace."""
+    (tmp_path / in_the_way).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / in_the_way).write_text("")
     with (
-        pytest.raises(DeviceError, match=r"the workspace .*/file/kits cannot be made"),
-        LocalMeter("here", workspace=tmp_path / "file" / "kits").keeping(),
+        pytest.raises(DeviceError, match=r"the workspace .*/kits cannot be used"),
+        LocalMeter("here", workspace=tmp_path / "kits").keeping(),
     ):
         pass
 
