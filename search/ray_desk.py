@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from search.ray_setup import Setup
 
 DESK = "mobilenas-desk"
 PULSE = "pulse"
+_ADMISSION_S = 0.5
 
 
 class Desk:
@@ -104,6 +106,13 @@ class Desk:
 def asked(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
     """What the desk answers."""
     return ray.get(getattr(ray.get_actor(DESK), method).remote(*arguments))
+
+
+def await_admission() -> None:
+    """Wait until this node was tried: one that has just joined is not yet."""
+    here = ray.get_runtime_context().get_node_id()
+    while not asked("is_admitted", here):
+        time.sleep(_ADMISSION_S)
 
 
 def _files(folder: Path) -> Pieces:

@@ -23,7 +23,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.ray_cluster import admit_nodes, room_for, sweep
+from search.ray_cluster import Nodes, sweep
 from search.ray_desk import DESK, PULSE, Desk, depot_of
 from search.ray_setup import Beat, Close, Lost, Room, Setup
 from search.ray_tune import PULSE_S, SCHEDULERS, Jobs, Rounds, Worker
@@ -38,7 +38,6 @@ _log = logging.getLogger("mobilenas.ray")
 
 def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
     """A driver's life, in a process of its own: jobs in; signs of life and results out."""
-    os.setsid()  # all that is started here can be ended at once
     output = os.open(setup.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -65,8 +64,8 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
     made: Any = ray.remote(concurrency_groups={PULSE: 1})(Desk)  # type: ignore[call-overload]
     desk = made.options(name=DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
     ray.get(desk.__ray_ready__.remote())
-    known: set[str] = set()
-    admit_nodes(setup, desk, known, lambda: tell(Beat(is_start=True)))
+    nodes = Nodes(setup, desk)
+    nodes.admit(lambda: tell(Beat(is_start=True)))
     jobs = Jobs(desk, setup, tell)
 
     def listen() -> None:
@@ -83,7 +82,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
             raise
 
     def feel() -> None:
-        room = room_for(ray.nodes(), setup.need)  # type: ignore[no-untyped-call]
+        room = nodes.room()
         jobs.felt(ray.get(desk.pulse.remote(), timeout=PULSE_S), room)
         tell(Room(room))
 
@@ -94,7 +93,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
                 if time.monotonic() - begun < _SWEEP_S:
                     sweep()
                 feel()
-                admit_nodes(setup, desk, known, feel)
+                nodes.admit(feel)
             except RayError as error:
                 tell(Lost(f"what it has at the coordinator's machine is gone ({type(error).__name__})"))
                 return
@@ -158,7 +157,8 @@ def _connect(setup: Setup) -> None:
     os.environ.update(_TUNE)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if setup.address is None:
-        ray.init(num_cpus=setup.local_cpus, include_dashboard=False, **options)
+        # Else Ray would join whatever cluster this machine has last been in.
+        ray.init("local", num_cpus=setup.local_cpus, include_dashboard=False, **options)
         return
     if os.environ.get("RAY_AUTH_TOKEN"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # a head does so by itself, who joins does not

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from queue import SimpleQueue
 
 from search.executor import Finished, end_with_parent, interrupts_ignored
 from search.job import Job, OwnEvaluation
@@ -41,10 +43,19 @@ class _Driver:
             self.process.start()
         theirs.close()
         self.deadline = time.monotonic() + START_S
+        # A pipe takes only so much while nobody reads, and who waits for it does not see that the driver hangs.
+        self._outbox: SimpleQueue[object] = SimpleQueue()
+        self._postman = threading.Thread(target=self._post, daemon=True)
+        self._postman.start()
 
     def send(self, message: object) -> None:
+        """Have it sent, as soon as it is read."""
+        self._outbox.put(message)
+
+    def _post(self) -> None:
         with suppress(OSError):  # a driver that died this moment is noticed when it is listened to
-            self.pipe.send(message)
+            while (message := self._outbox.get()) is not None:
+                self.pipe.send(message)
 
     def kill(self) -> None:
         """End it, and the processes of Ray that it started; a node that leaves by itself is missed at once."""
@@ -55,13 +66,16 @@ class _Driver:
             self.process.join(_LEAVE_S)
         self.process.kill()  # before it leads a group, it is none
         self.process.join()
+        self._outbox.put(None)
+        self._postman.join()
         self.pipe.close()
 
 
 def _drive(pipe: "Connection[object, object]", setup: Setup) -> None:
+    os.setsid()  # all that is started here can be ended at once, and nothing else with it
+    end_with_parent(group=True)
     from search.ray_driver import drive
 
-    end_with_parent(group=True)
     drive(pipe, setup)
 
 
@@ -93,6 +107,7 @@ class RayExecutor:
         self._start_at = 0.0
         self._away_since: float | None = None
         self._reason: str | None = None
+        self._verdict: RunError | None = None  # why there will be no more results
 
     @property
     def slots(self) -> int:
@@ -124,11 +139,13 @@ class RayExecutor:
         """See `Executor`.
 
         Raises:
-            RunError: the cluster could not be reached for a long time.
+            RunError: the cluster cannot run trials, or could not be reached for a long time.
         """
         end = time.monotonic() + seconds
         finished: list[Finished] = []
         while not finished and (left := end - time.monotonic()) > 0:
+            if self._verdict is not None:
+                raise self._verdict
             if self._driver is None:
                 if time.monotonic() < self._start_at:
                     time.sleep(min(left, 0.1))
@@ -156,8 +173,8 @@ class RayExecutor:
 
     def _heard(self, driver: _Driver, message: object) -> list[Finished]:
         if isinstance(message, Lost) and message.is_final:
-            raise RunError(message.reason)
-        if isinstance(message, Lost):
+            self._verdict = RunError(message.reason)
+        elif isinstance(message, Lost):
             self._reason = message.reason
             raise EOFError
         if isinstance(message, Beat | Finished):  # the others come from a thread that may outlive Tune
@@ -174,7 +191,7 @@ class RayExecutor:
         elif isinstance(message, Note):
             self._note(message.text)
         else:
-            assert isinstance(message, Beat)
+            assert isinstance(message, Beat | Lost)
         return []
 
     def _told_room(self, room: int) -> None:
@@ -189,11 +206,7 @@ class RayExecutor:
         return [] if job is None else [replace(finished, job=job)]
 
     def _lose(self, driver: _Driver, what: str) -> None:
-        """Give a driver up, and see to it that another one is started.
-
-        Raises:
-            RunError: that was tried for a long time.
-        """
+        """Give a driver up, and see to it that another one is started, unless that was tried for a long time."""
         last = _last_line(self._setup.log)
         driver.kill()
         self._driver, self._shares, self._reason = None, {}, None
@@ -201,7 +214,8 @@ class RayExecutor:
         self._away_since = self._away_since or now
         where = self._setup.address or "on this machine"
         if now - self._away_since > self._patience_s:
-            raise RunError(f"the Ray cluster {where} cannot be used ({what}: {last}); mend it, and resume")
+            self._verdict = RunError(f"the Ray cluster {where} cannot be used ({what}: {last}); mend it, and resume")
+            return
         self._note(f"the Ray cluster {where} is lost ({what}: {last}); {len(self._jobs)} trials begin anew")
         self._start_at = now + _RESTART_S
 

@@ -1,7 +1,9 @@
 """What a node of a Ray cluster does for a trial: it gets what the trial needs, and runs it in a process of its own."""
 
 import os
+import platform
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -98,7 +100,7 @@ class Station:
         self._job: Job | None = None
         self._scratch: Path | None = None
         self._early: Finished | None = None
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_private(folder)
         for left in (*folder.glob("draft-*"), *folder.glob("trial-*")):
             with suppress(OSError):  # another station may be removing it
                 if time.time() - left.stat().st_mtime > _LEFT_S + job_seconds:
@@ -112,7 +114,7 @@ class Station:
             self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
             prepared = self._prepared(job, self._scratch)
         except (MobilenasError, OSError) as error:
-            self._early = failed(job, error)
+            self._early = _failed_here(job, error)
             return
         if self._executor is None:
             self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads)
@@ -131,7 +133,7 @@ class Station:
             ended = self._awaited(seconds)
             if ended is None:
                 return None
-            finished = replace(ended, job=self._job)
+            finished = _at_home(replace(ended, job=self._job))
         result = self._result(finished, made)
         self._clear()
         return result
@@ -156,7 +158,7 @@ class Station:
                 return Result(finished=finished, weights=weights)
             self._depot.put(weights_name(finished.job.evaluation.key), weights)
         except (MobilenasError, OSError) as error:
-            return Result(finished=failed(finished.job, error), weights=None)
+            return Result(finished=_failed_here(finished.job, error), weights=None)
         return Result(finished=finished, weights=None, is_stored=True)
 
     def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
@@ -169,7 +171,7 @@ class Station:
             finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
             return self._result(finished, scratch / "made.safetensors")
         except (MobilenasError, OSError) as error:
-            return Result(finished=failed(job, error), weights=None)
+            return Result(finished=_failed_here(job, error), weights=None)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -224,22 +226,26 @@ class Station:
         stored = self._depot.get(weights_name(key)) if self._depot is not None and key is not None else None
         return self._supplies.weights(parent.weights) if stored is None else stored
 
-    def data(self, there: Path, wanted: str) -> Path:
+    def data(self, there: Path, wanted: str, *, measure: bool = False) -> Path:
         """The folder of a prepared data set with this content hash: the coordinator's own where this machine sees it.
 
+        What is there already is believed, or read from end to end to `measure` its hash.
+
         Raises:
-            DataError: it was damaged on its way.
+            DataError: it was damaged, here or on its way.
         """
-        with suppress(DataError):
-            if Dataset.open(there).content_hash == wanted:
-                return there
-        here = self._folder / f"data-{wanted}"
-        if not here.exists():
-            self._publish(here, self._supplies.files(there))
-            found = Dataset.open(here).measured_hash()
-            if found != wanted:
-                shutil.rmtree(here)
-                raise DataError(f"data {wanted} reached this node as {found}; look at its disk and network")
+        here = there
+        try:
+            is_seen = Dataset.open(there).content_hash == wanted
+        except DataError:
+            is_seen = False
+        if not is_seen:
+            here = self._folder / f"data-{wanted}"
+            if not here.exists():
+                self._publish(here, self._supplies.files(there), lambda draft: _require_whole(draft, wanted))
+                return here
+        if measure and Dataset.open(here).measured_hash() != wanted:
+            raise DataError(f"data {wanted} in {here} is damaged; remove that folder there")
         return here
 
     def _plugin(self, evaluation: OwnEvaluation) -> Plugin:
@@ -255,8 +261,8 @@ class Station:
             self._publish(here, {name: [content] for name, content in sources.items()})
         return Plugin(name=plugin.name, folder=str(here))
 
-    def _publish(self, folder: Path, files: Pieces) -> None:
-        """Write files so that they appear whole or not at all; several stations may do so at once."""
+    def _publish(self, folder: Path, files: Pieces, check: Callable[[Path], None] = lambda _: None) -> None:
+        """Write files so that they appear whole and checked, or not at all; several stations may do so at once."""
         draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
         try:
             for name, pieces in files.items():
@@ -264,12 +270,45 @@ class Station:
                 with (draft / name).open("wb") as file:
                     for piece in pieces:
                         file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())  # the name must not be ahead of the content after a power cut
+            check(draft)
             draft.rename(folder)
         except OSError:
             if not folder.exists():  # else another station was faster
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _require_whole(folder: Path, wanted: str) -> None:
+    found = Dataset.open(folder).measured_hash()
+    if found != wanted:
+        raise DataError(f"data {wanted} reached this node as {found}; look at its disk and network")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that nobody else can look or write into; modules are loaded from it.
+
+    Raises:
+        RunError: it is there, and somebody else's, as it can be where the place is for all.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RunError(f"{folder} on {platform.node()} belongs to somebody else; set TMPDIR there to another folder")
+    folder.chmod(0o700)
+
+
+def _failed_here(job: Job, error: BaseException) -> Finished:
+    return _at_home(failed(job, error))
+
+
+def _at_home(finished: Finished) -> Finished:
+    """With the name of this machine where its disk is full: a search ends with that, and is told of elsewhere."""
+    if not finished.is_disk_full:
+        return finished
+    return replace(finished, error=f"node {platform.node()}: {finished.error}")
 
 
 def _has(folder: Path, sources: Mapping[str, bytes]) -> bool:

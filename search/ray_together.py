@@ -21,7 +21,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from search.executor import failed
 from search.job import Job, Outcome
-from search.ray_desk import asked, station
+from search.ray_desk import asked, await_admission, station
 from search.ray_node import Result
 from search.ray_setup import Setup
 from space.errors import RunError
@@ -66,6 +66,7 @@ def _take_part(config: dict[str, Any]) -> None:
     from trainer.train import Shard
 
     key, setup = config["key"], config["setup"]
+    await_admission()
     if asked("is_finished", key):
         return
     context = ray.train.get_context()

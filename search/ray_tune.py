@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from search.executor import Finished
 from search.job import Interim, Job
-from search.ray_desk import asked, station
+from search.ray_desk import asked, await_admission, station
 from search.ray_setup import Ask, Beat, Note, Setup, Shares, Sources
 
 # A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
@@ -36,10 +36,8 @@ class Worker(tune.Trainable):
     """Tune's view of a slot: one after the other, jobs are run at a station and handed in at the desk."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """A new slot, on whatever node there is room; one that has just joined is tried first."""
-        here = ray.get_runtime_context().get_node_id()
-        while not asked("is_admitted", here):
-            time.sleep(_IDLE_S)
+        """A new slot, on whatever node there is room."""
+        await_admission()
         self._key = config["key"]
         self._is_begun = False
         self._told: Interim | None = None

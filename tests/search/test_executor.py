@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -20,8 +18,8 @@ from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
 from search.job import DataUse, Evaluation, Job, OwnEvaluation, Watch
 from search.plugin import Plugin
-from search.ray_executor import SILENCE_S, START_S, RayExecutor, _Driver
-from search.ray_setup import Beat, Note, Room, Setup, Shares
+from search.ray_executor import RayExecutor
+from search.ray_setup import Setup
 from search.reward import HARD
 from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
@@ -384,21 +382,6 @@ def _words(process: Path) -> bytes:
     with suppress(OSError):
         return (process / "cmdline").read_bytes()
     return b""
-
-
-def test_a_driver_whose_tune_hangs_is_silent() -> None:
-    """What a thread beside Tune tells does not count as a sign of life; Tune's own beats and results do."""
-    setup = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
-    executor = RayExecutor(setup)
-    driver = cast("_Driver", SimpleNamespace(deadline=0.0))
-    for message in (Room(3), Shares({}), Note("x")):
-        executor._heard(driver, message)
-        assert driver.deadline == 0.0
-    for beat, least, most in ((Beat(), 0, SILENCE_S), (Beat(is_start=True), SILENCE_S, START_S)):
-        before = time.monotonic()
-        executor._heard(driver, beat)
-        assert before + least < driver.deadline <= time.monotonic() + most
-    executor.close()
 
 
 @pytest.mark.slow

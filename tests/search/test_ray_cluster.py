@@ -1,15 +1,25 @@
 """What a driver of Ray makes of the cluster that it sees, without one."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import NodeDiedError, RayTaskError
 
 from search.job import DataUse, Evaluation, Job
-from search.ray_cluster import room_for
-from search.ray_setup import Note, Setup
+from search.ray_cluster import Nodes, _probed, room_for
+from search.ray_setup import Note, Setup, versions
 from search.ray_tune import Jobs
 from space.reference import mobilenet_v3_small_32px
 from trainer.train import Recipe
+
+LOST = NodeDiedError("lost")  # type: ignore[no-untyped-call]
+
+
+def setup_in(folder: Path) -> Setup:
+    """Trials of one CPU."""
+    return Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=1, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +50,8 @@ def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
     evaluation = Evaluation(
         architecture=mobilenet_v3_small_32px(), data=use, recipe=Recipe(images=1), seed=0, processes=2
     )
-    setup = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=1, folder=tmp_path)
     told: list[object] = []
-    jobs = Jobs(None, setup, told.append)
+    jobs = Jobs(None, setup_in(tmp_path), told.append)
     jobs._jobs_together["7-1"] = Job(number=7, attempt=1, evaluation=evaluation)
     jobs.felt({}, 2)
     assert told == []
@@ -52,3 +61,71 @@ def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
     assert isinstance(note, Note)
     assert "trial 7 waits for room: 2 processes (ray.final_processes)" in note.text
     assert "room for 1" in note.text
+
+
+class Answers:
+    """Stands for what Ray has of the nodes' answers: each is given, or raised."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.next: object = None
+        self.now = 1000.0
+        self.desk = SimpleNamespace(is_admitted=SimpleNamespace(remote=lambda _: "no"))
+        monkeypatch.setattr("search.ray_cluster.ray.get", self._get)
+        monkeypatch.setattr("search.ray_cluster.time.monotonic", lambda: self.now)
+
+    def _get(self, reference: object) -> object:
+        if reference != "answer":
+            return False  # the desk is there
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+
+def raised(cause: Exception) -> RayTaskError:
+    """How Ray tells that a task raised something."""
+    return RayTaskError("_probed", "", cause, proctitle="", pid=1, ip="10.0.0.2")  # type: ignore[no-untyped-call]
+
+
+def test_a_node_that_cannot_even_be_tried_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where mobilenas is missing Ray raises in our place: that is no loss, which would be tried again without end."""
+    answers = Answers(monkeypatch)
+    nodes = Nodes(setup_in(tmp_path), answers.desk)
+    answers.next = raised(ModuleNotFoundError("No module named 'search'"))
+    assert nodes._problem("a", "answer") == "ModuleNotFoundError: No module named 'search'"
+
+
+@pytest.mark.parametrize("loss", [LOST, raised(LOST)])
+def test_a_node_that_is_lost_while_it_is_tried_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: Exception
+) -> None:
+    """It is tried again while Ray may not have noticed yet; one that lives and is lost on and on is told of."""
+    answers = Answers(monkeypatch)
+    nodes = Nodes(setup_in(tmp_path), answers.desk)
+    answers.next = loss
+    assert nodes._problem("a", "answer") is None
+    answers.now += 60
+    assert nodes._problem("a", "answer") is None
+    answers.now += 60
+    assert str(nodes._problem("a", "answer")).startswith("NodeDiedError")
+    answers.next = None
+    assert nodes._problem("a", "answer") is None
+    answers.next = loss
+    assert nodes._problem("a", "answer") is None
+
+
+def test_a_node_with_another_version_is_unfit(tmp_path: Path) -> None:
+    """Equal evaluations would not have equal results; the answer names both."""
+    problem = _probed(setup_in(tmp_path), {**versions(), "torch": "1.0"}, "token")
+    assert problem is not None
+    assert "'torch': '1.0'" in problem
+    assert "install the same versions" in problem
+
+
+def test_a_node_without_a_folder_for_its_things_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's reason is the answer, be the disk full or something in the way."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / f"mobilenas-{os.getuid()}").touch()
+    problem = _probed(setup_in(tmp_path), versions(), "token")
+    assert problem is not None
+    assert "File exists" in problem
+    assert "look at its disks" in problem
