@@ -23,6 +23,14 @@ QUICK = {
     "RAY_grpc_client_keepalive_time_ms": "3000",
     "RAY_grpc_client_keepalive_timeout_ms": "5000",
 }
+# A question to the head, in a process that is no node.
+ALIVE = """
+import sys
+from ray._raylet import GcsClient
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
+nodes = GcsClient(address=sys.argv[1]).get_all_node_info().values()
+print(*(node.node_manager_address for node in nodes if node.state == GcsNodeInfo.ALIVE))
+"""
 
 
 @cache
@@ -170,6 +178,12 @@ class Cluster:
     def _net(self, machine: str) -> str:
         inode = os.stat(f"/run/netns/{self._netns(machine)}").st_ino
         return f"net:[{inode}]"
+
+    def counts_as_alive(self, machine: str) -> bool:
+        """Whether the head takes a machine for one that lives."""
+        words = ["ip", "netns", "exec", self._netns(HEAD), sys.executable, "-c", ALIVE, self.address]
+        asked = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=True)
+        return self._ip(machine) in asked.stdout.split()
 
     def cut(self, machine: str) -> None:
         """Cut the link to a machine, without a word."""

@@ -1,20 +1,28 @@
 """What happens to a cluster, and what it must not do to a search on it: no trial lost, none doubled."""
 
+import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from search.store import Store
-from search.trial import State
+from search.trial import Stage, State
 from space.errors import StoreError
 from tests.search.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.search.killing import command, outcome, write_run
+from tests.tiny import tiny_run
 from tests.waiting import wait_for
+from trainer.data import Dataset
 
 pytestmark = [
     pytest.mark.slow,
@@ -94,9 +102,10 @@ def kill_driver(cluster: Cluster) -> None:
 
 
 def cut_link(cluster: Cluster) -> None:
-    """A node falls silent; a while later it is reached again, and starts anew."""
+    """A node falls silent, which is noticed meanwhile; then it is reached again, and starts anew."""
+    assert cluster.counts_as_alive(cluster.nodes[0])
     cluster.cut(cluster.nodes[0])
-    time.sleep(25)
+    wait_for(lambda: not cluster.counts_as_alive(cluster.nodes[0]))
     cluster.mend(cluster.nodes[0])
     cluster.kill(cluster.nodes[0])
     cluster.start(cluster.nodes[0])
@@ -224,3 +233,38 @@ def test_several_nodes_need_a_place_for_artefacts(cluster: Cluster, place: Path)
         cluster.environment["MOBILENAS_ARTIFACTS"] = named
     assert "set MOBILENAS_ARTIFACTS to a shared folder" in search.last_line
     assert completed(search.url) == 0
+
+
+def test_data_and_weights_reach_machines_that_see_none_of_them(
+    cluster: Cluster, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that trains has its pictures at the coordinator's machine alone, and ends with a certified network."""
+    folder = place / "trained"
+    monkeypatch.setitem(cluster.environment, "MOBILENAS_CACHE_DIR", str(folder / "cache"))
+    rng = np.random.default_rng()  # no earlier run can have left these data at a node
+    for name, low in (("dark", 0), ("bright", 128)):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = rng.integers(low, low + 128, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
+    config = yaml.safe_load(tiny_run(folder).read_text())
+    config["data"] = {"source": f"imagefolder:{folder}/pictures", "resolution": 32, "reward_images": 20}
+    config["blocks"]["train_images"] = 60
+    (folder / "run.yaml").write_text(yaml.safe_dump({**config, "executor": "ray", "ray": {"address": cluster.address}}))
+    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
+    arguments = ("search", "--config", folder / "run.yaml", "--name", "trained", "--database", url)
+    process = cluster.run(command(*arguments, "--runs", folder / "runs"), log)
+    assert Started(process, url, log).ended() == 0, log.read_text()
+    store = Store.open(url)
+    try:
+        trials = store.trials(store.search("trained").id)
+    finally:
+        store.close()
+    assert {trial.state for trial in trials} <= {State.COMPLETE, State.PRUNED}
+    assert any(trial.stage is Stage.NETADAPT and trial.state is State.COMPLETE for trial in trials)
+    (prepared,) = (folder / "cache" / "prepared").glob("*/meta.json")
+    sent = (
+        Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / f"data-{Dataset.open(prepared.parent).content_hash}"
+    )
+    assert sent.is_dir()
+    shutil.rmtree(sent)
