@@ -17,7 +17,7 @@ from queue import SimpleQueue
 
 from search.executor import Finished, end_with_parent, interrupts_ignored
 from search.job import Job, OwnEvaluation
-from search.ray_setup import Ask, Beat, Close, Lost, Note, Room, Setup, Shares, Sources
+from search.ray_setup import Ask, Beat, Close, Lost, Note, Room, Setup, Shares, Sources, Waits
 from space.errors import RunError
 
 # A driver that starts a cluster, or looks for one, may be silent for so long; later Tune goes round several times a
@@ -107,6 +107,7 @@ class RayExecutor:
         self._start_at = 0.0
         self._away_since: float | None = None
         self._reason: str | None = None
+        self._is_answer_due = False
         self._verdict: RunError | None = None  # why there will be no more results
 
     @property
@@ -141,6 +142,8 @@ class RayExecutor:
         Raises:
             RunError: the cluster cannot run trials, or could not be reached for a long time.
         """
+        if self._is_answer_due and self._driver is not None:
+            self._driver.send(Waits())
         end = time.monotonic() + seconds
         finished: list[Finished] = []
         while not finished and (left := end - time.monotonic()) > 0:
@@ -153,6 +156,7 @@ class RayExecutor:
                 self._restart()
             assert self._driver is not None
             finished = self._listen(self._driver, left)
+        self._is_answer_due = bool(finished)
         return sorted(finished, key=lambda result: result.job.number)
 
     def _listen(self, driver: _Driver, seconds: float) -> list[Finished]:

@@ -64,6 +64,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """To the driver: all that it told of is recorded, and there is no other job until it tells of more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """To the driver: the modules of an evaluator, before its first job."""
 

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 from search.executor import Finished
 from search.job import Interim, Job
 from search.ray_desk import asked, await_admission, station
-from search.ray_setup import Ask, Beat, Note, Setup, Shares, Sources
+from search.ray_setup import Ask, Beat, Note, Setup, Shares, Sources, Waits
 
 # A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
 PULSE_S = 20.0
@@ -30,6 +30,9 @@ _KEEP_S = 10.0
 _BEAT_S = 1.0
 # Tune asks again after so long where nothing runs.
 _IDLE_S = 0.5
+# So long the coordinator has for its next job after the end of another one. What comes later may have to wait as long:
+# for the next event of Tune's loop.
+_ANSWER_S = 0.1
 
 
 class Worker(tune.Trainable):
@@ -80,6 +83,7 @@ class Jobs(Searcher):
         self._jobs_together: dict[str, Job] = {}
         self._noted: set[str] = set()
         self._changed = threading.Condition()
+        self._is_answered = True  # whether the coordinator has had its say after the last ending
         self._running: dict[str, str] = {}  # Tune's ids to our keys
         self._jobs: dict[str, Job] = {}
         self._shares: dict[int, float] = {}
@@ -94,9 +98,11 @@ class Jobs(Searcher):
         if isinstance(message, Sources):
             ray.get(self._desk.put_sources.remote(message.content, message.files))
             return
-        assert isinstance(message, Ask)
+        assert isinstance(message, Ask | Waits)
         with self._changed:
-            (self._waiting if message.job.processes == 1 else self._together).append(message.job)
+            if isinstance(message, Ask):
+                (self._waiting if message.job.processes == 1 else self._together).append(message.job)
+            self._is_answered = True
             self._changed.notify()
 
     def train_together(self) -> None:
@@ -157,8 +163,12 @@ class Jobs(Searcher):
         if self._given is not None and self._idle:
             return None  # one after the other gets an idle slot
         with self._changed:
-            if not self._waiting and not self._together and not self._running:
-                self._changed.wait(_IDLE_S)
+            if not self._waiting and not self._together:
+                if not self._running:
+                    self._changed.wait(_IDLE_S)
+                elif not self._is_answered:
+                    self._changed.wait(_ANSWER_S)
+                    self._is_answered = True
             if self._together:
                 return Searcher.FINISHED  # while Tune goes on it keeps a slot, used or not
             if not self._waiting:
@@ -217,6 +227,8 @@ class Jobs(Searcher):
         job = self._jobs.pop(key)
         self._shares.pop(job.number, None)
         self._losses.pop(key, None)
+        with self._changed:
+            self._is_answered = False
         self._tell(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
 
     def slot_to_free(self, *, is_waited_for: bool, has_tune_one: bool, is_one_starting: bool) -> str | None:

@@ -1,17 +1,21 @@
 """What a driver of Ray makes of the cluster that it sees, without one."""
 
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from ray.exceptions import NodeDiedError, RayTaskError
 
+from search.executor import Finished
 from search.job import DataUse, Evaluation, Job
 from search.ray_cluster import Nodes, _probed, room_for
-from search.ray_setup import Note, Setup, versions
-from search.ray_tune import Jobs
+from search.ray_setup import Ask, Note, Setup, Waits, versions
+from search.ray_tune import _ENDED, Jobs
 from space.reference import mobilenet_v3_small_32px
+from tests.waiting import HANGS_S
 from trainer.train import Recipe
 
 LOST = NodeDiedError("lost")  # type: ignore[no-untyped-call]
@@ -44,15 +48,46 @@ def test_room_is_that_of_the_living_nodes(need: dict[str, float], room: int) -> 
     assert room_for(nodes, need) == room
 
 
-def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
-    """Two processes in a cluster with room for one wait, and the note names the setting; with room there is none."""
+def numbered(number: int, processes: int = 1) -> Job:
+    """A training."""
     use = DataUse(content_hash="x", reward_fraction=0.1, split_seed=0, train_images=None, reward_images=1)
     evaluation = Evaluation(
-        architecture=mobilenet_v3_small_32px(), data=use, recipe=Recipe(images=1), seed=0, processes=2
+        architecture=mobilenet_v3_small_32px(), data=use, recipe=Recipe(images=1), seed=0, processes=processes
     )
+    return Job(number=number, attempt=1, evaluation=evaluation)
+
+
+@pytest.mark.parametrize("answer", [Ask(numbered(2)), Waits()])
+def test_after_an_ending_the_coordinator_has_its_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Ask | Waits
+) -> None:
+    """Tune gets the job that answers the ending of another one at once, or hears that there is none."""
+    monkeypatch.setattr("search.ray_tune._ANSWER_S", HANGS_S)
+    monkeypatch.setattr("search.ray_tune.ray.get", lambda _: None)
+    answers: list[threading.Thread] = []
+
+    def tell(message: object) -> None:
+        if isinstance(message, Finished):
+            answers.append(threading.Thread(target=jobs.hear, args=(answer,)))
+
+    jobs = Jobs(MagicMock(), setup_in(tmp_path), tell)
+    for number in range(2):
+        jobs.hear(Ask(numbered(number)))
+        assert jobs.suggest(f"tune-{number}")["key"] == f"{number}-1"
+    jobs._given = None  # as after a look for a slot to free
+    jobs.on_trial_result("tune-0", {_ENDED: True})
+    (thread,) = answers
+    threading.Timer(0.1, thread.start).start()
+    suggested = jobs.suggest("tune-2")
+    assert (suggested or {}).get("key") == ("2-1" if isinstance(answer, Ask) else None)
+    thread.join()
+
+
+def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
+    """Two processes in a cluster with room for one wait, and the note names the setting; with room there is none."""
     told: list[object] = []
     jobs = Jobs(None, setup_in(tmp_path), told.append)
-    jobs._jobs_together["7-1"] = Job(number=7, attempt=1, evaluation=evaluation)
+    jobs._jobs_together["7-1"] = numbered(7, processes=2)
     jobs.felt({}, 2)
     assert told == []
     for _ in range(2):
