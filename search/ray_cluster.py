@@ -8,12 +8,12 @@ from typing import Any
 
 import ray
 from ray._private.state import actors
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RaySystemError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.depot import VARIABLE
-from search.ray_desk import DESK, depot_of, station
+from search.ray_desk import DESK, PULSE_S, depot_of, station
 from search.ray_setup import Setup, versions
 from space.errors import MobilenasError, RunError
 
@@ -68,8 +68,8 @@ class Nodes:
             for node in fit:
                 if depot.get(f"probe/{token}-{node}") is None:
                     raise RunError(
-                        f"node {nodes[node]} wrote an artefact that is not here: {depot.url} ({VARIABLE}) must be one "
-                        "place for all machines"
+                        f"node {nodes[node]} wrote an artefact that is not here; {VARIABLE} must name one place for "
+                        "all machines"
                     )
                 depot.remove(f"probe/{token}-{node}")
             depot.remove(f"probe/{token}")
@@ -105,13 +105,15 @@ class Nodes:
 
     def _problem(self, node: str, reference: Any) -> str | None:  # noqa: ANN401 - of Ray's
         """What a node answered, or why it cannot; None also where it was lost, which it need not be for ever."""
-        cause: BaseException
+        cause: object
         try:
             problem: str | None = ray.get(reference)
         except RayTaskError as error:
-            ray.get(self._desk.is_admitted.remote(node))  # without a desk no node could
+            ray.get(self._desk.pulse.remote(), timeout=PULSE_S)  # without a desk no node could
             cause = error.cause or error
             is_lost = isinstance(cause, RayError)
+            if isinstance(cause, RaySystemError):  # it could not read what it was sent: mobilenas is not there, say
+                cause, is_lost = cause.client_exc, False
         except RayError as error:
             cause, is_lost = error, True
         else:
@@ -140,10 +142,7 @@ def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
         depot = depot_of(setup)
         if depot is not None:
             if depot.get(f"probe/{token}") != token.encode():
-                return (
-                    f"it does not find the coordinator's artefacts at {depot.url} ({VARIABLE}), "
-                    "which must be one place for all machines"
-                )
+                return f"it does not find the coordinator's artefacts; {VARIABLE} must name one place for all machines"
             depot.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
         here = station(setup)
         if setup.data_folder is not None and setup.data_hash is not None:

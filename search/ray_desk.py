@@ -18,6 +18,8 @@ from search.ray_setup import Setup
 
 DESK = "mobilenas-desk"
 PULSE = "pulse"
+# A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
+PULSE_S = 20.0
 _ADMISSION_S = 0.5
 
 

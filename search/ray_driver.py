@@ -24,9 +24,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.ray_cluster import Nodes, sweep
-from search.ray_desk import DESK, PULSE, Desk, depot_of
+from search.ray_desk import DESK, PULSE, PULSE_S, Desk, depot_of
 from search.ray_setup import Beat, Close, Lost, Room, Setup
-from search.ray_tune import PULSE_S, SCHEDULERS, Jobs, Rounds, Worker
+from search.ray_tune import SCHEDULERS, Jobs, Rounds, Worker
 from space.errors import MobilenasError
 
 _ROOM_S = 2.0

@@ -43,6 +43,7 @@ class _Driver:
             self.process.start()
         theirs.close()
         self.deadline = time.monotonic() + START_S
+        self.endings = 0
         # A pipe takes only so much while nobody reads, and who waits for it does not see that the driver hangs.
         self._outbox: SimpleQueue[object] = SimpleQueue()
         self._postman = threading.Thread(target=self._post, daemon=True)
@@ -123,10 +124,10 @@ class RayExecutor:
             self._sources[evaluation.content] = evaluation.evaluator.sources
             if self._driver is not None:
                 self._driver.send(Sources(evaluation.content, self._sources[evaluation.content]))
-        if self._driver is None:
-            self._restart()
-        else:
+        if self._driver is not None:
             self._driver.send(Ask(job))
+        elif self._verdict is None:
+            self._restart()
 
     def _restart(self) -> None:
         """Start a driver with everything that is to be run."""
@@ -143,7 +144,7 @@ class RayExecutor:
             RunError: the cluster cannot run trials, or could not be reached for a long time.
         """
         if self._is_answer_due and self._driver is not None:
-            self._driver.send(Waits())
+            self._driver.send(Waits(self._driver.endings))
         end = time.monotonic() + seconds
         finished: list[Finished] = []
         while not finished and (left := end - time.monotonic()) > 0:
@@ -191,6 +192,7 @@ class RayExecutor:
         elif isinstance(message, Room):
             self._told_room(message.trials)
         elif isinstance(message, Finished):
+            driver.endings += 1
             return self._ended(message)
         elif isinstance(message, Note):
             self._note(message.text)
@@ -214,6 +216,8 @@ class RayExecutor:
         last = _last_line(self._setup.log)
         driver.kill()
         self._driver, self._shares, self._reason = None, {}, None
+        if self._verdict is not None:
+            return
         now = time.monotonic()
         self._away_since = self._away_since or now
         where = self._setup.address or "on this machine"

@@ -65,7 +65,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """To the driver: all that it told of is recorded, and there is no other job until it tells of more."""
+    """To the driver: so many endings were heard, and there is no other job until there are more."""
+
+    endings: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,9 @@ from ray.tune.search import Searcher
 
 from search.executor import Finished
 from search.job import Interim, Job
-from search.ray_desk import asked, await_admission, station
+from search.ray_desk import PULSE_S, asked, await_admission, station
 from search.ray_setup import Ask, Beat, Note, Setup, Shares, Sources, Waits
 
-# A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
-PULSE_S = 20.0
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
 _REWARD, _AGE = "reward", "percent"
 # Whether a job has ended; that of Tune's trial is later, when its slot gets another job.
@@ -83,7 +81,7 @@ class Jobs(Searcher):
         self._jobs_together: dict[str, Job] = {}
         self._noted: set[str] = set()
         self._changed = threading.Condition()
-        self._is_answered = True  # whether the coordinator has had its say after the last ending
+        self._told, self._answered = 0, 0  # endings, and on how many of them the coordinator has had its say
         self._running: dict[str, str] = {}  # Tune's ids to our keys
         self._jobs: dict[str, Job] = {}
         self._shares: dict[int, float] = {}
@@ -102,7 +100,8 @@ class Jobs(Searcher):
         with self._changed:
             if isinstance(message, Ask):
                 (self._waiting if message.job.processes == 1 else self._together).append(message.job)
-            self._is_answered = True
+            else:
+                self._answered = message.endings
             self._changed.notify()
 
     def train_together(self) -> None:
@@ -129,7 +128,7 @@ class Jobs(Searcher):
         finished = ray.get(self._desk.take.remote(key))
         del self._jobs_together[key]
         self._shares.pop(job.number, None)
-        self._tell(finished or Finished(job=job, outcome=None, error=" ".join(reason.split())[:1000]))
+        self._tell_ending(finished or Finished(job=job, outcome=None, error=" ".join(reason.split())[:1000]))
 
     def felt(self, shares: Mapping[str, float], room: int) -> None:
         """The desk is alive, as far as is known; it told of the jobs that Tune does not run."""
@@ -163,12 +162,10 @@ class Jobs(Searcher):
         if self._given is not None and self._idle:
             return None  # one after the other gets an idle slot
         with self._changed:
-            if not self._waiting and not self._together:
-                if not self._running:
-                    self._changed.wait(_IDLE_S)
-                elif not self._is_answered:
-                    self._changed.wait(_ANSWER_S)
-                    self._is_answered = True
+            if not self._running:
+                self._changed.wait_for(self._is_asked, _IDLE_S)
+            elif not self._changed.wait_for(lambda: self._is_asked() or self._answered >= self._told, _ANSWER_S):
+                self._answered = self._told  # the next event is waited for by Tune
             if self._together:
                 return Searcher.FINISHED  # while Tune goes on it keeps a slot, used or not
             if not self._waiting:
@@ -227,9 +224,15 @@ class Jobs(Searcher):
         job = self._jobs.pop(key)
         self._shares.pop(job.number, None)
         self._losses.pop(key, None)
+        self._tell_ending(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
+
+    def _tell_ending(self, finished: Finished) -> None:
         with self._changed:
-            self._is_answered = False
-        self._tell(finished or Finished(job=job, outcome=None, error=error, stopped=stopped))
+            self._told += 1
+        self._tell(finished)
+
+    def _is_asked(self) -> bool:
+        return bool(self._waiting or self._together)
 
     def slot_to_free(self, *, is_waited_for: bool, has_tune_one: bool, is_one_starting: bool) -> str | None:
         """An idle slot that a trial can have, or that nobody has wanted for long, by Tune's id of the trial it had.

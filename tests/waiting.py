@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 # What takes so long hangs; on a busy machine everything may take several times as long as on an idle one.
 HANGS_S = 600.0
@@ -13,3 +14,11 @@ def wait_for(condition: Callable[[], bool], pause: float = 0.1) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(pause)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone for good, but perhaps for its parent to hear of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True

@@ -24,7 +24,7 @@ from search.ray_setup import Setup
 from search.reward import HARD
 from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
-from tests.waiting import HANGS_S, wait_for
+from tests.waiting import HANGS_S, has_ended, wait_for
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
 
@@ -110,14 +110,6 @@ def trainers() -> set[int]:
         return [] if pid not in parents else [parents[pid], *above(parents[pid])]
 
     return {pid for pid in spawned if os.getpid() in above(pid)}
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process is gone for good, but perhaps for its parent to hear of it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def weights_of(job: Job) -> Path:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
-from ray.exceptions import NodeDiedError, RayTaskError
+from ray.exceptions import NodeDiedError, RaySystemError, RayTaskError
 
 from search.executor import Finished
 from search.job import DataUse, Evaluation, Job
@@ -18,6 +18,7 @@ from space.reference import mobilenet_v3_small_32px
 from tests.waiting import HANGS_S
 from trainer.train import Recipe
 
+MISSING = ModuleNotFoundError("No module named 'search'")
 LOST = NodeDiedError("lost")  # type: ignore[no-untyped-call]
 
 
@@ -57,7 +58,7 @@ def numbered(number: int, processes: int = 1) -> Job:
     return Job(number=number, attempt=1, evaluation=evaluation)
 
 
-@pytest.mark.parametrize("answer", [Ask(numbered(2)), Waits()])
+@pytest.mark.parametrize("answer", [Ask(numbered(2)), Waits(1)])
 def test_after_an_ending_the_coordinator_has_its_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Ask | Waits
 ) -> None:
@@ -104,13 +105,13 @@ class Answers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.next: object = None
         self.now = 1000.0
-        self.desk = SimpleNamespace(is_admitted=SimpleNamespace(remote=lambda _: "no"))
+        self.desk = SimpleNamespace(pulse=SimpleNamespace(remote=lambda: "pulse"))
         monkeypatch.setattr("search.ray_cluster.ray.get", self._get)
         monkeypatch.setattr("search.ray_cluster.time.monotonic", lambda: self.now)
 
-    def _get(self, reference: object) -> object:
+    def _get(self, reference: object, timeout: float | None = None) -> object:  # noqa: ARG002 - as Ray's
         if reference != "answer":
-            return False  # the desk is there
+            return {}  # the desk is there
         if isinstance(self.next, Exception):
             raise self.next
         return self.next
@@ -121,11 +122,14 @@ def raised(cause: Exception) -> RayTaskError:
     return RayTaskError("_probed", "", cause, proctitle="", pid=1, ip="10.0.0.2")  # type: ignore[no-untyped-call]
 
 
-def test_a_node_that_cannot_even_be_tried_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cause", [MISSING, RaySystemError(MISSING, "its traceback")])  # type: ignore[no-untyped-call]
+def test_a_node_that_cannot_even_be_tried_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
     """Where mobilenas is missing Ray raises in our place: that is no loss, which would be tried again without end."""
     answers = Answers(monkeypatch)
     nodes = Nodes(setup_in(tmp_path), answers.desk)
-    answers.next = raised(ModuleNotFoundError("No module named 'search'"))
+    answers.next = raised(cause)
     assert nodes._problem("a", "answer") == "ModuleNotFoundError: No module named 'search'"
 
 

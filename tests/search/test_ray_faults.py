@@ -254,7 +254,11 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
     arguments = ("search", "--config", folder / "run.yaml", "--name", "trained", "--database", url)
     process = cluster.run(command(*arguments, "--runs", folder / "runs"), log)
-    assert Started(process, url, log).ended() == 0, log.read_text()
+    try:
+        assert Started(process, url, log).ended() == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
     store = Store.open(url)
     try:
         trials = store.trials(store.search("trained").id)
