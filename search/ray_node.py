@@ -114,7 +114,7 @@ class Station:
             self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
             prepared = self._prepared(job, self._scratch)
         except (MobilenasError, OSError) as error:
-            self._early = _failed_here(job, error)
+            self._early = failed(job, error)
             return
         if self._executor is None:
             self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads)
@@ -133,10 +133,10 @@ class Station:
             ended = self._awaited(seconds)
             if ended is None:
                 return None
-            finished = _at_home(replace(ended, job=self._job))
+            finished = replace(ended, job=self._job)
         result = self._result(finished, made)
         self._clear()
-        return result
+        return _from_here(result)
 
     def _awaited(self, seconds: float) -> Finished | None:
         assert self._job is not None
@@ -158,7 +158,7 @@ class Station:
                 return Result(finished=finished, weights=weights)
             self._depot.put(weights_name(finished.job.evaluation.key), weights)
         except (MobilenasError, OSError) as error:
-            return Result(finished=_failed_here(finished.job, error), weights=None)
+            return Result(finished=failed(finished.job, error), weights=None)
         return Result(finished=finished, weights=None, is_stored=True)
 
     def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
@@ -169,11 +169,12 @@ class Station:
         scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
         try:
             finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
-            return self._result(finished, scratch / "made.safetensors")
+            result = self._result(finished, scratch / "made.safetensors")
         except (MobilenasError, OSError) as error:
-            return Result(finished=_failed_here(job, error), weights=None)
+            result = Result(finished=failed(job, error), weights=None)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        return _from_here(result)
 
     @property
     def share(self) -> float:
@@ -300,15 +301,12 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _failed_here(job: Job, error: BaseException) -> Finished:
-    return _at_home(failed(job, error))
-
-
-def _at_home(finished: Finished) -> Finished:
+def _from_here(result: Result) -> Result:
     """With the name of this machine where its disk is full: a search ends with that, and is told of elsewhere."""
+    finished = result.finished
     if not finished.is_disk_full:
-        return finished
-    return replace(finished, error=f"node {platform.node()}: {finished.error}")
+        return result
+    return replace(result, finished=replace(finished, error=f"node {platform.node()}: {finished.error}"))
 
 
 def _has(folder: Path, sources: Mapping[str, bytes]) -> bool:

@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from search.evaluate import read_weights
 from search.executor import Executor, Finished, LocalExecutor
@@ -24,6 +22,7 @@ from search.ray_setup import Setup
 from search.reward import HARD
 from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
+from tests.tiny import dark_and_bright
 from tests.waiting import HANGS_S, has_ended, wait_for
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
@@ -34,13 +33,7 @@ LONG = 10_000_000
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Two classes of 30 small pictures, dark and bright."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name, low in (("dark", 0), ("bright", 128)):
-        (folder / name).mkdir()
-        for number in range(30):
-            pixels = rng.integers(low, low + 128, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    folder = dark_and_bright(tmp_path_factory.mktemp("pictures"), each=30, pixels=16)
     return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
 
 

@@ -10,17 +10,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from search.store import Store
 from search.trial import Stage, State
 from space.errors import StoreError
 from tests.search.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.search.killing import command, outcome, write_run
-from tests.tiny import tiny_run
+from tests.tiny import dark_and_bright, tiny_run
 from tests.waiting import wait_for
 from trainer.data import Dataset
 
@@ -241,14 +239,10 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     """A search that trains has its pictures at the coordinator's machine alone, and ends with a certified network."""
     folder = place / "trained"
     monkeypatch.setitem(cluster.environment, "MOBILENAS_CACHE_DIR", str(folder / "cache"))
-    rng = np.random.default_rng()  # no earlier run can have left these data at a node
-    for name, low in (("dark", 0), ("bright", 128)):
-        (folder / "pictures" / name).mkdir(parents=True)
-        for number in range(60):
-            pixels = rng.integers(low, low + 128, (32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / "pictures" / name / f"{number}.png")
+    # Without a seed: no earlier run can have left these data at a node.
+    photos = dark_and_bright(folder / "pictures", each=60, pixels=32, seed=None)
     config = yaml.safe_load(tiny_run(folder).read_text())
-    config["data"] = {"source": f"imagefolder:{folder}/pictures", "resolution": 32, "reward_images": 20}
+    config["data"] = {"source": f"imagefolder:{photos}", "resolution": 32, "reward_images": 20}
     config["blocks"]["train_images"] = 60
     (folder / "run.yaml").write_text(yaml.safe_dump({**config, "executor": "ray", "ray": {"address": cluster.address}}))
     url, log = f"sqlite:///{folder}/record.db", folder / "search.log"

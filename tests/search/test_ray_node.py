@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from search.job import DataUse, Evaluation, Job, OwnEvaluation
 from search.plugin import Plugin
 from search.ray_node import Pieces, Result, Station, Supplies, pieces_of
 from space.errors import DataError, RunError
 from space.reference import mobilenet_v3_small_32px
+from tests.tiny import dark_and_bright
 from tests.waiting import HANGS_S
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe
@@ -25,12 +24,7 @@ NOWHERE = Path("/nowhere")
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Two classes of ten pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name in ("dark", "bright"):
-        (folder / name).mkdir()
-        for number in range(10):
-            Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / name / f"{number}.png")
+    folder = dark_and_bright(tmp_path_factory.mktemp("pictures"), each=10, pixels=16)
     return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
 
 
@@ -79,8 +73,8 @@ def test_data_that_a_node_sees_are_not_sent(dataset: Dataset, tmp_path: Path) ->
 
 
 def test_data_that_were_damaged_on_their_way_do_not_stay(dataset: Dataset, tmp_path: Path) -> None:
-    """One wrong byte is an error, after which nothing is left that a later trial could take for the data."""
-    station = Coordinator(dataset.folder, damage=b"!").station(tmp_path)
+    """Wrong bytes are an error, after which nothing is left that a later trial could take for the data."""
+    station = Coordinator(dataset.folder, damage=b"?!").station(tmp_path)
     with pytest.raises(DataError, match=f"data {dataset.content_hash} reached this node as "):
         station.data(NOWHERE, dataset.content_hash)
     assert list(tmp_path.iterdir()) == []
