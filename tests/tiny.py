@@ -7,6 +7,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from search.ray_setup import Setup
+from tests.waiting import HANGS_S
+
 TINY_SPACE = {
     "name": "tiny",
     "reference": "mobilenet_v3_small_32px",
@@ -36,6 +39,10 @@ TINY_SPACE = {
     ],
     "head": {"conv_channels": 128, "hidden_channels": 128, "activation": "hswish"},
 }
+
+
+# A Ray cluster of one core on this machine.
+RAY_HERE = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
 
 
 def dark_and_bright(folder: Path, *, each: int, pixels: int, seed: int | None = 0) -> Path:

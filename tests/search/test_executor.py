@@ -18,11 +18,10 @@ from search.executor import Executor, Finished, LocalExecutor
 from search.job import DataUse, Evaluation, Job, OwnEvaluation, Watch
 from search.plugin import Plugin
 from search.ray_executor import RayExecutor
-from search.ray_setup import Setup
 from search.reward import HARD
 from search.trial import Scores
 from space.reference import mobilenet_v3_small_32px
-from tests.tiny import dark_and_bright
+from tests.tiny import RAY_HERE, dark_and_bright
 from tests.waiting import HANGS_S, has_ended, wait_for
 from trainer.data import Dataset, prepare
 from trainer.train import Recipe, load_model
@@ -60,8 +59,7 @@ def make(kind: str, slots: int, job_seconds: float = HANGS_S) -> Executor:
     """An executor of a kind; Ray's has a cluster on this machine of its own."""
     if kind == "local":
         return LocalExecutor(slots, job_seconds=job_seconds)
-    setup = Setup(address=None, local_cpus=slots, cpus=1, gpus=0, resources={}, retries=0, job_seconds=job_seconds)
-    return RayExecutor(setup)
+    return RayExecutor(replace(RAY_HERE, local_cpus=slots, job_seconds=job_seconds))
 
 
 @pytest.fixture(scope="module", params=["local", "ray"])
@@ -279,10 +277,7 @@ def test_a_job_over_its_time_is_stopped(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("scheduler", ["asha", "median"])
 def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
     """Of watched trials the one with far lower rewards ends before its time, with no result; others go on."""
-    setup = Setup(
-        address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S, scheduler=scheduler
-    )
-    executor = RayExecutor(setup)
+    executor = RayExecutor(replace(RAY_HERE, scheduler=scheduler))
 
     def watched(number: int, latency_ms: float, images: int) -> Job:
         scores = Scores(top1=None, latency_ms=latency_ms, madds=1, params=1)
@@ -315,8 +310,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         content_hash=data.content_hash, reward_fraction=0.15, split_seed=0, train_images=None, reward_images=2000
     )
     arch = mobilenet_v3_small_32px(width=0.25, resolution=28, in_channels=1)
-    setup = Setup(address=None, local_cpus=2, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
-    executor = RayExecutor(setup)
+    executor = RayExecutor(replace(RAY_HERE, local_cpus=2))
     asked = [(seed, 1) for seed in range(4)] + [(seed, 2) for seed in range(2)]
     try:
         for number, (seed, processes) in enumerate(asked):
@@ -341,8 +335,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
     """It begins anew, as often as `retries` says, and ends well; nothing of the first try is taken for a result."""
-    setup = Setup(address=None, local_cpus=2, cpus=1, gpus=0, resources={}, retries=1, job_seconds=HANGS_S)
-    executor = RayExecutor(setup)
+    executor = RayExecutor(replace(RAY_HERE, local_cpus=2, retries=1))
     try:
         long = numbered(job, 0, 15_000)
         assert isinstance(long.evaluation, Evaluation)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -12,19 +13,15 @@ from ray.exceptions import NodeDiedError, RaySystemError, RayTaskError
 from search.executor import Finished
 from search.job import DataUse, Evaluation, Job
 from search.ray_cluster import Nodes, _probed, room_for
-from search.ray_setup import Ask, Note, Setup, Waits, versions
+from search.ray_setup import Ask, Note, Waits, versions
 from search.ray_tune import _ENDED, Jobs
 from space.reference import mobilenet_v3_small_32px
+from tests.tiny import RAY_HERE
 from tests.waiting import HANGS_S
 from trainer.train import Recipe
 
 MISSING = ModuleNotFoundError("No module named 'search'")
 LOST = NodeDiedError("lost")  # type: ignore[no-untyped-call]
-
-
-def setup_in(folder: Path) -> Setup:
-    """Trials of one CPU."""
-    return Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=1, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +68,7 @@ def test_after_an_ending_the_coordinator_has_its_say(
         if isinstance(message, Finished):
             answers.append(threading.Thread(target=jobs.hear, args=(answer,)))
 
-    jobs = Jobs(MagicMock(), setup_in(tmp_path), tell)
+    jobs = Jobs(MagicMock(), replace(RAY_HERE, folder=tmp_path), tell)
     for number in range(2):
         jobs.hear(Ask(numbered(number)))
         assert jobs.suggest(f"tune-{number}")["key"] == f"{number}-1"
@@ -87,7 +84,7 @@ def test_after_an_ending_the_coordinator_has_its_say(
 def test_a_training_that_finds_no_room_is_told_of_once(tmp_path: Path) -> None:
     """Two processes in a cluster with room for one wait, and the note names the setting; with room there is none."""
     told: list[object] = []
-    jobs = Jobs(None, setup_in(tmp_path), told.append)
+    jobs = Jobs(None, replace(RAY_HERE, folder=tmp_path), told.append)
     jobs._jobs_together["7-1"] = numbered(7, processes=2)
     jobs.felt({}, 2)
     assert told == []
@@ -128,7 +125,7 @@ def test_a_node_that_cannot_even_be_tried_is_told_of(
 ) -> None:
     """Where mobilenas is missing Ray raises in our place: that is no loss, which would be tried again without end."""
     answers = Answers(monkeypatch)
-    nodes = Nodes(setup_in(tmp_path), answers.desk)
+    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.desk)
     answers.next = raised(cause)
     assert nodes._problem("a", "answer") == "ModuleNotFoundError: No module named 'search'"
 
@@ -139,7 +136,7 @@ def test_a_node_that_is_lost_while_it_is_tried_may_come_back(
 ) -> None:
     """It is tried again while Ray may not have noticed yet; one that lives and is lost on and on is told of."""
     answers = Answers(monkeypatch)
-    nodes = Nodes(setup_in(tmp_path), answers.desk)
+    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.desk)
     answers.next = loss
     assert nodes._problem("a", "answer") is None
     answers.now += 60
@@ -154,7 +151,7 @@ def test_a_node_that_is_lost_while_it_is_tried_may_come_back(
 
 def test_a_node_with_another_version_is_unfit(tmp_path: Path) -> None:
     """Equal evaluations would not have equal results; the answer names both."""
-    problem = _probed(setup_in(tmp_path), {**versions(), "torch": "1.0"}, "token")
+    problem = _probed(replace(RAY_HERE, folder=tmp_path), {**versions(), "torch": "1.0"}, "token")
     assert problem is not None
     assert "'torch': '1.0'" in problem
     assert "install the same versions" in problem
@@ -164,7 +161,7 @@ def test_a_node_without_a_folder_for_its_things_is_unfit(tmp_path: Path, monkeyp
     """The system's reason is the answer, be the disk full or something in the way."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"mobilenas-{os.getuid()}").touch()
-    problem = _probed(setup_in(tmp_path), versions(), "token")
+    problem = _probed(replace(RAY_HERE, folder=tmp_path), versions(), "token")
     assert problem is not None
     assert "File exists" in problem
     assert "look at its disks" in problem

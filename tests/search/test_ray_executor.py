@@ -18,12 +18,11 @@ from search.executor import Finished
 from search.job import Job, Outcome, OwnEvaluation
 from search.plugin import Plugin
 from search.ray_executor import SILENCE_S, START_S, RayExecutor, _Driver
-from search.ray_setup import Beat, Lost, Note, Room, Setup, Shares
+from search.ray_setup import Beat, Lost, Note, Room, Shares
 from space.errors import RunError
 from space.reference import mobilenet_v3_small_32px
+from tests.tiny import RAY_HERE
 from tests.waiting import HANGS_S, has_ended, wait_for
-
-SETUP = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def evaluation(tmp_path: Path) -> OwnEvaluation:
 @pytest.fixture
 def executor() -> Iterator[RayExecutor]:
     """One that has no driver yet."""
-    made = RayExecutor(SETUP)
+    made = RayExecutor(RAY_HERE)
     yield made
     made.close()
 
@@ -73,7 +72,7 @@ def test_a_result_is_not_lost_with_the_cluster(
 ) -> None:
     """What was told just before the end is given to the coordinator, and only then is the end an error."""
     monkeypatch.setattr(RayExecutor, "_restart", lambda _: None)
-    executor = RayExecutor(SETUP, patience_s=-1.0)
+    executor = RayExecutor(RAY_HERE, patience_s=-1.0)
     jobs = [Job(number=number, attempt=1, evaluation=evaluation) for number in range(2)]
     for job in jobs:
         executor.submit(job)
@@ -99,7 +98,7 @@ def test_a_driver_that_never_reads_is_noticed(evaluation: OwnEvaluation, monkeyp
     monkeypatch.setattr("search.ray_executor.START_S", 2.0)
     monkeypatch.setattr("search.ray_executor._drive", hang)
     notes: list[str] = []
-    executor = RayExecutor(SETUP, note=notes.append)
+    executor = RayExecutor(RAY_HERE, note=notes.append)
     try:
         for number in range(1000):
             executor.submit(Job(number=number, attempt=1, evaluation=evaluation))
@@ -120,7 +119,7 @@ def test_a_cluster_of_its_own_is_no_other_one(evaluation: OwnEvaluation, monkeyp
         (Path(folder) / "ray").mkdir()
         (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        executor = RayExecutor(SETUP, patience_s=0.0)
+        executor = RayExecutor(RAY_HERE, patience_s=0.0)
         try:
             executor.submit(Job(number=0, attempt=1, evaluation=evaluation))
             finished: list[Finished] = []
@@ -137,10 +136,10 @@ import os, signal
 from dataclasses import replace
 from pathlib import Path
 from search.ray_executor import _Driver
-from tests.search.test_ray_executor import SETUP
+from tests.tiny import RAY_HERE
 
 if __name__ == "__main__":
-    print(_Driver(replace(SETUP, folder=Path(__file__).parent)).process.pid, flush=True)
+    print(_Driver(replace(RAY_HERE, folder=Path(__file__).parent)).process.pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
