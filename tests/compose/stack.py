@@ -1,7 +1,6 @@
 """The committed stack as tests bring it up and talk to it."""
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from tests.ports import free_port
 from tests.tiny import TINY_SPACE
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +65,7 @@ class Stack:
 def stack_of(folder: Path, project: str, changes: dict[str, Any]) -> Stack:
     """The committed files with changes, a port and passwords of its own."""
     folder.mkdir(exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (folder / "env").write_text(ENVIRONMENT.format(port=free.getsockname()[1]))
+    (folder / "env").write_text(ENVIRONMENT.format(port=free_port()))
     (folder / "override.yml").write_text(yaml.safe_dump(changes))
     files = (ROOT / "docker-compose.yml", ROOT / ".ci/compose-override.yml", folder / "override.yml")
     return Stack(project, files, folder / "env")

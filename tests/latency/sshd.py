@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.ports import free_port
+
 
 def sshd_program() -> str | None:
     """Where OpenSSH's server is, if it is installed."""
@@ -15,17 +17,11 @@ def sshd_program() -> str | None:
     return found if found and shutil.which("ssh") and shutil.which("scp") and shutil.which("ssh-keygen") else None
 
 
-def _free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 class Sshd:
     """Runs until `stop`; `bin` holds an `ssh` and `scp` that use the test's own key and known hosts."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self.folder, self.port = folder, _free_port()
+        self.folder, self.port = folder, free_port()
         for name in ("host", "user"):
             self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
         keys = folder / "authorized_keys"

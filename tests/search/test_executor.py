@@ -85,22 +85,35 @@ def numbered(job: Job, number: int, images: int | None = None) -> Job:
     )
 
 
-def trainers() -> set[int]:
-    """The processes below this one that run jobs: they were spawned, and lead no session as Ray's driver does."""
+def below() -> dict[int, bytes]:
+    """The command lines of all processes below this one."""
     parents: dict[int, int] = {}
-    spawned: set[int] = set()
+    words: dict[int, bytes] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            pid, words = int(path.name), (path / "cmdline").read_bytes()
-            _, parent, _, session = (path / "stat").read_text().rpartition(")")[2].split()[:4]
-            parents[pid] = int(parent)
-            if b"spawn_main" in words and int(session) != pid:
-                spawned.add(pid)
+            pid = int(path.name)
+            words[pid] = (path / "cmdline").read_bytes()
+            parents[pid] = parent_of(pid)
 
     def above(pid: int) -> list[int]:
         return [] if pid not in parents else [parents[pid], *above(parents[pid])]
 
-    return {pid for pid in spawned if os.getpid() in above(pid)}
+    return {pid: line for pid, line in words.items() if os.getpid() in above(pid)}
+
+
+def parent_of(pid: int) -> int:
+    """The process that started another one."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def trainers() -> set[int]:
+    """The processes below this one that run jobs: they were spawned, and lead no session as Ray's driver does."""
+    found = set()
+    for pid, words in below().items():
+        with suppress(ProcessLookupError):
+            if b"spawn_main" in words and os.getsid(pid) != pid:
+                found.add(pid)
+    return found
 
 
 def weights_of(job: Job) -> Path:
@@ -199,7 +212,7 @@ def test_idle_slots_are_given_back_and_lost_ones_harm_nothing(tmp_path: Path) ->
         assert len(second) == 2
         assert kept < second
         for pid in second:  # Ray's own process, which is the parent of the one that runs jobs
-            os.kill(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+            os.kill(parent_of(pid), signal.SIGKILL)
         assert second.isdisjoint(two_more(executor, evaluation, tmp_path))
     finally:
         executor.close()
@@ -341,11 +354,7 @@ def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
         assert isinstance(long.evaluation, Evaluation)
         executor.submit(replace(long, evaluation=replace(long.evaluation, processes=2)))
         await_progress(executor)
-        parts = [
-            int(path.name)
-            for path in Path("/proc").glob("[0-9]*")
-            if (words := _words(path)).startswith(b"ray::") and b"TrainWorker" in words
-        ]
+        parts = [pid for pid, words in below().items() if words.startswith(b"ray::") and b"TrainWorker" in words]
         assert len(parts) == 2
         os.kill(parts[-1], signal.SIGKILL)
         result = collect(executor, 1)[0]
@@ -355,12 +364,6 @@ def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
     assert result.outcome is not None
     assert result.outcome.images_seen == 15_000
     assert weights_of(result.job).exists()
-
-
-def _words(process: Path) -> bytes:
-    with suppress(OSError):
-        return (process / "cmdline").read_bytes()
-    return b""
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ def test_stop_and_terminate(queued: Path, url: str, mobilenas: Mobilenas) -> Non
             assert (store.search("first").state, store.search("first").holder) == ("queued", None)
             assert mobilenas("stop", "second", "--database", url).code == 0
             child = coordinator(url, queued)
-            wait_for(lambda: store.search("first").state == "running")
+            wait_for(lambda: completed(store, "first") >= 2)
             assert mobilenas("stop", "first", "--database", url).code == 0
             wait_for(lambda: store.search("first").state == "stopped")
             time.sleep(3)  # longer than a coordinator waits before it looks again
