@@ -1,4 +1,4 @@
-"""Blank databases of every kind that the record supports."""
+"""Blank databases of every kind that the record supports, and an archive of a search."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from search.store import Store
 from tests.postgres import PostgresServer
+from tests.search.archives import pack
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -27,3 +28,9 @@ def store(database_url: str) -> Iterator[Store]:
     opened = Store.open(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive of a done search."""
+    return pack(tmp_path_factory.mktemp("packed"))
