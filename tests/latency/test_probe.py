@@ -34,6 +34,8 @@ from tests.strategies import minute_space
 KEYS = minute_space().reachable_keys()[:5]
 MODELS = {f"m{n}": Model(build_graph({"block": key}, random_weights(0)), 1 << 20) for n, key in enumerate(KEYS)}
 QUICK = Protocol(rounds=8, most_rounds=8, warm=2)
+# A precision that no interval has: one of equal samples is of no width at all.
+NEVER = -1.0
 
 
 def test_it_runs_where_python_is_old() -> None:
@@ -58,7 +60,7 @@ def test_every_model_is_visited_as_often_as_asked() -> None:
 
 def test_rounds_need_not_be_multiples_of_a_pass() -> None:
     """Six rounds are six visits, and at most seven are seven."""
-    found = Measuring(MODELS, Runtime(), Protocol(rounds=6, most_rounds=7, warm=1, precision=-1.0)).run()
+    found = Measuring(MODELS, Runtime(), Protocol(rounds=6, most_rounds=7, warm=1, precision=NEVER)).run()
     assert {len(samples.cold) for samples in found.samples.values()} == {7}
     found = Measuring(MODELS, Runtime(), Protocol(rounds=6, most_rounds=6, warm=1)).run()
     assert {len(samples.cold) for samples in found.samples.values()} == {6}
@@ -82,7 +84,7 @@ def test_batches_fit_into_the_memory(sizes: list[int], memory_mb: int) -> None:
 
 def test_unsettled_models_are_visited_more() -> None:
     """A model is visited until its interval is narrow, at most as often as allowed, and named where it is not."""
-    never = Protocol(rounds=4, most_rounds=12, warm=1, precision=-1.0)
+    never = Protocol(rounds=4, most_rounds=12, warm=1, precision=NEVER)
     found = Measuring(MODELS, Runtime(), never).run()
     assert set(found.unsettled) == set(MODELS)
     assert {len(samples.cold) for samples in found.samples.values()} == {12}
@@ -93,7 +95,7 @@ def test_unsettled_models_are_visited_more() -> None:
 
 def test_the_time_ends_all_but_the_least() -> None:
     """With no time left every model still gets four visits, so that a table is whole, and all that is wide is named."""
-    protocol = Protocol(rounds=40, most_rounds=400, warm=1, precision=-1.0, seconds=0)
+    protocol = Protocol(rounds=40, most_rounds=400, warm=1, precision=NEVER, seconds=0)
     found = Measuring(MODELS, Runtime(), protocol).run()
     assert {len(samples.cold) for samples in found.samples.values()} == {4}
     assert set(found.unsettled) == set(MODELS)
