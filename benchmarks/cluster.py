@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.executor import Executor, LocalExecutor
-from search.job import DataUse, Evaluation, Job, OwnEvaluation, ask_own
-from search.plugin import Plugin
-from search.ray_executor import RayExecutor
-from search.ray_setup import Setup
+from search.evaluation.executor import Executor, LocalExecutor
+from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation, ask_own
+from search.plugins import Plugin
+from search.ray.executor import RayExecutor
+from search.ray.messages import Setup
 from space.reference import mobilenet_v3_small_32px
 from trainer.data import prepare
 from trainer.train import Recipe

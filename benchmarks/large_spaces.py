@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks import imitator
 from search.problems.nas_bench_macro import WHERE
-from service.bench import COMPARED
+from service.commands.bench import COMPARED
 from space.choices import SearchSpace
 from space.encoding import Encoding
 from space.preset import load_preset

@@ -26,10 +26,10 @@ import yaml
 
 from latency.collect import measure_missing
 from latency.meter import LocalMeter
-from search.chronicle import Chronicle
-from search.config import parse_config
-from search.evaluate import read_weights, write_weights
-from search.store import Store
+from search.config.load import parse_config
+from search.evaluation.weights import read_weights, write_weights
+from search.record.recorded_search import Chronicle
+from search.record.store import Store
 from search.trial import Stage, State
 from space.arch import Architecture, make_divisible
 from space.keys import keys_of

@@ -3,8 +3,8 @@
     PYTHONPATH=. OMP_NUM_THREADS=1 .venv/bin/python benchmarks/proposals.py
 
 Trials are made up: random members within the limit, with a top-1 that depends on kernels and squeeze-and-excite. Times
-are medians over proposals, the fit of the surrogate included; "alone" is `search.feasible_first.propose`, "in a search"
-is the whole way through Optuna's study as a coordinator takes it.
+are medians over proposals, the fit of the surrogate included; "alone" is `search.samplers.feasible_first.propose`,
+"in a search" is the whole way through Optuna's study as a coordinator takes it.
 """
 
 import statistics
@@ -15,12 +15,12 @@ from functools import partial
 import numpy as np
 
 from benchmarks.prediction_rate import made_up_table
-from search.feasible_first import propose
-from search.latencies import DeviceLatency, Goal
-from search.limits import Limits
-from search.prospects import Prospects
-from search.reward import HARD
-from search.samplers import Proposer
+from search.objective.latency import DeviceLatency, Goal
+from search.objective.limits import Limits
+from search.objective.objective import Prospects
+from search.objective.reward import HARD
+from search.samplers.feasible_first import propose
+from search.samplers.proposer import Proposer
 from search.trial import Scores, Stage, State, Trial
 from space.choices import SearchSpace
 from space.code_moves import canonical

@@ -54,13 +54,13 @@ def main() -> None:
 
     import yaml
 
-    from search.blocks import search_blocks
-    from search.config import load_config
+    from search.config.load import load_config
     from search.events import Listener
-    from search.heartbeat import hold
     from search.plan import look_up
+    from search.record.heartbeat import hold
+    from search.record.store import Store
     from search.run import Asked, create, session
-    from search.store import Store
+    from search.stages.blocks import search_blocks
     from search.trial import Stage, State
 
     class Watching(Watch, Listener):

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from search.config import RunConfig, load_config
-from search.feasible_first import Exhausted
-from search.job import OwnEvaluation, ask_own
-from search.latencies import OwnLatency, scores_of
-from search.limits import Limits
-from search.plugin import Plugin, blamed
-from search.prospects import Prospects
-from search.reward import HARD, Reward, soft
-from search.samplers import Proposer
-from search.sections import SAMPLERS, named_or_callable
+from search.config.load import RunConfig, load_config
+from search.config.sections import SAMPLERS, named_or_callable
+from search.evaluation.job import OwnEvaluation, ask_own
+from search.objective.latency import OwnLatency, scores_of
+from search.objective.limits import Limits
+from search.objective.objective import Prospects
+from search.objective.reward import HARD, Reward, soft
+from search.plugins import Plugin, blamed
+from search.samplers.feasible_first import Exhausted
+from search.samplers.proposer import Proposer
 from search.trial import Scores, State, Trial
 from search.trial import Stage as SearchStage
 from space.arch import Architecture, Stage

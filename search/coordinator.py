@@ -6,14 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from search.database import Unavailable
 from search.events import Listener, Listeners
-from search.heartbeat import Heart
-from search.record import SearchRecord
+from search.record.database import Unavailable
+from search.record.heartbeat import Heart
+from search.record.rows import SearchRecord
+from search.record.searches import ClaimLost
+from search.record.store import Store
 from search.run import RecordListener, begin, drive, session
-from search.session import Interrupted
-from search.store import Store
-from search.store_searches import ClaimLost
+from search.stages.session import Interrupted
 from search.trial import Stage
 from space.errors import MobilenasError, StoreError
 

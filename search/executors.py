@@ -4,14 +4,14 @@ import os
 import re
 from importlib.util import find_spec
 
-from search.config import RunConfig
-from search.depot import depot
+from search.config.load import RunConfig
+from search.config.sections import RAY_ADDRESS
+from search.evaluation.artifacts import depot
+from search.evaluation.executor import Executor, LocalExecutor
 from search.events import Listener
-from search.executor import Executor, LocalExecutor
 from search.plan import Inputs
-from search.ray_executor import RayExecutor
-from search.ray_setup import Setup
-from search.sections import RAY_ADDRESS
+from search.ray.executor import RayExecutor
+from search.ray.messages import Setup
 from space.errors import InvalidConfig
 
 

@@ -2,11 +2,11 @@
 
 import math
 
-from search.config import RunConfig
-from search.record import SearchRecord
+from search.config.load import RunConfig
+from search.record.rows import SearchRecord
+from search.record.searches import NameTaken
+from search.record.store import Store
 from search.run import names_for
-from search.store import Store
-from search.store_searches import NameTaken
 
 
 def is_group(config: RunConfig, repeat: int) -> bool:

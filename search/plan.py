@@ -12,10 +12,10 @@ import torch
 from latency.kit import Campaign, Exported
 from latency.meter import DeviceSettings, Meter
 from latency.table import LatencyTable
-from search.config import NO_DATA, RunConfig
-from search.latencies import Latency
-from search.plugin import Plugin
-from search.store import Store
+from search.config.load import NO_DATA, RunConfig
+from search.objective.latency import Latency
+from search.plugins import Plugin
+from search.record.store import Store
 from search.tables import Tables
 from space.arch import Architecture
 from space.choices import SearchSpace

@@ -13,24 +13,24 @@ from latency.collect import measure_missing
 from latency.device import Device
 from latency.meter import Meter
 from latency.table import LatencyTable
-from search.blocks import search_blocks
-from search.certify import certify_on_devices
-from search.chronicle import Chronicle
-from search.config import BUDGETS, RunConfig, budget_hours, parse_config
-from search.deliver import deliver
+from search.config.load import BUDGETS, RunConfig, budget_hours, parse_config
 from search.events import Line, LineListener, Listener
 from search.executors import executor_for
-from search.final import export_found, export_spec, train_finals
-from search.heartbeat import Heart
-from search.latencies import DeviceLatency, Goal, OwnLatency
+from search.objective.latency import DeviceLatency, Goal, OwnLatency
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
-from search.plugin import Plugin
-from search.record import Begun, FurtherTarget, SearchRecord
-from search.refine import pause_before_refinement, refine
-from search.report import write_report
-from search.session import START_WEIGHTS, Interrupted, Session
-from search.store import Store
-from search.store_searches import NameTaken
+from search.plugins import Plugin
+from search.record.heartbeat import Heart
+from search.record.recorded_search import Chronicle
+from search.record.rows import Begun, FurtherTarget, SearchRecord
+from search.record.searches import NameTaken
+from search.record.store import Store
+from search.reports.markdown import write_report
+from search.stages.blocks import search_blocks
+from search.stages.certify import certify_on_devices
+from search.stages.export import deliver
+from search.stages.final import export_found, export_spec, train_finals
+from search.stages.refine import pause_before_refinement, refine
+from search.stages.session import START_WEIGHTS, Interrupted, Session
 from search.tables import settings_for, workspace
 from search.trial import Stage, Trial
 from space.arch import Architecture

@@ -15,9 +15,9 @@ from latency.probe import Protocol
 from latency.results import Results
 from latency.table import LatencyTable
 from latency.validate import Group, validation_from
+from search.config.sections import DeviceConfig
 from search.events import Listener
-from search.sections import DeviceConfig
-from search.store import Store
+from search.record.store import Store
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import InvalidConfig, MissingBlock

@@ -65,7 +65,7 @@ def mobilenas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """Calls the command line in this process."""
 
     def call(*arguments: str | Path) -> Result:
-        from service.cli import main
+        from service.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["mobilenas", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "200")

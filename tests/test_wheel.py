@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.export import FILES
+from search.stages.export import FILES
 from tests.tiny import tiny_run
 
 ROOT = Path(__file__).parent.parent

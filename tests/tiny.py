@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from search.ray_setup import Setup
+from search.ray.messages import Setup
 from tests.waiting import HANGS_S
 
 TINY_SPACE = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy import JSON, BigInteger, Boolean, Double, Integer, Text
 from sqlalchemy.types import TypeEngine
 
-from search.schema import UtcDateTime, metadata
-from search.views import VIEWS
+from search.record.schema import UtcDateTime, metadata
+from search.record.views import VIEWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "database.md"
 BEGIN, END = "<!-- reference: written by tools/database_reference.py -->", "<!-- end of reference -->"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from search.store import Store
+from search.record.store import Store
 from tests.postgres import PostgresServer
-from tests.search.archives import pack
+from tests.search.archives.packing import pack
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,8 +8,8 @@ from typing import Any
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from latency.validate import GROUPS, Validated, Validation
-from search.record import FurtherTarget, SearchRecord
-from search.store import Store
+from search.record.rows import FurtherTarget, SearchRecord
+from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
 from search.trial import Stage as SearchStage
 from space.arch import Architecture, Block, Head, Stage, Stem

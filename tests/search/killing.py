@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from search.store import Store
+from search.record.store import Store
 from search.trial import Stage, State, Trial
 
 EVALUATOR = """

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.latencies import OfCodes
-from search.limits import Limits
-from search.prospects import Prospects
-from search.reward import HARD, Reward
+from search.objective.latency import OfCodes
+from search.objective.limits import Limits
+from search.objective.objective import Prospects
+from search.objective.reward import HARD, Reward
 from space.arch import Architecture
 from space.cost import cost_of
 from space.encoding import Codes, Encoding

@@ -13,9 +13,9 @@ from sqlalchemy import create_engine, text
 from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
-from search.config import parse_config
-from search.record import Begun, SearchRecord
-from search.store import Store
+from search.config.load import parse_config
+from search.record.rows import Begun, SearchRecord
+from search.record.store import Store
 from search.trial import Scores, State, Trial
 from search.trial import Stage as SearchStage
 from space.arch import Architecture, Block, Head, Stage, Stem

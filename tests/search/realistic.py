@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from search.chronicle import right_file
-from search.record import SearchRecord
-from search.store import Store
+from search.record.recorded_search import right_file
+from search.record.rows import SearchRecord
+from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
 from search.trial import Stage as SearchStage
 from space.arch import Architecture

@@ -11,12 +11,12 @@ from typing import NoReturn
 import pytest
 
 from search.coordinator import serve
+from search.evaluation.executor import LocalExecutor
+from search.evaluation.job import Job, OwnEvaluation
 from search.events import Listener
-from search.executor import LocalExecutor
-from search.heartbeat import hold
-from search.job import Job, OwnEvaluation
-from search.plugin import Plugin
-from search.store import Store
+from search.plugins import Plugin
+from search.record.heartbeat import hold
+from search.record.store import Store
 from space.errors import RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.search.killing import write_run
@@ -57,7 +57,7 @@ def two_jobs(folder: Path, line: int) -> set[int]:
     executor = LocalExecutor(1, job_seconds=600)
     met: set[int] = set()
     try:
-        with suppress(Ended), ended_at(line, "search/executor.py") as met:
+        with suppress(Ended), ended_at(line, "search/evaluation/executor.py") as met:
             for number in range(2):
                 executor.submit(Job(number=number, attempt=1, evaluation=evaluation))
             left = 2
@@ -138,7 +138,7 @@ def test_a_search_that_is_told_to_end_has_not_failed(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ends the command with 130 and how to go on, whatever fails then; no error is recorded."""
-    monkeypatch.setattr("service.running.drive", told_to_end)
+    monkeypatch.setattr("service.commands.search.drive", told_to_end)
     url = f"sqlite:///{tmp_path / 'record.db'}"
     config = write_run(tmp_path / "run")
     told = mobilenas("search", "--config", config, "--name", "told", "--runs", tmp_path / "runs", "--database", url)
@@ -153,5 +153,5 @@ def test_a_coordinator_that_is_told_to_end_ends_well(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ends it with 0, whatever fails then."""
-    monkeypatch.setattr("service.running.serve", told_to_end)
+    monkeypatch.setattr("service.commands.search.serve", told_to_end)
     assert mobilenas("coordinator", "--database", f"sqlite:///{tmp_path / 'record.db'}").code == 0

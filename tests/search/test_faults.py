@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from search.executor import LocalExecutor
-from search.job import Job, OwnEvaluation
-from search.plugin import Plugin
-from search.record import trial_to_row
-from search.store import Store
+from search.evaluation.executor import LocalExecutor
+from search.evaluation.job import Job, OwnEvaluation
+from search.plugins import Plugin
+from search.record.rows import trial_to_row
+from search.record.store import Store
 from search.trial import Stage, State
 from space.reference import mobilenet_v3_small_32px
 from tests.search.killing import command, write_run

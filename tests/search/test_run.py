@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from latency.network import Network
-from search.evaluate import read_weights, write_weights
-from search.netadapt import proposals
-from search.record import SearchRecord
-from search.store import Store
+from search.evaluation.weights import read_weights, write_weights
+from search.record.rows import SearchRecord
+from search.record.store import Store
+from search.stages.netadapt import proposals
 from search.trial import NetAdaptStep, Stage, State, Trial
 from space.arch import Architecture, Block, Head, Stem
 from space.arch import Stage as NetworkStage

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.config import parse_config
-from service.config_show import shown_url
+from search.config.load import parse_config
+from service.commands.config import shown_url
 from service.settings import forget, load_settings, origins
 from space.errors import InvalidConfig
 from tests.tiny import Result

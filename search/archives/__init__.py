@@ -1,0 +1,1 @@
+"""A record, or one search of it, as files that travel."""

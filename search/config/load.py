@@ -1,0 +1,292 @@
+"""A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
+
+import re
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from search.config.sections import (
+    BlocksConfig,
+    Callable,
+    DataConfig,
+    DeviceConfig,
+    DeviceName,
+    FinalConfig,
+    LimitsConfig,
+    NetAdaptConfig,
+    RayConfig,
+    Section,
+    SpaceConfig,
+    TargetConfig,
+    TrainingConfig,
+    parse_target,
+)
+from space.errors import InvalidConfig
+from space.formats import read_spec_file
+from space.plain_yaml import NotPlainYaml, read_plain_yaml
+from space.reference import REFERENCES
+
+NO_DATA = "none"
+
+
+class RunConfig(Section):
+    """Everything that a search depends on."""
+
+    name: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(ge=0, le=2**31 - 1)
+    workers: int | None = Field(ge=1, le=1024)
+    trial_minutes: float = Field(gt=0)
+    determinism: Literal["eager", "strict"]
+    batch: int = Field(ge=1, le=1024)
+    executor: Literal["local", "ray"]
+    ray: RayConfig
+    evaluator: Callable | None = None
+    latency: Callable | None = None
+    plugins: str | None
+    data: DataConfig
+    space: SpaceConfig
+    device: DeviceConfig
+    target: TargetConfig
+    targets: dict[DeviceName, str] = Field(max_length=16)
+    mode: Literal["per-device", "shared"]
+    limits: LimitsConfig
+    training: TrainingConfig
+    blocks: BlocksConfig
+    netadapt: NetAdaptConfig
+    final: FinalConfig
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        sizes = (self.data.resolution, self.data.channels, self.data.classes)
+        if self.data.source == NO_DATA:
+            if self.evaluator is None or None in sizes:
+                raise ValueError("data.source none needs `evaluator`, and data.resolution, channels and classes")
+        elif not self.blocks.reference:
+            raise ValueError("blocks.reference false is for searches without data (data.source none)")
+        elif sizes[1:] != (None, None):
+            raise ValueError("data.channels and data.classes are the data set's own; leave them out")
+        if not self.blocks.reference and self.target.ms is None:
+            raise ValueError("a target relative to the reference needs blocks.reference; give target: {ms: ...}")
+        if self.blocks.objectives and self.blocks.sampler == "evolution":
+            raise ValueError("sampler evolution has one objective; choose another, or leave blocks.objectives out")
+        for text in self.targets.values():
+            parse_target(text)
+        if self.latency is not None and self.targets:
+            raise ValueError("`latency` predicts for one device; leave `targets` out")
+        self._can_stop_early()
+        if self.ray.final_processes > max(1, self.training.batch_size // 2):
+            raise ValueError(
+                f"ray.final_processes {self.ray.final_processes} share batches of {self.training.batch_size} images: "
+                "each needs two of them, for BatchNorm"
+            )
+        return self
+
+    def _can_stop_early(self) -> None:
+        """Trials are compared in mid-training, on their nodes."""
+        if not self.stops_early:
+            return
+        chosen = f"ray.scheduler {self.ray.scheduler}"
+        if self.evaluator is not None:
+            raise ValueError(f"{chosen} needs trainings to look at; leave `evaluator` out, or choose none")
+        if self.blocks.objectives or ":" in self.blocks.reward.kind:
+            raise ValueError(f"{chosen} needs a reward of ours to compare trials by; choose one, or scheduler none")
+        if self.determinism == "strict":
+            raise ValueError(f"{chosen} depends on who is first; choose determinism eager, or scheduler none")
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether trials that fall behind are stopped."""
+        return self.executor == "ray" and self.ray.scheduler != "none"
+
+    @property
+    def final_processes(self) -> int:
+        """How many processes share a final training."""
+        return self.ray.final_processes if self.executor == "ray" else 1
+
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether networks are trained on GPUs."""
+        return self.executor == "ray" and self.ray.gpus > 0
+
+    @property
+    def callables(self) -> tuple[str, ...]:
+        """The user's own callables that a run would import."""
+        named = (self.evaluator, self.latency, self.blocks.sampler, self.blocks.reward.kind)
+        return tuple(name for name in named if name is not None and ":" in name)
+
+    @property
+    def seed_factor(self) -> float:
+        """What the block-level search aims at, in multiples of the target; without a walk it is the target."""
+        return self.blocks.seed_factor if self.netadapt.max_steps > 0 else 1.0
+
+    @property
+    def devices(self) -> dict[str, TargetConfig]:
+        """The devices that one network has to serve, by name, with the target for each."""
+        if not self.targets:
+            return {self.device.name: self.target}
+        return {name: TargetConfig(**parse_target(text)) for name, text in self.targets.items()}
+
+    def for_device(self, name: str) -> Self:
+        """The same run for one of its devices alone."""
+        update = {"device": self.device.named(name), "target": self.devices[name], "targets": {}}
+        return self.model_copy(update=update)
+
+    def with_first_device(self) -> Self:
+        """The same run with the device and target that all figures are in: of several the first."""
+        first = next(iter(self.devices))
+        return self.model_copy(update={"device": self.device.named(first), "target": self.devices[first]})
+
+    def from_anywhere(self) -> Self:
+        """The same run with its paths made absolute and its spec files read, so that it can be resumed from anywhere.
+
+        Raises:
+            InvalidArchitecture: a network to enqueue is neither a published one nor a spec file.
+        """
+        data, kind, preset = self.data, "imagefolder:", self.space.preset
+        changes: dict[str, str] = {}
+        if data.source.startswith(kind):
+            changes["source"] = f"{kind}{Path(data.source.removeprefix(kind)).expanduser().absolute()}"
+        if data.data_dir is not None:
+            changes["data_dir"] = str(Path(data.data_dir).expanduser().absolute())
+        if preset.endswith((".yaml", ".yml")):
+            preset = str(Path(preset).expanduser().absolute())
+        return self.model_copy(
+            update={
+                "plugins": str(Path(self.plugins or ".").expanduser().absolute()) if self.callables else None,
+                "data": data.model_copy(update=changes),
+                "space": self.space.model_copy(update={"preset": preset}),
+                "blocks": self.blocks.model_copy(update={"enqueue": tuple(map(_read_network, self.blocks.enqueue))}),
+            }
+        )
+
+    def scaled(self, factor: float) -> Self:
+        """The same search with `factor` times the training: half of it (in logarithm) as trials, half as images.
+
+        NetAdapt's proposals and the final training scale by their images alone.
+        """
+        root = factor**0.5
+        data, blocks, netadapt, final = self.data, self.blocks, self.netadapt, self.final
+
+        def times(amount: int, by: float, least: int) -> int:
+            # Below `least` nothing can be told apart; who asks for less in the file gets it.
+            return max(min(amount, least), round(amount * by))
+
+        return self.model_copy(
+            update={
+                "trial_minutes": self.trial_minutes * max(1.0, factor),
+                "data": data.model_copy(update={"reward_images": times(data.reward_images, root, 500)}),
+                "blocks": blocks.model_copy(
+                    update={
+                        "trials": times(blocks.trials, root, 4),
+                        "train_images": times(blocks.train_images, root, 500),
+                    }
+                ),
+                "netadapt": netadapt.model_copy(update={"images": times(netadapt.images, factor, 128)}),
+                "final": final.model_copy(
+                    update={"images": times(final.images, factor, 500), "top_k": _top_k(final.top_k, factor)}
+                ),
+            }
+        )
+
+
+BUDGETS = {"quick": 0.2, "default": 1.0, "thorough": 8.0}
+"""Named budgets as multiples of the shipped configuration's training."""
+
+
+def _top_k(top_k: int, factor: float) -> int:
+    """One network where time is short, three where there is plenty; more than three only for who asked for them."""
+    return 1 if factor < 1 else max(top_k, 3) if factor >= BUDGETS["thorough"] else top_k
+
+
+def budget_hours(budget: str) -> float | None:
+    """The hours that a budget like "4h" or "30m" names, or None for a named one.
+
+    Raises:
+        InvalidConfig: it is neither.
+    """
+    if budget in BUDGETS:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(h|m)", budget)
+    if match is None or not 0 < (hours := float(match[1]) / (60 if match[2] == "m" else 1)) <= 24 * 365:
+        raise InvalidConfig(f"budget {budget!r} is none of {', '.join(BUDGETS)} and no time such as 4h or 30m")
+    return hours
+
+
+def _read_network(named: str) -> str:
+    """A published network's name as it is, a spec file as its canonical JSON."""
+    if named in REFERENCES or named.startswith("{"):
+        return named
+    return read_spec_file(Path(named)).to_json()
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, section by section; `target` and `targets` are replaced whole."""
+    result = dict(base)
+    for key, value in changes.items():
+        # The two forms of a target exclude each other, and targets that are not named are not wanted.
+        deeper = isinstance(value, dict) and isinstance(base.get(key), dict) and key not in ("target", "targets")
+        result[key] = _merged(base[key], value) if deeper else value
+    return result
+
+
+def default_text() -> str:
+    """The shipped default configuration with its comments."""
+    return files("search.config").joinpath("default.yaml").read_text()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = read_plain_yaml(path.read_bytes()) or {}
+    except OSError as error:
+        raise InvalidConfig(f"config {path} cannot be read: {error.strerror}; give the path of a YAML file") from error
+    except NotPlainYaml as error:
+        raise InvalidConfig(f"config {path} is not YAML as it is read here: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidConfig(f"config {path} must hold keys and values, got {type(content).__name__}")
+    return content
+
+
+def parse_config(content: dict[str, Any]) -> RunConfig:
+    """A configuration from plain values, complete or not; what is left out is the default.
+
+    Raises:
+        InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
+    """
+    merged = _merged(read_plain_yaml(default_text()), content)
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise InvalidConfig(f"config{_told(error.errors()[0], merged)}; see: mobilenas config show") from error
+
+
+def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:
+    """A mistake in words, with the key where it lies."""
+    *path, last = mistake["loc"] or (None,)
+    if last is None:
+        return f": {mistake['msg'].removeprefix('Value error, ')}"
+    where = f" key {'.'.join(map(str, mistake['loc']))}: "
+    if mistake["type"] == "extra_forbidden":
+        for key in path:
+            content = content[str(key)]
+        near = get_close_matches(str(last), (key for key in content if key != last), n=1)
+        return f"{where}there is no such key{''.join(f'; did you mean {key}?' for key in near)}"
+    message = mistake["msg"].removeprefix("Value error, ")
+    got = mistake["input"]
+    return f"{where}{message}" + ("" if isinstance(got, dict) or repr(got) in message else f", got {got!r}")
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """The default configuration, a file's changes to it, and overrides from the command line, in this order.
+
+    Raises:
+        InvalidConfig: see `parse_config`; or the file cannot be read or is not YAML.
+    """
+    content = _read_yaml(path) if path else {}
+    config = parse_config(_merged(content, overrides or {}))
+    if path is not None and config.callables and config.plugins is None:
+        return config.model_copy(update={"plugins": str(path.parent)})  # they lie beside the file that names them
+    return config

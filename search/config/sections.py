@@ -1,0 +1,303 @@
+"""The sections of a run's configuration; every default stands in configs/default.yaml beside this file."""
+
+import re
+import sys
+from dataclasses import replace
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from latency.probe import Protocol
+from search.objective.limits import Limits
+from search.objective.reward import KINDS, Reward, make_reward
+from search.plugins import callable_name
+from space.arch import Architecture
+from space.choices import SearchSpace
+from space.errors import InvalidConfig
+from space.reference import REFERENCES
+from trainer.train import Recipe
+
+Callable = Annotated[str, AfterValidator(callable_name)]
+DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+SAMPLERS = ("feasible-first", "tpe", "nsga2", "evolution", "random")
+
+
+def named_or_callable(value: str, names: tuple[str, ...]) -> str:
+    """The value itself, if it is one of our names or a user's callable.
+
+    Raises:
+        InvalidConfig: it is neither.
+    """
+    if value not in names and ":" not in value:
+        raise InvalidConfig(f"{value!r} is none of {', '.join(names)}, and no package.module:callable of your own")
+    return value if value in names else callable_name(value)
+
+
+class Section(BaseModel):
+    """Values are what the file says or nothing: no unknown keys, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which images, and how the training split is divided; `none` where an evaluator of one's own needs none.
+
+    Only then `channels` and `classes` say what the networks are for.
+    """
+
+    source: str
+    data_dir: str | None
+    resolution: int | None = Field(ge=8, le=2048)
+    channels: int | None = Field(ge=1, le=64)
+    classes: int | None = Field(ge=2, le=100_000)
+    reward_fraction: float = Field(gt=0, lt=0.9)
+    reward_images: int = Field(ge=1)
+    split_seed: int = Field(ge=0)
+
+
+class SpaceConfig(Section):
+    """A shipped preset or a YAML file, at a width multiplier."""
+
+    preset: str
+    width: float = Field(ge=0.05, le=4)
+
+
+class DeviceConfig(Section):
+    """The device and how its table is measured."""
+
+    name: DeviceName
+    threads: int | None = Field(ge=1, le=256)
+    rounds: int = Field(ge=3, le=1000)
+    warm_runs: int = Field(ge=1, le=1000)
+    precision: float = Field(gt=0, le=10)
+    minutes: float | None = Field(gt=0)
+
+    def named(self, name: str) -> "DeviceConfig":
+        """The same for another device."""
+        return self.model_copy(update={"name": name})
+
+    @property
+    def protocol(self) -> Protocol:
+        """How blocks and networks are timed."""
+        return Protocol(
+            rounds=self.rounds,
+            warm=self.warm_runs,
+            precision=self.precision,
+            most_rounds=2 * self.rounds,
+            seconds=None if self.minutes is None else 60 * self.minutes,
+        )
+
+
+_MOST = {"ms": sys.float_info.max, "%": 1000.0}
+
+
+def parse_target(text: str) -> dict[str, float]:
+    """A target such as "4.0ms" or "80%", as the content of a `TargetConfig`.
+
+    Raises:
+        InvalidConfig: it is neither, or lies outside the range.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(ms|%)\s*", text)
+    amount = 0.0 if match is None else float(match[1])
+    if match is None or not 0 < amount <= _MOST[match[2]]:
+        raise InvalidConfig(
+            f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%, at most 1000%"
+        )
+    return {"ms": amount} if match[2] == "ms" else {"relative": amount * 0.01}
+
+
+class TargetConfig(Section):
+    """The final latency target: a share of the reference's latency, or milliseconds."""
+
+    relative: float | None = Field(default=None, gt=0, le=10)
+    ms: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.relative is None) == (self.ms is None):
+            raise ValueError("give either `relative` or `ms`")
+        return self
+
+    def in_ms(self, reference_ms: float | None) -> float:
+        """The target in ms; one relative to the reference needs that."""
+        if self.ms is not None:
+            return self.ms
+        assert self.relative is not None
+        assert reference_ms is not None
+        return self.relative * reference_ms
+
+
+Objective = Literal["top1", "latency_ms", "madds", "params", "peak_bytes"]
+
+
+class LimitsConfig(Section):
+    """What no trained network may exceed; the latency limit follows from the target where it is null."""
+
+    latency_ms: float | None = Field(gt=0)
+    madds: int | None = Field(ge=1)
+    params: int | None = Field(ge=1)
+    peak_bytes: int | None = Field(ge=1)
+
+    def limits(self, latency_ms: float | None) -> Limits:
+        """The limits, with this latency limit unless one was set."""
+        latency_ms = latency_ms if self.latency_ms is None else self.latency_ms
+        return Limits(latency_ms=latency_ms, madds=self.madds, params=self.params, peak_bytes=self.peak_bytes)
+
+
+class RewardConfig(Section):
+    """What is maximised; `exponent` is the soft kind's w or the absolute kind's beta, null the space's own."""
+
+    kind: str
+    exponent: float | None = Field(ge=-10, le=0)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return named_or_callable(value, KINDS)
+
+    def reward(self, space_exponent: float, folder: str | None = None) -> Reward:
+        """The reward function."""
+        return make_reward(self.kind, space_exponent if self.exponent is None else self.exponent, folder)
+
+
+RAY_ADDRESS = r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$"
+
+
+class RayConfig(Section):
+    """Where and with what trials run on a Ray cluster."""
+
+    # Null: RAY_ADDRESS, and where that is not set either, a cluster on this machine for as long as the search runs.
+    address: str | None = Field(pattern=RAY_ADDRESS)
+    cpus: float = Field(gt=0, le=1024)
+    gpus: float = Field(ge=0, le=64)
+    resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")], Annotated[float, Field(gt=0)]] = Field(
+        max_length=16
+    )
+    max_concurrent_trials: int | None = Field(ge=1, le=100_000)
+    scheduler: Literal["none", "asha", "median"]
+    final_processes: int = Field(ge=1, le=256)
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Self:
+        if ours := {"CPU", "GPU", "memory", "object_store_memory"} & set(self.resources):
+            raise ValueError(f"resources are custom ones; {min(ours)} is Ray's own: give cpus and gpus")
+        if self.gpus > 1 and not self.gpus.is_integer():
+            raise ValueError(f"gpus {self.gpus:g} is neither a share of one nor whole GPUs")
+        if self.final_processes > 1 and not self.gpus.is_integer():
+            raise ValueError(
+                f"final_processes {self.final_processes} need whole GPUs each, or none; gpus is {self.gpus:g}"
+            )
+        return self
+
+    retries: int = Field(ge=0, le=100)
+
+
+class TrainingConfig(Section):
+    """How networks are trained; the same in every stage but for the number of images and the learning rate.
+
+    `seed` is apart from the search's: searches of several seeds then share the trainings of equal networks.
+    """
+
+    seed: int = Field(ge=0, le=2**31 - 1)
+    batch_size: int = Field(ge=2, le=4096)
+    learning_rate: float = Field(gt=0, le=10)
+    weight_decay: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    shift: float = Field(ge=0, le=0.5)
+    flip: bool
+
+    def recipe(self, images: int, *, rate: float = 1.0) -> Recipe:
+        """The recipe for so many images seen, with the learning rate times `rate`."""
+        return Recipe(
+            images=images,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate * rate,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            shift=self.shift,
+            flip=self.flip,
+        )
+
+
+class BlocksConfig(Section):
+    """The block-level search: `trials` trained networks, each on the proxy task."""
+
+    trials: int = Field(ge=1, le=1_000_000)
+    sampler: str
+    reference: bool
+    seed_factor: float = Field(ge=1, le=4)
+    tolerance: float = Field(ge=0, le=1)
+    reward: RewardConfig
+    # Empty: the reward is maximised. Else the Pareto front of these is explored.
+    objectives: tuple[Objective, ...] = Field(max_length=4, strict=False)
+    train_images: int = Field(ge=1)
+    epochs: float = Field(gt=0, le=1000)
+    # Names of published networks, spec files, or (in a record) the specs themselves.
+    enqueue: tuple[str, ...] = Field(max_length=64, strict=False)
+    # Names of recorded searches.
+    start_from: tuple[str, ...] = Field(max_length=64, strict=False)
+    reuse: bool
+
+    @field_validator("sampler")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return named_or_callable(value, SAMPLERS)
+
+    @field_validator("objectives")
+    @classmethod
+    def _distinct(cls, value: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        if value and (len(set(value)) < max(2, len(value)) or value[0] != "top1"):
+            raise ValueError("give none, or top1 and then one or more different costs")
+        return value
+
+    @property
+    def images(self) -> int:
+        """Images that one trial sees."""
+        return max(1, round(self.train_images * self.epochs))
+
+    def networks(self, space: SearchSpace) -> tuple[Architecture, ...]:
+        """The networks to enqueue, once each, at the resolution, channels, classes and width multiplier of a search.
+
+        Raises:
+            InvalidArchitecture: one of them is no spec.
+        """
+        found: dict[Architecture, None] = {}
+        for named in self.enqueue:
+            known = REFERENCES.get(named)
+            arch = Architecture.from_json(named) if known is None else known(width=space.width)
+            found[
+                replace(arch, resolution=space.resolution, in_channels=space.in_channels, num_classes=space.num_classes)
+            ] = None
+        return tuple(found)
+
+
+class StartConfig(Section):
+    """A network to walk from instead of searching one: its spec, and the SHA-256 of its weights in the run folder."""
+
+    network: str
+    weights: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class NetAdaptConfig(Section):
+    """The layer-wise refinement."""
+
+    start: StartConfig | None
+    delta: float = Field(gt=0, lt=0.5)
+    decay: float = Field(gt=0, le=1)
+    choice: Literal["ratio", "top1"]
+    walk: float = Field(ge=0, le=4)
+    images: int = Field(ge=1)
+    learning_rate_factor: float = Field(gt=0, le=1)
+    max_steps: int = Field(ge=0, le=10_000)
+
+
+class FinalConfig(Section):
+    """The final training of the best networks and of the reference, from scratch or going on from the weights found.
+
+    Of the `top_k` best the reward split chooses one, and only that touches the test split.
+    """
+
+    images: int = Field(ge=1)
+    top_k: int = Field(ge=1, le=64)
+    weights: Literal["scratch", "inherited"]

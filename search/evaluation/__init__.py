@@ -1,0 +1,1 @@
+"""What judges one network, and where it runs."""

@@ -1,0 +1,117 @@
+"""One evaluation in a worker: a network is trained, or its weights are taken, and it is judged."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from search.evaluation.job import Evaluation, Interim, Job, Outcome, Watch
+from search.evaluation.weights import read_weights, write_weights
+from trainer.data import Dataset, Splits, split, subset
+from trainer.inherit import inherit
+from trainer.train import ALONE, Check, Progress, Shard, Trained, load_model, predict, require_device, top1, train
+
+# A training that is watched is judged in between by so many of the images that judge it at its end.
+INTERIM_IMAGES = 1000
+
+
+@lru_cache(maxsize=2)
+def _data(folder: Path, reward_fraction: float, seed: int) -> tuple[Dataset, Splits]:
+    """Opened once per worker process, not once per trial."""
+    dataset = Dataset.open(folder)
+    return dataset, split(dataset, reward_fraction=reward_fraction, seed=seed)
+
+
+def run_job(
+    job: Job,
+    progress: Progress | None = None,
+    interim: Callable[[Interim], None] | None = None,
+    shard: Shard = ALONE,
+) -> Outcome:
+    """Train (or take as it is) and evaluate one network, and leave its weights behind; runs in a worker.
+
+    `interim` hears of what a watched training reached so far. Of several processes that train, the first one is here,
+    and the others are in `help_job`.
+
+    Raises:
+        DataError: the data or the parent's weights cannot be read, or training diverged.
+        RunError: it is to run on a GPU, and there is none.
+    """
+    assert job.weights is not None
+    evaluation, dataset, splits = _given(job)
+    arch, use, labels = evaluation.architecture, evaluation.data, dataset.labels()
+    check = None
+    if job.watch is not None and interim is not None:
+        few = subset(splits.reward, labels, min(INTERIM_IMAGES, use.reward_images), use.split_seed)
+        check = _check(job.watch, dataset, few, interim)
+    trained = _trained(job, evaluation, dataset, splits, progress, check, shard)
+    model = load_model(arch, trained.weights).to(evaluation.device)
+    judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
+    share_right = top1(model, dataset, judged)
+    right = None
+    if job.touch_test:
+        right = tuple(np.asarray(predict(model, dataset, splits.test) == labels[splits.test]).tolist())
+    write_weights(trained.weights, job.weights, evaluation_key=evaluation.key)
+    return Outcome(top1=share_right, images_seen=trained.images_seen, right=right)
+
+
+def help_job(job: Job, shard: Shard) -> None:
+    """Do the part of another process than the first one in a training by several.
+
+    Raises:
+        DataError: as in `run_job`.
+        RunError: as in `run_job`.
+    """
+    evaluation, dataset, splits = _given(job)
+    _trained(job, evaluation, dataset, splits, None, None, shard)
+
+
+def _given(job: Job) -> tuple[Evaluation, Dataset, Splits]:
+    evaluation = job.evaluation
+    assert isinstance(evaluation, Evaluation)
+    assert job.data_folder is not None
+    require_device(evaluation.device)
+    return evaluation, *_data(job.data_folder, evaluation.data.reward_fraction, evaluation.data.split_seed)
+
+
+def _check(watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable[[Interim], None]) -> Check:
+    def look(model: nn.Module, share: float) -> None:
+        found = top1(model, dataset, images)
+        interim(Interim(share=share, top1=found, reward=watch.of(found)))
+
+    return Check(times=watch.times, look=look)
+
+
+def _trained(
+    job: Job,
+    evaluation: Evaluation,
+    dataset: Dataset,
+    splits: Splits,
+    progress: Progress | None,
+    check: Check | None,
+    shard: Shard,
+) -> Trained:
+    arch, use = evaluation.architecture, evaluation.data
+    inherited = None
+    if job.parent is not None:
+        inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
+    if evaluation.recipe is None:
+        assert inherited is not None, "weights that are judged as they are must be given"
+        return Trained(weights=inherited, images_seen=0, seconds=0.0)
+    chosen = splits.train
+    if use.train_images is not None:
+        chosen = subset(splits.train, dataset.labels(), use.train_images, use.split_seed)
+    return train(
+        arch,
+        dataset,
+        chosen,
+        evaluation.recipe,
+        seed=evaluation.seed,
+        weights=inherited,
+        progress=progress,
+        check=check,
+        device=evaluation.device,
+        shard=shard,
+    )

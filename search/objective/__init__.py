@@ -1,0 +1,1 @@
+"""What a search is after: figures, limits, rewards, fronts."""

@@ -1,0 +1,317 @@
+"""What a node of a Ray cluster does for a trial: it gets what the trial needs, and runs it in a process of its own."""
+
+import os
+import platform
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from search.evaluation.artifacts import Depot, weights_name
+from search.evaluation.executor import Finished, LocalExecutor, failed
+from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, Parent
+from search.plugins import Plugin
+from space.errors import DataError, MobilenasError, RunError
+from trainer.data import Dataset
+
+# Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
+PIECE_BYTES = 64 * 2**20
+# What a station that was killed left behind is removed after so long.
+_LEFT_S = 2 * 24 * 3600.0
+# How soon it is seen that a watched training was judged.
+_NEWS_S = 0.1
+
+Pieces = Mapping[str, Iterable[bytes]]
+"""Files by their name inside a folder, each as its pieces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """Where a node gets what it lacks, as calls to the coordinator's machine."""
+
+    files: Callable[[Path], Pieces]
+    """The files of a folder there, subfolders left out."""
+    weights: Callable[[Path], bytes]
+    """The content of a file of weights there."""
+    sources: Callable[[str], Mapping[str, bytes]]
+    """The user's modules (`Plugin.sources`) of an evaluator with this content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a job at a node: `weights` are the content of a safetensors file."""
+
+    finished: Finished
+    weights: bytes | None
+    is_stored: bool = False
+    """Whether the weights are in the depot instead."""
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """The content of a file, piece by piece."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def delivered(result: Result, job: Job, depot: Depot | None) -> Finished:
+    """A node's result at the coordinator's machine: the weights in the job's file, whole or not at all."""
+    finished = replace(result.finished, job=job)
+    if job.weights is None or (result.weights is None and not result.is_stored):
+        return finished
+    draft = job.weights.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        weights = result.weights
+        if weights is None:
+            assert depot is not None
+            weights = depot.get(weights_name(job.evaluation.key))
+            if weights is None:
+                raise RunError("the weights that its node stored are not in the depot; look at MOBILENAS_ARTIFACTS")
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(weights)
+            file.flush()
+            os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
+        draft.replace(job.weights)
+    except (MobilenasError, OSError) as error:
+        return failed(job, error)
+    finally:
+        draft.unlink(missing_ok=True)
+    return finished
+
+
+class Station:
+    """Runs one job at a time, in a process that can be killed without harm to Ray's.
+
+    What a job needs lies in `folder`, which all stations of a machine share: data sets and functions by the hash of
+    their content, so that each reaches a machine once.
+    """
+
+    def __init__(
+        self, folder: Path, supplies: Supplies, *, job_seconds: float, threads: int, depot: Depot | None = None
+    ) -> None:
+        self._folder, self._supplies, self._depot = folder, supplies, depot
+        self._seconds, self._threads = job_seconds, threads
+        self._executor: LocalExecutor | None = None
+        self._job: Job | None = None
+        self._scratch: Path | None = None
+        self._early: Finished | None = None
+        _make_private(folder)
+        for left in (*folder.glob("draft-*"), *folder.glob("trial-*")):
+            with suppress(OSError):  # another station may be removing it
+                if time.time() - left.stat().st_mtime > _LEFT_S + job_seconds:
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def start(self, job: Job) -> None:
+        """Begin a job; what cannot be had for it is told by `look`, like any failure."""
+        self.drop()
+        self._job = job
+        try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
+            prepared = self._prepared(job, self._scratch)
+        except (MobilenasError, OSError) as error:
+            self._early = failed(job, error)
+            return
+        if self._executor is None:
+            self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads)
+        self._executor.submit(prepared)
+
+    def look(self, seconds: float) -> Result | None:
+        """What became of the job, waiting for it, or for news of a watched one, up to so many seconds.
+
+        None: it still runs.
+        """
+        assert self._job is not None
+        finished, made = self._early, None
+        if finished is None:
+            assert self._scratch is not None
+            made = self._scratch / "made.safetensors"
+            ended = self._awaited(seconds)
+            if ended is None:
+                return None
+            finished = replace(ended, job=self._job)
+        result = self._result(finished, made)
+        self._clear()
+        return _from_here(result)
+
+    def _awaited(self, seconds: float) -> Finished | None:
+        assert self._job is not None
+        assert self._executor is not None
+        end, before = time.monotonic() + seconds, self.interim
+        pause = seconds if self._job.watch is None else _NEWS_S
+        while (left := end - time.monotonic()) > 0 and self.interim == before:
+            if ended := self._executor.wait(min(pause, left)):
+                return ended[0]
+        return None
+
+    def _result(self, finished: Finished, made: Path | None) -> Result:
+        """How a job ended, with the weights that it made."""
+        if finished.outcome is None or made is None or not made.exists():
+            return Result(finished=finished, weights=None)
+        try:
+            weights = made.read_bytes()
+            if self._depot is None:
+                return Result(finished=finished, weights=weights)
+            self._depot.put(weights_name(finished.job.evaluation.key), weights)
+        except (MobilenasError, OSError) as error:
+            return Result(finished=failed(finished.job, error), weights=None)
+        return Result(finished=finished, weights=None, is_stored=True)
+
+    def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
+        """Have a job run in this very process.
+
+        What fails by itself is told as its failure; anything else that it raises is of those who run it.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
+        try:
+            finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
+            result = self._result(finished, scratch / "made.safetensors")
+        except (MobilenasError, OSError) as error:
+            result = Result(finished=failed(job, error), weights=None)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return _from_here(result)
+
+    @property
+    def share(self) -> float:
+        """The share of the job that is done, 0-1."""
+        return next(iter(self._executor.progress().values()), 0.0) if self._executor else 0.0
+
+    @property
+    def interim(self) -> Interim | None:
+        """What a watched training has reached so far, None before it was first judged."""
+        return next(iter(self._executor.interims().values()), None) if self._executor else None
+
+    def drop(self) -> None:
+        """End what runs, if anything does."""
+        if self._job is not None and self._executor is not None:
+            self._executor.close()
+            self._executor = None
+        self._clear()
+
+    def close(self) -> None:
+        """End everything."""
+        self.drop()
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+    def _clear(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._job = self._scratch = self._early = None
+
+    def _prepared(self, job: Job, scratch: Path) -> Job:
+        """The job with the paths of this machine."""
+        if isinstance(job.evaluation, OwnEvaluation):
+            return replace(job, evaluation=replace(job.evaluation, evaluator=self._plugin(job.evaluation)))
+        assert job.data_folder is not None
+        parent = job.parent
+        if parent is not None:
+            inherited = scratch / "parent.safetensors"
+            inherited.write_bytes(self._weights(parent, job.evaluation.parent_key))
+            parent = Parent(architecture=parent.architecture, weights=inherited)
+        return replace(
+            job,
+            data_folder=self.data(job.data_folder, job.evaluation.data.content_hash),
+            weights=scratch / "made.safetensors",
+            parent=parent,
+        )
+
+    def _weights(self, parent: Parent, key: str | None) -> bytes:
+        """The weights to inherit: from the depot where they are there, as all that was trained on the cluster is."""
+        stored = self._depot.get(weights_name(key)) if self._depot is not None and key is not None else None
+        return self._supplies.weights(parent.weights) if stored is None else stored
+
+    def data(self, there: Path, wanted: str, *, measure: bool = False) -> Path:
+        """The folder of a prepared data set with this content hash: the coordinator's own where this machine sees it.
+
+        What is there already is believed, or read from end to end to `measure` its hash.
+
+        Raises:
+            DataError: it was damaged, here or on its way.
+        """
+        here = there
+        try:
+            is_seen = Dataset.open(there).content_hash == wanted
+        except DataError:
+            is_seen = False
+        if not is_seen:
+            here = self._folder / f"data-{wanted}"
+            if not here.exists():
+                self._publish(here, self._supplies.files(there), lambda draft: _require_whole(draft, wanted))
+                return here
+        if measure and Dataset.open(here).measured_hash() != wanted:
+            raise DataError(f"data {wanted} in {here} is damaged; remove that folder there")
+        return here
+
+    def _plugin(self, evaluation: OwnEvaluation) -> Plugin:
+        """The evaluator where its sources lie on this machine; files that it reads must be here as they are there."""
+        plugin = evaluation.evaluator
+        if plugin.folder is None:
+            return plugin
+        here = self._folder / f"functions-{evaluation.content.replace(':', '-')}"
+        if not here.exists():
+            sources = self._supplies.sources(evaluation.content)
+            if _has(Path(plugin.folder), sources):
+                return plugin
+            self._publish(here, {name: [content] for name, content in sources.items()})
+        return Plugin(name=plugin.name, folder=str(here))
+
+    def _publish(self, folder: Path, files: Pieces, check: Callable[[Path], None] = lambda _: None) -> None:
+        """Write files so that they appear whole and checked, or not at all; several stations may do so at once."""
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
+        try:
+            for name, pieces in files.items():
+                (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                with (draft / name).open("wb") as file:
+                    for piece in pieces:
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())  # the name must not be ahead of the content after a power cut
+            check(draft)
+            draft.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another station was faster
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _require_whole(folder: Path, wanted: str) -> None:
+    found = Dataset.open(folder).measured_hash()
+    if found != wanted:
+        raise DataError(f"data {wanted} reached this node as {found}; look at its disk and network")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that nobody else can look or write into; modules are loaded from it.
+
+    Raises:
+        RunError: it is there, and somebody else's, as it can be where the place is for all.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RunError(f"{folder} on {platform.node()} belongs to somebody else; set TMPDIR there to another folder")
+    folder.chmod(0o700)
+
+
+def _from_here(result: Result) -> Result:
+    """With the name of this machine where its disk is full: a search ends with that, and is told of elsewhere."""
+    finished = result.finished
+    if not finished.is_disk_full:
+        return result
+    return replace(result, finished=replace(finished, error=f"node {platform.node()}: {finished.error}"))
+
+
+def _has(folder: Path, sources: Mapping[str, bytes]) -> bool:
+    """Whether a folder of this machine has these files with this content."""
+    try:
+        return all((folder / name).read_bytes() == content for name, content in sources.items())
+    except OSError:
+        return False

@@ -1,0 +1,252 @@
+"""What the record holds besides trials, and the one place where rows become values and values rows."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from search.record.claims import is_held
+from search.trial import NetAdaptStep, NetworkMeasurement, Scores, Stage, State, Trial
+from space.arch import Architecture
+from space.errors import RunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What is known once a search has begun. All latencies in ms, predicted by its latency table.
+
+    `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency (None where
+    it has none), and `seed_target_ms` is what the block-level search aims at. `table_id` is None where a user's own
+    function predicts, and `data_hash` names the user's own evaluator where that stands for the data.
+    """
+
+    run_folder: Path
+    data_hash: str
+    table_id: int | None
+    target_ms: float
+    seed_target_ms: float
+    fastest_ms: float
+    slowest_ms: float
+    reference_ms: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherTarget:
+    """A device of a search for one network that serves several: its latency table, and what must be met there, ms."""
+
+    table_id: int
+    target_ms: float
+    reference_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRecord:
+    """One search: what it was asked for, and where it stands.
+
+    `begun` is None while it is queued. `group` names searches that belong together. `error` is why it stopped, if it
+    did. `is_held` says whether a process runs it, `holder` which one did last. `queued_at` is None where it runs in
+    the foreground.
+    """
+
+    id: int
+    name: str
+    config: Mapping[str, Any]
+    stage: Stage
+    begun: Begun | None
+    finish_requested: bool
+    stop_requested: bool
+    error: str | None
+    owner: str | None
+    labels: tuple[str, ...]
+    note: str | None
+    budget: str | None
+    queued_at: datetime | None
+    holder: str | None
+    is_held: bool
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    group: str | None = None
+    priority: int = 0
+
+    @property
+    def state(self) -> str:
+        """In one word: queued, running, stopped, failed, awaiting-certification or done."""
+        if self.stage is Stage.DONE:
+            return "done"
+        if self.is_held:
+            return "running"
+        if self.stage is Stage.AWAITING:
+            return self.stage.value
+        if self.error is not None:
+            return "failed"
+        return "stopped" if self.stop_requested or self.queued_at is None else "queued"
+
+    def has_begun(self) -> Begun:
+        """What is known of a begun search.
+
+        Raises:
+            RunError: it has not begun.
+        """
+        if self.begun is None:
+            raise RunError(f"search '{self.name}' is still queued; see: mobilenas status {self.name}")
+        return self.begun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a search's log; `trial` is a number, `event` one word, and ids grow with time."""
+
+    id: int
+    trial: int | None
+    at: datetime
+    level: str
+    event: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundEvaluation:
+    """A finished evaluation that may be taken over, and the run folder that holds its weights."""
+
+    trial: Trial
+    run_folder: Path
+
+    @property
+    def weights_file(self) -> Path | None:
+        """Where its weights were written."""
+        return None if self.trial.weights is None else self.run_folder / self.trial.weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRecord:
+    """One export of a trial (by number); `files` maps file names inside `folder` to their SHA-256."""
+
+    trial: int
+    folder: Path
+    files: Mapping[str, str]
+    created_at: datetime
+
+
+_BEGUN = [field.name for field in fields(Begun)]
+_PLAIN_SEARCH = (
+    *("id", "name", "config", "finish_requested", "stop_requested", "error", "owner", "note", "budget"),
+    *("priority", "queued_at", "created_at", "updated_at", "finished_at"),
+)
+
+
+def begun_to_row(begun: Begun) -> dict[str, Any]:
+    """Columns of `searches`."""
+    return {**asdict(begun), "run_folder": os.fspath(begun.run_folder)}
+
+
+def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> SearchRecord:
+    """A row of `searches` with its labels, as it stands at a moment of the database's clock."""
+    begun = None
+    if row["run_folder"] is not None:
+        begun = Begun(**{name: row[name] for name in _BEGUN} | {"run_folder": Path(row["run_folder"])})
+    return SearchRecord(
+        **{name: row[name] for name in _PLAIN_SEARCH},
+        stage=Stage(row["stage"]),
+        begun=begun,
+        group=row["group_name"],
+        labels=tuple(labels),
+        holder=row["claimed_by"],
+        is_held=is_held(row["claimed_by"], row["heartbeat_at"], now),
+    )
+
+
+# Reading a spec validates it, which costs milliseconds; the same rows are read again and again.
+_read_architecture = lru_cache(maxsize=8192)(Architecture.from_json)
+
+# Fields of a trial that are columns of the same name and type: those that it begins with, and those of its outcome.
+_BEGINNING = ("number", "origin", "seed", "parent", "iteration", "params", "sampler_attrs")
+_OUTCOME = (
+    *("attempt", "evaluation_key", "images_seen", "weights", "reused_from", "correct", "total", "error"),
+    *("started_at", "finished_at"),
+)
+
+
+def trial_to_row(trial: Trial) -> dict[str, Any]:
+    """All columns of `trials` that a trial itself determines, without its id."""
+    return {name: getattr(trial, name) for name in _BEGINNING} | {
+        "stage": trial.stage.value,
+        "arch_id": trial.architecture.arch_id,
+        "architecture": trial.architecture.to_json(),
+        **outcome_to_row(trial),
+    }
+
+
+def outcome_to_row(trial: Trial) -> dict[str, Any]:
+    """Those columns of `trials` that may change after a trial began."""
+    return {name: getattr(trial, name) for name in _OUTCOME} | {
+        "state": trial.state.value,
+        "top1": trial.scores.top1,
+        "latency_ms": trial.scores.latency_ms,
+        "madds": trial.scores.madds,
+        "params_count": trial.scores.params,
+        "peak_bytes": trial.scores.peak_bytes,
+        "duration_s": duration_s(trial),
+    }
+
+
+def trial_from_row(row: RowMapping) -> Trial:
+    """The inverse of `trial_to_row`."""
+    return Trial(
+        **{name: row[name] for name in (*_BEGINNING, *_OUTCOME)},
+        id=row["id"],
+        stage=Stage(row["stage"]),
+        state=State(row["state"]),
+        architecture=_read_architecture(row["architecture"]),
+        scores=Scores(
+            top1=row["top1"],
+            latency_ms=row["latency_ms"],
+            madds=row["madds"],
+            params=row["params_count"],
+            peak_bytes=row["peak_bytes"],
+        ),
+    )
+
+
+def found_from_row(row: RowMapping) -> FoundEvaluation:
+    """A row of `trials` with the run folder of its search."""
+    return FoundEvaluation(trial=trial_from_row(row), run_folder=Path(row["run_folder"]))
+
+
+def duration_s(trial: Trial) -> float | None:
+    """From start to finish in seconds, None where one of them is missing."""
+    if trial.started_at is None or trial.finished_at is None:
+        return None
+    # A clock that was set back meanwhile must not leave a negative time in the record.
+    return max(0.0, (trial.finished_at - trial.started_at).total_seconds())
+
+
+def step_from_row(row: RowMapping) -> NetAdaptStep:
+    """A row of `netadapt_steps`."""
+    return NetAdaptStep(**{field.name: row[field.name] for field in fields(NetAdaptStep)})
+
+
+def measurement_to_row(measurement: NetworkMeasurement) -> dict[str, Any]:
+    """Columns of `network_measurements`; there `samples` are the raw ones, and their number has a name of its own."""
+    row = asdict(measurement)
+    row["sample_count"] = row.pop("samples")
+    del row["table_id"]  # the writer's to say
+    return row
+
+
+def measurement_from_row(row: RowMapping) -> NetworkMeasurement:
+    """The inverse of `measurement_to_row`."""
+    names = [field.name for field in fields(NetworkMeasurement)]
+    return NetworkMeasurement(**{name: row["sample_count" if name == "samples" else name] for name in names})
+
+
+def export_from_row(row: RowMapping) -> ExportRecord:
+    """A row of `exports` with the number of its trial."""
+    return ExportRecord(
+        trial=row["number"], folder=Path(row["folder"]), files=row["files"], created_at=row["created_at"]
+    )

@@ -1,0 +1,1 @@
+"""What finished and running searches tell."""

@@ -1,0 +1,283 @@
+"""A search as reports and comparisons see it: what was evaluated, when, what it cost, and how good it was by then.
+
+Works for searches in every state; everything is read once, so that a page about a running search fits together.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from latency.calibration import Calibration
+from latency.device import Device
+from latency.table import calibrations_from_plain
+from search.objective.pareto import losses, non_dominated
+from search.record.recorded_search import FOUND, REFERENCE, right_file
+from search.record.rows import ExportRecord, SearchRecord, duration_s
+from search.record.store import Store
+from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
+from space.arch import Architecture
+from space.cost import cost_of
+from space.errors import MobilenasError
+from space.reference import REFERENCES
+
+SEARCHED = (Stage.BLOCKS, Stage.NETADAPT)
+"""The stages whose top-1 is on the reward split."""
+_ENDED = (State.COMPLETE, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """The best value so far, after each evaluation that ended.
+
+    `core_minutes` is what was spent until then, failures included; `best` is None until there is one.
+    """
+
+    core_minutes: tuple[float, ...]
+    best: tuple[float | None, ...]
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations there are."""
+        return len(self.best)
+
+    def after(self, evaluations: int) -> float | None:
+        """The best of the first so many evaluations."""
+        count = min(evaluations, len(self.best))
+        return self.best[count - 1] if count else None
+
+    def within(self, core_minutes: float) -> float | None:
+        """The best of what so many minutes of one core paid for."""
+        return self.after(bisect_right(self.core_minutes, core_minutes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A device that a search is for: its latency table, without the samples, and the target there in ms."""
+
+    table_id: int
+    device: Device
+    blocks: int
+    calibration: Calibration
+    target_ms: float
+
+
+@dataclass(frozen=True)
+class History:
+    """One search, read at one moment.
+
+    `served` are its devices, first the one in whose ms all figures are: none while it is queued, or where a user's own
+    function predicts. `costs` are seconds of one core by trial number.
+    """
+
+    record: SearchRecord
+    served: tuple[Served, ...]
+    trials: tuple[Trial, ...]
+    rewards: Mapping[int, float]
+    steps: tuple[NetAdaptStep, ...]
+    measurements: tuple[NetworkMeasurement, ...]
+    exports: tuple[ExportRecord, ...]
+    costs: Mapping[int, float]
+
+    @classmethod
+    def read(cls, store: Store, name: str) -> "History":
+        """The search of this name as it now stands.
+
+        Raises:
+            StoreError: there is none.
+        """
+        record = store.search(name)
+        # What refers to trials is read before them, so that a running search does not get ahead of us.
+        steps, exports = store.steps(record.id), store.exports(record.id)
+        measurements, rewards = store.network_measurements(record.id), store.rewards(record.id)
+        trials = store.trials(record.id)
+        return cls(
+            record=record,
+            served=tuple(_served(store, record)),
+            trials=tuple(trials),
+            rewards=rewards,
+            steps=tuple(steps),
+            measurements=tuple(measurements),
+            exports=tuple(exports),
+            costs={trial.number: _cost_s(store, trial) for trial in trials},
+        )
+
+    @property
+    def name(self) -> str:
+        """The search's name."""
+        return self.record.name
+
+    @cached_property
+    def by_number(self) -> dict[int, Trial]:
+        """The trials by number."""
+        return {trial.number: trial for trial in self.trials}
+
+    def setting(self, dotted: str) -> Any:  # noqa: ANN401 - any value of a configuration
+        """A value of the configuration by its dotted key, None where this record's has no such key."""
+        value: Any = self.record.config
+        for key in dotted.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def complete(self, *stages: Stage) -> list[Trial]:
+        """The trials of these stages that have a top-1, by number."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.stage in stages and trial.state is State.COMPLETE and trial.scores.top1 is not None
+        ]
+
+    def reference(self) -> Trial | None:
+        """The reference network as the block-level search evaluated it."""
+        return next((trial for trial in self.complete(Stage.BLOCKS) if trial.origin == REFERENCE), None)
+
+    def final(self, origin: str) -> Trial | None:
+        """The completed final trial of an origin; of several the one that was exported, else the best on rewards.
+
+        Never the best on the test split: a winner chosen there would look better than it is.
+        """
+        trials = [trial for trial in self.complete(Stage.FINAL) if trial.origin == origin]
+        exported = {export.trial for export in self.exports}
+        ranked = sorted(trials, key=lambda trial: (trial.number in exported, trial.scores.top1), reverse=True)
+        return ranked[0] if ranked else None
+
+    @property
+    def found(self) -> Trial | None:
+        """The final network that was found, once it is trained."""
+        return self.final(FOUND)
+
+    def measured(self, trial: Trial, device: Served) -> NetworkMeasurement | None:
+        """What a trial's network took on a device, measured whole; the newest measurement."""
+        found = [each for each in self.measurements if each.trial == trial.number and each.table_id == device.table_id]
+        return found[-1] if found else None
+
+    def right(self, trial: Trial) -> Any:  # noqa: ANN401 - numpy's array of bool, or None
+        """Which test images a final trial classified right, shape (images,), bool; None where the file is not here."""
+        if self.record.begun is None:
+            return None
+        try:
+            right = np.load(right_file(self.record.begun.run_folder, trial), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None  # it is on another machine, or was removed or damaged
+        return right if right.dtype == bool and right.shape == (trial.total,) else None
+
+    def core_minutes(self, *stages: Stage) -> float:
+        """Minutes of one core that the trials of these stages (of none: all) took."""
+        chosen = [trial for trial in self.trials if not stages or trial.stage in stages]
+        return sum(self.costs[trial.number] for trial in chosen) / 60
+
+    def counts(self, *stages: Stage) -> dict[str, int]:
+        """How many trials of these stages (of none: all) are in each state."""
+        states = [trial.state for trial in self.trials if not stages or trial.stage in stages]
+        return {state.value: states.count(state) for state in State if state in states}
+
+    def within(self, target_ms: float) -> list[Trial]:
+        """The networks of the block-level search and of NetAdapt that meet a target, the most accurate first."""
+        trials = [trial for trial in self.complete(*SEARCHED) if trial.scores.latency_ms <= target_ms]
+        return sorted(trials, key=lambda trial: (-(trial.scores.top1 or 0), trial.scores.latency_ms, trial.number))
+
+    def best_so_far(self, value_of: Callable[[Trial], float | None], *stages: Stage) -> Curve:
+        """How the best value grew over the evaluations of some stages, in the order in which they ended."""
+        spent, best = 0.0, None
+        minutes: list[float] = []
+        values: list[float | None] = []
+        for trial in self._ended(stages or SEARCHED):
+            spent += self.costs[trial.number] / 60
+            if trial.state is not State.COMPLETE:
+                continue
+            value = value_of(trial)
+            if value is not None and (best is None or value > best):
+                best = value
+            minutes.append(spent)
+            values.append(best)
+        return Curve(core_minutes=tuple(minutes), best=tuple(values))
+
+    def evaluated(self, *stages: Stage) -> list[Trial]:
+        """The trials of these stages that have a result, in the order in which they ended."""
+        return [trial for trial in self._ended(stages) if trial.state is State.COMPLETE]
+
+    def _ended(self, stages: tuple[Stage, ...]) -> list[Trial]:
+        """Those that a worker was busy with, to whatever end, in the order of their ends."""
+        ended = [trial for trial in self.trials if trial.stage in stages and trial.state in _ENDED]
+        return sorted(ended, key=lambda trial: (trial.finished_at or self.record.created_at, trial.number))
+
+    def reward_curve(self) -> Curve:
+        """The best reward of the block-level search so far."""
+        return self.best_so_far(lambda trial: self.rewards.get(trial.number), Stage.BLOCKS)
+
+    def top1_curve(self, target_ms: float) -> Curve:
+        """The best top-1 within a target so far; None until a network meets it."""
+
+        def value(trial: Trial) -> float | None:
+            return trial.scores.top1 if trial.scores.latency_ms <= target_ms else None
+
+        return self.best_so_far(value)
+
+
+def latency_of(trial: Trial) -> float:
+    """The predicted latency of a trial's network, ms."""
+    return trial.scores.latency_ms
+
+
+def front_of(trials: Sequence[Trial], cost: Callable[[Trial], float] = latency_of) -> list[Trial]:
+    """The trials that no other one beats in top-1 and cost, the cheapest first; of equal ones the first."""
+    if not trials:
+        return []
+    costs = [cost(trial) for trial in trials]
+    kept = non_dominated(losses(np.array([trial.scores.top1 or 0 for trial in trials]), np.array(costs)))
+    chosen = zip(costs, trials, kept, strict=True)
+    distinct = {(spent, trial.scores.top1 or 0): trial for spent, trial, is_kept in reversed(list(chosen)) if is_kept}
+    return [distinct[key] for key in sorted(distinct)]
+
+
+def published_name(history: History, arch: Architecture) -> str | None:
+    """What the literature calls a network, if it is a published one at this search's width multiplier."""
+    width = history.setting("space.width")
+    if not isinstance(width, int | float):
+        return None
+    return _published(float(width)).get((arch.stem, arch.stages, arch.head))
+
+
+@lru_cache
+def _published(width: float) -> dict[tuple[object, ...], str]:
+    """The names of published networks by what they are made of, of two that are alike the first."""
+    found: dict[tuple[object, ...], str] = {}
+    for name, known in REFERENCES.items():
+        with suppress(MobilenasError):  # not every one exists at every width
+            arch = known(width=width)
+            found.setdefault((arch.stem, arch.stages, arch.head), name)
+    return found
+
+
+def peak_bytes(trial: Trial) -> int:
+    """The largest working set of activations of a trial's network, also where the record does not have it yet."""
+    recorded = trial.scores.peak_bytes
+    return cost_of(trial.architecture).peak_bytes if recorded is None else recorded
+
+
+def _served(store: Store, record: SearchRecord) -> Iterator[Served]:
+    """The devices; samples, of which there are many, are read only where there is no other way to know a device."""
+    if record.begun is None or record.begun.table_id is None:
+        return
+    further = [(each.table_id, each.target_ms) for each in store.further_targets(record.id)]
+    rows = {row["id"]: row for row in store.table_rows()}
+    for table_id, target_ms in [(record.begun.table_id, record.begun.target_ms), *further]:
+        row = rows[table_id]
+        device = store.newest_device(row["device"])
+        if device is None or device.fingerprint != row["fingerprint"]:
+            device = store.load_table(table_id).device
+        fit, _ = calibrations_from_plain(row["calibration"])
+        blocks = row["blocks"]
+        yield Served(table_id=table_id, device=device, blocks=blocks, calibration=fit, target_ms=target_ms)
+
+
+def _cost_s(store: Store, trial: Trial) -> float:
+    """Seconds of one core; where a result was taken over, what it took where it was trained."""
+    if trial.reused_from is not None and trial.evaluation_key is not None:
+        sources = [found.trial for found in store.find_evaluations(trial.evaluation_key)]
+        trial = next((source for source in sources if source.id == trial.reused_from), trial)
+    return duration_s(trial) or 0.0

@@ -1,0 +1,198 @@
+"""Feasibility first, surrogate second: proposals that meet every limit, and of those what is promising.
+
+Costs are exact and known before training, so no proposal is spent on a network that breaks a limit, and nothing has to
+be learnt about limits. What must be learnt is top-1: a surrogate of it, and its uncertainty, on what is finished
+(`search.samplers.surrogate`). The proposal maximises the reward of optimistic top-1 (Srinivas et al. 2010, GP-UCB) and
+exact costs among candidates that evolve within the limits. For a Pareto front, limits at random levels are added for
+each proposal (the epsilon-constraint method: Haimes et al. 1971).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.objective.objective import Prospects
+from search.samplers.surrogate import Surrogate
+from space.code_moves import canonical, crossover, members, mutate
+from space.encoding import Codes
+from space.errors import RunError
+
+
+class Exhausted(RunError):
+    """Every network within the limits was proposed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is done for one proposal."""
+
+    random_proposals: int = 10
+    """So many proposals are random ones within the limits; a surrogate guides the others, once half of these ended."""
+    deviations: float = 3.0
+    """So many standard deviations above what is expected top-1 is hoped for."""
+    draws: int = 192
+    most_draws: int = 768
+    wanted: int = 48
+    """Random candidates are drawn by `draws` until so many meet the limits."""
+    parents: int = 64
+    children: int = 192
+    generations: int = 8
+    descents: int = 100
+    """Where no random candidate meets the limits, so many generations are bred towards them."""
+
+
+DEFAULT = Effort()
+
+# Spaces of so many combinations of choices are gone through when random candidates run out.
+_LISTED = 20_000
+
+Fitness = Callable[[Codes, np.ndarray], np.ndarray]
+"""Of rows and their costs, shape (networks,); minus infinity for what is out of the question."""
+
+
+class _Candidates:
+    """Networks with their costs, each asked for once, and their fitness by the measure that is in force."""
+
+    def __init__(self, prospects: Prospects, taken: Codes) -> None:
+        self._prospects = prospects
+        self._seen = set(map(bytes, taken))
+        self.codes = taken[:0]
+        self.costs = prospects.costs(self.codes)
+        # Whether a network may be proposed, and meets the limits.
+        self.free = np.zeros(0, dtype=bool)
+        self.fitness = np.zeros(0)
+        self._judge: Fitness = lambda codes, costs: -prospects.violation(costs)  # noqa: ARG005
+
+    def judge(self, by: Fitness) -> None:
+        """Judge all candidates anew, and those to come."""
+        self._judge = by
+        self.fitness = by(self.codes, self.costs)
+
+    def add(self, codes: Codes) -> None:
+        """Take in what is new among valid rows, and not taken."""
+        codes = canonical(self._prospects.encoding, codes)
+        new = {row: at for at, row in enumerate(map(bytes, codes)) if row not in self._seen}
+        codes = codes[list(new.values())]
+        costs = self._prospects.costs(codes)
+        self._seen.update(new)
+        self._append(codes, costs, free=self._prospects.violation(costs) <= 0)
+
+    def add_parents(self, codes: Codes, costs: np.ndarray) -> None:
+        """Take in networks that will not be proposed themselves."""
+        self._append(codes, costs, free=np.zeros(len(codes), dtype=bool))
+
+    def _append(self, codes: Codes, costs: np.ndarray, free: np.ndarray) -> None:
+        self.codes = np.vstack([self.codes, codes])
+        self.costs = np.vstack([self.costs, costs])
+        self.free = np.concatenate([self.free, free])
+        self.fitness = np.concatenate([self.fitness, self._judge(codes, costs)])
+
+    def breed(self, effort: Effort, rng: np.random.Generator) -> None:
+        """Take in children of the fittest: mutated, crossed, or both."""
+        encoding = self._prospects.encoding
+        order = np.argsort(-self.fitness, kind="stable")[: effort.parents]
+        parents = self.codes[order[np.isfinite(self.fitness[order])]]
+        one, other = parents[rng.integers(0, len(parents), (2, effort.children))]
+        crossed = crossover(encoding, one, other, rng)
+        third = effort.children // 3
+        mutated = mutate(encoding, np.vstack([one[:third], crossed[third : 2 * third]]), rng)
+        self.add(np.vstack([mutated, crossed[2 * third :]]))
+
+    def gather(self, effort: Effort, rng: np.random.Generator) -> None:
+        """Take in random candidates; where hardly any is free, all there are, or such as are bred towards the limits.
+
+        Raises:
+            Exhausted: none is free.
+        """
+        encoding = self._prospects.encoding
+        for _ in range(0, effort.most_draws, effort.draws):
+            self.add(encoding.sample(effort.draws, rng))
+            if np.count_nonzero(self.free) >= effort.wanted:
+                return
+        every = members(encoding, _LISTED)
+        if every is not None:
+            self.add(rng.permutation(every))
+        for _ in range(0 if every is not None else effort.descents):
+            if self.free.any():
+                break
+            self.breed(effort, rng)
+        if not self.free.any():
+            name = encoding.space.preset.name
+            found = "is left" if every is not None else "was found"
+            raise Exhausted(
+                f"no further network of space '{name}' {found} within the limits; loosen them, or stop here"
+            )
+
+    def fittest(self) -> Codes | None:
+        """The row of the fittest that is free, None where all of them are out of the question."""
+        fitness = np.where(self.free, self.fitness, -np.inf)
+        best: Codes = self.codes[fitness.argmax()]
+        return best if np.isfinite(fitness.max()) else None
+
+
+def propose(
+    prospects: Prospects,
+    *,
+    known: Codes,
+    top1: np.ndarray,
+    pending: Codes,
+    excluded: Codes,
+    rng: np.random.Generator,
+    objectives: tuple[int, ...] = (),
+    effort: Effort = DEFAULT,
+) -> Codes:
+    """The row of a network that meets the limits and is none of those given, shape (parameters,), canonical.
+
+    All rows given are canonical. `known` are finished, with their `top1` (0–1), within the limits or not; `pending`
+    are running; `excluded` failed. `objectives` are the columns of the costs that are minimised besides: then top-1
+    itself is maximised instead of the reward.
+
+    Raises:
+        Exhausted: there is none, or none was found.
+    """
+    candidates = _Candidates(prospects, np.vstack([known, pending, excluded]))
+    known_costs = prospects.costs(known)
+    rewards = np.where(prospects.violation(known_costs) <= 0, prospects.reward(top1, known_costs), -np.inf)
+    # Within any bounds others are the best, so that all known ones may become parents.
+    best = np.argsort(-rewards, kind="stable")[: None if objectives else effort.parents]
+    candidates.add_parents(known[best], known_costs[best])
+    candidates.gather(effort, rng)
+    if len(known) + len(pending) < effort.random_proposals or 2 * len(known) < effort.random_proposals:
+        first: Codes = candidates.codes[candidates.free.argmax()]
+        return first
+    surrogate = Surrogate.fit(prospects.encoding, known, top1, known_costs, rng)
+    if len(pending):
+        surrogate = surrogate.believing(pending, prospects.costs(pending))
+
+    def promise(codes: Codes, costs: np.ndarray) -> np.ndarray:
+        promises = np.full(len(codes), -np.inf)
+        fit = np.flatnonzero((prospects.violation(costs) <= 0) & (costs <= bounds).all(axis=1))
+        hoped = surrogate.optimistic(codes[fit], costs[fit], effort.deviations)
+        promises[fit] = hoped if objectives else prospects.reward(hoped, costs[fit])
+        return promises
+
+    bounds = _bounds(candidates.costs[prospects.violation(candidates.costs) <= 0], objectives, rng)
+    candidates.judge(promise)
+    for _ in range(effort.generations):
+        candidates.breed(effort, rng)
+    found = candidates.fittest()
+    if found is None:  # all within the bounds are taken
+        bounds = np.full(candidates.costs.shape[1], np.inf)
+        candidates.judge(promise)
+        found = candidates.fittest()
+    assert found is not None, "candidates were gathered until one was free"
+    return found
+
+
+def _bounds(feasible: np.ndarray, objectives: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Bounds on all costs, shape (figures,): infinite, but for objectives those of one of these networks.
+
+    It is the one closest to a random level of a random objective, so that cheap networks come up as often as others.
+    """
+    bounds = np.full(feasible.shape[1], np.inf)
+    if objectives:
+        levels = np.log(np.maximum(feasible[:, rng.choice(objectives)], 1e-9))
+        chosen = np.abs(levels - rng.uniform(levels.min(), levels.max())).argmin()
+        bounds[list(objectives)] = feasible[chosen, objectives]
+    return bounds

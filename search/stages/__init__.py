@@ -1,0 +1,1 @@
+"""What a search does, one stage after the other."""

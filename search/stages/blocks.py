@@ -1,0 +1,276 @@
+"""The block-level search: the reference first, then what was enqueued, then what the sampler proposes."""
+
+import math
+from typing import TYPE_CHECKING
+
+from search.config.sections import StartConfig
+from search.evaluation.job import Evaluation, OwnEvaluation
+from search.objective.latency import scores_of
+from search.objective.limits import Limits
+from search.objective.objective import Prospects
+from search.record.recorded_search import Chronicle
+from search.samplers.feasible_first import Exhausted
+from search.stages.session import HOPELESS, START, Session
+from search.stages.transfer import ADOPTED, ENQUEUED, adopt, networks_to_enqueue
+from search.trial import Stage, State, Trial
+from space.arch import Architecture
+from space.encoding import Encoding
+from space.errors import RunError
+from space.keys import keys_of
+
+if TYPE_CHECKING:
+    from search.samplers.proposer import Proposed
+
+# Proposals refused in a row before the search gives up: the sampler then cannot find the feasible part of the space.
+MAX_REFUSED = 2000
+
+
+def search_blocks(session: Session) -> None:
+    """Run the block-level search to its end.
+
+    Raises:
+        Interrupted: it was stopped.
+        RunError: nothing but failures, or no proposal within the limits.
+    """
+    if (start := session.config.netadapt.start) is not None:
+        _judge_start(session, start)
+        return
+    session.fill_rewards()
+    enqueued = networks_to_enqueue(session)
+    session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
+    adopt(session)
+    search = _Search(session, enqueued)
+    session.listener.begin("block-level search", session.config.blocks.trials)
+    session.run(
+        Stage.BLOCKS,
+        search.ask,
+        lambda trial: session.proxy_evaluation(trial.architecture),
+        finished=search.finished,
+        advanced=lambda running: session.listener.advance(search.trained + running),
+    )
+    session.listener.end()
+    if session.record.group is not None:
+        adopt(session)  # what the others of the group have found meanwhile
+
+
+def _judge_start(session: Session, start: StartConfig) -> None:
+    """The only network of a search that is but a walk: judged with the weights that it came with."""
+    arch = Architecture.from_json(start.network)
+    session.measure(keys_of(arch), "the network to start from", reason="enqueued")
+
+    def ask() -> Trial | None:
+        if session.finish_requested or not _is_due(session, START, arch):
+            return None
+        return session.new_trial(Stage.BLOCKS, arch, origin=START)
+
+    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
+        return session.evaluation(trial.architecture, None, train_images=None, parent_key=start.weights)
+
+    session.run(Stage.BLOCKS, ask, evaluation_of)
+
+
+class _Search:
+    """Whose turn it is: the reference, then what was enqueued, then what the sampler proposes."""
+
+    def __init__(self, session: Session, enqueued: tuple[Architecture, ...]) -> None:
+        from search.samplers.proposer import Proposer
+
+        self.session, self.blocks = session, session.config.blocks
+        self._enqueued = list(enqueued)
+        self._is_over = False
+        limits = limits_of(session)
+        prospects = Prospects(
+            encoding=Encoding(session.space),
+            latency=session.latency,
+            limits=limits,
+            reward_of=session.reward,
+            target_ms=session.begun.seed_target_ms,
+        )
+        self._limits = limits
+        self._proposer = Proposer(
+            prospects,
+            self.blocks.sampler,
+            seed=session.config.seed,
+            objectives=self.blocks.objectives,
+            folder=session.config.plugins,
+        )
+        # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
+        # first. The record knows no batches; they follow from the order in which trials were begun.
+        self._batch = session.config.batch if session.config.determinism == "strict" else None
+        begun = [trial for trial in session.trials(Stage.BLOCKS) if _counts(trial)]
+        last = 0 if self._batch is None else len(begun) % self._batch
+        current = begun[len(begun) - last :]
+        self._untold = [trial for trial in current if trial.state is not State.RUNNING]
+        rewards = session.store.rewards(session.record.id)
+        self._proposer.restore(session.trials(Stage.BLOCKS), rewards, [trial.number for trial in current])
+
+    @property
+    def trained(self) -> int:
+        """Trials that count towards the asked-for number: stopped early ones do, those that were adopted do not."""
+        return self.session.count(Stage.BLOCKS, State.COMPLETE, State.STOPPED) - self._adopted
+
+    @property
+    def _adopted(self) -> int:
+        return self.session.count_of_origin(Stage.BLOCKS, ADOPTED)
+
+    def finished(self, trial: Trial, reward: float | None) -> None:
+        """A trial ended."""
+        if self._batch is None or not _counts(trial):
+            self._proposer.tell(trial, reward)
+        else:
+            self._untold.append(trial)
+
+    def ask(self) -> Trial | None:
+        """The next trial to train; None where there is none, or none before others have ended."""
+        session, trials = self.session, self.blocks.trials
+        running = session.count(Stage.BLOCKS, State.RUNNING)
+        failed = session.count(Stage.BLOCKS, State.FAILED)
+        if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
+            return None
+        if self.trained and session.finish_requested:
+            return None
+        if self._batch is not None and (self.trained + running + failed) % self._batch == 0:
+            if running:
+                return None
+            self._tell_batch()
+        if self.blocks.reference and _is_due(session, "reference", session.space.reference):
+            # Trained whatever its latency: everything else is compared with it.
+            return session.new_trial(Stage.BLOCKS, session.space.reference, origin="reference")
+        while (arch := self._next_enqueued()) is not None:
+            trial = self._admitted(arch, origin=ENQUEUED)
+            if trial.state is State.RUNNING:
+                self._proposer.running(trial)
+                return trial
+            session.listener.note(f"trial {trial.number} [enqueued] is not trained: {trial.error}")
+            self._proposer.tell(trial, None, is_duplicate=not self._is_over_limits(trial))
+        return self._propose()
+
+    def _tell_batch(self) -> None:
+        for trial in sorted(self._untold, key=lambda trial: trial.number):
+            self._proposer.tell(trial, self.session.reward_of(trial))
+        self._untold = []
+
+    def _next_enqueued(self) -> Architecture | None:
+        """The first that was not tried yet; one that failed is tried once more."""
+        while self._enqueued:
+            if _is_due(self.session, ENQUEUED, self._enqueued[0]):
+                return self._enqueued[0]
+            del self._enqueued[0]
+        return None
+
+    def _is_over_limits(self, trial: Trial) -> bool:
+        return self._limits.refusal(trial.scores) is not None
+
+    def _admitted(self, arch: Architecture, *, origin: str, proposed: "Proposed | None" = None) -> Trial:
+        """A new trial: running, or pruned with the reason where it is over a limit or was tried already."""
+        scores = scores_of(arch, self.session.latency)
+        refusal = self._limits.refusal(scores)
+        before = self.session.last_of(Stage.BLOCKS, arch)
+        if refusal is None and before is not None and (origin != ENQUEUED or before.state is not State.FAILED):
+            refusal = f"it was tried already, as trial {before.number}"
+        return self.session.new_trial(
+            Stage.BLOCKS,
+            arch,
+            origin=origin,
+            state=State.RUNNING if refusal is None else State.PRUNED,
+            params=proposed.params if proposed else None,
+            sampler_attrs=proposed.attrs if proposed else None,
+            error=refusal,
+            scores=scores,
+        )
+
+    def _propose(self) -> Trial | None:
+        """The next trial to train, None where the search is stopping or the space is exhausted."""
+        session, over, repeated = self.session, 0, 0
+        origin = self.blocks.sampler
+        while over < MAX_REFUSED and repeated < MAX_REFUSED:
+            if session.stopping:
+                return None
+            try:
+                proposed = self._proposer.ask(session.next_number)
+            except Exhausted as error:
+                self._end_early(str(error))
+                return None
+            trial = self._admitted(session.space.architecture(proposed.params), origin=origin, proposed=proposed)
+            if trial.state is State.RUNNING:
+                return trial
+            is_over = self._is_over_limits(trial)
+            over, repeated = over + is_over, repeated + (not is_over)
+            self._proposer.tell(trial, None, is_duplicate=not is_over)
+        if repeated >= MAX_REFUSED:
+            self._end_early(f"{MAX_REFUSED} proposals in a row had been tried already")
+            return None
+        limit_ms = latency_limit_ms(session)
+        raise RunError(
+            f"{MAX_REFUSED} proposals in a row were over a limit (latency: {limit_ms:.3f} ms); raise the target or the "
+            "limits, widen the space, or choose sampler feasible-first"
+        )
+
+    def _end_early(self, reason: str) -> None:
+        # What still runs may fail and be due again, but there is nothing new to propose.
+        self._is_over = True
+        self.session.listener.note(f"the block-level search ends with {self.trained} trained networks: {reason}")
+
+
+def _counts(trial: Trial) -> bool:
+    """Whether a block-level trial is one of those that were asked for."""
+    return trial.state is not State.PRUNED and trial.origin != ADOPTED
+
+
+def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
+    """Whether a network is to be tried that has a right to it: not yet, or once more where it failed."""
+    states = [trial.state for trial in session.trials_of_origin(Stage.BLOCKS, origin) if trial.architecture == arch]
+    return not states or states == [State.FAILED]
+
+
+def limits_of(session: Session | Chronicle) -> Limits:
+    """What no network may exceed that is trained, but for the reference."""
+    begun, blocks = session.begun, session.config.blocks
+    # For a Pareto front the target is one point of many.
+    latency_ms = None if blocks.objectives else begun.seed_target_ms * (1 + blocks.tolerance)
+    return session.config.limits.limits(latency_ms)
+
+
+def latency_limit_ms(session: Session | Chronicle) -> float:
+    """Networks slower than this are recorded as pruned, never trained."""
+    limit = limits_of(session).latency_ms
+    return math.inf if limit is None else limit
+
+
+def choose_seed(session: Session | Chronicle) -> Trial:
+    """The trial that NetAdapt starts from: highest reward among those that leave it a way to walk.
+
+    That is, at least `netadapt.walk` above the final target and within the latency limit; where there is none, the
+    highest reward of all. None is over a limit that was set: what is narrowed from it then keeps them all, too. Ties go
+    to the earlier trial.
+
+    Raises:
+        RunError: no trial was completed, or none within the limits.
+    """
+    complete = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    if not complete:
+        raise RunError(
+            f"search '{session.record.name}' has no completed trial to refine; go on with: "
+            f"mobilenas resume {session.record.name}"
+        )
+    # The reference is trained whatever it costs, but that is all.
+    refusals = {trial.number: session.config.limits.limits(None).refusal(trial.scores) for trial in complete}
+    complete = [trial for trial in complete if refusals[trial.number] is None]
+    if not complete:
+        raise RunError(
+            f"no trained network meets the limits ({next(iter(refusals.values()))}); raise them under `limits`, or "
+            "choose a smaller width"
+        )
+    if session.config.netadapt.max_steps == 0:
+        within = [trial for trial in complete if trial.scores.latency_ms <= session.begun.target_ms]
+        complete = within or complete
+    limits = limits_of(session)
+    least = session.begun.target_ms * (1 + session.config.netadapt.walk)
+    # Of a Pareto front, too, what is not far above the target: the walk is for the last few steps.
+    most = session.begun.seed_target_ms * (1 + session.config.blocks.tolerance)
+    with_a_way = [
+        trial for trial in complete if least <= trial.scores.latency_ms <= most and limits.refusal(trial.scores) is None
+    ]
+
+    rewards = session.store.rewards(session.record.id)
+    return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

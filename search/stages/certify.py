@@ -1,0 +1,208 @@
+"""The proof: found network and reference, as they are shipped, measured whole on the device, interleaved."""
+
+from pathlib import Path
+
+import numpy as np
+
+from latency.kit import Campaign, Exported, make_kit, measure_options
+from latency.measurement import Measurement
+from latency.meter import Meter
+from latency.probe import Protocol
+from latency.results import Results, read_results
+from search.evaluation.weights import read_weights
+from search.record.recorded_search import Chronicle, DeviceTarget
+from search.record.store import Store
+from search.reports.markdown import write_report
+from search.stages.export import deliver, onnx_graph
+from search.stages.session import Session
+from search.tables import settings_for, workspace
+from search.trial import NetworkMeasurement, Stage, Trial
+from space.errors import DeviceError, InvalidResults, RunError
+
+# Two networks cost little, and their figures are what the user is told.
+PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)
+KIT = "certify.zip"
+
+
+def campaign_for_certification(told: Chronicle) -> Campaign:
+    """What proves a search: both final networks with their trained weights, interleaved.
+
+    Raises:
+        RunError: the search has not trained them yet.
+    """
+    return Campaign(
+        networks={
+            trial.origin: Exported(
+                architecture=trial.architecture,
+                graph=onnx_graph(trial.architecture, read_weights(told.weights_file(trial))),
+            )
+            for trial in told.both()
+        },
+        protocol=PROTOCOL,
+        purpose={"kind": "certify", "search": told.record.name},
+    )
+
+
+def certify_on_devices(session: Session) -> bool:
+    """Measure both networks on every device and record it beside the predictions, or write a kit that does.
+
+    Returns whether the search is certified.
+    """
+    told = Chronicle.read(session.store, session.record.name)
+    for goal, device in zip(session.goals, told.devices, strict=True):
+        if told.measurements(device):
+            continue
+        if goal.meter is None or not _measured(session, told, goal.meter, device):
+            _await(session, told, device, is_kit=goal.meter is None)
+    return told.is_certified
+
+
+def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTarget) -> bool:
+    """Measure and record, unless a device that is far away cannot be asked now."""
+    on = f" on '{device.name}'" if len(told.devices) > 1 else ""
+    session.listener.begin(f"measuring both networks{on}", 1)
+    try:
+        results = meter.run(
+            campaign_for_certification(told),
+            lambda done, expected, _what: session.listener.advance(done, expected),
+        )
+    except DeviceError as error:
+        if settings_for(session.store, session.config.device.named(device.name)).is_local:
+            raise
+        session.listener.note(f"the device cannot be asked now: {error}")
+        return False
+    finally:
+        session.listener.end()
+    record_certificate(told, results)
+    return True
+
+
+def _await(session: Session, told: Chronicle, device: DeviceTarget, *, is_kit: bool) -> None:
+    """Write the kit, and say what is to be done with it."""
+    path, name = _write_kit(told, campaign_for_certification(told)), session.record.name
+    options = measure_options(device.table.device.runtime, device.table.device.processor)
+    session.listener.note(
+        f"awaiting certification: run measure.py{options} of {path} on '{device.name}', then: "
+        f"mobilenas certify {name} --import results.json"
+        + ("" if is_kit else f"; or, when the device answers again: mobilenas certify {name}")
+    )
+
+
+def _write_kit(told: Chronicle, campaign: Campaign) -> Path:
+    """One kit for all devices: both networks are the same everywhere."""
+    path = told.begun.run_folder / KIT
+    if not path.exists():
+        make_kit(campaign).write_zip(path)
+    return path
+
+
+def record_certificate(told: Chronicle, results: Results) -> None:
+    """Record what was measured on one of the devices, beside the predictions.
+
+    Raises:
+        InvalidResults: they are of other networks, or of another device than the search's tables.
+    """
+    record = told.record
+    campaign = campaign_for_certification(told)
+    if results.purpose != campaign.purpose or set(results.networks) != set(campaign.networks):
+        raise InvalidResults(f"the results are not those of the kit that certifies '{record.name}'; run its {KIT}")
+    target = _device_of(told, results)
+    expected = make_kit(campaign).networks()
+    rows = []
+    for trial in told.both():
+        network = results.networks[trial.origin]
+        if network.sha256 != expected[trial.origin]["sha256"] or network.architecture != trial.architecture:
+            raise InvalidResults(
+                f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {KIT}"
+            )
+        predicted_ms = told.predicted_ms(trial, target)
+        rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
+    told.store.add_network_measurements(record.id, target.table_id, rows)
+    for warning in results.warnings:
+        on = f" on '{target.name}'" if len(told.devices) > 1 else ""
+        message = f"the final networks were measured{on} although {warning}"
+        told.store.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
+
+
+def _device_of(told: Chronicle, results: Results) -> DeviceTarget:
+    """The device that results are from, which must be as it was when its table was measured."""
+    same = [each for each in told.devices if each.table.device.fingerprint == results.device.fingerprint]
+    named = [each for each in same if each.name == results.device.name]
+    # Two devices of one kind differ by their names alone; a single one is known by what it is.
+    if found := named or (same if len(same) == 1 else []):
+        return found[0]
+    device = told.devices[0].table.device
+    raise InvalidResults(
+        f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
+        f"{results.device.threads} thread(s), the search's table is from {device.processor} with "
+        f"{device.runtime_version} and {device.threads}: measure there, with the same options"
+    )
+
+
+def _beside(predicted_ms: float, trial: Trial, found: Measurement) -> NetworkMeasurement:
+    low, high = found.interval("warm", "wall")
+    return NetworkMeasurement(
+        trial=trial.number,
+        predicted_ms=predicted_ms,
+        measured_ms=found.estimate("warm", "wall"),
+        low_ms=low,
+        high_ms=high,
+        median_ms=float(np.median(found.warm_wall)),
+        samples=len(found.warm_wall),
+    )
+
+
+def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
+    """Complete a search that awaits certification, by the results of its kit or over ssh.
+
+    Of several devices each is certified by its own results; the search is done when all are.
+
+    Raises:
+        RunError: the search does not await certification, or its device is reached by kit alone.
+        InvalidResults: the results are unfit; nothing is recorded.
+        DeviceError: the device cannot be reached or cannot measure.
+    """
+    told = Chronicle.read(store, name)
+    if told.record.stage is not Stage.AWAITING:
+        raise RunError(f"search '{name}' is at stage {told.record.stage.value}; it does not await certification")
+    waiting = [device for device in told.devices if not told.measurements(device)]
+    if results_text is not None:
+        record_certificate(told, read_results(results_text, _name_of(results_text, waiting)))
+    else:
+        _certify_reached(told, waiting)
+    if told.is_certified:
+        report = write_report(told)
+        export = max(store.exports(told.record.id), key=lambda each: each.created_at)
+        deliver(
+            name,
+            export,
+            report,
+            lambda text: store.add_log_line(told.record.id, level="info", event="note", message=text),
+        )
+        store.set_stage(told.record.id, Stage.DONE)
+    return Chronicle.read(store, name)
+
+
+def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
+    """Results do not say what the user calls their device; of several that wait, the one with its fingerprint."""
+    for device in waiting:
+        if read_results(results_text, device.name).device.fingerprint == device.table.device.fingerprint:
+            return device.name
+    return waiting[0].name
+
+
+def _certify_reached(told: Chronicle, waiting: list[DeviceTarget]) -> None:
+    """Measure on every waiting device that can be reached from here."""
+    kits = []
+    for device in waiting:
+        meter = settings_for(told.store, told.config.device.named(device.name)).meter(workspace())
+        if meter is None:
+            kits.append(device.name)
+        else:
+            record_certificate(told, meter.run(campaign_for_certification(told)))
+    if kits:
+        path = _write_kit(told, campaign_for_certification(told))
+        raise RunError(
+            f"device '{kits[0]}' is reached by kit: run measure.py of {path} there, then: "
+            f"mobilenas certify {told.record.name} --import results.json"
+        )

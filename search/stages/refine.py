@@ -1,0 +1,230 @@
+"""The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
+
+import math
+from collections.abc import Callable
+
+from search.evaluation.job import Evaluation, OwnEvaluation
+from search.objective.latency import Goal
+from search.record.recorded_search import Chronicle
+from search.stages.blocks import choose_seed, limits_of
+from search.stages.netadapt import Judged, choose, proposals
+from search.stages.session import Interrupted, Session
+from search.trial import NetAdaptStep, Stage, State, Trial
+from space.arch import Architecture
+from space.errors import RunError
+from space.keys import BlockKey, keys_of
+from space.narrowing import Proposal, narrowed_keys, narrowings
+
+
+def refine(session: Session) -> list[Trial]:
+    """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
+
+    Each iteration: propose, measure the blocks that the table lacks, fine-tune every proposal shortly, keep the one
+    that loses least top-1 per ms saved. The record holds enough to go on in the middle of an iteration.
+
+    Raises:
+        Interrupted: it was stopped.
+        RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
+    """
+    current = seed = _recorded_seed(session)
+    settings = session.config.netadapt
+    target_ms = min(session.begun.target_ms, session.config.limits.latency_ms or math.inf)
+    walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
+    if walks and _kits_lacking(session):
+        raise Interrupted(pause_before_refinement(session))
+    for step in session.store.steps(session.record.id):
+        current = session.trial(step.trial)
+    way = max(0.0, seed.scores.latency_ms - target_ms)
+    session.listener.begin("NetAdapt (ms to walk)", way)
+    session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
+    done = len(session.store.steps(session.record.id))
+    while current.scores.latency_ms > target_ms and done < settings.max_steps:
+        done += 1
+        # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
+        delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
+        walked = seed.scores.latency_ms - current.scores.latency_ms
+        following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
+        if following is None:
+            break
+        current = following
+        session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
+    session.listener.end()
+    return _within_target(session, current)
+
+
+def _kits_lacking(session: Session) -> list[Goal]:
+    """The devices that are reached by kit and lack blocks that a walk may need."""
+    if all(goal.meter is not None for goal in session.goals):
+        return []
+    keys = keys_to_refine(session)
+    return [goal for goal in session.goals if goal.meter is None and goal.table.missing(keys)]
+
+
+def keys_to_refine(told: Session | Chronicle) -> tuple[BlockKey, ...]:
+    """Every block that a walk from its first network can reach which leaves at least half of each width.
+
+    Raises:
+        RunError: no trial was completed yet.
+    """
+    return narrowed_keys(_recorded_seed(told).architecture)
+
+
+def pause_before_refinement(session: Session) -> str:
+    """Leave the search to whoever measures on its device, and say what is to be done.
+
+    A coordinator leaves it alone until somebody resumes it.
+    """
+    name = session.record.name
+    session.store.request_stop(session.record.id)
+    lacking = _kits_lacking(session)
+    if not lacking:
+        return f"search '{name}' stopped before its refinement; go on with: mobilenas resume {name}"
+    device, missing = lacking[0].table.device.name, lacking[0].table.missing(keys_to_refine(session))
+    return (
+        f"search '{name}' stopped before its refinement, which needs {len(missing):,} blocks measured on '{device}'; "
+        f"run: mobilenas latency bundle --refine {name} --out refine.zip, run measure.py there, then: "
+        f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}"
+    )
+
+
+def _within_target(session: Session, walked: Trial) -> list[Trial]:
+    """All that meets the final target and the limits, the most accurate first, each network once.
+
+    All were judged on the same images, and those of the walk have seen more, so a block-level trial that is ahead of
+    the walk's end is the better one; such a trial is also what is left where the walk could not reach the target. The
+    walk's end comes first among equals.
+    """
+    target_ms, limits = session.begun.target_ms, limits_of(session)
+    recorded = [*session.trials(Stage.NETADAPT), *session.trials(Stage.BLOCKS)]
+    trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
+    candidates: dict[str, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: -_judged(trial).top1):
+        if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
+            candidates.setdefault(trial.architecture.arch_id, trial)
+    if not candidates:
+        ended = "nothing walked (netadapt.max_steps is 0)"
+        if session.config.netadapt.max_steps > 0:
+            ended = (
+                f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps)"
+            )
+        raise RunError(
+            f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; look at what was found: "
+            f"mobilenas report {session.record.name}, and search again with a larger target or a smaller width"
+        )
+    best = next(iter(candidates.values()))
+    if best is not walked and best.stage is Stage.BLOCKS and walked.stage is Stage.NETADAPT:
+        session.listener.note(
+            f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} with "
+            f"{best.scores.latency_ms:.3f} ms, the walk ended with {_judged(walked).top1:.2%} and "
+            f"{walked.scores.latency_ms:.3f} ms"
+        )
+    return list(candidates.values())
+
+
+def _recorded_seed(session: Session | Chronicle) -> Trial:
+    """The trial that the walk started from, chosen anew only where no walk has begun."""
+    begun = session.trials(Stage.NETADAPT)
+    return choose_seed(session) if not begun else session.trial(_parent(begun[0]))
+
+
+def _parent(trial: Trial) -> int:
+    assert trial.parent is not None
+    return trial.parent
+
+
+def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float, walked_ms: float) -> Trial | None:
+    """One accepted step, or None where nothing can be narrowed any more."""
+    _measure_narrowings(session, current, iteration)
+    found = _proposals(session, current, delta_ms)
+    if not found:
+        return None
+    # A step saves at least delta, so that much of the bar belongs to this iteration's trials.
+    _evaluate(session, current, iteration, found, lambda share: session.listener.advance(walked_ms + share * delta_ms))
+    judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
+    if not judged:
+        raise RunError(f"all {len(found)} proposals of NetAdapt's iteration {iteration} failed; see: mobilenas trials")
+    best = judged[choose(_judged(current), [_judged(trial) for trial in judged], by=session.config.netadapt.choice)]
+    step = NetAdaptStep(
+        iteration=iteration,
+        trial=best.number,
+        parent=current.number,
+        narrowed=best.origin,
+        latency_before_ms=current.scores.latency_ms,
+        latency_after_ms=best.scores.latency_ms,
+        top1_before=_judged(current).top1,
+        top1_after=_judged(best).top1,
+        proposals=len(judged),
+    )
+    session.store.add_step(session.record.id, step)
+    session.listener.step(step)
+    return best
+
+
+def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Proposal, ...]:
+    """What saves at least delta; where nothing does, what saves half of it, and so on down to a sixteenth.
+
+    In a small network no single layer may be worth a whole delta any more; smaller steps still lead to the target.
+    """
+
+    def latency(arch: Architecture) -> float:
+        # A kit held widths down to half of the first network's; what is narrower saves nothing that anyone knows of.
+        return math.inf if session.latency.missing(keys_of(arch)) else session.latency.estimate(arch)
+
+    for halvings in range(5):
+        found = proposals(current.architecture, latency, delta_ms=delta_ms / 2**halvings)
+        if found:
+            if halvings:
+                session.listener.note(f"no layer can save {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that")
+            return found
+    return ()
+
+
+def of_iteration(session: Session, iteration: int) -> list[Trial]:
+    """The recorded proposals of one iteration."""
+    return [trial for trial in session.trials(Stage.NETADAPT) if trial.iteration == iteration]
+
+
+def _judged(trial: Trial) -> Judged:
+    assert trial.scores.top1 is not None
+    return Judged(top1=trial.scores.top1, latency_ms=trial.scores.latency_ms)
+
+
+def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
+    """Measure, on the devices, every block that a proposal of this iteration may be made of; kits held them all."""
+    reached = [goal for goal in session.goals if goal.meter is not None]
+    if not reached:
+        return
+    reachable = {
+        key
+        for place in narrowings(current.architecture)
+        for proposal in place
+        for key in keys_of(proposal.architecture)
+    }
+    session.measure(reachable, f"NetAdapt iteration {iteration}", reason="netadapt", on=reached)
+
+
+def _evaluate(
+    session: Session, current: Trial, iteration: int, found: tuple[Proposal, ...], advance: Callable[[float], None]
+) -> None:
+    recorded = {trial.architecture for trial in of_iteration(session, iteration) if trial.state is not State.FAILED}
+    waiting = [proposal for proposal in found if proposal.architecture not in recorded]
+
+    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
+        settings = session.config.netadapt
+        recipe = session.config.training.recipe(settings.images, rate=settings.learning_rate_factor)
+        key = current.evaluation_key
+        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key)
+
+    def ask() -> Trial | None:
+        if not waiting:
+            return None
+        proposal = waiting.pop(0)
+        return session.new_trial(
+            Stage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
+        )
+
+    def advanced(running: float) -> None:
+        ended = sum(trial.state is not State.RUNNING for trial in of_iteration(session, iteration))
+        advance(min(1.0, (ended + running) / len(found)))
+
+    session.run(Stage.NETADAPT, ask, evaluation_of, advanced=advanced)

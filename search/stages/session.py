@@ -1,0 +1,483 @@
+"""One search while it runs: the values that all of its stages share, and the loop that keeps the workers busy."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency.collect import measure_missing
+from search.config.load import RunConfig
+from search.evaluation.executor import Executor, Finished
+from search.evaluation.job import DataUse, Evaluation, Interim, Job, Outcome, OwnEvaluation, Parent, Watch
+from search.evaluation.weights import evaluation_of_weights
+from search.events import Listener
+from search.objective.latency import Goal, Latency, scores_of
+from search.objective.reward import Reward
+from search.plugins import Plugin
+from search.record.heartbeat import Heart
+from search.record.recorded_search import CANDIDATE, right_file
+from search.record.rows import Begun, FoundEvaluation, SearchRecord
+from search.record.store import Store
+from search.record.tables import Reason
+from search.stages.trial_index import Ledger
+from search.trial import Scores, Stage, State, Trial
+from space.arch import Architecture
+from space.choices import Params, SearchSpace
+from space.errors import MissingBlock, RunError
+from space.keys import BlockKey
+from trainer.data import Dataset, split
+from trainer.train import Recipe
+
+# The origin of the network that a search starts from which is but a walk, and the file of its weights.
+START, START_WEIGHTS = "start", "start.safetensors"
+# How often the record is asked whether somebody wants an early end.
+ASK_SECONDS = 1.0
+# So many failures before the first success mean that it is not the networks' fault.
+HOPELESS = 3
+POLL_SECONDS = 0.5
+# So often a training that may be stopped early is judged before its end.
+INTERIM_LOOKS = 4
+
+
+class Interrupted(RunError):
+    """The search was stopped on purpose; everything finished is recorded."""
+
+
+@dataclass(kw_only=True)
+class Session:
+    """The one coordinator of a search: asks, dispatches and writes.
+
+    `goals` are its devices, none where a user's own function predicts; `dataset` is None where a user's own evaluator
+    needs none. `stop` is called from outside, by the first Ctrl-C.
+    """
+
+    store: Store
+    record: SearchRecord
+    config: RunConfig
+    space: SearchSpace
+    dataset: Dataset | None
+    goals: tuple[Goal, ...]
+    latency: Latency
+    executor: Executor
+    listener: Listener
+    heart: Heart
+    _stopping: bool = False
+    _ledger: Ledger = field(init=False)
+    _left_running: list[Trial] = field(init=False)
+    _failed_once: set[int] = field(default_factory=set)
+    _finish: tuple[float, bool] = (-1e9, False)
+
+    def __post_init__(self) -> None:
+        self._left_running = self.store.requeue_running(self.record.id)
+        self._ledger = Ledger(self.store.trials(self.record.id))
+
+    @property
+    def begun(self) -> Begun:
+        """What is known since it began."""
+        return self.record.has_begun()
+
+    def stop(self) -> None:
+        """Let running trials end, and start no more."""
+        self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody here or elsewhere asked it to stop."""
+        return self._stopping or self.heart.stop_requested
+
+    @property
+    def finish_requested(self) -> bool:
+        """Whether somebody asked for an early end, as the record said at most a second ago."""
+        asked_at, asked = self._finish
+        if not asked and time.monotonic() - asked_at > ASK_SECONDS:
+            asked = self.store.finish_requested(self.record.id)
+            self._finish = (time.monotonic(), asked)
+        return asked
+
+    @cached_property
+    def reward(self) -> Reward:
+        """The reward of the block-level search."""
+        return self.config.blocks.reward.reward(self.space.preset.reward_exponent, self.config.plugins)
+
+    def trials(self, stage: Stage) -> list[Trial]:
+        """The recorded trials of a stage, by number."""
+        return self._ledger.of(stage)
+
+    def count(self, stage: Stage, *states: State) -> int:
+        """How many trials of a stage are in one of these states."""
+        return self._ledger.count(stage, *states)
+
+    def trials_of_origin(self, stage: Stage, origin: str) -> list[Trial]:
+        """The trials of a stage that one proposed, by number."""
+        return self._ledger.of_origin(stage, origin)
+
+    def count_of_origin(self, stage: Stage, origin: str) -> int:
+        """How many trials of a stage one proposed."""
+        return self._ledger.count_of_origin(stage, origin)
+
+    def trial(self, number: int) -> Trial:
+        """A recorded trial."""
+        return self._ledger.trial(number)
+
+    def last_of(self, stage: Stage, arch: Architecture) -> Trial | None:
+        """The latest trial of a stage that trained, or trains, this network."""
+        return self._ledger.last_of(stage, arch.arch_id)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next trial."""
+        return self._ledger.next_number
+
+    def reward_of(self, trial: Trial) -> float | None:
+        """The reward of a completed block-level trial, against the seed target."""
+        if trial.state is not State.COMPLETE or trial.stage is not Stage.BLOCKS:
+            return None
+        return self.reward.of(trial.scores, self.begun.seed_target_ms)
+
+    def evaluation(
+        self,
+        arch: Architecture,
+        recipe: Recipe | None,
+        *,
+        train_images: int | None,
+        parent_key: str | None = None,
+        is_final: bool = False,
+    ) -> Evaluation | OwnEvaluation:
+        """The evaluation of an architecture in this search: by the user's own evaluator where there is one.
+
+        Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
+        judged on the whole reward split.
+        """
+        if not is_final and self.config.evaluator is not None:
+            evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
+            return OwnEvaluation(architecture=arch, evaluator=evaluator, content=self._evaluator_content)
+        assert self.dataset is not None
+        data = self.config.data
+        return Evaluation(
+            architecture=arch,
+            data=DataUse(
+                content_hash=self.dataset.content_hash,
+                reward_fraction=data.reward_fraction,
+                split_seed=data.split_seed,
+                train_images=train_images,
+                reward_images=self.reward_total if is_final else data.reward_images,
+            ),
+            recipe=recipe,
+            # One seed for all: networks start from like weights and see the same images in the same order, so that
+            # their differences are the networks'.
+            seed=self.config.training.seed,
+            parent_key=parent_key,
+            device="cuda" if self.config.uses_gpus else "cpu",
+            processes=self.config.final_processes if is_final and recipe is not None else 1,
+        )
+
+    @cached_property
+    def _evaluator_content(self) -> str:
+        """What the user's own evaluator is at the beginning of the session; later edits are not looked at."""
+        assert self.config.evaluator is not None
+        return Plugin(name=self.config.evaluator, folder=self.config.plugins).content
+
+    @cached_property
+    def reward_total(self) -> int:
+        """How many images the reward split has."""
+        assert self.dataset is not None
+        data = self.config.data
+        return len(split(self.dataset, reward_fraction=data.reward_fraction, seed=data.split_seed).reward)
+
+    def proxy_evaluation(self, arch: Architecture) -> Evaluation | OwnEvaluation:
+        """The short training of the block-level search."""
+        blocks = self.config.blocks
+        recipe = self.config.training.recipe(blocks.images)
+        return self.evaluation(arch, recipe, train_images=blocks.train_images)
+
+    def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason, on: Iterable[Goal] | None = None) -> None:
+        """Measure, on each of the devices (by default all), the blocks that its table lacks, and record them.
+
+        Raises:
+            MissingBlock: a device is reached by kit alone.
+            DeviceError: it cannot be reached or cannot measure.
+        """
+        wanted = sorted(keys, key=str)
+        for goal in self.goals if on is None else on:
+            missing = goal.table.missing(wanted)
+            if not missing:
+                continue
+            name = goal.table.device.name
+            if goal.meter is None:
+                raise MissingBlock(
+                    f"{why}: {len(missing)} blocks, such as '{missing[0]}', are not measured on '{name}', which is "
+                    "reached by kit alone"
+                )
+            where = f" on '{name}'" if len(self.goals) > 1 else ""
+            self.listener.note(f"{why}: measuring {len(missing)} blocks{where} that the table lacks")
+            measured = measure_missing(goal.table, missing, goal.meter, self.config.device.protocol)
+            self.store.add_entries(goal.table_id, measured, reason=reason)
+            # From the record, which keeps the first measurement where another search on this table was quicker.
+            goal.table = self.store.load_table(goal.table_id)
+
+    def new_trial(
+        self,
+        stage: Stage,
+        arch: Architecture,
+        *,
+        origin: str,
+        state: State = State.RUNNING,
+        error: str | None = None,
+        parent: Trial | None = None,
+        iteration: int | None = None,
+        params: Params | None = None,
+        sampler_attrs: Mapping[str, Any] | None = None,
+        scores: Scores | None = None,
+    ) -> Trial:
+        """Record a trial of the next number; `scores` where they are known already."""
+        trial = Trial(
+            number=self.next_number,
+            stage=stage,
+            state=state,
+            origin=origin,
+            architecture=arch,
+            scores=scores or scores_of(arch, self.latency),
+            seed=self.config.training.seed,
+            error=error,
+            parent=parent.number if parent else None,
+            iteration=iteration,
+            params=dict(params) if params else None,
+            sampler_attrs=dict(sampler_attrs) if sampler_attrs else None,
+        )
+        trial = self.store.start_trial(self.record.id, trial, latencies=self._latencies(arch))
+        self._ledger.put(trial)
+        if state is not State.RUNNING:
+            self.listener.trial(trial, None)
+        return trial
+
+    def _latencies(self, arch: Architecture) -> dict[int, float]:
+        """By table, where a network has to serve several devices."""
+        if len(self.goals) < 2:
+            return {}
+        return {goal.table_id: goal.table.estimate(arch) for goal in self.goals}
+
+    def adopt(self, trial: Trial, found: FoundEvaluation) -> None:
+        """Record a running trial as completed by an evaluation that the record holds."""
+        taken = self._taken(replace(trial, evaluation_key=found.trial.evaluation_key), found)
+        self._end(taken)
+
+    def fill_rewards(self) -> None:
+        """Compute the rewards that completed block-level trials lack, where an earlier session's reward failed.
+
+        Raises:
+            RunError: it fails again.
+        """
+        known = self.store.rewards(self.record.id)
+        for trial in self.trials(Stage.BLOCKS):
+            if trial.number not in known and (reward := self.reward_of(trial)) is not None:
+                self.store.set_reward(self.record.id, trial.number, reward)
+
+    def _end(self, trial: Trial) -> float | None:
+        try:
+            reward = self.reward_of(trial)
+        except RunError:
+            # A training is dear and a reward cheap: what was found is kept, and rewarded once the function is mended.
+            self.store.finish_trial(self.record.id, trial)
+            self._ledger.put(trial)
+            raise
+        self.store.finish_trial(self.record.id, trial, reward=reward)
+        self._ledger.put(trial)
+        self.listener.trial(trial, reward)
+        return reward
+
+    def run(
+        self,
+        stage: Stage,
+        ask: Callable[[], Trial | None],
+        evaluation_of: Callable[[Trial], Evaluation | OwnEvaluation],
+        *,
+        finished: Callable[[Trial, float | None], None] = lambda _trial, _reward: None,
+        advanced: Callable[[float], None] = lambda _running: None,
+    ) -> None:
+        """Keep the workers busy with what `ask` gives, until it gives nothing more and all have ended.
+
+        Trials that an earlier coordinator left running come first. `finished` hears of each trial and its reward,
+        `advanced` of the sum of the running trials' shares done.
+
+        Raises:
+            Interrupted: it was asked to stop; running trials have ended and are recorded.
+            ClaimLost: another process runs the search now.
+            RunError: nothing but failures, or a disk is full.
+        """
+        running: set[int] = set()
+        waiting = [trial for trial in self._left_running if trial.stage is stage]
+        self._left_running = [trial for trial in self._left_running if trial.stage is not stage]
+
+        def end(trial: Trial) -> None:
+            finished(trial, self._end(trial))
+
+        while True:
+            self.heart.check()
+            while not self.stopping and len(running) < self.executor.slots:
+                trial = waiting.pop(0) if waiting else ask()
+                if trial is None:
+                    break
+                evaluation = evaluation_of(trial)
+                trial = replace(trial, evaluation_key=evaluation.key)
+                self._ledger.put(trial)
+                taken_over = self._taken_over(trial, evaluation)
+                if taken_over is not None:
+                    end(taken_over)
+                    continue
+                self.executor.submit(self._job(trial, evaluation))
+                running.add(trial.number)
+            if not running:
+                break
+            full = None
+            for result in self.executor.wait(POLL_SECONDS):
+                running.discard(result.job.number)
+                if result.is_disk_full:
+                    full = result
+                elif result.error is None or result.job.number in self._failed_once:
+                    end(self._ended(result))
+                elif not self.stopping:
+                    waiting.append(self._retried(result))
+                # Else it stays recorded as running, and its second attempt is made on resume.
+            if full is not None:
+                # Not the network's fault: it stays recorded as running, and is trained once there is space.
+                raise RunError(f"trial {full.job.number}: {full.error}; free some space and resume")
+            self._give_up_if_hopeless(stage)
+            advanced(sum(self.executor.progress().values()))
+        if self.stopping:
+            raise Interrupted(
+                f"search '{self.record.name}' stopped; go on with: mobilenas resume {self.record.name}, "
+                f"or end with the best so far: mobilenas finish {self.record.name}"
+            )
+
+    def _give_up_if_hopeless(self, stage: Stage) -> None:
+        failures = self.count(stage, State.FAILED)
+        if failures >= HOPELESS and not self.count(stage, State.COMPLETE):
+            last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
+            raise RunError(f"all {failures} trials failed, the last one because {last.error}; mend that, and resume")
+
+    def _weights_name(self, number: int) -> str:
+        return f"trials/{number}.safetensors"
+
+    def _job(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Job:
+        if isinstance(evaluation, OwnEvaluation):
+            return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
+        parent = None
+        if trial.origin == START:
+            parent = Parent(architecture=trial.architecture, weights=self.begun.run_folder / START_WEIGHTS)
+        elif trial.parent is not None:
+            source = self.trial(trial.parent)
+            assert source.weights is not None
+            parent = Parent(architecture=source.architecture, weights=self.begun.run_folder / source.weights)
+        assert self.dataset is not None
+        return Job(
+            number=trial.number,
+            attempt=trial.attempt,
+            evaluation=evaluation,
+            data_folder=self.dataset.folder,
+            weights=self.begun.run_folder / self._weights_name(trial.number),
+            parent=parent,
+            watch=self._watch(trial),
+            touch_test=trial.stage is Stage.FINAL and trial.origin != CANDIDATE,
+        )
+
+    def _watch(self, trial: Trial) -> Watch | None:
+        """How an executor that may stop trials early compares them: only those that a sampler proposed."""
+        if not self.config.stops_early or trial.origin != self.config.blocks.sampler:
+            return None
+        target_ms = self.begun.seed_target_ms
+        return Watch(times=INTERIM_LOOKS, reward=self.reward, scores=trial.scores, target_ms=target_ms)
+
+    def _taken_over(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Trial | None:
+        """The trial completed with an equal evaluation's result, if the record has one with its weights."""
+        if trial.stage is Stage.FINAL:
+            return None  # its result on the test split belongs to this search
+        candidates = self.store.find_evaluations(evaluation.key)
+        if not self.config.blocks.reuse:
+            candidates = [each for each in candidates if each.run_folder == self.begun.run_folder]
+        needs_weights = isinstance(evaluation, Evaluation)
+        found = next((each for each in candidates if not needs_weights or has_weights(each)), None)
+        return None if found is None else self._taken(trial, found)
+
+    def _taken(self, trial: Trial, found: FoundEvaluation) -> Trial:
+        name = None
+        if found.weights_file is not None:
+            name = self._weights_name(trial.number)
+            _share(found.weights_file, self.begun.run_folder / name)
+        return replace(
+            trial,
+            state=State.COMPLETE,
+            scores=replace(trial.scores, top1=found.trial.scores.top1),
+            images_seen=found.trial.images_seen,
+            weights=name,
+            reused_from=found.trial.id,
+        )
+
+    def _retried(self, result: Finished) -> Trial:
+        trial = self.trial(result.job.number)
+        self.listener.note(f"trial {trial.number} failed and is tried again: {result.error}")
+        self._failed_once.add(trial.number)
+        trial = replace(trial, attempt=trial.attempt + 1)
+        self._ledger.put(trial)
+        return trial
+
+    def _ended(self, result: Finished) -> Trial:
+        trial = self.trial(result.job.number)
+        if result.stopped is not None:
+            return _stopped(trial, result.stopped, result.job.evaluation)
+        if result.outcome is None:
+            return replace(trial, state=State.FAILED, error=result.error)
+        return self._completed(trial, result.outcome, result.job.evaluation)
+
+    def _completed(self, trial: Trial, outcome: Outcome, evaluation: Evaluation | OwnEvaluation) -> Trial:
+        images_seen = outcome.images_seen
+        if isinstance(evaluation, Evaluation) and evaluation.recipe is None and trial.parent is not None:
+            images_seen = self.trial(trial.parent).images_seen  # its weights are its parent's
+        if outcome.right is not None:
+            np.save(right_file(self.begun.run_folder, trial), np.array(outcome.right, dtype=bool))
+        return replace(
+            trial,
+            state=State.COMPLETE,
+            scores=replace(trial.scores, top1=outcome.top1),
+            images_seen=images_seen,
+            weights=self._weights_name(trial.number) if isinstance(evaluation, Evaluation) else None,
+            correct=None if outcome.right is None else sum(outcome.right),
+            total=None if outcome.right is None else len(outcome.right),
+        )
+
+
+def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation | OwnEvaluation) -> Trial:
+    """A trial that others had overtaken: what it had reached is told, but is no result."""
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.recipe is not None
+    return replace(
+        trial,
+        state=State.STOPPED,
+        images_seen=round(evaluation.recipe.images * reached.share),
+        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%}, others had done better",
+    )
+
+
+def has_weights(found: FoundEvaluation) -> bool:
+    """Whether an evaluation's weights are still there, and are its own: a run folder may have been made anew."""
+    key = found.trial.evaluation_key
+    return found.weights_file is not None and evaluation_of_weights(found.weights_file) == key
+
+
+def _share(source: Path, target: Path) -> None:
+    """Have a file under another name, too: as a link, since weights are replaced and never changed, or as a copy."""
+    if source == target:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_suffix(".tmp")
+    draft.unlink(missing_ok=True)
+    try:
+        os.link(source, draft)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, draft)
+    draft.replace(target)

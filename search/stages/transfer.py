@@ -1,0 +1,84 @@
+"""Starting from earlier searches: their trials are taken over, and their winners are tried first."""
+
+from search.evaluation.job import Evaluation
+from search.record.recorded_search import REFERENCE, Chronicle
+from search.record.rows import FoundEvaluation, SearchRecord
+from search.stages.session import Session, has_weights
+from search.trial import Stage, State
+from space.arch import Architecture
+from space.errors import StoreError
+from space.keys import keys_of
+
+ADOPTED, ENQUEUED = "adopted", "enqueued"
+
+
+def networks_to_enqueue(session: Session) -> tuple[Architecture, ...]:
+    """What the configuration names, and then the winner of each search that this one starts from, once each."""
+    found = dict.fromkeys(session.config.blocks.networks(session.space))
+    for record in _sources(session):
+        winner = _winner(session, record)
+        if winner is not None and _same_task(session, winner):
+            found[winner] = None
+    return tuple(found)
+
+
+def _same_task(session: Session, arch: Architecture) -> bool:
+    space = session.space
+    return (arch.resolution, arch.in_channels, arch.num_classes) == (
+        space.resolution,
+        space.in_channels,
+        space.num_classes,
+    )
+
+
+def _sources(session: Session) -> list[SearchRecord]:
+    """The searches that this one starts from; of its own group, those that there are already."""
+    found = []
+    for name in session.config.blocks.start_from:
+        try:
+            found.append(session.store.search(name))
+        except StoreError:
+            if session.record.group is None:
+                raise
+    return found
+
+
+def _winner(session: Session, record: SearchRecord) -> Architecture | None:
+    """The found network of a finished search, else nothing: what it tried is adopted anyway."""
+    told = Chronicle(session.store, record)
+    return told.found.architecture if told.has_ended else None
+
+
+def adopt(session: Session) -> None:
+    """Take over every complete block-level trial of the searches that this one starts from, where it is comparable.
+
+    That is where an equal evaluation would be made here: same data, recipe and evaluator. They cost nothing, teach the
+    sampler, and do not count towards the trials that were asked for. Whatever their latency, they may be recorded: they
+    are trained already.
+    """
+    taken = other = 0
+    for record in _sources(session):
+        if record.id == session.record.id or record.begun is None:
+            continue
+        for source in session.store.trials(record.id, Stage.BLOCKS):
+            if source.state is not State.COMPLETE or session.last_of(Stage.BLOCKS, source.architecture) is not None:
+                continue
+            found = FoundEvaluation(trial=source, run_folder=record.begun.run_folder)
+            evaluation = session.proxy_evaluation(source.architecture)
+            if evaluation.key != source.evaluation_key or not _is_usable(session, found, evaluation):
+                other += 1
+                continue
+            is_reference = session.config.blocks.reference and source.architecture == session.space.reference
+            origin = REFERENCE if is_reference else ADOPTED
+            session.adopt(session.new_trial(Stage.BLOCKS, source.architecture, origin=origin), found)
+            taken += 1
+    if taken or other:
+        session.listener.note(
+            f"{taken} trials are taken over from {', '.join(session.config.blocks.start_from)}"
+            + (f"; {other} were evaluated otherwise, or their weights or blocks are missing here" if other else "")
+        )
+
+
+def _is_usable(session: Session, found: FoundEvaluation, evaluation: object) -> bool:
+    has = has_weights(found) if isinstance(evaluation, Evaluation) else True
+    return has and not session.latency.missing(keys_of(found.trial.architecture))

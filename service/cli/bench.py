@@ -1,0 +1,48 @@
+"""The commands that compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bench_app = typer.Typer(help="Compare samplers on problems whose answers are known.", no_args_is_help=True)
+
+
+@bench_app.callback()
+def bench() -> None:
+    """Keep `samplers` a command of its own, whatever others there will be."""
+
+
+@bench_app.command()
+def samplers(
+    problem: Annotated[
+        str, typer.Option(help="nas-bench-macro, or a YAML file of a run with your own callables.")
+    ] = "nas-bench-macro",
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(help="As in a run, or with /soft behind it to ignore limits; repeatable.", show_default=False),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="So many repetitions.")] = 20,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first one.")] = 0,
+    evaluations: Annotated[int, typer.Option(min=1, help="Networks that each may evaluate.")] = 150,
+    limit: Annotated[
+        list[float] | None, typer.Option(help="Latency limit; repeatable; default: the problem's.", show_default=False)
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the table of NAS-Bench-Macro.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file with every course.")] = None,
+) -> None:
+    """Mean regret of samplers, ours, Optuna's and yours, over many seeds."""
+    from service.commands import bench
+
+    bench.samplers(
+        problem,
+        sampler or [],
+        seeds=seeds,
+        first_seed=first_seed,
+        evaluations=evaluations,
+        limits=limit or [],
+        data_dir=data_dir,
+        workers=bench.check_workers(workers),
+        out=out,
+    )

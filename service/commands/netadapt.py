@@ -1,0 +1,124 @@
+"""The command `netadapt`: a search that is but a walk from a given network."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.config.load import NO_DATA, RunConfig, load_config, parse_config
+from search.config.sections import StartConfig, parse_target
+from search.record.recorded_search import FOUND
+from search.record.store import Store
+from search.run import Asked
+from search.trial import Stage, State, Trial
+from service.commands import search
+from space.arch import Architecture
+from space.errors import RunError
+from space.formats import FILE_NAMES, read_spec_file
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What the command line says; None leaves it to the configuration."""
+
+    source: str
+    trial: int | None
+    target: str
+    config: Path | None
+    name: str | None
+    device: str | None
+    data: str | None
+    data_dir: Path | None
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A trained network, and the run that it came from."""
+
+    architecture: Architecture
+    weights: Path
+    config: RunConfig
+
+
+def netadapt(database: str, runs: Path, asked: Asked, walk: Walk) -> None:
+    """The command `netadapt`."""
+    store = Store.open(database)
+    store.patience_s = search.PATIENCE_S
+    try:
+        folder = Path(walk.source)
+        found = _of_folder(folder, walk) if folder.is_dir() else _of_search(store, walk)
+        try:
+            content = found.weights.read_bytes()
+        except OSError as error:
+            raise RunError(f"weights {found.weights} cannot be read: {error.strerror}; name another --from") from error
+        config = _configured(found, walk, hashlib.sha256(content).hexdigest())
+        search.start_walk(store, config, runs, asked, content)
+    finally:
+        store.close()
+
+
+def _of_folder(folder: Path, walk: Walk) -> _Source:
+    if walk.trial is not None:
+        raise RunError("--trial belongs to a recorded search; a run folder holds the found network alone")
+    spec = folder / FILE_NAMES["spec"]
+    return _Source(
+        architecture=read_spec_file(spec), weights=folder / WEIGHTS, config=load_config(walk.config).from_anywhere()
+    )
+
+
+def _of_search(store: Store, walk: Walk) -> _Source:
+    record = store.search(walk.source)
+    if walk.config is not None:
+        raise RunError(f"--config belongs to a run folder; '{walk.source}' has its own configuration")
+    if record.config["data"]["source"] == NO_DATA:
+        raise RunError(
+            f"search '{walk.source}' trained nothing (data.source none), so there are no weights to walk from; name "
+            "a search with data, or a run folder"
+        )
+    trials = [trial for trial in store.trials(record.id) if trial.state is State.COMPLETE]
+    trial = _chosen(walk, trials, store.rewards(record.id))
+    if trial.weights is None:
+        raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to go on from; name another --trial")
+    return _Source(
+        architecture=trial.architecture,
+        weights=record.has_begun().run_folder / trial.weights,
+        config=parse_config(dict(record.config)),
+    )
+
+
+def _chosen(walk: Walk, trials: list[Trial], rewards: dict[int, float]) -> Trial:
+    """The trial that was named, else the found network, else the best of the block-level search."""
+    if walk.trial is not None:
+        named = [trial for trial in trials if trial.number == walk.trial]
+    else:
+        named = [trial for trial in trials if trial.origin == FOUND] or sorted(
+            (trial for trial in trials if trial.stage is Stage.BLOCKS), key=lambda trial: rewards[trial.number]
+        )
+    if not named:
+        raise RunError(
+            f"search '{walk.source}' has no such completed trial; see: mobilenas trials --search {walk.source}"
+        )
+    return named[-1]
+
+
+def _configured(found: _Source, walk: Walk, sha256: str) -> RunConfig:
+    """The source's run, but for what a walk alone does not do."""
+    config, spec = found.config.with_first_device(), found.architecture.to_json()
+    data = config.data.model_dump()
+    if walk.data is not None:
+        data["source"] = walk.data
+    if walk.data_dir is not None:
+        data["data_dir"] = str(walk.data_dir)
+    content = config.model_dump(mode="json") | {
+        "name": walk.name,
+        "data": data,
+        "target": parse_target(walk.target),
+        "workers": walk.workers or config.workers,
+        "device": config.device.named(walk.device or config.device.name).model_dump(),
+    }
+    content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
+    content["netadapt"] |= {"start": StartConfig(network=spec, weights=sha256).model_dump()}
+    content["final"] |= {"weights": "inherited", "top_k": 1}
+    return parse_config(content).from_anywhere()

@@ -1,0 +1,198 @@
+"""Commands about a found network: export, predict, evaluate."""
+
+import json
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from latency.network import Network
+from search.config.load import NO_DATA, parse_config
+from search.evaluation.weights import read_weights
+from search.plan import look_up
+from search.record.recorded_search import Chronicle
+from search.record.store import Store
+from search.stages.export import FILES, export_metadata, export_network
+from search.trial import State
+from service.terminal.console import console, say
+from space.errors import DataError, RunError
+from space.formats import FILE_NAMES, FormatName, format_named
+from trainer.data import Dataset, Preprocess, load_picture, normalise, prepare, split
+from trainer.metrics import confusion_matrix, wilson_interval
+
+MAX_MODEL_BYTES = 512 * 2**20
+
+
+def export(database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = ()) -> None:
+    """The command `export`: the files of any completed trial, in a folder or as a tar file on stdout.
+
+    Without a number, of the found network; `asked` are the formats to write beside our own spec.
+    """
+    formats = tuple(format_named(text) for text in asked)
+    if out != Path("-"):
+        folder = _export(
+            database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
+        )
+        for file in dict.fromkeys((*FILES, *(FILE_NAMES[form] for form in formats))):
+            say(str(folder / file))
+        return
+    if sys.stdout.isatty():
+        raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
+    with TemporaryDirectory(prefix="mobilenas-") as draft:
+        folder = _export(
+            database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded=Path("-")
+        )
+        sys.stdout.flush()
+        with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+            archive.add(folder, folder.name)
+
+
+def _export(
+    database: str,
+    name: str,
+    number: int | None,
+    folder_of: Callable[[int], Path],
+    formats: tuple[FormatName, ...],
+    *,
+    recorded: Path | None = None,
+) -> Path:
+    """Write the files into the folder of a trial's number, and record that or another place as theirs."""
+    store = Store.open(database)
+    try:
+        record = store.search(name)
+        config = parse_config(dict(record.config))
+        if config.data.source == NO_DATA:
+            folder = record.has_begun().run_folder
+            raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
+        complete = {trial.number: trial for trial in store.trials(record.id) if trial.state is State.COMPLETE}
+        if number is None:
+            found = [trial.number for trial in complete.values() if trial.origin == "found"]
+            if not found:
+                raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
+            number = found[-1]
+        if number not in complete:
+            raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
+        trial, begun, folder = complete[number], record.has_begun(), folder_of(number)
+        if trial.weights is None and trial.images_seen == 0:
+            raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
+        if trial.weights is None:
+            raise RunError(
+                f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
+                f"own, such as the found network (without --trial)"
+            )
+        if folder.exists() and any(folder.iterdir()):
+            raise RunError(f"folder {folder} is not empty; choose another with --out")
+        dataset = look_up(config).dataset
+        assert dataset is not None
+        if dataset.content_hash != begun.data_hash:
+            raise RunError(
+                f"search '{name}' was run on data {begun.data_hash}, but '{dataset.name}' now is "
+                f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
+            )
+        files = export_network(
+            folder,
+            trial.architecture,
+            read_weights(begun.run_folder / trial.weights),
+            dataset,
+            export_metadata(record, trial, Chronicle.read(store, name).fingerprint),
+            formats,
+        )
+        store.add_export(record.id, number, folder=recorded or folder, files=files)
+    finally:
+        store.close()
+    return folder
+
+
+class Exported:
+    """An exported network: everything is read from the ONNX file itself."""
+
+    def __init__(self, run: Path) -> None:
+        path = run / "model.onnx" if run.is_dir() else run
+        try:
+            if path.stat().st_size > MAX_MODEL_BYTES:
+                raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give an exported network")
+            graph = path.read_bytes()
+        except OSError as error:
+            raise RunError(f"{path} cannot be read ({error.strerror}); give a run folder or a model.onnx") from error
+        try:
+            self.network = Network(graph)
+            metadata = self.network.metadata
+            labels = json.loads(metadata["labels"])
+            self.preprocess = Preprocess.from_json(metadata["preprocess"])
+        except DataError:
+            raise
+        except Exception as error:  # onnxruntime raises many kinds on damaged files
+            raise RunError(f"{path} was not exported by mobilenas ({type(error).__name__}); export it again") from error
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise RunError(f"{path} has no class names; export it again")
+        side, channels = self.preprocess.resolution, len(self.preprocess.mean)
+        if self.network.shapes != ((1, channels, side, side), (1, len(labels))):
+            raise RunError(
+                f"{path} takes and gives {self.network.shapes}, which does not fit its {len(labels)} labels and "
+                f"{channels} x {side} x {side} px; export it again"
+            )
+        self.labels: list[str] = labels
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """The probability of each class for one uint8 image C x R x R."""
+        logits = self.network.logits(normalise(image[None], self.preprocess)).astype(np.float64)
+        shifted = np.exp(logits - logits.max())
+        return np.asarray(shifted / shifted.sum())
+
+
+def predict(run: Path, pictures: list[Path], top: int) -> None:
+    """The command `predict`: classify a person's own pictures."""
+    exported = Exported(run)
+    for picture in pictures:
+        shares = exported.probabilities(load_picture(picture, exported.preprocess))
+        best = np.argsort(-shares)[:top]
+        told = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
+        say(f"{picture}: {told}")
+
+
+def _matching_dataset(exported: Exported, data: str, data_dir: Path | None) -> Dataset:
+    dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
+    if list(dataset.classes) != exported.labels:
+        raise DataError(
+            f"data set {data} has the classes {', '.join(dataset.classes)[:100]}, the network was trained for "
+            f"{', '.join(exported.labels)[:100]}; give data with the same classes"
+        )
+    if dataset.preprocess.channels != exported.preprocess.channels:
+        raise DataError(
+            f"data set {data} has {dataset.preprocess.channels} images, the network takes "
+            f"{exported.preprocess.channels}; give data of the same kind"
+        )
+    return dataset
+
+
+def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -> None:
+    """The command `evaluate`: top-1 with its interval, recall per class, confusion matrix, from the ONNX file."""
+    exported = Exported(run)
+    dataset = _matching_dataset(exported, data, data_dir)
+    images, labels = dataset.images(), np.asarray(dataset.labels())
+    chosen = np.arange(len(labels)) if everything else split(dataset).test
+    predicted = np.empty(len(chosen), dtype=np.int64)
+    for row, index in enumerate(track(chosen, "classifying", console=console, disable=not console.is_terminal)):
+        predicted[row] = int(exported.probabilities(images[index]).argmax())
+    counts = confusion_matrix(labels[chosen], predicted, len(exported.labels))
+    correct, total = int(counts.trace()), int(counts.sum())
+    low, high = wilson_interval(correct, total)
+    part = "all" if everything else "test"
+    console.print(
+        f"top-1 {correct / total:.2%} ({low:.2%} to {high:.2%}, 95 %) on {total:,} {part} images of {data}",
+        highlight=False,
+        markup=False,
+    )
+    table = Table(title="confusion matrix: rows are the true classes", title_justify="left")
+    for header in ("class", "recall", *(str(index) for index in range(len(exported.labels)))):
+        table.add_column(header, justify="left" if header == "class" else "right")
+    for index, (label, row) in enumerate(zip(exported.labels, counts, strict=True)):
+        recall = f"{row[index] / row.sum():.1%}" if row.sum() else "no images"
+        table.add_row(escape(f"{index} {label}"), recall, *(str(count) for count in row))
+    console.print(table)

@@ -1,0 +1,307 @@
+"""Commands that ask the record: trials, searches, devices, status, logs; and annotate, which writes into it."""
+
+import json
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from search.config.sections import RewardConfig, TargetConfig, named_or_callable, parse_target
+from search.objective.reward import KINDS, Reward
+from search.record.claims import Claim
+from search.record.recorded_search import Chronicle
+from search.record.rows import LogLine, SearchRecord
+from search.record.store import Store
+from search.record.views import VIEWS
+from search.trial import Stage, State
+from service.terminal.console import console, say
+from service.terminal.rows import Format, show
+from space.errors import InvalidConfig
+from space.preset import load_preset
+
+FOLLOW_S = 1.0
+# A database that restarts does not end `logs -f`.
+PATIENCE_S = 120.0
+
+# What a person reads in a table of 80 columns; the other forms have everything.
+_TRIAL_COLUMNS = ("number", "stage", "state", "origin", "top1", "latency_ms", "reward")
+_SEARCH_COLUMNS = ("name", "state", "stage", "data", "device", "target_ms", "owner")
+_DEVICE_COLUMNS = ("name", "processor", "threads", "runtime_version", "tables", "blocks")
+
+_SEARCH_TYPES: dict[str, type] = {
+    "name": str,
+    "state": str,
+    "stage": str,
+    "data": str,
+    "device": str,
+    "owner": str,
+    "labels": str,
+    "note": str,
+    "priority": int,
+    "target_ms": float,
+    "reference_ms": float,
+    "created": datetime,
+    "finished": datetime,
+    "run_folder": str,
+    "error": str,
+}
+_DEVICE_TYPES: dict[str, type] = {
+    "name": str,
+    "processor": str,
+    "threads": int,
+    "provider": str,
+    "graph_optimization": str,
+    "runtime_version": str,
+    "tables": int,
+    "blocks": int,
+    "newest_table": datetime,
+}
+
+
+def trials(database: str, search: str | None, sort: str, form: Format, out: Path | None) -> None:
+    """The command `trials`."""
+    store = Store.open(database)
+    try:
+        rows = store.summary_rows(search, sort)
+    finally:
+        store.close()
+    columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
+    show("trials", rows, form, shown=columns, types=VIEWS["trial_summary"].python_types(), out=out)
+
+
+_RESCORED = {
+    "rank": int,
+    "reward": float,
+    "rank_before": int,
+    "reward_before": float,
+    "number": int,
+    "origin": str,
+    "top1": float,
+    "latency_ms": float,
+    "madds": int,
+    "params": int,
+    "arch_id": str,
+}
+
+
+def rescore(
+    database: str,
+    name: str,
+    kind: str,
+    exponent: float | None,
+    target: str | None,
+    form: Format,
+    out: Path | None,
+) -> None:
+    """The command `rescore`: the complete block-level trials by another reward, which is computed from their scores."""
+    named_or_callable(kind, KINDS)
+    if exponent is not None and not -10 <= exponent <= 0:
+        raise InvalidConfig(f"--exponent {exponent:g} must lie between -10 and 0")
+    chosen = RewardConfig(kind=kind, exponent=exponent)
+    asked = None if target is None else TargetConfig(**parse_target(target))
+    store = Store.open(database)
+    try:
+        told = Chronicle.read(store, name)
+        reward = chosen.reward(load_preset(told.config.space.preset).reward_exponent, str(Path.cwd()))
+        begun = told.begun
+        if asked is not None and asked.relative is not None and begun.reference_ms is None:
+            raise InvalidConfig(f"--target {target} is a share, but '{name}' has no reference; give it in ms")
+        target_ms = begun.seed_target_ms if asked is None else asked.in_ms(begun.reference_ms)
+        rows = ranked(told, reward, target_ms)
+    finally:
+        store.close()
+    shown = [column for column in _RESCORED if column not in ("reward_before", "madds", "params", "arch_id")]
+    show(f"trials by {kind} reward against {target_ms:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
+
+
+def ranked(told: Chronicle, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
+    """The complete block-level trials, best first by a reward, with the ranks that they had; equals by number."""
+    before = told.store.rewards(told.record.id)
+    ranks = {
+        number: rank
+        for rank, number in enumerate(sorted(before, key=lambda number: (-before[number], number)), start=1)
+    }
+    trials = [trial for trial in told.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    now = {trial.number: reward.of(trial.scores, target_ms) or 0.0 for trial in trials}
+    ordered = sorted(trials, key=lambda trial: (-now[trial.number], trial.number))
+    return [
+        {
+            "rank": rank,
+            "reward": now[trial.number],
+            "rank_before": ranks.get(trial.number),
+            "reward_before": before.get(trial.number),
+            "number": trial.number,
+            "origin": trial.origin,
+            "top1": trial.scores.top1,
+            "latency_ms": trial.scores.latency_ms,
+            "madds": trial.scores.madds,
+            "params": trial.scores.params,
+            "arch_id": trial.architecture.arch_id,
+        }
+        for rank, trial in enumerate(ordered, start=1)
+    ]
+
+
+def searches(database: str, form: Format, owner: str | None, label: str | None, out: Path | None) -> None:
+    """The command `searches`."""
+    store = Store.open(database)
+    try:
+        rows = [
+            _search_row(record)
+            for record in store.searches()
+            if owner in (None, record.owner) and (label is None or label in record.labels)
+        ]
+    finally:
+        store.close()
+    show("searches", rows, form, shown=_SEARCH_COLUMNS, types=_SEARCH_TYPES, out=out)
+
+
+def _search_row(record: SearchRecord) -> dict[str, Any]:
+    begun = record.begun
+    return {
+        "name": record.name,
+        "state": record.state,
+        "stage": record.stage.value,
+        "data": record.config["data"]["source"],
+        "device": record.config["device"]["name"],
+        "owner": record.owner,
+        "labels": " ".join(record.labels),
+        "note": record.note,
+        "priority": record.priority,
+        "target_ms": begun.target_ms if begun else None,
+        "reference_ms": begun.reference_ms if begun else None,
+        "created": record.created_at,
+        "finished": record.finished_at,
+        "run_folder": str(begun.run_folder) if begun else None,
+        "error": record.error,
+    }
+
+
+def devices(database: str, form: Format, out: Path | None) -> None:
+    """The command `devices`."""
+    store = Store.open(database)
+    try:
+        rows = store.devices()
+    finally:
+        store.close()
+    show("devices", rows, form, shown=_DEVICE_COLUMNS, types=_DEVICE_TYPES, out=out)
+
+
+def annotate(
+    database: str, name: str, owner: str | None, labels: list[str] | None, note: str | None, priority: int | None
+) -> None:
+    """The command `annotate`."""
+    store = Store.open(database)
+    try:
+        store.annotate(store.search(name).id, owner=owner, labels=labels, note=note, priority=priority)
+    finally:
+        store.close()
+
+
+def logs(database: str, name: str, form: str, *, follow: bool) -> None:
+    """The command `logs`: what a search told, and with `follow` what it goes on to tell until it ends."""
+    store = Store.open(database)
+    store.patience_s = PATIENCE_S
+    try:
+        last, told = 0, ""
+        while True:
+            record = store.search(name)
+            for line in store.log(record.id, last):
+                print(_log_text(name, line, form), flush=True)  # noqa: T201 - a log is no place for wrapping
+                last = line.id
+            if not follow or record.state in ("done", "failed", "stopped", Stage.AWAITING.value):
+                break
+            if record.state != told and record.state == "queued":
+                console.print(f"search '{name}' waits for a coordinator (Ctrl-C ends this, not the search)")
+            told = record.state
+            time.sleep(FOLLOW_S)
+    except KeyboardInterrupt:
+        return
+    finally:
+        store.close()
+    if follow:
+        console.print(f"search '{name}' is {record.state}{f': {record.error}' if record.error else ''}", markup=False)
+
+
+def _log_text(name: str, line: LogLine, form: str) -> str:
+    if form == "json":
+        moment = line.at.isoformat().replace("+00:00", "Z")
+        trial = {} if line.trial is None else {"trial": line.trial}
+        fields = {"timestamp": moment, "level": line.level, "event": line.event, "search": name, **trial}
+        return json.dumps({**fields, "message": line.message}, ensure_ascii=False)
+    level = "" if line.level == "info" else f"{line.level}: "
+    return f"{line.at:%Y-%m-%d %H:%M:%S}  {level}{line.message}"
+
+
+def status(database: str, name: str) -> None:
+    """The command `status`: where a search stands, and what to do next."""
+    store = Store.open(database)
+    try:
+        record = store.search(name)
+        all_trials, rewards, steps = store.trials(record.id), store.rewards(record.id), store.steps(record.id)
+        told = Chronicle(store, record)
+        found = told.found if told.has_ended else None
+    finally:
+        store.close()
+    lines = [
+        f"search    {record.name}",
+        f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
+        f"stage     {record.stage.value}{_state_text(record)}",
+    ]
+    about = [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]
+    if record.priority:
+        about.append(f"priority {record.priority}")
+    if any(about):
+        lines.append(f"about     {', '.join(filter(None, about))}")
+    if record.begun:
+        begun = record.begun
+        lines.append(
+            f"target    {begun.target_ms:.3f} ms; "
+            + ("" if begun.reference_ms is None else f"the reference takes {begun.reference_ms:.3f} ms, ")
+            + f"the space reaches {begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
+        )
+    lines += [
+        f"{stage.value:<9} {_counts((trial.state for trial in all_trials if trial.stage is stage), record)}"
+        for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
+    ]
+    if rewards:
+        best = max(rewards, key=lambda number: rewards[number])
+        trial = next(trial for trial in all_trials if trial.number == best)
+        lines.append(
+            f"best      trial {best}: top-1 {trial.scores.top1:.2%}, {trial.scores.latency_ms:.3f} ms, "
+            f"reward {rewards[best]:.4f}"
+        )
+    if found:
+        lines.append(f"found     trial {found.number}: top-1 {found.scores.top1:.2%}, {found.scores.latency_ms:.3f} ms")
+    if steps:
+        lines.append(f"walk      {len(steps)} steps, now {steps[-1].latency_after_ms:.3f} ms")
+    if record.error:
+        lines.append(f"error     {record.error}")
+    if record.stage is Stage.DONE:
+        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+    elif record.stage is Stage.AWAITING:
+        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+        lines.append(f"next      mobilenas certify {name}, with the results of certify.zip where it is reached by kit")
+    elif record.state in ("stopped", "failed"):
+        lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
+    for line in lines:
+        say(line)
+
+
+def _state_text(record: SearchRecord) -> str:
+    if record.is_held and record.holder is not None:
+        holder = Claim.parse(record.holder)
+        return f", a process is running it ({holder.pid} on {holder.host})"
+    if record.state == "queued":
+        return ", waits for a coordinator"
+    return "" if record.stage in (Stage.AWAITING, Stage.DONE) else f", {record.state}"
+
+
+def _counts(states: Iterable[State], record: SearchRecord) -> str:
+    found = list(states)
+    words = {state: state.value for state in State}
+    if not record.is_held:
+        words[State.RUNNING] = "to be taken up again"
+    told = ", ".join(f"{count} {words[state]}" for state in State if (count := found.count(state)))
+    return told or "not begun"

@@ -1,0 +1,1 @@
+"""The HTML pages of reports, and their figures."""

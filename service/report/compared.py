@@ -1,0 +1,152 @@
+"""Two searches compared, as plain values for programs and as tables for people."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from search.reports.comparison import (
+    MISSING,
+    Standing,
+    at_equal,
+    common_target,
+    config_differences,
+    final_difference,
+    reference_point,
+    standing,
+    warnings,
+)
+from search.reports.history import History
+from service.terminal.console import console, say
+from service.terminal.wording import milliseconds, states
+
+
+def compared(histories: Sequence[History], target_ms: float | None) -> dict[str, Any]:
+    """What differs between two searches, what each reached under one target, and what it cost; plain JSON.
+
+    Raises:
+        RunError: neither has begun.
+    """
+    first, second = histories
+    target = common_target(histories) if target_ms is None else target_ms
+    reference, equal = reference_point(histories, target), at_equal(histories, target)
+    configs = config_differences([history.record.config for history in histories])
+    return {
+        "target_ms": target,
+        "target_is": "the larger of both targets" if target_ms is None else "as asked for",
+        "warnings": warnings(histories),
+        "config": {key: list(values) for key, values in configs.items()},
+        "reference_point": {"top1": reference.top1, "latency_ms": reference.latency_ms},
+        "searches": [_plain(standing(history, target, reference)) for history in histories],
+        "at_equal": {
+            "evaluations": equal.evaluations,
+            "top1_by_evaluations": list(equal.by_evaluations),
+            "core_minutes": equal.core_minutes,
+            "top1_by_core_minutes": list(equal.by_core_minutes),
+        },
+        "final_top1_difference": _difference(first, second),
+    }
+
+
+def _difference(first: History, second: History) -> dict[str, Any] | None:
+    gap = final_difference(first, second)
+    if gap is None:
+        return None
+    found = gap.difference
+    # JSON knows no numpy.
+    figures = {"difference": float(found.difference), "low": float(found.low), "high": float(found.high)}
+    return {**figures, "is_clear": bool(found.is_clear), "kind": gap.kind, "images": list(gap.totals)}
+
+
+def _plain(found: Standing) -> dict[str, Any]:
+    best = found.best
+    return {
+        "name": found.name,
+        "state": found.state,
+        "evaluations": found.evaluations,
+        "best": None
+        if best is None
+        else {
+            "trial": best.number,
+            "stage": best.stage.value,
+            "top1": best.scores.top1,
+            "latency_ms": best.scores.latency_ms,
+            "arch_id": best.architecture.arch_id,
+        },
+        "reward": found.reward,
+        "hypervolume": found.hypervolume,
+        "trials": dict(found.counts),
+        "images_seen": found.images_seen,
+        "core_minutes": {**found.core_minutes, "all": found.all_core_minutes},
+    }
+
+
+def plain(value: Any) -> str:  # noqa: ANN401 - any value of a configuration
+    """A value of a configuration as it stands in a file."""
+    return MISSING if value == MISSING else json.dumps(value, ensure_ascii=False)
+
+
+def print_comparison(names: Sequence[str], found: dict[str, Any]) -> None:
+    """Print what `compared` found."""
+    for line in found["warnings"]:
+        say(f"Warning: {line}")
+    if found["config"]:
+        configs = [[key, *map(plain, values)] for key, values in found["config"].items()]
+        _grid("configurations differ in", ["key", *names], configs)
+    else:
+        say("the configurations are the same")
+    title = f"within {milliseconds(found['target_ms'])} ms, {found['target_is']}"
+    _grid(title, ["", *names], _rows(found["searches"], found["at_equal"]))
+    reference = found["reference_point"]
+    say(
+        "top-1 is on the reward split; hypervolume is the share covered of the rectangle from top-1 "
+        f"{reference['top1']:.3g} (guessing) and {milliseconds(reference['latency_ms'])} ms to a perfect network that "
+        "takes no time"
+    )
+    say(_difference_line(names, found["final_top1_difference"]))
+
+
+def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any]) -> list[list[str]]:
+    bests = [each["best"] or {} for each in searches]
+    minutes = [each["core_minutes"] for each in searches]
+
+    def row(title: str, values: Iterable[Any], form: str = "{}") -> list[str]:
+        return [title, *("none" if value is None else form.format(value) for value in values)]
+
+    return [
+        row("state", (each["state"] for each in searches)),
+        row("trials", (states(each["trials"]) for each in searches)),
+        row("evaluations", (each["evaluations"] for each in searches), "{:,}"),
+        row("best top-1", (best.get("top1") for best in bests), "{:.2%}"),
+        row("  its latency, ms", (best.get("latency_ms") for best in bests), "{:.4f}"),
+        row("  its trial", (best.get("trial") for best in bests)),
+        row(f"best top-1 after {equal['evaluations']:,} evaluations", equal["top1_by_evaluations"], "{:.2%}"),
+        row(f"  after {equal['core_minutes']:,.1f} core-minutes", equal["top1_by_core_minutes"], "{:.2%}"),
+        row("best reward (hard)", (each["reward"] for each in searches), "{:.4f}"),
+        row("hypervolume", (each["hypervolume"] for each in searches), "{:.2%}"),
+        row("images seen", (each["images_seen"] for each in searches), "{:,}"),
+        *(row(f"core-minutes, {stage}", (each[stage] for each in minutes), "{:,.1f}") for stage in minutes[0]),
+    ]
+
+
+def _difference_line(names: Sequence[str], found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "test top-1: there are no two final networks on the same data to compare"
+    clear = "clear" if found["is_clear"] else "not clear, since the interval holds zero"
+    interval = f"{found['low']:+.2%} to {found['high']:+.2%}, 95 %, {found['kind']}"
+    return (
+        f"test top-1 of the found networks, {names[0]} − {names[1]}: {found['difference']:+.2%} ({interval}), {clear}; "
+        "it covers the luck of the images, not that of the seeds"
+    )
+
+
+def _grid(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    say(f"{title}:")
+    table = Table()
+    for name in header:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)

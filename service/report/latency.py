@@ -1,0 +1,133 @@
+"""The sections about latency: the walk to the target, predictions beside measurements, what others published."""
+
+from collections.abc import Sequence
+
+from search.record.devices import RecordedValidation
+from search.reports.history import History
+from search.trial import NetworkMeasurement, Stage
+from service.report import search_figures as plots
+from service.report.page import Cell, Html, Section, figure, section, sentence, table
+from service.report.published import published
+from service.report.subject import Told, folded
+from service.terminal.wording import counted, milliseconds
+
+
+def walk_section(told: Told) -> Section:
+    """The layer-wise refinement step by step."""
+    history, title = told.history, "NetAdapt's walk"
+    steps, proposals = history.steps, history.complete(Stage.NETADAPT)
+    if not steps:
+        nothing = f"tried {counted(len(proposals), 'proposal')} and took no step yet" if proposals else "took no step"
+        return told.section("walk", title, sentence(f"NetAdapt {nothing}."))
+    first, last = steps[0], steps[-1]
+    said = (
+        f"{counted(len(steps), 'step')} from {milliseconds(first.latency_before_ms)} ms and {first.top1_before:.2%} to "
+        f"{milliseconds(last.latency_after_ms)} ms and {last.top1_after:.2%} (reward split), from right to left. Each "
+        "takes the best of its proposals after a short fine-tuning; top-1 may rise, since training goes on."
+    )
+    rows = [
+        [
+            str(step.iteration),
+            str(step.trial),
+            step.narrowed,
+            f"{milliseconds(step.latency_before_ms)} → {milliseconds(step.latency_after_ms)}",
+            f"{step.top1_before:.2%} → {step.top1_after:.2%}",
+            str(step.proposals),
+        ]
+        for step in steps
+    ]
+    listed = table(("step", "trial", "narrowed", "ms", "top-1", "proposals"), rows)
+    drawn = plots.walk(steps, proposals, history.record.has_begun().target_ms)
+    return told.section("walk", title, figure(drawn, said), folded("Step by step", listed))
+
+
+def latency_section(told: Told) -> Section:
+    """How far predictions can be trusted on this device."""
+    history, title = told.history, "Predicted and measured latency"
+    networks = _networks(history)
+    groups = _validated(told.validations)
+    if not networks and not groups:
+        return told.section("latency", title, sentence("No whole network was measured beside its prediction yet."))
+    said = (
+        "Whole networks on the device against the prediction by the table. Stars are the search's final networks with "
+        "their 95 % intervals; circles come from validations of the table, with the drift of the device taken out."
+    )
+    parts = [figure(plots.predicted_and_measured(groups, networks), said)]
+    if networks:
+        parts.append(_measured(networks))
+    return told.section("latency", title, *parts, *_agreement(told.validations))
+
+
+def _networks(history: History) -> list[tuple[str, NetworkMeasurement]]:
+    """The measured networks by name, the newest measurement of each on each device."""
+    found = []
+    for trial in history.trials:
+        for device in history.served:
+            if measured := history.measured(trial, device):
+                on = f" on {device.device.name}" if len(history.served) > 1 else ""
+                found.append((f"{trial.origin} (trial {trial.number}){on}", measured))
+    return found
+
+
+def _measured(networks: Sequence[tuple[str, NetworkMeasurement]]) -> Html:
+    rows = [
+        [
+            name,
+            milliseconds(each.predicted_ms),
+            milliseconds(each.measured_ms),
+            f"{milliseconds(each.low_ms)} to {milliseconds(each.high_ms)}",
+            f"{each.predicted_ms / each.measured_ms - 1:+.1%}",
+        ]
+        for name, each in networks
+    ]
+    return table(("network", "predicted ms", "measured ms", "95 % interval", "prediction's error"), rows)
+
+
+def _agreement(found: Sequence[RecordedValidation]) -> list[Html]:
+    rows: list[list[Cell]] = []
+    for each in found:
+        if each.validation.networks:
+            wall = each.validation.agreement("wall")
+            shares = (f"{wall.mape:.1%}", f"{wall.within_5:.0%}", f"{wall.kendall_tau:.3f}")
+            rows.append([f"validation {each.id}", str(wall.networks), *shares])
+    header = ("of table", "networks", "mean error", "within 5 %", "Kendall's tau")
+    return [table(header, rows)] if rows else []
+
+
+def _validated(found: Sequence[RecordedValidation]) -> list[tuple[str, list[tuple[float, float, str]]]]:
+    """Per validation its name, and (predicted, measured, architecture) of its networks."""
+    groups = []
+    for each in found:
+        drift = each.validation.drift_wall
+        points = [
+            (network.predicted_wall_ms * drift, network.measured_wall_ms, network.architecture.arch_id)
+            for network in each.validation.networks
+        ]
+        if points:
+            load = ", under load" if each.validation.under_load else ""
+            groups.append((f"validation {each.id}{load}", points))
+    return groups
+
+
+def published_section() -> Section:
+    """What papers printed, apart from everything that was measured here."""
+    rows = published()
+    said = (
+        "What papers and their authors' READMEs print for ImageNet and a Pixel 1. Neither the data nor the device are "
+        "this search's, so these figures do not compare with those above; they show how the families relate."
+    )
+    listed: list[list[Cell]] = [
+        [
+            row.title,
+            f"{row.top1_pct:.1f}",
+            "" if row.latency_ms is None else f"{row.latency_ms:g}",
+            f"{row.madds_m:g}",
+            f"{row.params_m:g}",
+            row.source,
+        ]
+        for row in rows
+    ]
+    header = ("network", "ImageNet top-1, %", "Pixel 1, ms", "M madds", "M params", "source")
+    drawn = plots.published_networks([row for row in rows if row.latency_ms is not None])
+    in_full = folded("All rows with their sources", table(header, listed))
+    return section("published", "Published networks (ImageNet, Pixel 1)", figure(drawn, said), in_full)

@@ -1,0 +1,93 @@
+"""What a page about a search is made from, and the pieces that several of its sections share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from search.record.devices import RecordedValidation
+from search.record.store import Store
+from search.reports.history import History, peak_bytes, published_name
+from search.reports.importance import Importances, importances
+from search.trial import Stage, Trial
+from service.report.page import Cell, Html, Section, section, table, tag
+from service.terminal.wording import milliseconds, share
+
+TOP = 10
+NETWORK = ("trial", "stage", "origin", "top-1 (reward split)", "ms", "M madds", "M params", "peak KiB", "architecture")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the page tells: a search, the validations of its table, its warnings, and a prefix for its sections."""
+
+    history: History
+    validations: Sequence[RecordedValidation]
+    warnings: Sequence[str]
+    prefix: str = ""
+
+    @classmethod
+    def read(cls, store: Store, name: str, prefix: str = "") -> "Told":
+        """A search as it now stands.
+
+        Raises:
+            StoreError: there is none of this name.
+        """
+        history = History.read(store, name)
+        validations = [each for device in history.served for each in store.validations(device.table_id)]
+        lines = [line for line in store.log(history.record.id) if line.level in ("warning", "error")]
+        return cls(history, validations, [line.message for line in lines], prefix)
+
+    @cached_property
+    def with_params(self) -> list[Trial]:
+        """The block-level trials that were trained and have parameters: not the reference, nor a spec from outside."""
+        trials, rewards = self.history.complete(Stage.BLOCKS), self.history.rewards
+        return [trial for trial in trials if trial.params and trial.number in rewards]
+
+    @cached_property
+    def importances(self) -> list[tuple[str, Importances]]:
+        """The importance of the parameters for reward, top-1 and latency, as far as there is enough to tell."""
+        params = [trial.params or {} for trial in self.with_params]
+        outcomes = {
+            "reward": [self.history.rewards[trial.number] for trial in self.with_params],
+            "top-1": [trial.scores.top1 or 0.0 for trial in self.with_params],
+            "latency": [trial.scores.latency_ms for trial in self.with_params],
+        }
+        found = [(name, importances(params, outcome)) for name, outcome in outcomes.items()]
+        return [(name, one) for name, one in found if one is not None]
+
+    def section(self, key: str, title: str, *parts: str) -> Section:
+        """A section of this search."""
+        return section(f"{self.prefix}{key}", title, *parts, level=3 if self.prefix else 2)
+
+
+def origin(history: History, trial: Trial) -> str:
+    """Who proposed a network, and what the literature calls it."""
+    named = trial.origin in ("reference", "start", "enqueued", "adopted")
+    known = published_name(history, trial.architecture) if named else None
+    return f"{trial.origin}: {known}" if known else trial.origin
+
+
+def network_row(history: History, trial: Trial) -> list[Cell]:
+    """What is known of a trial's network, in the columns of `NETWORK`."""
+    scores = trial.scores
+    return [
+        str(trial.number),
+        trial.stage.value,
+        origin(history, trial),
+        share(scores.top1),
+        milliseconds(scores.latency_ms),
+        f"{scores.madds / 1e6:.2f}",
+        f"{scores.params / 1e6:.3f}",
+        f"{peak_bytes(trial) / 1024:,.0f}",
+        trial.architecture.arch_id,
+    ]
+
+
+def folded(summary: str, content: str) -> Html:
+    """What is shown once somebody asks for it."""
+    return tag("details", [tag("summary", summary), content])
+
+
+def network_table(history: History, trials: Sequence[Trial], *, best: int | None = None) -> Html:
+    """A table of trials' networks."""
+    return table(NETWORK, [network_row(history, trial) for trial in trials], best=best)

@@ -1,0 +1,189 @@
+"""A run's configuration: complete, strict, and clear about what is wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+from yaml import safe_load
+
+from search.config.load import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
+from search.executors import cluster_of
+from search.objective.reward import HARD, soft
+from space.errors import InvalidConfig
+
+
+def test_default_file_shows_every_key() -> None:
+    """The shipped default.yaml leaves no field to a hidden default."""
+
+    def check(model: dict[str, object], text: dict[str, object], path: str) -> None:
+        assert model.keys() == text.keys(), path
+        for key, value in model.items():
+            if isinstance(value, dict) and key != "target":
+                inner = text[key]
+                assert isinstance(inner, dict)
+                check(value, inner, f"{path}.{key}")
+
+    check(parse_config({}).model_dump(), safe_load(default_text()), "")
+
+
+def test_a_file_holds_only_changes(tmp_path: Path) -> None:
+    """What a file leaves out stays the default, and overrides win over the file."""
+    path = tmp_path / "run.yaml"
+    path.write_text("blocks: {trials: 7}\ntarget: {ms: 4.0}\n")
+    config = load_config(path, {"seed": 5, "blocks": {"epochs": 2.0}})
+    default = parse_config({})
+    assert (config.blocks.trials, config.blocks.epochs, config.seed) == (7, 2.0, 5)
+    assert config.target.in_ms(reference_ms=100.0) == 4.0
+    assert config.blocks.train_images == default.blocks.train_images
+
+
+def test_round_trip() -> None:
+    """What the record stores of a configuration reads back as the same one."""
+    config = parse_config({"seed": 3, "target": {"ms": 2.5}})
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("blocs: {trials: 3}", "blocs"),
+        ("blocks: {trails: 3}", "blocks.trails: there is no such key; did you mean trials?"),
+        ("blocks: {trials: many}", "blocks.trials"),
+        ("blocks: {trials: 0}", "blocks.trials"),
+        ("blocks: {trials: 1.5}", "blocks.trials"),
+        ("blocks: 3", "blocks"),
+        ("data: {reward_fraction: 1.5}", "data.reward_fraction"),
+        ("target: {relative: 0.8, ms: 4.0}", "target"),
+        ("target: {}", "target"),
+        ("target: {ms: -1.0}", "target.ms"),
+        ("target: {ms: .inf}", "target.ms"),
+        ("target: {mss: 3.0}", "target.mss: there is no such key"),
+        ("evaluator: judge.py", "key evaluator: 'judge.py' names no callable; write package.module:callable"),
+        ("data: {source: none}", "config: data.source none needs `evaluator`"),
+        ("device: {name: '../etc'}", "device.name"),
+        ("name: 'a b'", "name"),
+        ("training: {flip: 1}", "training.flip"),
+        ("blocks: {sampler: magic}", "blocks.sampler: 'magic' is none of feasible-first, tpe"),
+        ("blocks: {sampler: 'a:b:c'}", "blocks.sampler: 'a:b:c' names no callable"),
+        ("- 1", "keys and values"),
+        ("a: [", "not YAML"),
+        ("a: &a [1]\nb: *a", "aliases"),
+        ("seed: 1\nseed: 2", "twice"),
+        ("seed: !!python/object/apply:os.system ['true']", "not YAML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, named: str) -> None:
+    """Each mistake gives one line that names the key or what is wrong with the file."""
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidConfig, match=re.escape(named)) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that does not exist is named."""
+    with pytest.raises(InvalidConfig, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_reward_exponents() -> None:
+    """Soft takes the space's exponent unless the configuration gives one; hard has none."""
+    default = parse_config({}).blocks.reward
+    assert default.reward(-0.15) == HARD
+    kind = {"blocks": {"reward": {"kind": "soft"}}}
+    assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.15)
+    kind["blocks"]["reward"]["exponent"] = -0.3  # type: ignore[assignment]
+    assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.3)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("4h", 4.0), ("30m", 0.5), ("1.5h", 1.5), *((name, None) for name in BUDGETS)]
+)
+def test_budgets(text: str, hours: float | None) -> None:
+    """A budget is a known name or a time."""
+    assert budget_hours(text) == hours
+
+
+@pytest.mark.parametrize("text", ["", "4", "h", "-1h", "0h", "nan h", "99999999h", "fast"])
+def test_bad_budgets(text: str) -> None:
+    """Anything else is refused with the choices."""
+    with pytest.raises(InvalidConfig, match="thorough"):
+        budget_hours(text)
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.0, 8.0, 24.0, 500.0])
+def test_no_budget_kills_its_own_training(factor: float) -> None:
+    """The time limit of a trial grows with the images of the final training."""
+    default = parse_config({})
+    scaled = default.scaled(factor)
+    allowed = default.trial_minutes / default.final.images
+    assert scaled.trial_minutes / scaled.final.images >= allowed * 0.999
+
+
+def test_paths_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded names files absolutely; a shipped preset stays a name."""
+    monkeypatch.chdir(tmp_path)
+    given = {"data": {"source": "imagefolder:photos", "data_dir": "d"}, "space": {"preset": "my.yaml"}}
+    config = parse_config(given).from_anywhere()
+    assert config.data.source == f"imagefolder:{tmp_path / 'photos'}"
+    assert config.data.data_dir == str(tmp_path / "d")
+    assert config.space.preset == str(tmp_path / "my.yaml")
+    assert parse_config({}).from_anywhere() == parse_config({})
+
+
+def test_scaling_keeps_a_valid_configuration() -> None:
+    """A budget changes amounts of training alone, more budget never gives less, and the result is still valid."""
+    default = parse_config({})
+    amounts: list[tuple[int, ...]] = []
+    for factor in (0.05, 0.2, 1.0, 8.0, 100.0):
+        scaled: RunConfig = default.scaled(factor)
+        assert parse_config(scaled.model_dump(mode="json")) == scaled
+        assert scaled.training == default.training
+        amounts.append((scaled.blocks.trials, scaled.blocks.train_images, scaled.netadapt.images, scaled.final.images))
+    assert amounts == sorted(amounts)
+    assert amounts[2] == (
+        default.blocks.trials,
+        default.blocks.train_images,
+        default.netadapt.images,
+        default.final.images,
+    )
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_example_configurations_are_valid(path: Path) -> None:
+    """Every example in configs/ loads, and changes something; default.yaml is there to be filled in."""
+    assert (load_config(path) != parse_config({})) == (path.name != "default.yaml")
+
+
+@pytest.mark.parametrize(
+    ("ray", "said"),
+    [
+        ({"resources": {"jetson": -1}}, "resources"),
+        ({"resources": {"GPU": 1}}, "give cpus and gpus"),
+        ({"gpus": 1.5}, "whole GPUs"),
+        ({"gpus": 0.5, "final_processes": 2}, "whole GPUs each"),
+        ({"final_processes": 64}, "each needs two of them"),
+        ({"address": "ray://head:10001"}, "address"),
+        ({"scheduler": "pbt"}, "scheduler"),
+    ],
+)
+def test_what_a_cluster_cannot_give_is_refused(ray: dict[str, object], said: str) -> None:
+    """What would fail only after hours, or wait for ever, is told at once."""
+    with pytest.raises(InvalidConfig, match=said):
+        parse_config({"executor": "ray", "ray": ray})
+
+
+def test_the_address_of_a_cluster_is_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RAY_ADDRESS counts where the file has none, and an address of another kind is told, not tried for minutes."""
+    config = parse_config({"executor": "ray"})
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster_of(config) is None
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert cluster_of(config) == "head:6379"
+    assert cluster_of(parse_config({"executor": "ray", "ray": {"address": "10.0.0.1:7000"}})) == "10.0.0.1:7000"
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(InvalidConfig, match=r"RAY_ADDRESS 'ray://head:10001' is not HOST:PORT"):
+        cluster_of(config)

@@ -1,0 +1,42 @@
+"""Evaluations as they travel: what their keys depend on."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from importlib.metadata import version
+
+from search.evaluation.job import EVALUATOR_VERSION, DataUse, Evaluation
+from space.reference import mobilenet_v3_small_32px
+from trainer.train import Recipe
+
+EVALUATION = Evaluation(
+    architecture=mobilenet_v3_small_32px(),
+    data=DataUse(content_hash="abc", reward_fraction=0.15, split_seed=0, train_images=None, reward_images=10),
+    recipe=Recipe(images=100),
+    seed=3,
+)
+
+
+def test_one_process_on_a_cpu_has_the_key_that_it_always_had() -> None:
+    """What was recorded before there were GPUs and several processes is still found: neither is part of the key."""
+    content = {
+        "architecture": EVALUATION.architecture.arch_id,
+        "data": asdict(EVALUATION.data),
+        "recipe": asdict(EVALUATION.recipe or Recipe(images=1)),
+        "seed": 3,
+        "parent_key": None,
+        "evaluator": [EVALUATOR_VERSION, version("torch")],
+    }
+    written = json.dumps(content, sort_keys=True)
+    assert EVALUATION.key == hashlib.sha256(written.encode()).hexdigest()[:32]
+
+
+def test_what_changes_a_result_changes_the_key() -> None:
+    """A GPU, several processes, another seed and another recipe each have a key of their own."""
+    others = [
+        replace(EVALUATION, device="cuda"),
+        replace(EVALUATION, processes=2),
+        replace(EVALUATION, seed=4),
+        replace(EVALUATION, recipe=Recipe(images=101)),
+    ]
+    assert len({EVALUATION.key, *(other.key for other in others)}) == 5

@@ -1,0 +1,191 @@
+"""Whole searches for devices that are not this machine: one that kits are carried to, one behind a real sshd."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latency.kit import Campaign
+from latency.meter import Progress, SshMeter
+from latency.results import Results
+from search.record.store import Store
+from search.trial import Stage
+from space.errors import DeviceError
+from tests.latency.sshd import Sshd, sshd_program
+from tests.tiny import Result
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def config(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny search for a device called phone, in the folder where the test works."""
+    monkeypatch.chdir(tiny_config.parent)
+    content = yaml.safe_load(tiny_config.read_text())
+    content["device"].update(name="phone", rounds=8)
+    tiny_config.write_text(yaml.safe_dump(content))
+    return tiny_config
+
+
+@pytest.fixture
+def run(mobilenas: Run, config: Path) -> Run:
+    """The command line on a record of the test's own."""
+
+    def call(*arguments: str | Path) -> Result:
+        return mobilenas(*arguments, "--database", f"sqlite:///{config.parent / 'record.db'}")
+
+    return call
+
+
+@pytest.fixture
+def store(config: Path) -> Iterator[Store]:
+    """The record."""
+    with closing(Store.open(f"sqlite:///{config.parent / 'record.db'}")) as opened:
+        yield opened
+
+
+def measured(archive: Path, *options: str) -> Path:
+    """Unpack a kit and run it as a person would; the path of its results."""
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(archive.parent)
+    folder = archive.with_suffix("")
+    done = subprocess.run(
+        [sys.executable, folder / "measure.py", "--anyway", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "results.json"
+
+
+def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, store: Store) -> None:
+    """It is refused without a table, pauses before its refinement, awaits certification, and is done by three kits."""
+    folder, options = config.parent, ("--config", config, "--name", "k", "--runs", config.parent / "runs")
+    assert run("device", "add", "phone", "kit").code == 0
+    content = yaml.safe_load(config.read_text())
+    content["blocks"]["enqueue"] = ["mobilenet_v2_32px"]  # no member: its blocks must come with the kit, too
+    config.write_text(yaml.safe_dump(content))
+    refused = run("search", *options)
+    assert refused.code == 2
+    assert "blocks of this space are not measured on 'phone'; run: mobilenas latency bundle" in refused.err
+    assert not store.searches()
+
+    assert run("latency", "bundle", "--device", "phone", "--config", config, "--out", folder / "kit.zip").code == 0
+    assert run("latency", "import", measured(folder / "kit.zip"), "--device", "phone").code == 0
+    paused = run("search", *options, "--until", "refine")
+    assert paused.code == 130, paused.err
+    assert "mobilenas latency bundle --refine k" in paused.err
+    assert run("resume", "k").code == 130, "NetAdapt's blocks are not measured yet"
+    assert not store.trials(store.search("k").id, Stage.NETADAPT)
+
+    wrong = run("latency", "import", folder / "kit" / "results.json", "--device", "other")
+    assert wrong.code == 0, "another device may have the same table"
+    assert run("latency", "bundle", "--refine", "k", "--out", folder / "refine.zip").code == 0
+    results = measured(folder / "refine.zip")
+    mixed = run("latency", "import", results, "--device", "other")
+    assert (mixed.code, "never mixed" in mixed.err) == (2, True)
+    assert run("latency", "import", results, "--device", "phone").code == 0
+    enough = run("latency", "bundle", "--refine", "k", "--out", folder / "more.zip")
+    assert (enough.code, "holds all that NetAdapt can reach" in enough.err) == (2, True)
+
+    done = run("resume", "k")
+    assert done.code == 0, done.err
+    record = store.search("k")
+    assert (record.stage, record.state) == (Stage.AWAITING, "awaiting-certification")
+    run_folder = record.has_begun().run_folder
+    assert "predicted, not measured" in (run_folder / "report.md").read_text()
+    assert (run_folder / "model.onnx").exists()
+    assert not store.network_measurements(record.id)
+    assert "mobilenas certify k" in run("status", "k").out
+    for command in (("resume", "k"), ("certify", "k")):
+        asked = run(*command)
+        assert asked.code == 2
+        assert "certify" in asked.err
+
+    check_certifying(run, store, folder, results)
+
+
+def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None:
+    """Only the results of the search's own kit, from its own device, complete it."""
+    run_folder = store.search("k").has_begun().run_folder
+    certificate = measured(run_folder / "certify.zip")
+    content = json.loads(certificate.read_text())
+    content["device"]["threads"] = 2
+    (folder / "bad.json").write_text(json.dumps(content))
+    for bad, fault in ((folder / "bad.json", "2 thread"), (others, "not those of the kit that certifies 'k'")):
+        refused = run("certify", "k", "--import", bad)
+        assert (refused.code, fault in refused.err) == (2, True), refused.err
+        assert store.search("k").stage is Stage.AWAITING
+    assert "mobilenas certify k --import" in run("latency", "import", certificate, "--device", "phone").err
+    content = json.loads(certificate.read_text())
+    content["warnings"] = ["battery saver is on; switch it off"]
+    certificate.write_text(json.dumps(content))
+    certified = run("certify", "k", "--import", certificate)
+    assert certified.code == 0, certified.err
+    assert store.search("k").stage is Stage.DONE
+    assert len(store.network_measurements(store.search("k").id)) == 2
+    report = (run_folder / "report.md").read_text()
+    assert "predicted, not measured" not in report
+    assert "Measured side by side" in report
+    assert "Warning: the final networks were measured although battery saver is on" in report
+    assert run("certify", "k").code == 2
+    assert run("db", "check").code == 0
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A device behind a real sshd."""
+    program = sshd_program()
+    if program is None:
+        pytest.skip("OPENSSH MISSING: install Debian's packages openssh-server and openssh-client")
+    folder = tmp_path / "board"
+    folder.mkdir()
+    server = Sshd(program, folder)
+    monkeypatch.setenv("PATH", f"{server.bin}:{os.environ['PATH']}")
+    yield server
+    server.stop()
+
+
+def test_a_search_for_a_device_behind_ssh(
+    run: Run, config: Path, store: Store, board: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused without a table; measured over ssh before and during the search. Away in the end, it certifies later."""
+    assert run("device", "add", "phone", board.url, "--python", sys.executable).code == 0
+    options = ("--config", config, "--name", "s", "--runs", config.parent / "runs")
+    refused = run("search", *options)
+    assert (refused.code, "mobilenas latency collect --device phone" in refused.err) == (2, True)
+    collected = run("latency", "collect", "--device", "phone", "--config", config)
+    assert collected.code == 0, collected.err
+
+    measure = SshMeter.run
+
+    def unless_final(
+        self: SshMeter, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False
+    ) -> Results:
+        if campaign.purpose["kind"] == "certify":
+            raise DeviceError("the board was switched off")
+        return measure(self, campaign, progress, keep=keep)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SshMeter, "run", unless_final)
+        done = run("search", *options)
+    assert done.code == 0, done.err
+    assert "the device cannot be asked now: the board was switched off" in done.out
+    record = store.search("s")
+    assert record.stage is Stage.AWAITING
+    assert any(trial.stage is Stage.NETADAPT for trial in store.trials(record.id))
+    certified = run("certify", "s")
+    assert certified.code == 0, certified.err
+    assert store.search("s").stage is Stage.DONE
+    assert len(store.network_measurements(record.id)) == 2

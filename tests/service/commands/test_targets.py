@@ -1,0 +1,157 @@
+"""Searches for several devices, walks alone, and the end of a search: real tables and real, very short, trainings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search.record.recorded_search import Chronicle
+from search.record.store import Store
+from search.trial import Stage, State, Trial
+from tests.tiny import Result, tiny_run
+
+pytestmark = pytest.mark.slow
+
+Mobilenas = Callable[..., Result]
+
+
+@dataclass
+class Desk:
+    """A folder with a record, and commands that use it."""
+
+    folder: Path
+    mobilenas: Mobilenas
+    store: Store
+
+    @property
+    def url(self) -> str:
+        """The record."""
+        return f"sqlite:///{self.folder}/record.db"
+
+    def config(self, **changes: Any) -> Path:  # noqa: ANN401 - sections of a run
+        """The tiny run with some sections changed."""
+        path = tiny_run(self.folder)
+        content = yaml.safe_load(path.read_text())
+        for name, value in changes.items():
+            merged = isinstance(value, dict) and name not in ("target", "targets")
+            content[name] = {**content.get(name, {}), **value} if merged else value
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    def run(self, *arguments: str | Path, code: int = 0) -> Result:
+        """A command on this record."""
+        runs = ("--runs", self.folder / "runs") if arguments[0] in ("search", "resume", "netadapt") else ()
+        done = self.mobilenas(*arguments, *runs, "--database", self.url)
+        assert done.code == code, f"{done.out}\n{done.err}"
+        return done
+
+    def told(self, name: str) -> Chronicle:
+        """A search as the record has it."""
+        return Chronicle.read(self.store, name)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, mobilenas: Mobilenas, fashion_mnist: None) -> Iterator[Desk]:  # noqa: ARG001 - for its skip
+    """An empty one."""
+    store = Store.open(f"sqlite:///{tmp_path}/record.db")
+    yield Desk(tmp_path, mobilenas, store)
+    store.close()
+
+
+def complete(trials: list[Trial]) -> list[Trial]:
+    """Those with a result."""
+    return [trial for trial in trials if trial.state is State.COMPLETE]
+
+
+def test_one_network_for_two_devices(desk: Desk) -> None:
+    """Shared: one found network whose predicted latency meets both targets, certified on both, told for both."""
+    config = desk.config(targets={"one": "95%", "two": "90%"}, mode="shared")
+    done = desk.run("search", "--config", config, "--name", "both")
+    told = desk.told("both")
+    assert told.record.stage is Stage.DONE
+    assert [device.name for device in told.devices] == ["one", "two"]
+    found, _ = told.both()
+    for device in told.devices:
+        assert told.predicted_ms(found, device) <= device.target_ms * (1 + 1e-9)
+        assert device.table.estimate(found.architecture) == pytest.approx(told.predicted_ms(found, device))
+        assert set(told.measurements(device)) == {trial.number for trial in told.both()}
+        assert f"measured ms on {device.name}" in done.out
+    share = max(told.predicted_ms(found, device) / device.target_ms for device in told.devices)
+    assert found.scores.latency_ms == pytest.approx(share * told.devices[0].target_ms)
+    assert "no faults" in desk.run("db", "check").out
+    desk.run("report", "both", "--out", desk.folder / "both.html")
+
+
+def test_a_network_for_each_device(desk: Desk) -> None:
+    """Per device: a group of two searches that divide the trials, and each takes over what the other trained."""
+    config = desk.config(targets={"one": "95%", "two": "80%"}, mode="per-device", blocks={"trials": 6})
+    done = desk.run("search", "--config", config, "--name", "each")
+    assert "each-one, each-two" in done.out
+    tolds = [desk.told(f"each-{name}") for name in ("one", "two")]
+    trained = []
+    for told in tolds:
+        assert told.record.group == "each"
+        assert told.record.stage is Stage.DONE
+        found, _ = told.both()
+        assert found.scores.latency_ms <= told.begun.target_ms
+        blocks = complete(told.trials(Stage.BLOCKS))
+        trained.append({trial.architecture.arch_id for trial in blocks if trial.reused_from is None})
+        assert len(blocks) >= 5
+    assert not trained[0] & trained[1]
+    networks = [{trial.architecture.arch_id for trial in complete(told.trials(Stage.BLOCKS))} for told in tolds]
+    assert networks[0] == networks[1]
+
+
+def test_a_walk_alone(desk: Desk) -> None:
+    """`netadapt` walks from a search's network or a run folder, keeps its weights, fine-tunes, certifies, exports."""
+    desk.run("search", "--config", desk.config(), "--name", "base")
+    base, _ = desk.told("base").both()
+    desk.run("netadapt", "--from", "base", "--target", "95%", "--name", "narrower")
+    told = desk.told("narrower")
+    (start,) = told.trials(Stage.BLOCKS)
+    found, reference = told.both()
+    assert (start.origin, start.architecture) == ("start", base.architecture)
+    assert start.images_seen == 0
+    assert reference.architecture == base.architecture
+    assert told.store.steps(told.record.id)
+    assert found.scores.latency_ms <= told.begun.target_ms == pytest.approx(0.95 * start.scores.latency_ms)
+    assert all(trial.parent is not None for trial in told.trials(Stage.NETADAPT))
+    assert found.parent is not None
+    assert (told.begun.run_folder / "model.onnx").exists()
+    desk.run(
+        "netadapt",
+        "--from",
+        desk.folder / "runs" / "base",
+        "--config",
+        desk.config(),
+        "--target",
+        "97%",
+        "--name",
+        "again",
+    )
+    assert desk.told("again").trials(Stage.BLOCKS)[0].architecture == base.architecture
+    met = desk.run("netadapt", "--from", "base", "--target", "110%", code=2)
+    assert "is met already" in met.err
+    nowhere = desk.run("netadapt", "--from", "base", "--trial", "999", "--target", "80%", code=2)
+    assert "no such completed trial" in nowhere.err
+
+
+def test_the_reward_split_chooses_among_the_best(desk: Desk) -> None:
+    """Of top_k trained candidates only the chosen one, with its weights, and the reference meet the test split."""
+    config = desk.config(final={"top_k": 3}, netadapt={"max_steps": 0}, blocks={"trials": 6}, workers=2)
+    desk.run("search", "--config", config, "--name", "three")
+    told = desk.told("three")
+    finals = told.trials(Stage.FINAL)
+    candidates = [trial for trial in finals if trial.origin == "candidate"]
+    found, reference = told.both()
+    assert len({trial.architecture.arch_id for trial in candidates}) == len(candidates) == 3
+    assert all(trial.total is None and trial.scores.latency_ms <= told.begun.target_ms for trial in candidates)
+    assert found.total == reference.total == 10_000
+    chosen = max(candidates, key=lambda trial: trial.scores.top1 or 0)
+    assert found.parent == chosen.number
+    assert found.scores.top1 == chosen.scores.top1
+    assert found.images_seen == chosen.images_seen > 0
+    assert len(told.store.network_measurements(told.record.id)) == 2
