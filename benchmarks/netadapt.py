@@ -121,7 +121,7 @@ def walk(arguments: argparse.Namespace, folder: Path, seed: int, url: str) -> st
     config.write_text(yaml.safe_dump(config_of(arguments)))
     runs = ("--runs", str(folder / "runs"), "--database", url)
     store = Store.open(url)
-    known = {record.name: record.state for record in store.searches()}
+    known = {record.name: record.state for record in store.searches.all()}
     store.close()
     if known.get(name) == "done":
         return name
@@ -142,13 +142,13 @@ def tasks(arguments: argparse.Namespace, told: Chronicle, dataset: Dataset, seed
     family = list(dict.fromkeys(family))
     missing = device.table.missing(key for arch in family for key in keys_of(arch))
     measured = measure_missing(device.table, missing, LocalMeter("local"), told.config.device.protocol)
-    told.store.add_entries(device.table_id, measured, reason="enqueued")
-    table = told.store.load_table(device.table_id)
+    told.store.tables.add_entries(device.table_id, measured, reason="enqueued")
+    table = told.store.tables.load(device.table_id)
     found = []
     by_number = {trial.number: trial for stage in (Stage.BLOCKS, Stage.NETADAPT) for trial in told.trials(stage)}
     begun = start.scores.latency_ms
     for share in arguments.shares:
-        steps = [step for step in told.store.steps(told.record.id) if step.latency_after_ms <= share * begun]
+        steps = [step for step in told.store.trials.steps(told.record.id) if step.latency_after_ms <= share * begun]
         if not steps:
             continue
         trial = by_number[steps[0].trial]
@@ -205,7 +205,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
         told = Chronicle.read(store, name)
         waiting = tasks(arguments, told, dataset, seed)
         trials = [trial for trial in told.trials(Stage.NETADAPT) if trial.state is State.COMPLETE]
-        print(f"seed {seed}: {len(store.steps(told.record.id))} steps, {len(trials)} proposals")
+        print(f"seed {seed}: {len(store.trials.steps(told.record.id))} steps, {len(trials)} proposals")
         print("\n".join(walk_lines(told)))
         store.close()
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -226,7 +226,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
 
 def walk_lines(told: Chronicle) -> list[str]:
     """The walk, a line per step: share of the start's latency, and top-1 on the reward split after the short tuning."""
-    steps = told.store.steps(told.record.id)
+    steps = told.store.trials.steps(told.record.id)
     begun = steps[0].latency_before_ms if steps else 1.0
     return [
         f"  step {step.iteration:<3} {step.latency_after_ms / begun:.1%}  {step.top1_after:.2%}  {step.narrowed}"

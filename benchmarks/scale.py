@@ -99,7 +99,7 @@ def main() -> None:
             with hold(store, record.id) as heart, session(store, "scale", watch, heart) as running:
                 search_blocks(running)
             took, used = time.monotonic() - begun, time.process_time() - processor
-            trials = store.trials(record.id, Stage.BLOCKS)
+            trials = store.trials.of(record.id, Stage.BLOCKS)
             complete = sum(trial.state is State.COMPLETE for trial in trials)
             numbers = [trial.number for trial in trials]
             size_mb = (folder / "record.db").stat().st_size / 1e6

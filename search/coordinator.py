@@ -10,8 +10,8 @@ from search.events import Listener, Listeners
 from search.record.database import Unavailable
 from search.record.heartbeat import Heart
 from search.record.rows import SearchRecord
-from search.record.searches import ClaimLost
 from search.record.store import Store
+from search.record.transactions import ClaimLost
 from search.run import RecordListener, begin, drive, session
 from search.stages.session import Interrupted
 from search.trial import Stage
@@ -46,7 +46,7 @@ def serve(
         if ends():
             raise KeyboardInterrupt
         try:
-            record = store.claim_next(device)
+            record = store.searches.claim_next(device)
             alive()
         except Unavailable as error:
             _log.warning("%s", error)
@@ -77,7 +77,7 @@ def _run(
                     begin(store, record, runs, listener)
                 with session(store, record.name, listener, heart) as running:
                     report = drive(running)
-                outcome = store.search(record.name).stage.value
+                outcome = store.searches.get(record.name).stage.value
                 listener.note(f"search '{record.name}' is {outcome}: {report}")
             except (Interrupted, ClaimLost, Unavailable):
                 raise
@@ -97,5 +97,5 @@ def _run(
 
 def _fail(store: Store, record: SearchRecord, listener: Listener, error: str) -> None:
     line = " ".join(error.split())
-    store.set_stage(record.id, store.search(record.name).stage, error=line)
+    store.searches.set_stage(record.id, store.searches.get(record.name).stage, error=line)
     listener.note(f"search '{record.name}' failed: {line}")

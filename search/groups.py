@@ -21,7 +21,7 @@ def group_name(store: Store, config: RunConfig) -> str:
         NameTaken: a search or a group has the name that was asked for.
     """
     name = next(names_for(store, config.with_first_device(), None))
-    if any(name in (search.name, search.group) for search in store.searches()):
+    if any(name in (search.name, search.group) for search in store.searches.all()):
         raise NameTaken(f"a search or a group named '{name}' exists already; choose another name")
     return name
 
@@ -49,7 +49,7 @@ def searches_of(store: Store, name: str) -> list[SearchRecord]:
     Raises:
         StoreError: there is neither.
     """
-    return [record for record in store.searches() if record.group == name] or [store.search(name)]
+    return [record for record in store.searches.all() if record.group == name] or [store.searches.get(name)]
 
 
 def _per_device(config: RunConfig, prefix: str) -> list[RunConfig]:

@@ -62,7 +62,7 @@ class RecordListener(LineListener):
     def line(self, line: Line) -> None:
         """Record it."""
         if line.level != "debug":
-            self._store.add_log_line(
+            self._store.searches.add_log_line(
                 self._search_id, level=line.level, event=line.event, message=line.message, trial=line.trial
             )
 
@@ -215,10 +215,10 @@ def _with_blocks(store: Store, table_id: int, table: LatencyTable, inputs: Input
     meter = inputs.settings.meter(workspace())
     if not missing or meter is None:
         return table
-    store.add_entries(
+    store.tables.add_entries(
         table_id, measure_missing(table, missing, meter, inputs.config.device.protocol), reason="enqueued"
     )
-    return store.load_table(table_id)
+    return store.tables.load(table_id)
 
 
 def own_latency(config: RunConfig) -> OwnLatency:
@@ -265,7 +265,7 @@ def names_for(store: Store, config: RunConfig, runs: Path | None) -> Iterator[st
         yield config.name
         return
     data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(config.data.source.removeprefix("imagefolder:")).name)
-    taken = {name for search in store.searches() for name in (search.name, search.group)}
+    taken = {name for search in store.searches.all() for name in (search.name, search.group)}
     for number in count(1):
         name = f"{data or 'photos'}-{config.device.name}-{number}"
         if name not in taken and not (runs and (runs / name).exists()):
@@ -285,14 +285,14 @@ def create(
         StoreError: the name is taken.
     """
     name = next(names_for(store, inputs.config, runs))
-    if name in {search.name for search in store.searches()}:
+    if name in {search.name for search in store.searches.all()}:
         raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
     _refuse_group_name(store, name)
     begun, further = _prepare(store, inputs, name, runs, listener)
     if weights is not None:
         (begun.run_folder / START_WEIGHTS).write_bytes(weights)
     config = _named(inputs.config, name)
-    return store.create_search(name=name, config=config, begun=begun, further=further, **asdict(asked))
+    return store.searches.create(name=name, config=config, begun=begun, further=further, **asdict(asked))
 
 
 def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
@@ -306,14 +306,14 @@ def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
         name = next(names)
         _refuse_group_name(store, name)
         try:
-            return store.create_search(name=name, config=_named(config, name), **asdict(asked))
+            return store.searches.create(name=name, config=_named(config, name), **asdict(asked))
         except NameTaken:
             if config.name is not None:
                 raise
 
 
 def _refuse_group_name(store: Store, name: str) -> None:
-    if any(name == search.group for search in store.searches()):
+    if any(name == search.group for search in store.searches.all()):
         raise NameTaken(
             f"a group named '{name}' exists already, and commands would take it for that; choose another name"
         )
@@ -335,7 +335,7 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     if hours is not None:
         inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
     begun, further = _prepare(store, inputs, record.name, runs, listener)
-    store.begin_search(record.id, _named(inputs.config, record.name), begun, further)
+    store.searches.begin(record.id, _named(inputs.config, record.name), begun, further)
 
 
 # A user's functions may be slow: on resume they are asked again about so many of the first and of the last trials.
@@ -390,7 +390,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     Raises:
         RunError: device, data or space are not those that it was started with.
     """
-    record = store.search(name)
+    record = store.searches.get(name)
     config: RunConfig = parse_config(dict(record.config))
     record.has_begun().run_folder.mkdir(parents=True, exist_ok=True)
     inputs = look_up(config)
@@ -418,7 +418,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
 
 def _check_functions(running: Session) -> None:
     """Refuse to go on where a user's latency or reward says something else than it said of recorded trials."""
-    trials, rewards = running.trials(Stage.BLOCKS), running.store.rewards(running.record.id)
+    trials, rewards = running.trials(Stage.BLOCKS), running.store.trials.rewards(running.record.id)
     asked = [*trials[:_ASKED_AGAIN], *trials[_ASKED_AGAIN:][-_ASKED_AGAIN:]]
     found: list[tuple[str, Trial, float, float | None]] = []
     if running.config.latency is not None:
@@ -483,5 +483,5 @@ _ORDER = (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL, Stage.AWAITING, Stage.DONE)
 def _enter(running: Session, stage: Stage) -> None:
     """Record a stage; a resumed search never falls back to an earlier one."""
     if _ORDER.index(stage) > _ORDER.index(running.record.stage):
-        running.store.set_stage(running.record.id, stage)
+        running.store.searches.set_stage(running.record.id, stage)
         running.record = replace(running.record, stage=stage)

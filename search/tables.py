@@ -36,7 +36,7 @@ def settings_for(store: Store, config: DeviceConfig) -> DeviceSettings:
     Raises:
         InvalidConfig: the configuration asks for other threads than the device was added with.
     """
-    known = store.device_settings(config.name)
+    known = store.devices.settings(config.name)
     if known is None:
         return DeviceSettings(name=config.name, threads=config.threads or 1)
     if config.threads not in (None, known.threads):
@@ -82,8 +82,8 @@ class Tables:
         """
         meter = self.meter
         if meter is None:
-            return self.store.newest_table(self.settings.name, self.space.scope)
-        return self.store.find_table(meter.device, self.space.scope)
+            return self.store.tables.newest(self.settings.name, self.space.scope)
+        return self.store.tables.find(meter.device, self.space.scope)
 
     def known(self) -> tuple[int, LatencyTable] | None:
         """The newest recorded table with its id, if it can serve a search.
@@ -105,10 +105,10 @@ class Tables:
         if self.anew:
             return None
         if device is None:
-            newest = self.store.newest_device(self.settings.name)
+            newest = self.store.tables.newest_device(self.settings.name)
             return None if newest is None else self.base(newest)
         needed = self.needed
-        tables = [table for _, table in self.store.tables_of(device) if is_reliable(table, self.protocol)]
+        tables = [table for _, table in self.store.tables.of(device) if is_reliable(table, self.protocol)]
         tables = [table for table in tables if len(table.missing(needed)) < len(needed)]
         return min(tables, key=lambda table: len(table.missing(needed)), default=None)
 
@@ -180,7 +180,7 @@ class Tables:
         validation = validation_from(found.table, held_out, found.beside) if held_out else None
         table_id = self._record(found, listener)
         if validation is not None:
-            self.store.add_validation(table_id, validation, found.conditions)
+            self.store.devices.add_validation(table_id, validation, found.conditions)
             agreed = validation.agreement("wall")
             listener.note(
                 f"on {agreed.networks} networks that the fit has not seen: mean error {agreed.mape:.1%}, "
@@ -191,7 +191,7 @@ class Tables:
     def _record(self, found: Collected, listener: Listener) -> int:
         table = found.table
         reference = set(keys_of(self.space.reference))
-        table_id = self.store.record_table(
+        table_id = self.store.tables.add(
             table,
             conditions=found.conditions,
             protocol=str(self.protocol),

@@ -62,15 +62,15 @@ def free(store: Store, search: SearchRecord, *, dry_run: bool) -> Freed:
     folder = search.begun.run_folder / "trials" if search.begun else None
     if folder is None or not folder.is_dir() or folder.is_symlink():
         return Freed(search=search.name, trials=(), files=(), bytes=0)
-    trials = store.trials(search.id)
-    exported = [export.trial for export in store.exports(search.id)]
-    keep = kept(trials, store.rewards(search.id), store.steps(search.id), exported)
+    trials = store.trials.of(search.id)
+    exported = [export.trial for export in store.trials.exports(search.id)]
+    keep = kept(trials, store.trials.rewards(search.id), store.trials.steps(search.id), exported)
     numbers = tuple(trial.number for trial in trials if trial.weights is not None and trial.number not in keep)
     wanted = {Path(trial.weights).name for trial in trials if trial.weights is not None and trial.number in keep}
     files = tuple(sorted(path for path in _files(folder, keep) if path.name not in wanted))
     size = sum(file.stat().st_size for file in files)
     if not dry_run:
-        store.forget_weights(search.id, numbers)
+        store.trials.forget_weights(search.id, numbers)
         for file in files:
             file.unlink(missing_ok=True)
     return Freed(search=search.name, trials=numbers, files=files, bytes=size)

@@ -8,8 +8,8 @@ from typing import Self
 
 from search.record.claims import HEARTBEAT_S
 from search.record.database import Unavailable
-from search.record.searches import ClaimLost
 from search.record.store import Store
+from search.record.transactions import ClaimLost
 from space.errors import StoreError
 
 _log = logging.getLogger("mobilenas.heartbeat")
@@ -49,7 +49,7 @@ class Heart:
         try:
             self._thread.join()
         finally:
-            self._store.release(self._search_id)
+            self._store.searches.release(self._search_id)
 
     @property
     def lost(self) -> bool:
@@ -72,7 +72,7 @@ class Heart:
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
             try:
-                self.stop_requested = self._store.heartbeat(self._search_id)
+                self.stop_requested = self._store.searches.heartbeat(self._search_id)
                 self._beaten()
             except Unavailable as error:
                 _log.warning("%s", error)
@@ -89,5 +89,5 @@ def hold(store: Store, search_id: int, ends: Callable[[], bool]) -> Heart:
     Raises:
         Held: a living process runs it.
     """
-    store.claim(search_id)
+    store.searches.claim(search_id)
     return Heart(store, search_id, ends=ends)

@@ -46,7 +46,7 @@ class Chronicle:
     @classmethod
     def read(cls, store: Store, name: str) -> "Chronicle":
         """The search of this name as it now stands."""
-        return cls(store, store.search(name))
+        return cls(store, store.searches.get(name))
 
     @property
     def begun(self) -> Begun:
@@ -64,10 +64,10 @@ class Chronicle:
         begun = self.begun
         if begun.table_id is None:
             return ()
-        further = self.store.further_targets(self.record.id)
+        further = self.store.searches.further_targets(self.record.id)
         targets = [(begun.table_id, begun.target_ms), *((each.table_id, each.target_ms) for each in further)]
         return tuple(
-            DeviceTarget(table_id=table_id, table=self.store.load_table(table_id), target_ms=target_ms)
+            DeviceTarget(table_id=table_id, table=self.store.tables.load(table_id), target_ms=target_ms)
             for table_id, target_ms in targets
         )
 
@@ -84,11 +84,11 @@ class Chronicle:
 
     @cached_property
     def _latencies(self) -> dict[int, dict[int, float]]:
-        return self.store.trial_latencies(self.record.id)
+        return self.store.trials.latencies(self.record.id)
 
     @cached_property
     def _trials(self) -> list[Trial]:
-        return self.store.trials(self.record.id)
+        return self.store.trials.of(self.record.id)
 
     def trials(self, stage: Stage) -> list[Trial]:
         """The trials of a stage, by number."""
@@ -113,7 +113,7 @@ class Chronicle:
 
     def measurements(self, device: "DeviceTarget") -> dict[int, NetworkMeasurement]:
         """What was measured whole on a device, by trial; empty until the search is certified there."""
-        found = self.store.network_measurements(self.record.id)
+        found = self.store.trials.measurements(self.record.id)
         return {each.trial: each for each in found if each.table_id == device.table_id}
 
     @property
@@ -124,7 +124,7 @@ class Chronicle:
     @property
     def best_spec(self) -> Trial:
         """The trial whose spec was exported where nothing was trained."""
-        return self.trial(self.store.exports(self.record.id)[0].trial)
+        return self.trial(self.store.trials.exports(self.record.id)[0].trial)
 
     @property
     def has_ended(self) -> bool:
@@ -147,7 +147,7 @@ class Chronicle:
 
     def warnings(self) -> list[str]:
         """What speaks against the final measurement, such as a throttled device; a sentence each."""
-        lines = self.store.log(self.record.id)
+        lines = self.store.searches.log(self.record.id)
         return [f"Warning: {line.message}." for line in lines if line.level == "warning" and line.event == "note"]
 
     def weights_file(self, trial: Trial) -> Path:

@@ -90,11 +90,11 @@ class History:
         Raises:
             StoreError: there is none.
         """
-        record = store.search(name)
+        record = store.searches.get(name)
         # What refers to trials is read before them, so that a running search does not get ahead of us.
-        steps, exports = store.steps(record.id), store.exports(record.id)
-        measurements, rewards = store.network_measurements(record.id), store.rewards(record.id)
-        trials = store.trials(record.id)
+        steps, exports = store.trials.steps(record.id), store.trials.exports(record.id)
+        measurements, rewards = store.trials.measurements(record.id), store.trials.rewards(record.id)
+        trials = store.trials.of(record.id)
         return cls(
             record=record,
             served=tuple(_served(store, record)),
@@ -263,13 +263,13 @@ def _served(store: Store, record: SearchRecord) -> Iterator[Served]:
     """The devices; samples, of which there are many, are read only where there is no other way to know a device."""
     if record.begun is None or record.begun.table_id is None:
         return
-    further = [(each.table_id, each.target_ms) for each in store.further_targets(record.id)]
-    rows = {row["id"]: row for row in store.table_rows()}
+    further = [(each.table_id, each.target_ms) for each in store.searches.further_targets(record.id)]
+    rows = {row["id"]: row for row in store.tables.rows()}
     for table_id, target_ms in [(record.begun.table_id, record.begun.target_ms), *further]:
         row = rows[table_id]
-        device = store.newest_device(row["device"])
+        device = store.tables.newest_device(row["device"])
         if device is None or device.fingerprint != row["fingerprint"]:
-            device = store.load_table(table_id).device
+            device = store.tables.load(table_id).device
         fit, _ = calibrations_from_plain(row["calibration"])
         blocks = row["blocks"]
         yield Served(table_id=table_id, device=device, blocks=blocks, calibration=fit, target_ms=target_ms)
@@ -278,6 +278,6 @@ def _served(store: Store, record: SearchRecord) -> Iterator[Served]:
 def _cost_s(store: Store, trial: Trial) -> float:
     """Seconds of one core; where a result was taken over, what it took where it was trained."""
     if trial.reused_from is not None and trial.evaluation_key is not None:
-        sources = [found.trial for found in store.find_evaluations(trial.evaluation_key)]
+        sources = [found.trial for found in store.trials.find_evaluations(trial.evaluation_key)]
         trial = next((source for source in sources if source.id == trial.reused_from), trial)
     return duration_s(trial) or 0.0

@@ -129,7 +129,7 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 
 
 def _walk(told: Chronicle) -> list[str]:
-    steps = told.store.steps(told.record.id)
+    steps = told.store.trials.steps(told.record.id)
     rows = [["step", "narrowed", "latency ms", "top-1 (reward split)", "proposals"]]
     rows.extend(
         [

@@ -98,9 +98,9 @@ def project(store: Store, name: str | None = None) -> Projection:
         StoreError: there is no such search, or the database is away.
     """
     found = Projection()
-    begun = [record for record in store.searches() if record.begun]
-    for record in begun if name is None else [store.search(name)]:
-        rewards, trials = store.rewards(record.id), store.trials(record.id)
+    begun = [record for record in store.searches.all() if record.begun]
+    for record in begun if name is None else [store.searches.get(name)]:
+        rewards, trials = store.trials.rewards(record.id), store.trials.of(record.id)
         choices = _distributions(trials)
         for number, view in enumerate(VIEWS):
             study_id = record.id * len(VIEWS) + number

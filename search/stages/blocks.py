@@ -101,7 +101,7 @@ class _Search:
         last = 0 if self._batch is None else len(begun) % self._batch
         current = begun[len(begun) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
-        rewards = session.store.rewards(session.record.id)
+        rewards = session.store.trials.rewards(session.record.id)
         self._proposer.restore(session.trials(Stage.BLOCKS), rewards, [trial.number for trial in current])
 
     @property
@@ -272,5 +272,5 @@ def choose_seed(session: Session | Chronicle) -> Trial:
         trial for trial in complete if least <= trial.scores.latency_ms <= most and limits.refusal(trial.scores) is None
     ]
 
-    rewards = session.store.rewards(session.record.id)
+    rewards = session.store.trials.rewards(session.record.id)
     return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

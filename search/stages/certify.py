@@ -117,11 +117,11 @@ def record_certificate(told: Chronicle, results: Results) -> None:
             )
         predicted_ms = told.predicted_ms(trial, target)
         rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
-    told.store.add_network_measurements(record.id, target.table_id, rows)
+    told.store.trials.add_measurements(record.id, target.table_id, rows)
     for warning in results.warnings:
         on = f" on '{target.name}'" if len(told.devices) > 1 else ""
         message = f"the final networks were measured{on} although {warning}"
-        told.store.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
+        told.store.searches.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
 
 
 def _device_of(told: Chronicle, results: Results) -> DeviceTarget:
@@ -172,14 +172,14 @@ def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
         _certify_reached(told, waiting)
     if told.is_certified:
         report = write_report(told)
-        export = max(store.exports(told.record.id), key=lambda each: each.created_at)
+        export = max(store.trials.exports(told.record.id), key=lambda each: each.created_at)
         deliver(
             name,
             export,
             report,
-            lambda text: store.add_log_line(told.record.id, level="info", event="note", message=text),
+            lambda text: store.searches.add_log_line(told.record.id, level="info", event="note", message=text),
         )
-        store.set_stage(told.record.id, Stage.DONE)
+        store.searches.set_stage(told.record.id, Stage.DONE)
     return Chronicle.read(store, name)
 
 

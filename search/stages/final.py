@@ -129,7 +129,9 @@ def export_found(session: Session) -> ExportRecord:
         session.dataset,
         export_metadata(session.record, found, chronicle.fingerprint),
     )
-    return session.store.add_export(session.record.id, found.number, folder=session.begun.run_folder, files=files)
+    return session.store.trials.add_export(
+        session.record.id, found.number, folder=session.begun.run_folder, files=files
+    )
 
 
 def export_spec(session: Session, best: Trial) -> ExportRecord:
@@ -138,4 +140,4 @@ def export_spec(session: Session, best: Trial) -> ExportRecord:
     text = write_spec(best.architecture, "spec")
     (folder / SPEC).write_text(text)
     files = {SPEC: hashlib.sha256(text.encode()).hexdigest()}
-    return session.store.add_export(session.record.id, best.number, folder=folder, files=files)
+    return session.store.trials.add_export(session.record.id, best.number, folder=folder, files=files)

@@ -32,12 +32,12 @@ def refine(session: Session) -> list[Trial]:
     walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
     if walks and _kits_lacking(session):
         raise Interrupted(pause_before_refinement(session))
-    for step in session.store.steps(session.record.id):
+    for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
     session.listener.begin("NetAdapt (ms to walk)", way)
     session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
-    done = len(session.store.steps(session.record.id))
+    done = len(session.store.trials.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < settings.max_steps:
         done += 1
         # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
@@ -75,7 +75,7 @@ def pause_before_refinement(session: Session) -> str:
     A coordinator leaves it alone until somebody resumes it.
     """
     name = session.record.name
-    session.store.request_stop(session.record.id)
+    session.store.searches.request_stop(session.record.id)
     lacking = _kits_lacking(session)
     if not lacking:
         return f"search '{name}' stopped before its refinement; go on with: mobilenas resume {name}"
@@ -155,7 +155,7 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
         top1_after=_judged(best).top1,
         proposals=len(judged),
     )
-    session.store.add_step(session.record.id, step)
+    session.store.trials.add_step(session.record.id, step)
     session.listener.step(step)
     return best
 

@@ -74,8 +74,8 @@ class Session:
     _finish: tuple[float, bool] = (-1e9, False)
 
     def __post_init__(self) -> None:
-        self._left_running = self.store.requeue_running(self.record.id)
-        self._ledger = Ledger(self.store.trials(self.record.id))
+        self._left_running = self.store.trials.requeue_running(self.record.id)
+        self._ledger = Ledger(self.store.trials.of(self.record.id))
 
     @property
     def begun(self) -> Begun:
@@ -96,7 +96,7 @@ class Session:
         """Whether somebody asked for an early end, as the record said at most a second ago."""
         asked_at, asked = self._finish
         if not asked and time.monotonic() - asked_at > ASK_SECONDS:
-            asked = self.store.finish_requested(self.record.id)
+            asked = self.store.searches.finish_requested(self.record.id)
             self._finish = (time.monotonic(), asked)
         return asked
 
@@ -217,9 +217,9 @@ class Session:
             where = f" on '{name}'" if len(self.goals) > 1 else ""
             self.listener.note(f"{why}: measuring {len(missing)} blocks{where} that the table lacks")
             measured = measure_missing(goal.table, missing, goal.meter, self.config.device.protocol)
-            self.store.add_entries(goal.table_id, measured, reason=reason)
+            self.store.tables.add_entries(goal.table_id, measured, reason=reason)
             # From the record, which keeps the first measurement where another search on this table was quicker.
-            goal.table = self.store.load_table(goal.table_id)
+            goal.table = self.store.tables.load(goal.table_id)
 
     def new_trial(
         self,
@@ -250,7 +250,7 @@ class Session:
             params=dict(params) if params else None,
             sampler_attrs=dict(sampler_attrs) if sampler_attrs else None,
         )
-        trial = self.store.start_trial(self.record.id, trial, latencies=self._latencies(arch))
+        trial = self.store.trials.start(self.record.id, trial, latencies=self._latencies(arch))
         self._ledger.put(trial)
         if state is not State.RUNNING:
             self.listener.trial(trial, None)
@@ -273,20 +273,20 @@ class Session:
         Raises:
             RunError: it fails again.
         """
-        known = self.store.rewards(self.record.id)
+        known = self.store.trials.rewards(self.record.id)
         for trial in self.trials(Stage.BLOCKS):
             if trial.number not in known and (reward := self.reward_of(trial)) is not None:
-                self.store.set_reward(self.record.id, trial.number, reward)
+                self.store.trials.set_reward(self.record.id, trial.number, reward)
 
     def _end(self, trial: Trial) -> float | None:
         try:
             reward = self.reward_of(trial)
         except RunError:
             # A training is dear and a reward cheap: what was found is kept, and rewarded once the function is mended.
-            self.store.finish_trial(self.record.id, trial)
+            self.store.trials.finish(self.record.id, trial)
             self._ledger.put(trial)
             raise
-        self.store.finish_trial(self.record.id, trial, reward=reward)
+        self.store.trials.finish(self.record.id, trial, reward=reward)
         self._ledger.put(trial)
         self.listener.trial(trial, reward)
         return reward
@@ -397,7 +397,7 @@ class Session:
         """The trial completed with an equal evaluation's result, if the record has one with its weights."""
         if trial.stage is Stage.FINAL:
             return None  # its result on the test split belongs to this search
-        candidates = self.store.find_evaluations(evaluation.key)
+        candidates = self.store.trials.find_evaluations(evaluation.key)
         if not self.config.blocks.reuse:
             candidates = [each for each in candidates if each.run_folder == self.begun.run_folder]
         needs_weights = isinstance(evaluation, Evaluation)

@@ -36,7 +36,7 @@ def _sources(session: Session) -> list[SearchRecord]:
     found = []
     for name in session.config.blocks.start_from:
         try:
-            found.append(session.store.search(name))
+            found.append(session.store.searches.get(name))
         except StoreError:
             if session.record.group is None:
                 raise
@@ -60,7 +60,7 @@ def adopt(session: Session) -> None:
     for record in _sources(session):
         if record.id == session.record.id or record.begun is None:
             continue
-        for source in session.store.trials(record.id, Stage.BLOCKS):
+        for source in session.store.trials.of(record.id, Stage.BLOCKS):
             if source.state is not State.COMPLETE or session.last_of(Stage.BLOCKS, source.architecture) is not None:
                 continue
             found = FoundEvaluation(trial=source, run_folder=record.begun.run_folder)

@@ -129,7 +129,7 @@ def gc(url: str, search: str | None, *, dry_run: bool) -> None:
     """The command `gc`."""
     store = Store.open(url)
     try:
-        records = [store.search(search)] if search is not None else store.searches()
+        records = [store.searches.get(search)] if search is not None else store.searches.all()
         done = [record for record in records if search is not None or record.stage is Stage.DONE]
         freed = [free(store, record, dry_run=dry_run) for record in done]
     finally:

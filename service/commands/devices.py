@@ -40,7 +40,7 @@ def add(
         graph_optimization=optimization,
     )
     with closing(Store.open(database)) as store:
-        store.add_device(settings, replace=replace)
+        store.devices.add(settings, replace=replace)
     say(f"device '{name}' is added: {_how(settings)}")
     if settings.is_kit:
         say(f"measure it with: mobilenas latency bundle --device {name} --space …")
@@ -73,8 +73,8 @@ _TYPES: dict[str, type] = {
 def list_devices(database: str, form: Format, out: Path | None) -> None:
     """The command `list`: a row per device and fingerprint, and per device that was added and not measured yet."""
     with closing(Store.open(database)) as store:
-        added = {settings.name: settings for settings in store.all_device_settings()}
-        measured = store.devices()
+        added = {settings.name: settings for settings in store.devices.all_settings()}
+        measured = store.tables.device_rows()
     rows: list[dict[str, Any]] = []
     for row in measured:
         known = added.get(row["name"])
@@ -107,9 +107,9 @@ def list_devices(database: str, form: Format, out: Path | None) -> None:
 def show_device(database: str, name: str, form: Literal["table", "json"]) -> None:
     """The command `show`."""
     with closing(Store.open(database)) as store:
-        settings = store.device_settings(name)
-        tables = store.table_rows(name)
-        validations = {row["id"]: store.validations(row["id"]) for row in tables}
+        settings = store.devices.settings(name)
+        tables = store.tables.rows(name)
+        validations = {row["id"]: store.devices.validations(row["id"]) for row in tables}
     if settings is None and not tables:
         raise StoreError(f"there is no device named '{name}'; see: mobilenas device list")
     settings = settings or DeviceSettings(name=name)

@@ -69,7 +69,7 @@ def _of_folder(folder: Path, walk: Walk) -> _Source:
 
 
 def _of_search(store: Store, walk: Walk) -> _Source:
-    record = store.search(walk.source)
+    record = store.searches.get(walk.source)
     if walk.config is not None:
         raise RunError(f"--config belongs to a run folder; '{walk.source}' has its own configuration")
     if record.config["data"]["source"] == NO_DATA:
@@ -77,8 +77,8 @@ def _of_search(store: Store, walk: Walk) -> _Source:
             f"search '{walk.source}' trained nothing (data.source none), so there are no weights to walk from; name "
             "a search with data, or a run folder"
         )
-    trials = [trial for trial in store.trials(record.id) if trial.state is State.COMPLETE]
-    trial = _chosen(walk, trials, store.rewards(record.id))
+    trials = [trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE]
+    trial = _chosen(walk, trials, store.trials.rewards(record.id))
     if trial.weights is None:
         raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to go on from; name another --trial")
     return _Source(

@@ -65,12 +65,12 @@ def _export(
     """Write the files into the folder of a trial's number, and record that or another place as theirs."""
     store = Store.open(database)
     try:
-        record = store.search(name)
+        record = store.searches.get(name)
         config = parse_config(dict(record.config))
         if config.data.source == NO_DATA:
             folder = record.has_begun().run_folder
             raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
-        complete = {trial.number: trial for trial in store.trials(record.id) if trial.state is State.COMPLETE}
+        complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
         if number is None:
             found = [trial.number for trial in complete.values() if trial.origin == "found"]
             if not found:
@@ -103,7 +103,7 @@ def _export(
             export_metadata(record, trial, Chronicle.read(store, name).fingerprint),
             formats,
         )
-        store.add_export(record.id, number, folder=recorded or folder, files=files)
+        store.trials.add_export(record.id, number, folder=recorded or folder, files=files)
     finally:
         store.close()
     return folder

@@ -63,7 +63,7 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
     """The command `trials`."""
     store = Store.open(database)
     try:
-        rows = store.summary_rows(search, sort)
+        rows = store.trials.summary_rows(None if search is None else store.searches.get(search).name, sort)
     finally:
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
@@ -117,7 +117,7 @@ def rescore(
 
 def ranked(told: Chronicle, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
     """The complete block-level trials, best first by a reward, with the ranks that they had; equals by number."""
-    before = told.store.rewards(told.record.id)
+    before = told.store.trials.rewards(told.record.id)
     ranks = {
         number: rank
         for rank, number in enumerate(sorted(before, key=lambda number: (-before[number], number)), start=1)
@@ -149,7 +149,7 @@ def searches(database: str, form: Format, owner: str | None, label: str | None, 
     try:
         rows = [
             _search_row(record)
-            for record in store.searches()
+            for record in store.searches.all()
             if owner in (None, record.owner) and (label is None or label in record.labels)
         ]
     finally:
@@ -182,7 +182,7 @@ def devices(database: str, form: Format, out: Path | None) -> None:
     """The command `devices`."""
     store = Store.open(database)
     try:
-        rows = store.devices()
+        rows = store.tables.device_rows()
     finally:
         store.close()
     show("devices", rows, form, shown=_DEVICE_COLUMNS, types=_DEVICE_TYPES, out=out)
@@ -194,7 +194,7 @@ def annotate(
     """The command `annotate`."""
     store = Store.open(database)
     try:
-        store.annotate(store.search(name).id, owner=owner, labels=labels, note=note, priority=priority)
+        store.searches.annotate(store.searches.get(name).id, owner=owner, labels=labels, note=note, priority=priority)
     finally:
         store.close()
 
@@ -206,8 +206,8 @@ def logs(database: str, name: str, form: str, *, follow: bool) -> None:
     try:
         last, told = 0, ""
         while True:
-            record = store.search(name)
-            for line in store.log(record.id, last):
+            record = store.searches.get(name)
+            for line in store.searches.log(record.id, last):
                 print(_log_text(name, line, form), flush=True)  # noqa: T201 - a log is no place for wrapping
                 last = line.id
             if not follow or record.state in ("done", "failed", "stopped", Stage.AWAITING.value):
@@ -238,8 +238,12 @@ def status(database: str, name: str) -> None:
     """The command `status`: where a search stands, and what to do next."""
     store = Store.open(database)
     try:
-        record = store.search(name)
-        all_trials, rewards, steps = store.trials(record.id), store.rewards(record.id), store.steps(record.id)
+        record = store.searches.get(name)
+        all_trials, rewards, steps = (
+            store.trials.of(record.id),
+            store.trials.rewards(record.id),
+            store.trials.steps(record.id),
+        )
         told = Chronicle(store, record)
         found = told.found if told.has_ended else None
     finally:

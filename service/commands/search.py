@@ -257,7 +257,7 @@ def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Unt
 def _check_sources(store: Store, config: RunConfig) -> None:
     """Refuse now what a search would find missing only once it is recorded, and its name taken."""
     for name in config.blocks.start_from:
-        store.search(name)
+        store.searches.get(name)
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes) -> None:
@@ -326,11 +326,11 @@ def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, que
     if record.stage is Stage.AWAITING:
         raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
     if finish:
-        store.request_finish(record.id)
+        store.searches.request_finish(record.id)
     if finish and record.is_held:
         say(f"the process that runs '{name}' will now end its block-level search and finish")
     elif queue:
-        store.enqueue(record.id)
+        store.searches.enqueue(record.id)
         say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
     else:
         _drive(store, record, runs)
@@ -350,12 +350,12 @@ def stop(name: str, database: str) -> None:
     """The command `stop`."""
     store = Store.open(database)
     try:
-        record = store.search(name)
+        record = store.searches.get(name)
         if record.stage is Stage.DONE:
             raise RunError(f"search '{name}' is done; there is nothing to stop")
         if record.stage is Stage.AWAITING:
             raise RunError(f"search '{name}' is not running, it awaits certification: mobilenas certify {name}")
-        store.request_stop(record.id)
+        store.searches.request_stop(record.id)
     finally:
         store.close()
     what = "will stop when its running trials have ended" if record.is_held else "is stopped"
@@ -450,7 +450,7 @@ def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) 
                 raise  # nothing failed; or it is another one's now, or there is nowhere to write it
             except MobilenasError as error:
                 if not ending.has_begun:
-                    store.set_stage(record.id, running.record.stage, error=str(error))
+                    store.searches.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
     if until != "blocks":

@@ -244,7 +244,7 @@ def _known_device(store: Store, device: Device) -> DeviceSettings:
     Raises:
         InvalidResults: it was not added, and is not this machine; or it was added with other options.
     """
-    settings = store.device_settings(device.name)
+    settings = store.devices.settings(device.name)
     if settings is None:
         here = LocalMeter(device.name, device.runtime)
         if device.provider == CPU and here.device.fingerprint == device.fingerprint:
@@ -273,7 +273,7 @@ def _take_table(store: Store, text: str, device: str | None) -> None:
         raise InvalidTable("the table holds no block; export it again")
     table = replace(table, device=replace(table.device, name=name))
     _known_device(store, table.device)
-    table_id = store.record_table(table, conditions={"imported": "table"}, protocol="as exported")
+    table_id = store.tables.add(table, conditions={"imported": "table"}, protocol="as exported")
     say(f"latency table {table_id} of '{name}': {len(table.entries):,} blocks from {table.device.processor}")
 
 
@@ -298,7 +298,7 @@ def _take_refinement(store: Store, results: Results) -> None:
             f"{len(surplus)} others; make the kit again"
         )
     new = entries_from(results, table)
-    store.add_entries(target.table_id, new, reason="netadapt")
+    store.tables.add_entries(target.table_id, new, reason="netadapt")
     say(f"{len(new):,} blocks are added to latency table {target.table_id}")
     say(f"go on with: mobilenas resume {told.record.name}")
 
@@ -318,7 +318,7 @@ def export(database: str, device: str | None, wanted: Wanted, out: Path) -> None
 def newest(tables: Tables) -> tuple[int, LatencyTable]:
     """The newest table, of a device that may be away."""
     space, device = tables.space, tables.settings.name
-    found = tables.store.newest_table(device, space.scope)
+    found = tables.store.tables.newest(device, space.scope)
     if found is None:
         raise InvalidTable(
             f"'{device}' has no table of space {space.preset.name} at {space.resolution} px, width {space.width:g}, "

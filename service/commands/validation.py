@@ -95,7 +95,7 @@ def validate(
                     f"'{device}' is reached by kit: its table is validated on the networks that the kit held out; "
                     "leave --near-target, --with-load and --baselines out"
                 )
-            recorded = store.validations(table_id)
+            recorded = store.devices.validations(table_id)
             if not recorded:
                 raise DeviceError(f"table {table_id} of '{device}' came without networks to hold out; {KIT_HINT}")
             say("validated on the networks that its kit held out", quiet=quiet)
@@ -112,7 +112,7 @@ def validate(
             )
             sums = naive_sums([network.architecture for network in validation.networks], meter) if baselines else {}
             listener.end()
-        validation_id = store.add_validation(table_id, validation, conditions)
+        validation_id = store.devices.add_validation(table_id, validation, conditions)
     beside = {"multiply-adds": asdict(validation.madds_as_proxy())}
     if sums:
         naive = np.array([sums[network.architecture] for network in validation.networks])
@@ -182,7 +182,7 @@ def profile(
         else:
             arch = named_or_read(what)
             meter = meter_of(settings, "profile")
-            tables = store.tables_of(meter.device)
+            tables = store.tables.of(meter.device)
             with telling(quiet=form == "json") as listener:
                 listener.begin(f"measuring {what} and its blocks on '{device}'", 1)
                 table = next((each for _, each in tables if not each.missing(keys_of(arch))), None)

@@ -33,8 +33,8 @@ class Told:
             StoreError: there is none of this name.
         """
         history = History.read(store, name)
-        validations = [each for device in history.served for each in store.validations(device.table_id)]
-        lines = [line for line in store.log(history.record.id) if line.level in ("warning", "error")]
+        validations = [each for device in history.served for each in store.devices.validations(device.table_id)]
+        lines = [line for line in store.searches.log(history.record.id) if line.level in ("warning", "error")]
         return cls(history, validations, [line.message for line in lines], prefix)
 
     @cached_property

@@ -1,14 +1,19 @@
 """A record as a team has it after some weeks: two devices, two data sets, searches in every state."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from latency.validate import GROUPS, Validated, Validation
+from search.record.database import Database
 from search.record.rows import FurtherTarget, SearchRecord
+from search.record.schema import metadata, searches
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
 from search.trial import Stage as SearchStage
@@ -86,8 +91,8 @@ class Writer:
         latencies = {} if self.also is None else {self.search.has_begun().table_id or 0: ms, self.also: 3 * ms}
         if state is State.PRUNED:
             refused = replace(trial, state=state, finished_at=begun, error="predicted 3 ms is over 2.6 ms")
-            return self.store.start_trial(self.search.id, refused, latencies)
-        trial = self.store.start_trial(self.search.id, trial, latencies)
+            return self.store.trials.start(self.search.id, refused, latencies)
+        trial = self.store.trials.start(self.search.id, trial, latencies)
         if state is State.RUNNING:
             return trial
         minutes = 30 if stage is SearchStage.FINAL else 6
@@ -104,7 +109,7 @@ class Writer:
         reward = None
         if state is State.COMPLETE and stage is SearchStage.BLOCKS and top1 is not None:
             reward = top1 if ms <= 2.5 else top1 * 2.5 / ms
-        self.store.finish_trial(self.search.id, done, reward=reward)
+        self.store.trials.finish(self.search.id, done, reward=reward)
         return done
 
 
@@ -131,21 +136,23 @@ def validation() -> Validation:
 def fill(store: Store, runs: Path = Path("runs")) -> None:
     """Write all of it through the store."""
     fit = Calibration(warm=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=40, error=0.013)
-    desk = store.record_table(
+    desk = store.tables.add(
         latency_table(calibration=fit), conditions={"load_1min": 0.5}, protocol="16 rounds", reasons={}
     )
-    phone = store.record_table(latency_table(device=PHONE), conditions={}, protocol="16 rounds", reasons={})
-    store.add_device(DeviceSettings(name=PHONE.name, address="kit", threads=1))
-    store.add_validation(desk, validation(), {"load_1min": 0.1})
+    phone = store.tables.add(latency_table(device=PHONE), conditions={}, protocol="16 rounds", reasons={})
+    store.devices.add(DeviceSettings(name=PHONE.name, address="kit", threads=1))
+    store.devices.add_validation(desk, validation(), {"load_1min": 0.1})
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
     _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92, also=phone)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)
     _running(store, runs, phone)
-    failed = store.create_search(
+    failed = store.searches.create(
         name="photos-desk-1", config=_config("imagefolder:/photos", DEVICE.name), owner="bob", labels=["zoo"]
     )
-    store.set_stage(failed.id, SearchStage.QUEUED, error="imagefolder:/photos is no folder")
-    store.create_search(name="shoes-phone-1", config=_config("fashion-mnist", PHONE.name), owner="ada", note="after 5")
+    store.searches.set_stage(failed.id, SearchStage.QUEUED, error="imagefolder:/photos is no folder")
+    store.searches.create(
+        name="shoes-phone-1", config=_config("fashion-mnist", PHONE.name), owner="ada", note="after 5"
+    )
 
 
 def _config(data: str, device: str) -> dict[str, Any]:
@@ -157,7 +164,7 @@ def _begin(
 ) -> Writer:
     further = [] if also is None else [FurtherTarget(table_id=also, target_ms=6.0, reference_ms=9.0)]
     begun = new_begun(store, table_id=table_id, run_folder=runs / name, data_hash=f"hash-of-{data}")
-    search = store.create_search(
+    search = store.searches.create(
         name=name,
         config=_config(data, device),
         begun=begun,
@@ -185,7 +192,7 @@ def _done(
 ) -> None:
     writer = _begin(store, runs, name, table_id, data, device, owner, also)
     search = writer.search
-    store.add_log_line(search.id, level="info", event="begin", message="block-level search …")
+    store.searches.add_log_line(search.id, level="info", event="begin", message="block-level search …")
     writer.trial(origin="reference", top1=best - 0.05, ms=3.0)
     for number in range(1, 24):
         # A wandering way up, some of it equal.
@@ -194,12 +201,12 @@ def _done(
             writer.trial(state=State.PRUNED, ms=3.2)
         elif number == 12:
             failed = writer.trial(state=State.FAILED)
-            store.add_log_line(
+            store.searches.add_log_line(
                 search.id, level="warning", event="trial", message=f"trial {failed.number} failed", trial=failed.number
             )
         else:
             writer.trial(top1=top1, ms=1.8 + 0.04 * ((5 * number) % 17))
-    found = store.find_evaluations(f"key-{network(1).arch_id}-blocks")
+    found = store.trials.find_evaluations(f"key-{network(1).arch_id}-blocks")
     if found and name == "shoes-desk-2":
         first = found[0].trial
         writer.trial(network_number=1, top1=first.scores.top1, ms=2.0, reused_from=first.id)
@@ -217,7 +224,7 @@ def _done(
             )
             for place in (1, 2)
         ]
-        store.add_step(
+        store.trials.add_step(
             search.id,
             NetAdaptStep(
                 iteration=step,
@@ -244,7 +251,7 @@ def _done(
         )
         for origin, shift in (("found", 0.0), ("reference", 0.004))
     ]
-    store.set_stage(search.id, SearchStage.FINAL)
+    store.searches.set_stage(search.id, SearchStage.FINAL)
     measured = [
         NetworkMeasurement(
             trial=final.number,
@@ -258,12 +265,12 @@ def _done(
         for final in finals
     ]
     samples = (1.9, 2.0, 2.1)
-    store.add_network_measurements(search.id, table_id, [(row, samples) for row in measured])
+    store.trials.add_measurements(search.id, table_id, [(row, samples) for row in measured])
     if also is not None:
-        store.add_network_measurements(search.id, also, [(row, samples) for row in measured])
-    store.add_export(search.id, finals[0].number, folder=runs / name, files={"model.onnx": "00" * 32})
-    store.set_stage(search.id, SearchStage.DONE)
-    store.add_log_line(search.id, level="info", event="note", message=f"search '{name}' is done")
+        store.trials.add_measurements(search.id, also, [(row, samples) for row in measured])
+    store.trials.add_export(search.id, finals[0].number, folder=runs / name, files={"model.onnx": "00" * 32})
+    store.searches.set_stage(search.id, SearchStage.DONE)
+    store.searches.add_log_line(search.id, level="info", event="note", message=f"search '{name}' is done")
 
 
 def _running(store: Store, runs: Path, table_id: int) -> None:
@@ -271,5 +278,19 @@ def _running(store: Store, runs: Path, table_id: int) -> None:
     writer.trial(origin="reference", top1=0.66, ms=3.0)
     writer.trial(top1=0.64, ms=2.0)
     writer.trial(state=State.RUNNING)
-    store.claim(writer.search.id)
-    store.add_log_line(writer.search.id, level="warning", event="note", message="trial 1 failed and is tried again")
+    store.searches.claim(writer.search.id)
+    store.searches.add_log_line(
+        writer.search.id, level="warning", event="note", message="trial 1 failed and is tried again"
+    )
+
+
+def rows(url: str) -> dict[str, list[dict[str, object]]]:
+    """All rows of all tables, without the claims, which end by themselves."""
+    with closing(Database(url)) as database, database.read() as connection:
+        found = {
+            table.name: [dict(row) for row in connection.execute(select(table).order_by(*table.primary_key)).mappings()]
+            for table in metadata.sorted_tables
+        }
+    for row in found[searches.name]:
+        row.update(claimed_by=None, heartbeat_at=None)
+    return found

@@ -81,8 +81,8 @@ def outcome(url: str, name: str) -> tuple[list[object], list[object], object]:
     """What must not depend on kills: every trial with its network and result, the walk, and the stage."""
     store = Store.open(url)
     try:
-        record = store.search(name)
-        trials, steps = store.trials(record.id), store.steps(record.id)
+        record = store.searches.get(name)
+        trials, steps = store.trials.of(record.id), store.trials.steps(record.id)
     finally:
         store.close()
     return [_told(trial) for trial in trials], list(steps), record.stage
@@ -131,7 +131,7 @@ def _stage(url: str, name: str) -> Stage | None:
         return None
     store = Store(url)
     try:
-        return next((record.stage for record in store.searches() if record.name == name), None)
+        return next((record.stage for record in store.searches.all() if record.name == name), None)
     except Exception:  # noqa: BLE001 - the schema is just being made
         return None
     finally:

@@ -84,7 +84,7 @@ def latency_table(**changes: Any) -> LatencyTable:  # noqa: ANN401 - fields of L
 
 def record_table(store: Store, table: LatencyTable | None = None) -> int:
     """Record a table under conditions that do not matter."""
-    return store.record_table(table or latency_table(), conditions={"load_1min": 0.5}, protocol="3 rounds")
+    return store.tables.add(table or latency_table(), conditions={"load_1min": 0.5}, protocol="3 rounds")
 
 
 def new_begun(store: Store, **changes: Any) -> Begun:  # noqa: ANN401 - fields of Begun
@@ -109,7 +109,7 @@ def new_search(store: Store, name: str | None = None, **changes: Any) -> SearchR
     """A search that no other example shares; `changes` are fields of `Begun`, or arguments of `create_search`."""
     begun = {name: changes.pop(name) for name in list(changes) if name in Begun.__dataclass_fields__}
     arguments = {"name": name or f"search-{next(_numbers)}", "config": CONFIG, "begun": new_begun(store, **begun)}
-    return store.create_search(**{**arguments, **changes})
+    return store.searches.create(**{**arguments, **changes})
 
 
 def ask(url: str, sql: str, **values: object) -> list[dict[str, Any]]:

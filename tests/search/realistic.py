@@ -62,7 +62,7 @@ class Teller:
             slowest_ms=1.31,
             reference_ms=latency_ms(self.space.reference),
         )
-        self.search: SearchRecord = store.create_search(name=name, config=config, begun=begun, owner="ada")
+        self.search: SearchRecord = store.searches.create(name=name, config=config, begun=begun, owner="ada")
 
     def trial(
         self,
@@ -86,7 +86,7 @@ class Teller:
             evaluation_key=f"{self.search.name}-{self.count}",
         )
         self.count += 1
-        trial = self.store.start_trial(self.search.id, replace(trial, **changes))
+        trial = self.store.trials.start(self.search.id, replace(trial, **changes))
         if trial.state is not State.RUNNING:
             return trial
         self.now += timedelta(seconds=seconds * self.rng.uniform(0.8, 1.3))
@@ -94,7 +94,7 @@ class Teller:
         done = replace(trial, state=State.COMPLETE, scores=replace(scores, top1=top1), finished_at=self.now)
         done = replace(done, images_seen={"blocks": 6000, "netadapt": 640, "final": 60000}[stage.value])
         reward = top1 * min(1.0, SEED_TARGET_MS / scores.latency_ms) if stage is SearchStage.BLOCKS else None
-        self.store.finish_trial(self.search.id, done, reward=reward)
+        self.store.trials.finish(self.search.id, done, reward=reward)
         return done
 
     def blocks(self, trials: int) -> list[Trial]:
@@ -119,7 +119,7 @@ class Teller:
 
     def walk(self, seed: Trial, steps: int = 40) -> Trial:
         """NetAdapt's walk from a network to the target."""
-        self.store.set_stage(self.search.id, SearchStage.NETADAPT)
+        self.store.searches.set_stage(self.search.id, SearchStage.NETADAPT)
         current = seed
         for iteration in range(1, steps + 1):
             if current.scores.latency_ms <= TARGET_MS:
@@ -136,7 +136,7 @@ class Teller:
                 for proposal in places[:5]
             ]
             best = max(tried, key=lambda each: each.scores.top1 or 0)
-            self.store.add_step(
+            self.store.trials.add_step(
                 self.search.id,
                 NetAdaptStep(
                     iteration=iteration,
@@ -155,7 +155,7 @@ class Teller:
 
     def finals(self, found: Architecture, *, with_files: bool = True) -> list[Trial]:
         """The final trainings, with the files that say which test images were right, and the measurements."""
-        self.store.set_stage(self.search.id, SearchStage.FINAL)
+        self.store.searches.set_stage(self.search.id, SearchStage.FINAL)
         draws = np.random.default_rng(self.search.id).random(TEST_IMAGES)
         trials = []
         for origin, arch, share in (("found", found, 0.912), ("reference", self.space.reference, 0.905)):
@@ -186,8 +186,8 @@ class Teller:
         ]
         table_id = self.search.has_begun().table_id
         assert table_id is not None
-        self.store.add_network_measurements(self.search.id, table_id, [(row, (1.0, 1.1, 1.2)) for row in measured])
-        self.store.set_stage(self.search.id, SearchStage.DONE)
+        self.store.trials.add_measurements(self.search.id, table_id, [(row, (1.0, 1.1, 1.2)) for row in measured])
+        self.store.searches.set_stage(self.search.id, SearchStage.DONE)
 
 
 def whole_search(store: Store, name: str, runs: Path, *, seed: int = 0, trials: int = 40) -> Teller:

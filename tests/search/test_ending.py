@@ -90,14 +90,14 @@ def test_an_executor_closes_wherever_it_was_ended(tmp_path: Path) -> None:
 def test_an_interrupt_that_got_lost_ends_a_search_at_its_next_look(tmp_path: Path) -> None:
     """Where it met a finalizer, say, which ignores it, the search ends all the same, and is given back."""
     store = Store.open(f"sqlite:///{tmp_path / 'record.db'}")
-    record = store.create_search(name="one", config=CONFIG)
+    record = store.searches.create(name="one", config=CONFIG)
     ended = False
     with hold(store, record.id, lambda: ended) as heart:
         heart.check()
         ended = True
         with pytest.raises(KeyboardInterrupt):
             heart.check()
-    assert store.search("one").holder is None
+    assert store.searches.get("one").holder is None
     store.close()
 
 
@@ -109,7 +109,7 @@ def test_a_coordinator_that_ends_blames_no_search(
     ended = False
     store = Store.open(f"sqlite:///{tmp_path / 'record.db'}")
     for name in ("first", "second"):
-        store.create_search(name=name, config=CONFIG)
+        store.searches.create(name=name, config=CONFIG)
 
     def begin(*_: object) -> NoReturn:
         nonlocal ended
@@ -119,7 +119,7 @@ def test_a_coordinator_that_ends_blames_no_search(
     monkeypatch.setattr("search.coordinator.begin", begin)
     with pytest.raises(KeyboardInterrupt):
         serve(store, tmp_path, lambda _name: nullcontext(Listener()), ends=lambda: ended)
-    assert [(each.name, each.state, each.error, each.holder) for each in store.searches()] == [
+    assert [(each.name, each.state, each.error, each.holder) for each in store.searches.all()] == [
         ("first", "queued", None, None),
         ("second", "queued", None, None),
     ]
@@ -145,7 +145,7 @@ def test_a_search_that_is_told_to_end_has_not_failed(
     assert told.code == 130
     assert "mobilenas resume told" in told.err
     store = Store.open(url)
-    assert store.search("told").error is None
+    assert store.searches.get("told").error is None
     store.close()
 
 

@@ -49,14 +49,14 @@ def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path, mobilen
     assert "No space left on device" in stopped.stderr
     assert "free some space and resume" in stopped.stderr
     with closing(Store.open(url)) as store:
-        record = store.search("full")
-        states = {each.state for each in store.trials(record.id)}
+        record = store.searches.get("full")
+        states = {each.state for each in store.trials.of(record.id)}
         assert State.FAILED not in states
         assert State.RUNNING in states
         done = mobilenas("resume", "full", *where)
         assert done.code == 0, done.err
-        assert store.search("full").stage is Stage.DONE
-        assert State.RUNNING not in {each.state for each in store.trials(record.id)}
+        assert store.searches.get("full").stage is Stage.DONE
+        assert State.RUNNING not in {each.state for each in store.trials.of(record.id)}
 
 
 @pytest.mark.slow
@@ -86,10 +86,10 @@ def test_a_clock_that_is_set_back_leaves_no_negative_time(store: Store) -> None:
     """A trial that seems to end before it began took no time, and is recorded as complete."""
     search = new_search(store)
     begun = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    running = store.start_trial(search.id, trial(0, started_at=begun))
+    running = store.trials.start(search.id, trial(0, started_at=begun))
     done = completed(running)
-    store.finish_trial(search.id, replace(done, finished_at=begun - timedelta(hours=3)), reward=0.5)
-    (stored,) = store.trials(search.id)
+    store.trials.finish(search.id, replace(done, finished_at=begun - timedelta(hours=3)), reward=0.5)
+    (stored,) = store.trials.of(search.id)
     assert stored.state is State.COMPLETE
     assert trial_to_row(stored)["duration_s"] == 0.0
 
@@ -103,14 +103,14 @@ def test_a_second_coordinator_is_refused(tmp_path: Path, mobilenas: Mobilenas) -
         command("search", "--config", config, "--name", "one", *where), stdout=subprocess.DEVNULL
     ) as process:
         store = Store.open(url)
-        while not store.searches() or not store.trials(store.searches()[0].id):
+        while not store.searches.all() or not store.trials.of(store.searches.all()[0].id):
             assert process.poll() is None
         refused = mobilenas("resume", "one", *where)
         assert refused.code == 2
         assert "is being run by another process" in refused.err
         assert process.wait(300) == 0
-        record = store.search("one")
-        numbers = [each.number for each in store.trials(record.id)]
+        record = store.searches.get("one")
+        numbers = [each.number for each in store.trials.of(record.id)]
         store.close()
     assert record.stage is Stage.DONE
     assert numbers == list(range(len(numbers)))

@@ -73,8 +73,8 @@ def read(url: str, name: str) -> tuple[SearchRecord, list[Trial], list[NetAdaptS
     """What the record holds of a search."""
     store = Store.open(url)
     try:
-        record = store.search(name)
-        return record, store.trials(record.id), store.steps(record.id)
+        record = store.searches.get(name)
+        return record, store.trials.of(record.id), store.trials.steps(record.id)
     finally:
         store.close()
 
@@ -97,7 +97,7 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     assert record.has_begun().target_ms < steps[-1].latency_before_ms
     if steps[-1].latency_after_ms > record.has_begun().target_ms:  # nothing could be narrowed any more
         with closing(Store.open(whole.url)) as store:
-            table = store.load_table(record.has_begun().table_id or 0)
+            table = store.tables.load(record.has_begun().table_id or 0)
         assert not proposals(
             trials[steps[-1].trial].architecture, table.estimate, delta_ms=0.02 * seed.scores.latency_ms / 16
         )

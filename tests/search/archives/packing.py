@@ -39,19 +39,19 @@ def pack(folder: Path) -> bytes:
 
 def told(store: Store, name: str) -> list[Any]:
     """All that a store says of a search, without ids."""
-    search = store.search(name)
-    trials = store.trials(search.id)
+    search = store.searches.get(name)
+    trials = store.trials.of(search.id)
     table_id = search.has_begun().table_id
     assert table_id is not None
-    table = store.load_table(table_id)
+    table = store.tables.load(table_id)
     return [
         (search.stage, search.owner, search.labels, search.note, search.budget, search.created_at),
         [(trial.number, trial.architecture, trial.scores, trial.state, trial.weights) for trial in trials],
-        store.rewards(search.id),
-        store.steps(search.id),
-        store.network_measurements(search.id),
-        store.exports(search.id),
-        [(line.at, line.message) for line in store.log(search.id)],
+        store.trials.rewards(search.id),
+        store.trials.steps(search.id),
+        store.trials.measurements(search.id),
+        store.trials.exports(search.id),
+        [(line.at, line.message) for line in store.searches.log(search.id)],
         (table.device, table.scope, table.entries, table.calibration),
     ]
 

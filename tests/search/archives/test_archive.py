@@ -29,10 +29,10 @@ def test_search_arrives_whole(store: Store, database_url: str, packed: bytes, tm
         assert found[1:5] == expected[1:5]
         assert found[7] == expected[7]
         assert [line for _, line in found[6]] == [line for _, line in expected[6]]
-        record = store.search(name)
+        record = store.searches.get(name)
         assert (record.state, record.config["name"]) == ("done", name)
         assert record.has_begun().run_folder == tmp_path / "runs" / name
-    assert store.search("second").has_begun().table_id == store.search(NAME).has_begun().table_id
+    assert store.searches.get("second").has_begun().table_id == store.searches.get(NAME).has_begun().table_id
     run = tmp_path / "runs" / NAME
     assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
         "report.md",
@@ -54,10 +54,10 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
             assert write_archive(database, name, out) == 0
             database.close()
             unpack(other, out.getvalue(), tmp_path / "runs")
-            found, sent = arrived.search(name), store.search(name)
+            found, sent = arrived.searches.get(name), store.searches.get(name)
             assert (found.begun, found.note, found.labels) == (None, sent.note, sent.labels)
             assert found.config == {**sent.config, "name": name}
-        assert {search.name: search.state for search in arrived.searches()} == {
+        assert {search.name: search.state for search in arrived.searches.all()} == {
             "photos-desk-1": "failed",
             "shoes-phone-1": "stopped",
         }
@@ -69,8 +69,8 @@ def test_archives_of_the_schemas_before_are_read(
     """What 0003 to 0006 wrote, without what came later, is read; what 0002 or 0008 wrote is not."""
     older = rewritten(packed, as_of_0003)
     unpack(database_url, older, tmp_path / "runs", "older")
-    assert store.search("older").state == "done"
-    assert store.trials(store.search("older").id)[0].scores.peak_bytes is None
+    assert store.searches.get("older").state == "done"
+    assert store.trials.of(store.searches.get("older").id)[0].scores.peak_bytes is None
     for schema in (b"0002", b"0008"):
         other = rewritten(packed, text_changed("manifest.json", b'"schema": "0007"', b'"schema": "%s"' % schema))
         with pytest.raises(StoreError, match=f"schema '{schema.decode()}'"):
@@ -101,7 +101,7 @@ def test_a_search_that_calls_functions_comes_only_when_it_is_done(
     config = {"evaluator": "os:system", "plugins": "/tmp"}  # noqa: S108 - nothing is written there
     done = rewritten(packed, row_changed("searches", config={"data": {"source": "fashion-mnist"}, **config}))
     unpack(database_url, done, tmp_path / "runs", "called")
-    assert store.search("called").state == "done"
+    assert store.searches.get("called").state == "done"
     running = rewritten(done, row_changed("searches", stage="final"))
     with pytest.raises(StoreError, match="calls os:system"):
         unpack(database_url, running, tmp_path / "runs", "running")
@@ -111,13 +111,13 @@ def test_configuration_is_recorded_whole(store: Store, database_url: str, packed
     """An older mobilenas may have known fewer keys; what is missing is the default, as in a file."""
     change = row_changed("searches", config={"data": {"source": "fashion-mnist"}})
     unpack(database_url, rewritten(packed, change), tmp_path / "runs", "short")
-    assert store.search("short").config["device"]["name"]
+    assert store.searches.get("short").config["device"]["name"]
 
 
 def test_names_that_could_not_be_read_back_are_refused(store: Store, database_url: str, tmp_path: Path) -> None:
     """An archive that nobody could import is not written."""
     fill(store, tmp_path / "runs")
-    folder = store.search(NAME).has_begun().run_folder
+    folder = store.searches.get(NAME).has_begun().run_folder
     folder.mkdir(parents=True)
     (folder / "why?.txt").write_text("")
     database = Database(database_url)
@@ -141,10 +141,10 @@ def test_archive_of_a_running_search_is_a_stopped_one(store: Store, database_url
     database = Database(database_url)
     write_archive(database, "cifar-phone-2", out)
     database.close()
-    assert store.search("cifar-phone-2").state == "running"
+    assert store.searches.get("cifar-phone-2").state == "running"
     unpack(database_url, out.getvalue(), tmp_path / "runs", "here")
-    assert store.search("here").state == "stopped"
-    assert len(store.requeue_running(store.search("here").id)) == 1
+    assert store.searches.get("here").state == "stopped"
+    assert len(store.trials.requeue_running(store.searches.get("here").id)) == 1
 
 
 def test_taken_names_and_folders_are_refused(store: Store, database_url: str, packed: bytes, tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ def test_taken_names_and_folders_are_refused(store: Store, database_url: str, pa
         unpack(database_url, packed, runs, "../x")
     assert [path.name for path in runs.iterdir()] == [NAME]
     assert list((tmp_path / "other").iterdir()) == []
-    assert len(store.searches()) == 1
+    assert len(store.searches.all()) == 1

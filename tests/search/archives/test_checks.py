@@ -104,8 +104,8 @@ def test_malicious_archive_changes_nothing(
         unpack(database_url, rewritten(packed, change), runs)
     assert words in str(caught.value)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and ".db" not in path.name] == []
-    assert store.searches() == []
-    assert store.devices() == []
+    assert store.searches.all() == []
+    assert store.tables.device_rows() == []
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_damaged_archive_is_refused_or_whole(packed: bytes, tmp_path: Path, plac
         except MobilenasError as error:
             fault = str(error)
         assert "\n" not in fault.strip()
-        assert len(store.searches()) == (0 if fault else 1)
-        assert len(list((folder / "runs").glob("*"))) == len(store.searches())
+        assert len(store.searches.all()) == (0 if fault else 1)
+        assert len(list((folder / "runs").glob("*"))) == len(store.searches.all())
 
 
 def row_counts(database: Database) -> dict[str, int]:
@@ -260,7 +260,7 @@ def check_import(content: bytes, folder: Path) -> None:
     url = f"sqlite:///{folder / 'record.db'}"
     database = Database(url)
     with closing(Store.open(url)) as store:
-        name = f"search-{len(store.searches())}"
+        name = f"search-{len(store.searches.all())}"
         rows, files, refused = row_counts(database), files_below(folder), False
         try:
             read_archive(database, io.BytesIO(content), folder / "runs", name)
@@ -270,8 +270,8 @@ def check_import(content: bytes, folder: Path) -> None:
         if refused:
             assert (row_counts(database), new) == (rows, set())
         else:
-            search = store.search(name)
-            assert told(store, name) if search.begun else store.trials(search.id)
+            search = store.searches.get(name)
+            assert told(store, name) if search.begun else store.trials.of(search.id)
             assert all(folder / "runs" / name in (path, *path.parents) for path in new)
             assert list(check(database)) == []
             records.searches(url, "csv", None, None, folder / "searches.csv")

@@ -5,16 +5,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, text
 
 from search.archives.consistency import check
 from search.archives.copy import backup, copy
 from search.record.database import Database
-from search.record.schema import metadata, searches
 from search.record.store import Store
 from space.errors import StoreError
 from tests.postgres import PostgresServer
-from tests.search.content import fill
+from tests.search.content import fill, rows
 from tests.search.makers import ask, new_search, trial
 
 
@@ -26,18 +25,6 @@ def opened(url: str) -> Iterator[Database]:
         yield database
     finally:
         database.close()
-
-
-def rows(url: str) -> dict[str, list[dict[str, object]]]:
-    """All rows of all tables, without what a copy leaves behind."""
-    with opened(url) as database, database.read() as connection:
-        found = {
-            table.name: [dict(row) for row in connection.execute(select(table).order_by(*table.primary_key)).mappings()]
-            for table in metadata.sorted_tables
-        }
-    for row in found[searches.name]:
-        row.update(claimed_by=None, heartbeat_at=None)
-    return found
 
 
 @pytest.fixture
@@ -59,8 +46,8 @@ def test_copy_keeps_every_row(kind: str, filled: str, tmp_path: Path, postgres: 
     with closing(Store.open(target)) as store:
         search = new_search(store, "next")
         assert search.id == max(row["id"] for row in rows(filled)["searches"]) + 1  # type: ignore[type-var, operator]
-        store.start_trial(search.id, trial(0))
-        assert not store.search("cifar-phone-2").is_held
+        store.trials.start(search.id, trial(0))
+        assert not store.searches.get("cifar-phone-2").is_held
 
 
 def test_copy_refuses_what_it_would_mix(filled: str, tmp_path: Path) -> None:
@@ -173,9 +160,9 @@ def test_reader_may_read_and_nothing_else(postgres: PostgresServer) -> None:
     assert ask(reader, "SELECT name FROM searches") == [{"name": "one"}]
     assert ask(reader, "SELECT count(*) AS n FROM trial_summary") == [{"n": 0}]
     with closing(Store.open(reader)) as store:
-        assert [search.name for search in store.searches()] == ["one"]
+        assert [search.name for search in store.searches.all()] == ["one"]
         changes: list[Callable[[], object]] = [
-            lambda: store.request_stop(1),
+            lambda: store.searches.request_stop(1),
             lambda: new_search(store, "two"),
         ]
         for change in changes:

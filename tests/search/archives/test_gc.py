@@ -13,10 +13,10 @@ from tests.search.content import fill
 
 def write_files(store: Store, name: str) -> Path:
     """Weights as a search leaves them, ten bytes each, and a file that no trial names."""
-    search = store.search(name)
+    search = store.searches.get(name)
     folder = search.has_begun().run_folder / "trials"
     folder.mkdir(parents=True)
-    for trial in store.trials(search.id):
+    for trial in store.trials.of(search.id):
         if trial.weights is not None:
             (folder / f"{trial.number}.safetensors").write_bytes(bytes(10))
         if trial.stage is Stage.FINAL:
@@ -30,18 +30,18 @@ def test_what_may_be_wanted_again_is_kept(store: Store, tmp_path: Path) -> None:
     """The best ten, finals, exports, the walk and all ancestors keep their weights; a dry run changes nothing."""
     fill(store, tmp_path / "runs")
     folder = write_files(store, "shoes-desk-2")
-    search = store.search("shoes-desk-2")
-    trials, rewards = store.trials(search.id), store.rewards(search.id)
+    search = store.searches.get("shoes-desk-2")
+    trials, rewards = store.trials.of(search.id), store.trials.rewards(search.id)
     best = sorted(rewards, key=lambda number: rewards[number])[-TOP:]
     worst_kept = min(rewards[number] for number in best)
     before = {path.name for path in folder.iterdir()}
     would = free(store, search, dry_run=True)
     assert {path.name for path in folder.iterdir()} == before
-    assert store.trials(search.id) == trials
+    assert store.trials.of(search.id) == trials
     freed = free(store, search, dry_run=False)
     assert freed == would
     assert freed.bytes == 10 * len(freed.files)
-    left = {trial.number for trial in store.trials(search.id) if trial.weights is not None}
+    left = {trial.number for trial in store.trials.of(search.id) if trial.weights is not None}
     assert {path.name for path in folder.iterdir()} == {
         "notes.txt",
         *(f"{number}.safetensors" for number in left),
@@ -53,8 +53,8 @@ def test_what_may_be_wanted_again_is_kept(store: Store, tmp_path: Path) -> None:
         is_wanted = (
             rewards.get(number, 0.0) > worst_kept
             or trial.stage is Stage.FINAL
-            or number in {export.trial for export in store.exports(search.id)}
-            or number in {number for step in store.steps(search.id) for number in (step.trial, step.parent)}
+            or number in {export.trial for export in store.trials.exports(search.id)}
+            or number in {number for step in store.trials.steps(search.id) for number in (step.trial, step.parent)}
         )
         assert number in left or not is_wanted
         if number in left and trial.parent is not None:
@@ -68,7 +68,7 @@ def test_unfinished_searches_are_left_alone(store: Store, tmp_path: Path) -> Non
     """A search that may go on needs its weights."""
     fill(store, tmp_path / "runs")
     with pytest.raises(RunError, match="'cifar-phone-2' is not done"):
-        free(store, store.search("cifar-phone-2"), dry_run=False)
+        free(store, store.searches.get("cifar-phone-2"), dry_run=False)
 
 
 def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("x")
     (folder / "998.safetensors").symlink_to(precious)
-    free(store, store.search("shoes-desk-1"), dry_run=False)
+    free(store, store.searches.get("shoes-desk-1"), dry_run=False)
     assert precious.read_text() == "x"
     assert (folder / "998.safetensors").is_symlink()
 
@@ -86,8 +86,8 @@ def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:
 def test_missing_folder_is_nothing_to_free(store: Store, tmp_path: Path) -> None:
     """A search whose files are on another machine has none here, and its record forgets nothing."""
     fill(store, tmp_path / "runs")
-    search = store.search("shoes-desk-1")
-    before = store.trials(search.id)
+    search = store.searches.get("shoes-desk-1")
+    before = store.trials.of(search.id)
     freed = free(store, search, dry_run=False)
     assert (freed.trials, freed.files) == ((), ())
-    assert store.trials(search.id) == before
+    assert store.trials.of(search.id) == before

@@ -30,10 +30,10 @@ def test_stopped_trials_count_and_are_no_results(tiny_config: Path, tmp_path: Pa
     )
     assert done.code == 0, done.err
     with closing(Store.open(url)) as store:
-        record = store.search("early")
-        trials = [trial for trial in store.trials(record.id) if trial.stage is Stage.BLOCKS]
-        rewards = store.rewards(record.id)
-        messages = [line.message for line in store.log(record.id)]
+        record = store.searches.get("early")
+        trials = [trial for trial in store.trials.of(record.id) if trial.stage is Stage.BLOCKS]
+        rewards = store.trials.rewards(record.id)
+        messages = [line.message for line in store.searches.log(record.id)]
     stopped = [trial for trial in trials if trial.state is State.STOPPED]
     assert record.state == "done"
     assert stopped

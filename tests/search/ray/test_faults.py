@@ -62,7 +62,7 @@ def completed(url: str) -> int:
     with suppress(StoreError):
         store = Store.open(url)
         try:
-            trials = store.trials(store.search("same").id)
+            trials = store.trials.of(store.searches.get("same").id)
             return sum(trial.state is State.COMPLETE for trial in trials)
         finally:
             store.close()
@@ -255,7 +255,7 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
         process.wait()
     store = Store.open(url)
     try:
-        trials = store.trials(store.search("trained").id)
+        trials = store.trials.of(store.searches.get("trained").id)
     finally:
         store.close()
     assert {trial.state for trial in trials} <= {State.COMPLETE, State.PRUNED}

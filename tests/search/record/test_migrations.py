@@ -40,6 +40,7 @@ from search.record.store import Store
 from search.record.views import VIEWS
 from space.errors import StoreError
 from tests.postgres import PostgresServer
+from tests.search.content import fill, rows
 from tests.search.makers import CONFIG, DEVICE, architecture
 
 
@@ -62,7 +63,7 @@ def url_of(path: Path) -> str:
 def open_and_close(url: str) -> None:
     """Open a store, read from it, close it."""
     with closing(Store.open(url)) as store:
-        assert store.searches() == []
+        assert store.searches.all() == []
 
 
 @pytest.mark.usefixtures("store")
@@ -197,13 +198,13 @@ def test_first_schema_is_upgraded_with_its_content(database_url: str) -> None:
     """Every row of a record of the first schema is there after the upgrade, and everything refers to what it did."""
     rows = old_database(database_url)
     with closing(Store.open(database_url)) as store:
-        search = store.search("old")
+        search = store.searches.get("old")
         assert (search.stage.value, search.error, search.finish_requested) == ("netadapt", "disk full", True)
         assert (search.state, search.owner, search.labels, search.queued_at) == ("failed", None, (), None)
         assert search.has_begun().table_id == 5
-        assert [trial.id for trial in store.trials(search.id)] == [11, 12]
-        assert [row["data"] for row in store.summary_rows("old")] == ["fashion-mnist"] * 2
-        store.claim(search.id)
+        assert [trial.id for trial in store.trials.of(search.id)] == [11, 12]
+        assert [row["data"] for row in store.trials.summary_rows("old")] == ["fashion-mnist"] * 2
+        store.searches.claim(search.id)
     with connected(database_url) as connection:
         for name, written in rows.items():
             found = connection.execute(select(metadata.tables[name]).order_by(metadata.tables[name].c.id)).mappings()
@@ -222,9 +223,13 @@ def test_first_schema_is_upgraded_with_its_content(database_url: str) -> None:
 
 
 def test_opening_twice_keeps_what_was_recorded(store: Store, database_url: str) -> None:
-    """Upgrading a current database changes nothing."""
+    """Upgrading a current database changes nothing: every row of every table is as it was."""
+    fill(store)
+    before = rows(database_url)
     store.upgrade()
-    open_and_close(database_url)
+    Store.open(database_url).close()
+    assert rows(database_url) == before
+    assert before["trials"]
 
 
 def test_many_threads_open_a_blank_database_at_once(database_url: str) -> None:
@@ -367,5 +372,5 @@ def test_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with closing(Store.open(url)) as store, closing(sqlite3.connect(tmp_path / "record.db")) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="try again"):
-            store.request_finish(1)
-        assert store.searches() == []
+            store.searches.request_finish(1)
+        assert store.searches.all() == []

@@ -69,9 +69,9 @@ def test_answers_are_right(urls: list[str]) -> None:
     """Answers agree with what Python finds out from the store."""
     for url in urls:
         with closing(Store.open(url)) as store:
-            searches = {search.name: search for search in store.searches()}
-            trials = {name: store.trials(search.id) for name, search in searches.items()}
-            rewards = {name: store.rewards(search.id) for name, search in searches.items()}
+            searches = {search.name: search for search in store.searches.all()}
+            trials = {name: store.trials.of(search.id) for name, search in searches.items()}
+            rewards = {name: store.trials.rewards(search.id) for name, search in searches.items()}
 
         # failed trials by reason
         failed = Counter(each.error for of in trials.values() for each in of if each.state is State.FAILED)
@@ -143,8 +143,8 @@ def test_blocks_are_those_of_the_specs(urls: list[str]) -> None:
     """`trial_blocks` has every block of every network, with the channels that go in and out."""
     for url in urls:
         with closing(Store.open(url)) as store:
-            for search in store.searches():
-                for trial in store.trials(search.id):
+            for search in store.searches.all():
+                for trial in store.trials.of(search.id):
                     expected, channels = [], trial.architecture.stem.out_channels
                     for index, stage in enumerate(trial.architecture.stages, start=1):
                         for place, block in enumerate(stage.blocks, start=1):

@@ -34,16 +34,16 @@ def test_table_round_trip(store: Store) -> None:
     fit = Calibration(warm=0.9, per_block_ms=-0.01, constant_ms=0.1, networks=8, error=0.02)
     table = latency_table(calibration=fit)
     table_id = record_table(store, table)
-    assert store.load_table(table_id) == table
-    assert list(store.load_table(table_id).entries) == list(table.entries)
-    assert store.find_table(DEVICE, "space") == (table_id, table)
+    assert store.tables.load(table_id) == table
+    assert list(store.tables.load(table_id).entries) == list(table.entries)
+    assert store.tables.find(DEVICE, "space") == (table_id, table)
 
 
 def test_table_without_calibration_or_its_error(store: Store) -> None:
     """No calibration stays so; an error that could not be determined stays NaN, which JSON does not have."""
-    assert store.load_table(record_table(store)).calibration is NO_CALIBRATION
+    assert store.tables.load(record_table(store)).calibration is NO_CALIBRATION
     fit = Calibration(warm=1.0, per_block_ms=0.0, constant_ms=0.0, networks=1, error=float("nan"))
-    found = store.load_table(record_table(store, latency_table(calibration=fit))).calibration
+    found = store.tables.load(record_table(store, latency_table(calibration=fit))).calibration
     assert repr(found) == repr(fit)
 
 
@@ -54,7 +54,7 @@ def test_samples_round_trip(store: Store, samples: list[float]) -> None:
     values = tuple(samples)
     entry = Measurement(cold_wall=values, cold_cpu=values[:1], warm_wall=values[::-1], warm_cpu=values)
     table = latency_table(entries={keys_of(architecture())[0]: entry})
-    assert store.load_table(record_table(store, table)).entries == table.entries
+    assert store.tables.load(record_table(store, table)).entries == table.entries
 
 
 def test_newest_table_of_exactly_this_device_is_found(store: Store) -> None:
@@ -63,12 +63,12 @@ def test_newest_table_of_exactly_this_device_is_found(store: Store) -> None:
     newest = record_table(store, latency_table(entries={}))
     record_table(store, latency_table(scope="other"))
     record_table(store, latency_table(device=replace(DEVICE, threads=2)))
-    found = store.find_table(DEVICE, "space")
+    found = store.tables.find(DEVICE, "space")
     assert found
     assert found[0] == newest
-    assert store.find_table(replace(DEVICE, name="lap"), "space") is None
-    assert store.find_table(replace(DEVICE, runtime_version="1.21"), "space") is None
-    assert store.find_table(DEVICE, "unknown") is None
+    assert store.tables.find(replace(DEVICE, name="lap"), "space") is None
+    assert store.tables.find(replace(DEVICE, runtime_version="1.21"), "space") is None
+    assert store.tables.find(DEVICE, "unknown") is None
 
 
 def test_unfinished_table_is_not_found(store: Store, database_url: str) -> None:
@@ -78,7 +78,7 @@ def test_unfinished_table_is_not_found(store: Store, database_url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE latency_tables SET finished_at = NULL"))
     engine.dispose()
-    assert store.find_table(DEVICE, "space") is None
+    assert store.tables.find(DEVICE, "space") is None
 
 
 def test_added_entries_extend_and_never_replace(store: Store, database_url: str) -> None:
@@ -87,9 +87,9 @@ def test_added_entries_extend_and_never_replace(store: Store, database_url: str)
     table_id = record_table(store, table)
     known = next(iter(table.entries))
     added = keys_of(architecture(24))[1]
-    store.add_entries(table_id, {known: measurement(99), added: measurement(5)}, reason="netadapt")
-    store.add_entries(table_id, {}, reason="netadapt")
-    assert store.load_table(table_id).entries == {**table.entries, added: measurement(5)}
+    store.tables.add_entries(table_id, {known: measurement(99), added: measurement(5)}, reason="netadapt")
+    store.tables.add_entries(table_id, {}, reason="netadapt")
+    assert store.tables.load(table_id).entries == {**table.entries, added: measurement(5)}
     rows = ask(database_url, "SELECT key, cold_wall_ms FROM latency_entries WHERE reason = 'netadapt'")
     assert rows == [{"key": str(added), "cold_wall_ms": measurement(5).estimate("cold", "wall")}]
 
@@ -106,7 +106,7 @@ def test_many_writers_of_the_same_device_and_blocks(database_url: str) -> None:
             barrier.wait()
             record_table(mine, latency_table(device=replace(DEVICE, name="new")))
             order = list(added.items())
-            mine.add_entries(shared, dict(order if number % 2 else order[::-1]), reason="netadapt")
+            mine.tables.add_entries(shared, dict(order if number % 2 else order[::-1]), reason="netadapt")
 
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(write, number) for number in range(8)]:
@@ -114,14 +114,14 @@ def test_many_writers_of_the_same_device_and_blocks(database_url: str) -> None:
     rows = ask(database_url, "SELECT name, COUNT(*) AS rows FROM devices GROUP BY name ORDER BY name")
     assert rows == [{"name": "desk", "rows": 1}, {"name": "new", "rows": 1}]
     with closing(Store.open(database_url)) as last:
-        assert last.load_table(shared).entries == added
+        assert last.tables.load(shared).entries == added
 
 
 def test_reasons_are_recorded(store: Store, database_url: str) -> None:
     """Blocks that only the reference network needs are told from those of the space."""
     table = latency_table()
     key: BlockKey = next(key for key in table.entries if isinstance(key, StageBlockKey))
-    store.record_table(table, conditions={}, protocol="", reasons={key: "reference"})
+    store.tables.add(table, conditions={}, protocol="", reasons={key: "reference"})
     rows = ask(database_url, "SELECT key FROM latency_entries WHERE reason = 'reference'")
     assert rows == [{"key": str(key)}]
 
@@ -129,8 +129,8 @@ def test_reasons_are_recorded(store: Store, database_url: str) -> None:
 def test_unknown_table_is_named(store: Store) -> None:
     """A table that does not exist is neither loaded, nor extended, nor searched with."""
     for use in (
-        lambda: store.load_table(41),
-        lambda: store.add_entries(41, {}, reason="space"),
+        lambda: store.tables.load(41),
+        lambda: store.tables.add_entries(41, {}, reason="space"),
         lambda: new_search(store, table_id=41),
     ):
         with pytest.raises(StoreError, match="no latency table with id 41"):
@@ -139,12 +139,12 @@ def test_unknown_table_is_named(store: Store) -> None:
 
 def test_devices_are_listed_with_their_tables(store: Store) -> None:
     """A device counts its tables and different blocks; the same name on other facts is another device."""
-    assert store.devices() == []
+    assert store.tables.device_rows() == []
     before = datetime.now(UTC)
     record_table(store)
     record_table(store)
     record_table(store, latency_table(device=replace(DEVICE, threads=4), entries={}))
-    one, four = store.devices()
+    one, four = store.tables.device_rows()
     newest = one.pop("newest_table")
     assert before <= newest <= datetime.now(UTC)
     assert one == {

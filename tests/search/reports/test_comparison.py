@@ -136,7 +136,7 @@ def test_target_in_common_is_the_largest(store: Store) -> None:
     names = ["a", "b"]
     for name, target in zip(names, (1.0, 2.5), strict=True):
         new_search(store, name, target_ms=target)
-    store.create_search(name="queued", config=CONFIG)
+    store.searches.create(name="queued", config=CONFIG)
     histories = [History.read(store, name) for name in (*names, "queued")]
     assert common_target(histories) == 2.5
     with pytest.raises(RunError, match="queued"):
@@ -169,7 +169,7 @@ def test_warnings_say_what_does_not_compare(store: Store) -> None:
     new_search(store, "phone", table_id=phone)
     new_search(store, "again")
     new_search(store, "longer", table_id=table_id, config=longer)
-    history = {record.name: History.read(store, record.name) for record in store.searches()}
+    history = {record.name: History.read(store, record.name) for record in store.searches.all()}
 
     def told(*names: str) -> str:
         return " ".join(warnings([history["a"], *(history[name] for name in names)]))

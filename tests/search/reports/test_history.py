@@ -83,7 +83,7 @@ def test_final_network_is_not_chosen_on_the_test_split(writer: Writer) -> None:
     history = History.read(writer.store, "one")
     assert history.found is not None
     assert history.found.number == 1
-    writer.store.add_export(writer.search.id, 2, folder="out", files={})
+    writer.store.trials.add_export(writer.search.id, 2, folder="out", files={})
     exported = History.read(writer.store, "one").found
     assert exported is not None
     assert exported.number == 2
@@ -112,7 +112,7 @@ def test_front_holds_equal_networks_once(writer: Writer) -> None:
 def test_every_state_can_be_read(store: Store) -> None:
     """Done, running, failed and queued searches; those that have not begun are for no device yet."""
     fill(store)
-    histories = {record.name: History.read(store, record.name) for record in store.searches()}
+    histories = {record.name: History.read(store, record.name) for record in store.searches.all()}
     assert histories["shoes-desk-1"].served[0].device.name == "desk"
     assert histories["shoes-desk-1"].served[0].calibration.networks == 40
     assert histories["cifar-phone-2"].record.state == "running"

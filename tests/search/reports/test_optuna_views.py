@@ -30,8 +30,8 @@ def test_study_is_the_block_level_search(store: Store, tmp_path: Path) -> None:
     """Numbers, parameters, rewards and the best trial are the record's; Optuna's own library can load the study."""
     teller = whole_search(store, "one", tmp_path, trials=14)
     study = optuna.load_study(study_name="one", storage=RecordStorage(store))
-    trials = {trial.number: trial for trial in store.trials(teller.search.id, Stage.BLOCKS) if trial.params}
-    rewards = store.rewards(teller.search.id)
+    trials = {trial.number: trial for trial in store.trials.of(teller.search.id, Stage.BLOCKS) if trial.params}
+    rewards = store.trials.rewards(teller.search.id)
     assert study.direction is StudyDirection.MAXIMIZE
     assert study.metric_names == ["reward"]
     assert {trial.number: trial.params for trial in study.trials} == {n: one.params for n, one in trials.items()}
@@ -47,7 +47,7 @@ def test_second_study_is_the_front(store: Store, tmp_path: Path) -> None:
     """Top-1 up and latency down, NetAdapt and the reference among the trials; Optuna's front is that of the view."""
     teller = whole_search(store, "one", tmp_path, trials=14)
     study = optuna.load_study(study_name="one (top-1 and latency)", storage=RecordStorage(store))
-    trials = [trial for trial in store.trials(teller.search.id) if trial.stage is not Stage.FINAL]
+    trials = [trial for trial in store.trials.of(teller.search.id) if trial.stage is not Stage.FINAL]
     assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     assert [trial.number for trial in study.trials] == [trial.number for trial in trials]
     found = {trial.number for trial in study.best_trials}

@@ -64,30 +64,30 @@ def coordinator(url: str, runs: Path, *options: str) -> "subprocess.Popen[str]":
 
 def completed(store: Store, name: str) -> int:
     """Completed block-level trials of a search that must not have failed."""
-    assert store.search(name).error is None
-    trials = store.trials(store.search(name).id, Stage.BLOCKS)
+    assert store.searches.get(name).error is None
+    trials = store.trials.of(store.searches.get(name).id, Stage.BLOCKS)
     return sum(trial.state is State.COMPLETE for trial in trials)
 
 
 def is_done(store: Store, name: str) -> bool:
     """Whether a search has ended well; it must not end badly."""
-    search = store.search(name)
+    search = store.searches.get(name)
     assert search.error is None
     return search.state == "done" and search.holder is None
 
 
 def check_done(store: Store, name: str) -> None:
     """The search is done, and each of its trials is there exactly once."""
-    search = store.search(name)
+    search = store.searches.get(name)
     assert (search.state, search.error, search.holder) == ("done", None, None)
-    trials = store.trials(search.id)
+    trials = store.trials.of(search.id)
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert {trial.state for trial in trials} <= {State.COMPLETE, State.PRUNED}
     assert completed(store, name) == TRIALS
     assert [trial.origin for trial in trials if trial.stage is Stage.FINAL] == ["found", "reference"]
-    assert len(store.network_measurements(search.id)) == 2
+    assert len(store.trials.measurements(search.id)) == 2
     assert (search.has_begun().run_folder / "architecture.json").is_file()
-    assert "is done" in store.log(search.id)[-1].message
+    assert "is done" in store.searches.log(search.id)[-1].message
 
 
 def test_killed_and_cut_off_coordinators(
@@ -97,12 +97,12 @@ def test_killed_and_cut_off_coordinators(
     children = [coordinator(url, queued) for _ in range(2)]
     with closing(Store.open(url, 60)) as store:
         try:
-            wait_for(lambda: completed(store, "first") >= 1 and bool(store.search("second").holder))
-            pids = [Claim.parse(store.search(name).holder or "").pid for name in ("first", "second")]
+            wait_for(lambda: completed(store, "first") >= 1 and bool(store.searches.get("second").holder))
+            pids = [Claim.parse(store.searches.get(name).holder or "").pid for name in ("first", "second")]
             children.sort(key=lambda child: pids.index(child.pid))
             children[0].kill()
             children[0].wait()  # what is being killed goes on for a moment
-            before = {trial.number: trial for trial in store.trials(store.search("first").id)}
+            before = {trial.number: trial for trial in store.trials.of(store.searches.get("first").id)}
             if url.startswith("postgresql"):
                 server: PostgresServer = request.getfixturevalue("postgres")
                 server.stop()
@@ -115,7 +115,7 @@ def test_killed_and_cut_off_coordinators(
             children[-1].wait(300)
             for name in ("first", "second"):
                 check_done(store, name)
-            after = {trial.number: trial for trial in store.trials(store.search("first").id)}
+            after = {trial.number: trial for trial in store.trials.of(store.searches.get("first").id)}
             kept = {number: trial for number, trial in before.items() if trial.state is not State.RUNNING}
             assert {number: after[number] for number in kept} == kept
         finally:
@@ -137,16 +137,16 @@ def test_stop_and_terminate(queued: Path, url: str, mobilenas: Mobilenas) -> Non
             child.terminate()
             child.communicate(timeout=600)
             assert child.returncode == 0
-            assert (store.search("first").state, store.search("first").holder) == ("queued", None)
+            assert (store.searches.get("first").state, store.searches.get("first").holder) == ("queued", None)
             assert mobilenas("stop", "second", "--database", url).code == 0
             before = completed(store, "first")
             child = coordinator(url, queued)
             wait_for(lambda: completed(store, "first") > before)
             assert mobilenas("stop", "first", "--database", url).code == 0
-            wait_for(lambda: store.search("first").state == "stopped")
+            wait_for(lambda: store.searches.get("first").state == "stopped")
             time.sleep(3)  # longer than a coordinator waits before it looks again
-            assert {search.state for search in store.searches()} == {"stopped"}
-            assert all(trial.state is not State.RUNNING for trial in store.trials(store.search("first").id))
+            assert {search.state for search in store.searches.all()} == {"stopped"}
+            assert all(trial.state is not State.RUNNING for trial in store.trials.of(store.searches.get("first").id))
         finally:
             child.kill()
             child.communicate()
@@ -166,7 +166,7 @@ def test_what_cannot_run_is_recorded_and_passed_over(
     _, told = child.communicate(timeout=600)
     assert child.returncode == 0, told
     with closing(Store.open(url)) as store:
-        states = {search.name: (search.state, search.error or "") for search in store.searches()}
+        states = {search.name: (search.state, search.error or "") for search in store.searches.all()}
     assert states["impossible"][0] == "failed"
     assert "out of reach" in states["impossible"][1]
     assert states["lost"][0] == "failed"

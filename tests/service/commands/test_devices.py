@@ -79,7 +79,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     refused = run("search", *options)
     assert refused.code == 2
     assert "blocks of this space are not measured on 'phone'; run: mobilenas latency bundle" in refused.err
-    assert not store.searches()
+    assert not store.searches.all()
 
     assert run("latency", "bundle", "--device", "phone", "--config", config, "--out", folder / "kit.zip").code == 0
     assert run("latency", "import", measured(folder / "kit.zip"), "--device", "phone").code == 0
@@ -87,7 +87,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     assert paused.code == 130, paused.err
     assert "mobilenas latency bundle --refine k" in paused.err
     assert run("resume", "k").code == 130, "NetAdapt's blocks are not measured yet"
-    assert not store.trials(store.search("k").id, Stage.NETADAPT)
+    assert not store.trials.of(store.searches.get("k").id, Stage.NETADAPT)
 
     wrong = run("latency", "import", folder / "kit" / "results.json", "--device", "other")
     assert wrong.code == 0, "another device may have the same table"
@@ -101,12 +101,12 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
 
     done = run("resume", "k")
     assert done.code == 0, done.err
-    record = store.search("k")
+    record = store.searches.get("k")
     assert (record.stage, record.state) == (Stage.AWAITING, "awaiting-certification")
     run_folder = record.has_begun().run_folder
     assert "predicted, not measured" in (run_folder / "report.md").read_text()
     assert (run_folder / "model.onnx").exists()
-    assert not store.network_measurements(record.id)
+    assert not store.trials.measurements(record.id)
     assert "mobilenas certify k" in run("status", "k").out
     for command in (("resume", "k"), ("certify", "k")):
         asked = run(*command)
@@ -118,7 +118,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
 
 def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None:
     """Only the results of the search's own kit, from its own device, complete it."""
-    run_folder = store.search("k").has_begun().run_folder
+    run_folder = store.searches.get("k").has_begun().run_folder
     certificate = measured(run_folder / "certify.zip")
     content = json.loads(certificate.read_text())
     content["device"]["threads"] = 2
@@ -126,15 +126,15 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     for bad, fault in ((folder / "bad.json", "2 thread"), (others, "not those of the kit that certifies 'k'")):
         refused = run("certify", "k", "--import", bad)
         assert (refused.code, fault in refused.err) == (2, True), refused.err
-        assert store.search("k").stage is Stage.AWAITING
+        assert store.searches.get("k").stage is Stage.AWAITING
     assert "mobilenas certify k --import" in run("latency", "import", certificate, "--device", "phone").err
     content = json.loads(certificate.read_text())
     content["warnings"] = ["battery saver is on; switch it off"]
     certificate.write_text(json.dumps(content))
     certified = run("certify", "k", "--import", certificate)
     assert certified.code == 0, certified.err
-    assert store.search("k").stage is Stage.DONE
-    assert len(store.network_measurements(store.search("k").id)) == 2
+    assert store.searches.get("k").stage is Stage.DONE
+    assert len(store.trials.measurements(store.searches.get("k").id)) == 2
     report = (run_folder / "report.md").read_text()
     assert "predicted, not measured" not in report
     assert "Measured side by side" in report
@@ -182,10 +182,10 @@ def test_a_search_for_a_device_behind_ssh(
         done = run("search", *options)
     assert done.code == 0, done.err
     assert "the device cannot be asked now: the board was switched off" in done.out
-    record = store.search("s")
+    record = store.searches.get("s")
     assert record.stage is Stage.AWAITING
-    assert any(trial.stage is Stage.NETADAPT for trial in store.trials(record.id))
+    assert any(trial.stage is Stage.NETADAPT for trial in store.trials.of(record.id))
     certified = run("certify", "s")
     assert certified.code == 0, certified.err
-    assert store.search("s").stage is Stage.DONE
-    assert len(store.network_measurements(record.id)) == 2
+    assert store.searches.get("s").stage is Stage.DONE
+    assert len(store.trials.measurements(record.id)) == 2

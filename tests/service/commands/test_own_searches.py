@@ -46,8 +46,8 @@ class Desk:
         """A search and its trials."""
         store = Store.open(self.url)
         try:
-            record = store.search(name)
-            return record, store.trials(record.id)
+            record = store.searches.get(name)
+            return record, store.trials.of(record.id)
         finally:
             store.close()
 
@@ -217,8 +217,8 @@ def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
     config = desk.config(blocks={"reward": {"kind": "my_ideas:thrifty"}, "sampler": "my_ideas:drawn"})
     desk.run("search", "--config", config, "--name", "ideas")
     store = Store.open(desk.url)
-    record = store.search("ideas")
-    rewards, trials = store.rewards(record.id), store.trials(record.id)
+    record = store.searches.get("ideas")
+    rewards, trials = store.trials.rewards(record.id), store.trials.of(record.id)
     store.close()
     assert rewards
     for trial in trials:
@@ -248,7 +248,7 @@ def test_a_failing_reward_loses_no_evaluation(desk: Desk) -> None:
     _, trials = desk.read("wishes")
     assert trials[0] == kept
     store = Store.open(desk.url)
-    rewards = store.rewards(store.search("wishes").id)
+    rewards = store.trials.rewards(store.searches.get("wishes").id)
     store.close()
     assert rewards == {trial.number: trial.scores.top1 for trial in complete(trials) if trial.stage is Stage.BLOCKS}
 

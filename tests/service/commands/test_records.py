@@ -32,10 +32,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         made = server.blank()
     with closing(Store.open(made)) as store:
         fill(store, tmp_path / "runs")
-        for search in store.searches():
+        for search in store.searches.all():
             if search.begun:
                 (search.begun.run_folder / "trials").mkdir(parents=True)
-                for number in range(len(store.trials(search.id))):
+                for number in range(len(store.trials.of(search.id))):
                     (search.begun.run_folder / "trials" / f"{number}.safetensors").write_bytes(bytes(100))
     yield made
     if server:

@@ -44,13 +44,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         done = whole_search(store, "done", folder, seed=0, trials=40)
         table_id = done.search.has_begun().table_id
         assert table_id is not None
-        store.add_validation(table_id, validation(), {})
+        store.devices.add_validation(table_id, validation(), {})
         whole_search(store, "again", folder, seed=1, trials=30)
         refining = Teller(store, "refining", folder, seed=2)
         refining.walk(refining.blocks(6)[0], steps=2)
         Teller(store, "one-trial", folder, seed=3).blocks(1)
         Teller(store, "none", folder, seed=4)
-        store.create_search(name="queued", config=CONFIG)
+        store.searches.create(name="queued", config=CONFIG)
     return made
 
 
@@ -193,10 +193,10 @@ def test_text_of_the_record_is_text(tmp_path: Path) -> None:
         for number in range(14):
             writer.trial(top1=0.5 + number / 100, ms=1.5, origin=HOSTILE, params={HOSTILE: f"{HOSTILE}{number % 2}"})
         writer.trial(Stage.NETADAPT, top1=0.5, origin=HOSTILE, parent=0, iteration=1)
-        store.add_step(search.id, step(trial=14, narrowed=HOSTILE))
+        store.trials.add_step(search.id, step(trial=14, narrowed=HOSTILE))
         failed = writer.trial(state=State.FAILED)
-        store.set_stage(search.id, Stage.FINAL, error=HOSTILE)
-        store.add_log_line(search.id, level="warning", event="note", message=HOSTILE, trial=failed.number)
+        store.searches.set_stage(search.id, Stage.FINAL, error=HOSTILE)
+        store.searches.add_log_line(search.id, level="warning", event="note", message=HOSTILE, trial=failed.number)
     found = read(made, HOSTILE, "plain")
     assert len(found.scripts) == 2
     assert found.open == []
@@ -221,7 +221,7 @@ def test_searches_of_every_kind_can_be_shown(tmp_path: Path) -> None:
     made = f"sqlite:///{tmp_path / 'record.db'}"
     with closing(Store.open(made)) as store:
         fill(store, tmp_path)
-        names = [record.name for record in store.searches()]
+        names = [record.name for record in store.searches.all()]
     for name in names:
         assert read(made, name).open == []
     said = read(made, *names).said
@@ -237,10 +237,10 @@ def test_one_network_for_two_devices(tmp_path: Path) -> None:
     with closing(Store.open(made)) as store:
         desk, phone = record_table(store), record_table(store, latency_table(device=PHONE))
         begun, further = new_begun(store, table_id=desk), FurtherTarget(table_id=phone, target_ms=7.5, reference_ms=9.0)
-        search = store.create_search(name="shared", config=CONFIG, begun=begun, further=[further])
+        search = store.searches.create(name="shared", config=CONFIG, begun=begun, further=[further])
         found = Writer(store, search).trial(Stage.FINAL, top1=0.7, origin="found", correct=69, total=100)
         for table_id, ms in ((desk, 1.7), (phone, 6.5)):
-            store.add_network_measurements(search.id, table_id, [(measured(found.number, ms), (1.0,))])
+            store.trials.add_measurements(search.id, table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "shared").said
     assert "Cortex-A76" in said
     assert "7.500 ms on phone" in said
@@ -261,7 +261,7 @@ def test_search_without_data_and_without_a_table(tmp_path: Path) -> None:
     with closing(Store.open(made)) as store:
         config = {**CONFIG, "latency": "mine:ms", "data": {**CONFIG["data"], "source": "none"}}
         begun = replace(new_begun(store), table_id=None, reference_ms=None)
-        Writer(store, store.create_search(name="own", config=config, begun=begun)).trial(top1=0.5, ms=1.5)
+        Writer(store, store.searches.create(name="own", config=config, begun=begun)).trial(top1=0.5, ms=1.5)
     found = read(made, "own")
     assert "latency predicted by mine:ms" in found.said
     assert "a function of the user's own judges them" in found.said
@@ -294,7 +294,7 @@ def test_candidates_are_shown_as_not_tested(tmp_path: Path) -> None:
         begun = search.has_begun()
         assert begun.table_id is not None
         for ms in (1.7, 1.9):
-            store.add_network_measurements(search.id, begun.table_id, [(measured(found.number, ms), (1.0,))])
+            store.trials.add_measurements(search.id, begun.table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "one").said
     assert said.count("not tested") == 2
     assert "The reward split chose among the candidates" in said
@@ -461,7 +461,7 @@ def test_groups_stand_for_their_searches(tmp_path: Path) -> None:
     """A group stands for its searches, any other name for the one search."""
     with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
         for name in ("g-r1", "g-r2"):
-            store.create_search(name=name, config=CONFIG, group="g")
-        store.create_search(name="alone", config=CONFIG)
+            store.searches.create(name=name, config=CONFIG, group="g")
+        store.searches.create(name="alone", config=CONFIG)
         assert [record.name for record in searches_of(store, "g")] == ["g-r1", "g-r2"]
         assert [record.name for record in searches_of(store, "alone")] == ["alone"]

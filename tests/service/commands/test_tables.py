@@ -65,7 +65,7 @@ def space_here() -> SearchSpace:
 def stored(folder: Path, name: str = "local") -> LatencyTable:
     """The newest recorded table of a device."""
     with closing(Store.open(f"sqlite:///{folder / 'record.db'}")) as store:
-        found = store.newest_table(name, space_here().scope)
+        found = store.tables.newest(name, space_here().scope)
     assert found is not None
     return found[1]
 

@@ -116,7 +116,7 @@ def test_a_walk_alone(desk: Desk) -> None:
     assert (start.origin, start.architecture) == ("start", base.architecture)
     assert start.images_seen == 0
     assert reference.architecture == base.architecture
-    assert told.store.steps(told.record.id)
+    assert told.store.trials.steps(told.record.id)
     assert found.scores.latency_ms <= told.begun.target_ms == pytest.approx(0.95 * start.scores.latency_ms)
     assert all(trial.parent is not None for trial in told.trials(Stage.NETADAPT))
     assert found.parent is not None
@@ -154,4 +154,4 @@ def test_the_reward_split_chooses_among_the_best(desk: Desk) -> None:
     assert found.parent == chosen.number
     assert found.scores.top1 == chosen.scores.top1
     assert found.images_seen == chosen.images_seen > 0
-    assert len(told.store.network_measurements(told.record.id)) == 2
+    assert len(told.store.trials.measurements(told.record.id)) == 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from search.record import retry
+from search.record import transactions
 from search.record.database import Database, Unavailable
 from search.record.schema import metadata
 from search.record.store import Store
@@ -58,12 +58,12 @@ def test_repeated_writes_record_once(
     store: Store, database_url: str, failures: str, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer
 ) -> None:
     """However transactions fail, a record has the same content as one where none failed."""
-    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(transactions, "FIRST_WAIT_S", 0.0)
     expected_url = postgres.blank()
     with closing(Store.open(expected_url)) as smooth:
         fill(smooth)
-    unreliable = Unreliable(store._database, failures)
-    monkeypatch.setattr(store._database, "write", unreliable.write)
+    unreliable = Unreliable(store._transactions.database, failures)
+    monkeypatch.setattr(store._transactions.database, "write", unreliable.write)
     store.patience_s = 600
     fill(store)
     assert unreliable.count > 100
@@ -73,10 +73,10 @@ def test_repeated_writes_record_once(
 def test_impatient_store_tells_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without patience the first failure is the user's; nothing is tried again."""
     search = new_search(store)
-    unreliable = Unreliable(store._database, "b")
-    monkeypatch.setattr(store._database, "write", unreliable.write)
+    unreliable = Unreliable(store._transactions.database, "b")
+    monkeypatch.setattr(store._transactions.database, "write", unreliable.write)
     with pytest.raises(Unavailable):
-        store.request_finish(search.id)
+        store.searches.request_finish(search.id)
     assert unreliable.count == 1
 
 
@@ -90,7 +90,7 @@ def test_server_that_restarts_loses_and_doubles_nothing(
     with closing(Store.open(url)) as store:
         store.patience_s = 600
         search = new_search(store)
-        store.claim(search.id)
+        store.searches.claim(search.id)
         ended = threading.Event()
         failures: list[BaseException] = []
 
@@ -98,8 +98,8 @@ def test_server_that_restarts_loses_and_doubles_nothing(
             number = 0
             try:
                 while not ended.is_set() or number < 20:
-                    running = store.start_trial(search.id, trial(number))
-                    store.finish_trial(search.id, completed(running, top1=number / 1e6), reward=number / 1e6)
+                    running = store.trials.start(search.id, trial(number))
+                    store.trials.finish(search.id, completed(running, top1=number / 1e6), reward=number / 1e6)
                     number += 1
             except BaseException as error:  # noqa: BLE001 - told by the test
                 failures.append(error)
@@ -115,11 +115,11 @@ def test_server_that_restarts_loses_and_doubles_nothing(
         ended.set()
         thread.join(600)
         assert failures == []
-        found = store.trials(search.id)
+        found = store.trials.of(search.id)
         assert [each.number for each in found] == list(range(len(found)))
         assert all(each.state is State.COMPLETE and each.attempt == 1 for each in found)
         assert [each.scores.top1 for each in found] == [each.number / 1e6 for each in found]
-        assert store.search(search.name).is_held
+        assert store.searches.get(search.name).is_held
 
 
 def test_unreachable_server_is_unavailable_and_a_wrong_one_is_not(postgres: PostgresServer) -> None:
@@ -139,6 +139,6 @@ def test_trial_of_another_process_is_not_taken_for_a_repeat(store: Store) -> Non
     """A number that is recorded with another trial is refused, also by a patient store."""
     store.patience_s = 600
     search = new_search(store)
-    first = store.start_trial(search.id, trial(0))
+    first = store.trials.start(search.id, trial(0))
     with pytest.raises(Exception, match="has a trial 0 already"):
-        store.start_trial(search.id, replace(trial(0), seed=8, started_at=first.started_at))
+        store.trials.start(search.id, replace(trial(0), seed=8, started_at=first.started_at))
