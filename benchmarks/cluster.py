@@ -21,7 +21,7 @@ from search.evaluation.executor import Executor, LocalExecutor
 from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation, ask_own
 from search.plugins import Plugin
 from search.ray.executor import RayExecutor
-from search.ray.messages import Setup
+from search.ray.messages import ClusterSetup
 from space.reference import mobilenet_v3_small_32px
 from trainer.data import prepare
 from trainer.train import Recipe
@@ -35,7 +35,7 @@ def executor(kind: str, slots: int) -> Iterator[Executor]:
     if kind == "local":
         made: Executor = LocalExecutor(slots, job_seconds=3600)
     else:
-        setup = Setup(address=None, local_cpus=slots, cpus=1, gpus=0, resources={}, retries=0, job_seconds=3600)
+        setup = ClusterSetup(address=None, local_cpus=slots, cpus=1, gpus=0, resources={}, retries=0, job_seconds=3600)
         made = RayExecutor(setup)
     try:
         yield made
@@ -108,10 +108,10 @@ def overhead(folder: Path, count: int) -> None:
     evaluation = jobs[0].evaluation
     assert isinstance(evaluation, OwnEvaluation)
     ask_own(evaluation)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     for _ in jobs:
         ask_own(evaluation)
-    print(f"bare   {(time.perf_counter() - begun) / count * 1e3:8.3f} ms per trial")
+    print(f"bare   {(time.perf_counter() - start) / count * 1e3:8.3f} ms per trial")
     for kind in KINDS:
         with executor(kind, 1) as made:
             course = run(made, jobs, 1)

@@ -31,7 +31,7 @@ def main() -> None:
             folder, seconds=arguments.seconds, blocks={"trials": arguments.trials}, netadapt={"delta": 0.02}
         )
         urls = {kind: f"sqlite:///{folder}/{kind}.db" for kind in ("alone", "killed")}
-        begun = time.monotonic()
+        start = time.monotonic()
         subprocess.run(
             command(
                 "search", "--config", config, "--name", "x", "--runs", folder / "alone", "--database", urls["alone"]
@@ -39,12 +39,12 @@ def main() -> None:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        alone_s = time.monotonic() - begun
-        begun = time.monotonic()
+        alone_s = time.monotonic() - start
+        start = time.monotonic()
         killed = run_with_kills(
             config, urls["killed"], folder / "killed", "x", kills=arguments.kills, seed=arguments.seed
         )
-        killed_s = time.monotonic() - begun
+        killed_s = time.monotonic() - start
         expected, found = (outcome(urls[kind], "x") for kind in ("alone", "killed"))
         specs = [(folder / kind / "x" / "architecture.json").read_text() for kind in ("alone", "killed")]
     for (target, stage), count in sorted(killed.counts.items()):

@@ -28,9 +28,9 @@ from latency.collect import measure_missing
 from latency.meter import LocalMeter
 from search.config.load import parse_config
 from search.evaluation.weights import read_weights, write_weights
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.arch import Architecture, make_divisible
 from space.keys import keys_of
 from space.preset import load_preset
@@ -133,22 +133,28 @@ def walk(arguments: argparse.Namespace, folder: Path, seed: int, url: str) -> st
     return name
 
 
-def tasks(arguments: argparse.Namespace, told: Chronicle, dataset: Dataset, seed: int) -> list[Task]:
+def tasks(arguments: argparse.Namespace, recorded: RecordedSearch, dataset: Dataset, seed: int) -> list[Task]:
     """Fine-tunings of the walk's networks and of uniformly scaled ones."""
-    (start,) = told.trials(Stage.BLOCKS)
-    recipe = parse_config(config_of(arguments)).training.recipe(1, rate=told.config.netadapt.learning_rate_factor)
-    (device,) = told.devices
+    (start,) = recorded.trials(SearchStage.BLOCKS)
+    recipe = parse_config(config_of(arguments)).training.recipe(1, rate=recorded.config.netadapt.learning_rate_factor)
+    (device,) = recorded.devices
     family = [scaled(start.architecture, percent / 100) for percent in range(100, 0, -1)]
     family = list(dict.fromkeys(family))
     missing = device.table.missing(key for arch in family for key in keys_of(arch))
-    measured = measure_missing(device.table, missing, LocalMeter("local"), told.config.device.protocol)
-    told.store.tables.add_entries(device.table_id, measured, reason="enqueued")
-    table = told.store.tables.load(device.table_id)
+    measured = measure_missing(device.table, missing, LocalMeter("local"), recorded.config.device.protocol)
+    recorded.store.tables.add_entries(device.table_id, measured, reason="enqueued")
+    table = recorded.store.tables.load(device.table_id)
     found = []
-    by_number = {trial.number: trial for stage in (Stage.BLOCKS, Stage.NETADAPT) for trial in told.trials(stage)}
-    begun = start.scores.latency_ms
+    by_number = {
+        trial.number: trial for stage in (SearchStage.BLOCKS, SearchStage.NETADAPT) for trial in recorded.trials(stage)
+    }
+    start_ms = start.scores.latency_ms
     for share in arguments.shares:
-        steps = [step for step in told.store.trials.steps(told.record.id) if step.latency_after_ms <= share * begun]
+        steps = [
+            step
+            for step in recorded.store.trials.steps(recorded.record.id)
+            if step.latency_after_ms <= share * start_ms
+        ]
         if not steps:
             continue
         trial = by_number[steps[0].trial]
@@ -161,7 +167,7 @@ def tasks(arguments: argparse.Namespace, told: Chronicle, dataset: Dataset, seed
             continue
         seen = steps[0].iteration * arguments.short
         common = {"share": share, "recipe": recipe, "folder": dataset.folder, "seed": seed}
-        here = told.begun.run_folder
+        here = recorded.start.run_folder
         found.append(
             Task(
                 method="netadapt",
@@ -202,11 +208,11 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
         start_network(arguments, dataset, seed, folder / f"start-{seed}")
         name = walk(arguments, folder, seed, url)
         store = Store.open(url)
-        told = Chronicle.read(store, name)
-        waiting = tasks(arguments, told, dataset, seed)
-        trials = [trial for trial in told.trials(Stage.NETADAPT) if trial.state is State.COMPLETE]
-        print(f"seed {seed}: {len(store.trials.steps(told.record.id))} steps, {len(trials)} proposals")
-        print("\n".join(walk_lines(told)))
+        recorded = RecordedSearch.read(store, name)
+        waiting = tasks(arguments, recorded, dataset, seed)
+        trials = [trial for trial in recorded.trials(SearchStage.NETADAPT) if trial.state is State.COMPLETE]
+        print(f"seed {seed}: {len(store.trials.steps(recorded.record.id))} steps, {len(trials)} proposals")
+        print("\n".join(walk_lines(recorded)))
         store.close()
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             for method, share, latency_ms, images, found in pool.map(tuned, waiting):
@@ -224,12 +230,12 @@ def run(arguments: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
-def walk_lines(told: Chronicle) -> list[str]:
+def walk_lines(recorded: RecordedSearch) -> list[str]:
     """The walk, a line per step: share of the start's latency, and top-1 on the reward split after the short tuning."""
-    steps = told.store.trials.steps(told.record.id)
-    begun = steps[0].latency_before_ms if steps else 1.0
+    steps = recorded.store.trials.steps(recorded.record.id)
+    start = steps[0].latency_before_ms if steps else 1.0
     return [
-        f"  step {step.iteration:<3} {step.latency_after_ms / begun:.1%}  {step.top1_after:.2%}  {step.narrowed}"
+        f"  step {step.iteration:<3} {step.latency_after_ms / start:.1%}  {step.top1_after:.2%}  {step.narrowed}"
         for step in steps
     ]
 

@@ -17,11 +17,11 @@ import numpy as np
 from benchmarks.prediction_rate import made_up_table
 from search.objective.latency import DeviceLatency, Goal
 from search.objective.limits import Limits
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.objective.reward import HARD
 from search.samplers.feasible_first import propose
 from search.samplers.proposer import Proposer
-from search.trial import Scores, Stage, State, Trial
+from search.trial import Scores, SearchStage, State, Trial
 from space.choices import SearchSpace
 from space.code_moves import canonical
 from space.encoding import Codes, Encoding
@@ -35,9 +35,9 @@ def median_ms(calls: Sequence[Callable[[], object]]) -> float:
     """The median time of some calls."""
     times = []
     for call in calls:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         call()
-        times.append(1000 * (time.perf_counter() - begun))
+        times.append(1000 * (time.perf_counter() - start))
     return statistics.median(times)
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         latency = DeviceLatency((Goal(table_id=1, table=made_up_table(space), meter=None, target_ms=1.0),))
         latencies_ms = latency.of_codes(encoding)(drawn)
         limit_ms = float(np.quantile(latencies_ms, 0.4))
-        prospects = Prospects(
+        objective = Objective(
             encoding=encoding,
             latency=latency,
             limits=Limits(latency_ms=limit_ms),
@@ -66,22 +66,22 @@ def main() -> None:
             known, found = feasible[:count], top1[:count]
 
             given = {"known": known, "top1": found, "pending": nothing, "excluded": nothing}
-            proposer = Proposer(prospects, "feasible-first", seed=0)
+            proposer = Proposer(objective, "feasible-first", seed=0)
             for number, (code, value) in enumerate(zip(known, found, strict=True)):
                 arch = encoding.decode(code)
                 trial = Trial(
                     number=number,
-                    stage=Stage.BLOCKS,
+                    stage=SearchStage.BLOCKS,
                     state=State.COMPLETE,
                     origin="made up",
                     architecture=arch,
-                    scores=Scores.from_costs(float(value), prospects.costs(code[None])[0]),
+                    scores=Scores.from_costs(float(value), objective.costs(code[None])[0]),
                     seed=0,
                     params=encoding.decode_params(code),
                 )
                 proposer.tell(trial, float(value))
 
-            alone = median_ms([partial(propose, prospects, rng=np.random.default_rng(n), **given) for n in range(9)])
+            alone = median_ms([partial(propose, objective, rng=np.random.default_rng(n), **given) for n in range(9)])
             in_search = median_ms([partial(proposer.ask, count + n) for n in range(9)])
             print(f"{name:<26}{float(space.size):>10.0e}{count:>8,}{alone:>12.1f}{in_search:>18.1f}")
 

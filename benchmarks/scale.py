@@ -59,9 +59,9 @@ def main() -> None:
     from search.plan import look_up
     from search.record.heartbeat import hold
     from search.record.store import Store
-    from search.run import Asked, create, session
+    from search.run import SearchRequest, create, session
     from search.stages.blocks import search_blocks
-    from search.trial import Stage, State
+    from search.trial import SearchStage, State
 
     class Watching(Watch, Listener):
         """A listener."""
@@ -93,13 +93,13 @@ def main() -> None:
         )
         with closing(Store.open(f"sqlite:///{folder}/record.db")) as store:
             inputs = look_up(load_config(folder / "run.yaml").from_anywhere())
-            record = create(store, inputs, folder / "runs", Listener(), Asked())
+            record = create(store, inputs, folder / "runs", Listener(), SearchRequest())
             watch = Watching(max(1, arguments.trials // 8))
-            begun, processor = time.monotonic(), time.process_time()
+            start, processor = time.monotonic(), time.process_time()
             with hold(store, record.id) as heart, session(store, "scale", watch, heart) as running:
                 search_blocks(running)
-            took, used = time.monotonic() - begun, time.process_time() - processor
-            trials = store.trials.of(record.id, Stage.BLOCKS)
+            took, used = time.monotonic() - start, time.process_time() - processor
+            trials = store.trials.of(record.id, SearchStage.BLOCKS)
             complete = sum(trial.state is State.COMPLETE for trial in trials)
             numbers = [trial.number for trial in trials]
             size_mb = (folder / "record.db").stat().st_size / 1e6

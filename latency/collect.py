@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from latency.calibration import FEWEST_NETWORKS, POOR, USELESS, calibrate
-from latency.kit import Campaign, Exported
+from latency.kit import Campaign, NetworkGraph
 from latency.measurement import Cache, Clock, Measurement
-from latency.meter import Meter, Progress
+from latency.meter import MeasuringProgress, Meter
 from latency.probe import ROUNDS_PER_PASS, Protocol
 from latency.results import Network, Results
 from latency.table import LatencyTable
@@ -74,7 +74,7 @@ def campaign_for(
         raise InvalidTable(
             f"space '{space.preset.name}' has {space.size} networks; a table is calibrated on {FEWEST_NETWORKS} or more"
         )
-    named: dict[str, Architecture | Exported] = {f"calibration-{n:02}": arch for n, arch in enumerate(networks)}
+    named: dict[str, Architecture | NetworkGraph] = {f"calibration-{n:02}": arch for n, arch in enumerate(networks)}
     if for_kit:
         held_out = random.Random(f"hold-out {protocol.seed}")
         drawn = (space.sample(held_out) for _ in range(4 * HOLD_OUT_NETWORKS))
@@ -242,7 +242,7 @@ def collect(
     meter: Meter,
     protocol: Protocol,
     known: LatencyTable | None = None,
-    progress: Progress | None = None,
+    progress: MeasuringProgress | None = None,
 ) -> Collected:
     """Measure every block that the space can reach and that is not known, and calibrate on networks drawn from it.
 
@@ -269,7 +269,7 @@ def collect(
     return collected
 
 
-def _networks(found: Results) -> dict[str, Architecture | Exported]:
+def _networks(found: Results) -> dict[str, Architecture | NetworkGraph]:
     return {name: network.architecture for name, network in found.networks.items()}
 
 
@@ -317,7 +317,7 @@ def measure_missing(
     keys: Iterable[BlockKey],
     meter: Meter,
     protocol: Protocol,
-    progress: Progress | None = None,
+    progress: MeasuringProgress | None = None,
 ) -> dict[BlockKey, Measurement]:
     """Measure the blocks that a table lacks, at the table's conditions."""
     campaign = campaign_for_missing(table, keys, protocol)

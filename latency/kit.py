@@ -31,7 +31,7 @@ _SESSION_BYTES = 400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class NetworkGraph:
     """A network with its trained weights, as it is shipped: `graph` is its ONNX file."""
 
     architecture: Architecture
@@ -47,7 +47,7 @@ class Campaign:
     """
 
     blocks: tuple[BlockKey, ...] = ()
-    networks: Mapping[str, Architecture | Exported] = field(default_factory=dict)
+    networks: Mapping[str, Architecture | NetworkGraph] = field(default_factory=dict)
     beside: tuple[BlockKey, ...] = ()
     protocol: Protocol
     purpose: Mapping[str, Any] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def block_units(campaign: Campaign) -> Iterator[tuple[str, Unit]]:
 def network_units(campaign: Campaign) -> Iterator[tuple[str, Unit]]:
     """The whole networks, and the blocks beside them, by name."""
     for name, network in campaign.networks.items():
-        if isinstance(network, Exported):
+        if isinstance(network, NetworkGraph):
             arch, model = network.architecture, network.graph
         else:
             arch, model = network, network_model(network)

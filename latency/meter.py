@@ -23,7 +23,7 @@ from latency.probe import Runtime
 from latency.results import Results, read_results, read_results_file
 from space.errors import DeviceError
 
-Progress = Callable[[int, int, str], None]
+MeasuringProgress = Callable[[int, int, str], None]
 """Called with (visits done, visits expected, what is going on)."""
 
 ONE_THREAD = Runtime()
@@ -42,7 +42,7 @@ class Meter(Interface):
         """
         ...
 
-    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
+    def run(self, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False) -> Results:
         """Measure a campaign; one that was broken off goes on where it was.
 
         With `keep`, which is for within `keeping`, the same campaign has the same results from then on.
@@ -72,7 +72,7 @@ class LocalMeter:
         """This machine as ONNX Runtime will use it."""
         return read_device(self.name, probe.describe(self.runtime))
 
-    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
+    def run(self, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False) -> Results:
         """See `Meter`."""
         kit = make_kit(campaign)
         try:
@@ -204,7 +204,7 @@ class SshMeter:
             raise DeviceError(f"device '{self.name}' answered {said[:200]!r} when asked what it is") from error
         return read_device(self.name, facts)
 
-    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:
+    def run(self, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False) -> Results:
         """See `Meter`."""
         kit = make_kit(campaign)
         kits, there = self._look_for(kit.id)
@@ -285,7 +285,7 @@ class SshMeter:
             raise self._failed(command, done.stderr)
         return done.stdout
 
-    def _watch(self, command: list[str], progress: Progress | None) -> None:
+    def _watch(self, command: list[str], progress: MeasuringProgress | None) -> None:
         """Run the measurement, and pass its progress on."""
         with tempfile.TemporaryFile("w+", errors="replace") as errors:
             try:
@@ -367,7 +367,7 @@ class DeviceSettings:
         return SshMeter(self.name, Address.parse(self.address, self.python, self.cpus), self.runtime)
 
 
-def _pass_on(lines: IO[str], progress: Progress | None) -> None:
+def _pass_on(lines: IO[str], progress: MeasuringProgress | None) -> None:
     for line in lines:
         try:
             said = json.loads(line)

@@ -56,7 +56,7 @@ _thread_time_ns: Callable[[], int] = getattr(time, "thread_time_ns", time.perf_c
 # Weights of all models of a kit are windows of one file, which the device itself makes.
 WEIGHT_BYTES = 32 << 20
 
-Progress = Callable[[int, int, str], None]
+MeasuringProgress = Callable[[int, int, str], None]
 """Called with (visits done, visits expected, what is going on)."""
 
 
@@ -379,7 +379,7 @@ class Subject:
         return Sample(max(wall_end - wall, 1), max(cpu_end - cpu, 1))
 
 
-class Reference:
+class DriftReference:
     """A fixed computation, small enough for the first-level cache: it shows when the processor itself slows down."""
 
     def __init__(self) -> None:
@@ -445,7 +445,7 @@ class Measuring:
     def __init__(self, models: Mapping[str, Model], runtime: Runtime, protocol: Protocol) -> None:
         self.models, self.runtime, self.protocol = models, runtime, protocol
         self.samples: dict[str, Samples] = {name: Samples() for name in models}
-        self.reference = Reference()
+        self.reference = DriftReference()
         self.clock = clock_of(runtime)
         self.inside_ns = 0
         self._rng = random.Random(protocol.seed)
@@ -457,7 +457,7 @@ class Measuring:
     def run(
         self,
         keep: Callable[[str, Samples], None] | None = None,
-        progress: Progress | None = None,
+        progress: MeasuringProgress | None = None,
         seconds: float | None = None,
     ) -> Findings:
         """Measure until all models are settled, or visited often enough, or the time is over.
@@ -508,7 +508,7 @@ class Measuring:
         return max(1, (protocol.rounds if visits < protocol.rounds else protocol.most_rounds) - visits)
 
     def _pass(
-        self, names: Sequence[str], keep: Callable[[str, Samples], None] | None, progress: Progress | None
+        self, names: Sequence[str], keep: Callable[[str, Samples], None] | None, progress: MeasuringProgress | None
     ) -> None:
         """Some rounds over all of `names`, in groups that fit into the memory."""
         rounds = min(ROUNDS_PER_PASS, *map(self._left, names))
@@ -721,7 +721,7 @@ def measure_folder(
     cpus: str | None = None,
     anyway: bool = False,
     seconds: float | None = None,
-    progress: Progress | None = None,
+    progress: MeasuringProgress | None = None,
 ) -> Path:
     """Measure what the manifest in `folder` names, and return the path of the results.
 
@@ -736,7 +736,13 @@ def measure_folder(
 
 
 def _measure_alone(
-    folder: Path, runtime: Runtime, cpus: str | None, seconds: float | None, progress: Progress | None, *, anyway: bool
+    folder: Path,
+    runtime: Runtime,
+    cpus: str | None,
+    seconds: float | None,
+    progress: MeasuringProgress | None,
+    *,
+    anyway: bool,
 ) -> Path:
     text = (folder / MANIFEST).read_text()
     manifest, device, path = json.loads(text), describe(runtime, cpus), folder / RESULTS

@@ -7,7 +7,7 @@ from pathlib import Path
 from latency import probe
 from latency.kit import Campaign
 from latency.measurement import Measurement
-from latency.meter import Meter, Progress
+from latency.meter import MeasuringProgress, Meter
 from latency.probe import Protocol, Runtime
 from latency.results import Results
 from latency.table import LatencyTable
@@ -56,7 +56,7 @@ def _whole(found: Measurement, blocks: tuple[BlockShare, ...] = ()) -> Profile:
 
 
 def profile(
-    arch: Architecture, meter: Meter, table: LatencyTable | None = None, progress: Progress | None = None
+    arch: Architecture, meter: Meter, table: LatencyTable | None = None, progress: MeasuringProgress | None = None
 ) -> Profile:
     """Measure a network whole and its blocks beside it.
 

@@ -13,7 +13,7 @@ from latency.calibration import fit_linear
 from latency.collect import ATTEMPTS, anchors_of, calibration_networks, entries_from, ratios
 from latency.kit import Campaign
 from latency.measurement import Clock, Measurement
-from latency.meter import Meter, Progress
+from latency.meter import MeasuringProgress, Meter
 from latency.predict import Predictor
 from latency.probe import Protocol
 from latency.table import LatencyTable
@@ -210,7 +210,7 @@ def validate(
     protocol: Protocol,
     *,
     under_load: bool = False,
-    progress: Progress | None = None,
+    progress: MeasuringProgress | None = None,
 ) -> tuple[Validation, Mapping[str, Any]]:
     """Measure drawn networks, and return them beside their predictions, and the conditions as plain JSON."""
     campaign = campaign_for_validation(table, drawn, protocol, under_load=under_load)
@@ -224,7 +224,7 @@ def validate(
 
 
 def naive_sums(
-    networks: Sequence[Architecture], meter: Meter, progress: Progress | None = None
+    networks: Sequence[Architecture], meter: Meter, progress: MeasuringProgress | None = None
 ) -> dict[Architecture, float]:
     """What a naive table says of networks: each block timed to completion before the next, means of wall time added."""
     keys = tuple(dict.fromkeys(key for arch in networks for key in keys_of(arch)))

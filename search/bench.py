@@ -14,13 +14,12 @@ from search.config.sections import SAMPLERS, named_or_callable
 from search.evaluation.job import OwnEvaluation, ask_own
 from search.objective.latency import OwnLatency, scores_of
 from search.objective.limits import Limits
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.objective.reward import HARD, Reward, soft
-from search.plugins import Plugin, blamed
+from search.plugins import Plugin, user_code
 from search.samplers.feasible_first import Exhausted
 from search.samplers.proposer import Proposer
-from search.trial import Scores, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture, Stage
 from space.choices import SearchSpace
 from space.encoding import Encoding
@@ -71,7 +70,7 @@ class Problem:
     def top1(self, arch: Architecture) -> float:
         """What the user's own evaluator says."""
         evaluator, content = self._evaluator
-        with blamed(f"evaluator {evaluator.name}"):
+        with user_code(f"evaluator {evaluator.name}"):
             return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)).top1
 
     @property
@@ -143,7 +142,7 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class SamplerRun:
     """What one sampler did with one seed: the best feasible top-1 after each evaluation (0 before there is one)."""
 
     sampler: str
@@ -153,7 +152,7 @@ class Course:
     """The median time of a proposal."""
 
 
-def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
+def run_sampler(problem: Problem, sampler: str, seed: int, evaluations: int) -> SamplerRun:
     """Let a sampler search: what is over the limit or was tried already costs nothing, as in a search.
 
     Raises:
@@ -162,8 +161,8 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
     """
     name = named_or_callable(sampler.removesuffix(SOFT), SAMPLERS)
     is_soft = name != sampler
-    prospects = _prospects(problem, soft() if is_soft else HARD, limited=not is_soft)
-    proposer = Proposer(prospects, name, seed=seed, folder=problem.config.plugins)
+    objective = _objective(problem, soft() if is_soft else HARD, limited=not is_soft)
+    proposer = Proposer(objective, name, seed=seed, folder=problem.config.plugins)
     best: list[float] = []
     times: list[float] = []
     tried: set[str] = set()
@@ -198,11 +197,11 @@ def play(problem: Problem, sampler: str, seed: int, evaluations: int) -> Course:
             f"sampler {sampler} found no network within {problem.limit_ms:g} and the other limits; raise them"
         )
     best += [reached] * (evaluations - len(best))  # it had nothing left to propose
-    return Course(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
+    return SamplerRun(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
 
 
-def _prospects(problem: Problem, reward: Reward, *, limited: bool) -> Prospects:
-    return Prospects(
+def _objective(problem: Problem, reward: Reward, *, limited: bool) -> Objective:
+    return Objective(
         encoding=problem.encoding,
         latency=problem.latency,
         limits=problem.limits if limited else Limits(),
@@ -241,21 +240,21 @@ class Summary:
     propose_ms: float
 
 
-def summarise(courses: Sequence[Course], best: float | None, at: Sequence[int]) -> list[Summary]:
+def summarise(runs: Sequence[SamplerRun], best: float | None, at: Sequence[int]) -> list[Summary]:
     """A line per sampler, in the order of their first courses."""
-    top = max(course.best[-1] for course in courses) if best is None else best
+    top = max(run.best[-1] for run in runs) if best is None else best
     summaries = []
-    for sampler in dict.fromkeys(course.sampler for course in courses):
-        own = [course for course in courses if course.sampler == sampler]
-        gaps = {count: [100 * (top - course.best[count - 1]) for course in own] for count in at}
+    for sampler in dict.fromkeys(run.sampler for run in runs):
+        own = [run for run in runs if run.sampler == sampler]
+        gaps = {count: [100 * (top - run.best[count - 1]) for run in own] for count in at}
         summaries.append(
             Summary(
                 sampler=sampler,
                 seeds=len(own),
                 regrets={count: float(np.mean(gap)) for count, gap in gaps.items()},
                 worst={count: float(np.max(gap)) for count, gap in gaps.items()},
-                found=float(np.mean([course.best[-1] >= top - 1e-12 for course in own])),
-                propose_ms=float(np.median([course.propose_ms for course in own])),
+                found=float(np.mean([run.best[-1] >= top - 1e-12 for run in own])),
+                propose_ms=float(np.median([run.propose_ms for run in own])),
             )
         )
     return summaries

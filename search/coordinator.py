@@ -8,13 +8,13 @@ from pathlib import Path
 
 from search.events import Listener, Listeners
 from search.record.database import Unavailable
-from search.record.heartbeat import Heart
+from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.transactions import ClaimLost
 from search.run import RecordListener, begin, drive, session
 from search.stages.session import Interrupted
-from search.trial import Stage
+from search.trial import SearchStage
 from space.errors import MobilenasError, StoreError
 
 POLL_S = 2.0
@@ -68,12 +68,12 @@ def _run(
     ends: Callable[[], bool],
 ) -> None:
     """Run a claimed search; whatever goes wrong is recorded with it, and the next one's turn comes."""
-    with Heart(store, record.id, alive, ends) as heart, listener_for(record.name) as shown:
+    with Heartbeat(store, record.id, alive, ends) as heart, listener_for(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         try:
             try:
                 listener.note(f"search '{record.name}' is run, from stage {record.stage.value}")
-                if record.stage is Stage.QUEUED:
+                if record.stage is SearchStage.QUEUED:
                     begin(store, record, runs, listener)
                 with session(store, record.name, listener, heart) as running:
                     report = drive(running)

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 from search.config.load import RunConfig
 from search.config.sections import RAY_ADDRESS
-from search.evaluation.artifacts import depot
+from search.evaluation.artifacts import artifact_store
 from search.evaluation.executor import Executor, LocalExecutor
 from search.events import Listener
 from search.plan import Inputs
 from search.ray.executor import RayExecutor
-from search.ray.messages import Setup
+from search.ray.messages import ClusterSetup
 from space.errors import InvalidConfig
 
 
@@ -41,8 +41,8 @@ def executor_for(inputs: Inputs, listener: Listener) -> Executor:
     job_seconds = config.trial_minutes * 60
     if config.executor == "local":
         return LocalExecutor(inputs.workers, job_seconds=job_seconds)
-    artifacts = depot()
-    setup = Setup(
+    artifacts = artifact_store()
+    setup = ClusterSetup(
         address=address,
         local_cpus=inputs.workers,
         cpus=config.ray.cpus,

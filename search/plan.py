@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latency.kit import Campaign, Exported
+from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
 from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig
@@ -244,7 +244,7 @@ def table_minutes(campaign: Campaign, meter: Meter) -> float:
         fixed, once, more = seconds(sample[:1], 1), seconds(sample, 1), seconds(sample, 4)
     per_visit = max(0.0, more - once) / 3 / len(sample)
     per_block = max(0.0, once - fixed) / len(sample) + per_visit * protocol.rounds
-    networks = [each.architecture if isinstance(each, Exported) else each for each in campaign.networks.values()]
+    networks = [each.architecture if isinstance(each, NetworkGraph) else each for each in campaign.networks.values()]
     in_networks = sum(len(keys_of(arch)) for arch in networks)
     return (fixed + len(keys) * per_block + in_networks * per_visit * protocol.rounds) / 60
 

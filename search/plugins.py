@@ -132,7 +132,7 @@ def _gather(file: Path, folder: Path | None, sources: dict[Path, bytes]) -> None
 
 
 @contextmanager
-def blamed(what: str, remedy: str = "mend it") -> Iterator[None]:
+def user_code(what: str, remedy: str = "mend it") -> Iterator[None]:
     """Tell whatever a user's own code raises in one line, with its name.
 
     Raises:

@@ -19,20 +19,20 @@ from search.executors import executor_for
 from search.objective.latency import DeviceLatency, Goal, OwnLatency
 from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
 from search.plugins import Plugin
-from search.record.heartbeat import Heart
-from search.record.recorded_search import Chronicle
-from search.record.rows import Begun, FurtherTarget, SearchRecord
+from search.record.heartbeat import Heartbeat
+from search.record.recorded_search import RecordedSearch
+from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
 from search.record.store import Store
 from search.reports.markdown import write_report
 from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
-from search.stages.export import deliver
+from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
 from search.stages.refine import pause_before_refinement, refine
 from search.stages.session import START_WEIGHTS, Interrupted, Session
 from search.tables import settings_for, workspace
-from search.trial import Stage, Trial
+from search.trial import SearchStage, Trial
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DeviceError, InfeasibleTarget, RunError
@@ -40,7 +40,7 @@ from space.keys import keys_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class SearchRequest:
     """What people say of a search."""
 
     owner: str | None = None
@@ -229,7 +229,7 @@ def own_latency(config: RunConfig) -> OwnLatency:
 
 def _prepare(
     store: Store, inputs: Inputs, name: str, runs: Path, listener: Listener
-) -> tuple[Begun, list[FurtherTarget]]:
+) -> tuple[SearchStart, list[FurtherTarget]]:
     """Measure what is missing, check the targets, and make the run folder; nothing is recorded but tables."""
     folder = (runs / name).absolute()
     if folder.exists() and any(folder.iterdir()):
@@ -238,7 +238,7 @@ def _prepare(
         check_limits(inputs)
     first, *others = _reached(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
-    begun = Begun(
+    start = SearchStart(
         run_folder=folder,
         data_hash=_data_hash(inputs),
         table_id=first.table_id,
@@ -248,7 +248,7 @@ def _prepare(
         slowest_ms=first.reach.slowest_ms,
         reference_ms=first.reach.reference_ms,
     )
-    return begun, [other.further for other in others]
+    return start, [other.further for other in others]
 
 
 def _data_hash(inputs: Inputs) -> str:
@@ -273,7 +273,7 @@ def names_for(store: Store, config: RunConfig, runs: Path | None) -> Iterator[st
 
 
 def create(
-    store: Store, inputs: Inputs, runs: Path, listener: Listener, asked: Asked, weights: bytes | None = None
+    store: Store, inputs: Inputs, runs: Path, listener: Listener, request: SearchRequest, weights: bytes | None = None
 ) -> SearchRecord:
     """Measure what is missing, check the target, and record a new search; nothing is trained yet.
 
@@ -288,14 +288,14 @@ def create(
     if name in {search.name for search in store.searches.all()}:
         raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
     _refuse_group_name(store, name)
-    begun, further = _prepare(store, inputs, name, runs, listener)
+    start, further = _prepare(store, inputs, name, runs, listener)
     if weights is not None:
-        (begun.run_folder / START_WEIGHTS).write_bytes(weights)
+        (start.run_folder / START_WEIGHTS).write_bytes(weights)
     config = _named(inputs.config, name)
-    return store.searches.create(name=name, config=config, begun=begun, further=further, **asdict(asked))
+    return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
 
 
-def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
+def enqueue(store: Store, config: RunConfig, request: SearchRequest) -> SearchRecord:
     """Record a search for a coordinator to begin.
 
     Raises:
@@ -306,7 +306,7 @@ def enqueue(store: Store, config: RunConfig, asked: Asked) -> SearchRecord:
         name = next(names)
         _refuse_group_name(store, name)
         try:
-            return store.searches.create(name=name, config=_named(config, name), **asdict(asked))
+            return store.searches.create(name=name, config=_named(config, name), **asdict(request))
         except NameTaken:
             if config.name is not None:
                 raise
@@ -334,8 +334,8 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
     if hours is not None:
         inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
-    begun, further = _prepare(store, inputs, record.name, runs, listener)
-    store.searches.begin(record.id, _named(inputs.config, record.name), begun, further)
+    start, further = _prepare(store, inputs, record.name, runs, listener)
+    store.searches.begin(record.id, _named(inputs.config, record.name), start, further)
 
 
 # A user's functions may be slow: on resume they are asked again about so many of the first and of the last trials.
@@ -343,7 +343,7 @@ _ASKED_AGAIN = 4
 
 
 def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
-    data_hash, now = record.has_begun().data_hash, _data_hash(inputs)
+    data_hash, now = record.require_start().data_hash, _data_hash(inputs)
     if now != data_hash:
         what = inputs.dataset.name if inputs.dataset else inputs.config.evaluator
         raise RunError(
@@ -368,7 +368,7 @@ def _device_now(meter: Meter | None, record: SearchRecord) -> Device | None:
     try:
         return meter.device if meter else None
     except DeviceError:
-        if record.stage is Stage.FINAL:
+        if record.stage is SearchStage.FINAL:
             return None
         raise
 
@@ -376,7 +376,7 @@ def _device_now(meter: Meter | None, record: SearchRecord) -> Device | None:
 def _goals(store: Store, record: SearchRecord, inputs: Inputs) -> tuple[Goal, ...]:
     """The devices of a search as they are now."""
     goals = []
-    for device in Chronicle(store, record).devices:
+    for device in RecordedSearch(store, record).devices:
         meter = settings_for(store, inputs.config.device.named(device.name)).meter(workspace())
         _check_device(record, inputs, device.table, _device_now(meter, record))
         goals.append(Goal(table_id=device.table_id, table=device.table, meter=meter, target_ms=device.target_ms))
@@ -384,7 +384,7 @@ def _goals(store: Store, record: SearchRecord, inputs: Inputs) -> tuple[Goal, ..
 
 
 @contextmanager
-def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterator[Session]:
+def session(store: Store, name: str, listener: Listener, heart: Heartbeat) -> Iterator[Session]:
     """The session of a claimed search that has begun, with its workers, which end with the context.
 
     Raises:
@@ -392,7 +392,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
     """
     record = store.searches.get(name)
     config: RunConfig = parse_config(dict(record.config))
-    record.has_begun().run_folder.mkdir(parents=True, exist_ok=True)
+    record.require_start().run_folder.mkdir(parents=True, exist_ok=True)
     inputs = look_up(config)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)
@@ -418,8 +418,8 @@ def session(store: Store, name: str, listener: Listener, heart: Heart) -> Iterat
 
 def _check_functions(running: Session) -> None:
     """Refuse to go on where a user's latency or reward says something else than it said of recorded trials."""
-    trials, rewards = running.trials(Stage.BLOCKS), running.store.trials.rewards(running.record.id)
-    asked = [*trials[:_ASKED_AGAIN], *trials[_ASKED_AGAIN:][-_ASKED_AGAIN:]]
+    trials, rewards = running.trials(SearchStage.BLOCKS), running.store.trials.rewards(running.record.id)
+    checked = [*trials[:_ASKED_AGAIN], *trials[_ASKED_AGAIN:][-_ASKED_AGAIN:]]
     found: list[tuple[str, Trial, float, float | None]] = []
     if running.config.latency is not None:
         found += [
@@ -429,12 +429,12 @@ def _check_functions(running: Session) -> None:
                 trial.scores.latency_ms,
                 running.latency.estimate(trial.architecture),
             )
-            for trial in asked
+            for trial in checked
         ]
     if ":" in running.config.blocks.reward.kind:
         found += [
             (f"reward {running.config.blocks.reward.kind}", trial, rewards[trial.number], running.reward_of(trial))
-            for trial in asked
+            for trial in checked
             if trial.number in rewards
         ]
     for what, trial, said, now in found:
@@ -449,21 +449,21 @@ def drive(running: Session, until: Literal["blocks", "refine"] | None = None) ->
     """Take a search through the stages that are left, and return the report's path.
 
     With `until` "blocks" it ends behind the block-level search, quietly. Where the device is reached by kit alone, it
-    ends at `Stage.AWAITING`, and `certify` completes it.
+    ends at `SearchStage.AWAITING`, and `certify` completes it.
 
     Raises:
         Interrupted: it was stopped, before NetAdapt by `until` or for a kit; everything finished is recorded.
         RunError: a stage cannot be completed.
     """
-    _enter(running, Stage.BLOCKS)
+    _enter(running, SearchStage.BLOCKS)
     search_blocks(running)
     if until == "blocks":
         return None
     if until == "refine":
         raise Interrupted(pause_before_refinement(running))
-    _enter(running, Stage.NETADAPT)
+    _enter(running, SearchStage.NETADAPT)
     best = refine(running)
-    _enter(running, Stage.FINAL)
+    _enter(running, SearchStage.FINAL)
     if running.dataset is None:
         certified = True  # there is no network to measure, only its spec
         export = export_spec(running, best[0])
@@ -471,16 +471,16 @@ def drive(running: Session, until: Literal["blocks", "refine"] | None = None) ->
         train_finals(running, best)
         export = export_found(running)
         certified = certify_on_devices(running)
-    report = write_report(Chronicle.read(running.store, running.record.name))
-    deliver(running.record.name, export, report, running.listener.note)
-    _enter(running, Stage.DONE if certified else Stage.AWAITING)
+    report = write_report(RecordedSearch.read(running.store, running.record.name))
+    upload_export(running.record.name, export, report, running.listener.note)
+    _enter(running, SearchStage.DONE if certified else SearchStage.AWAITING)
     return report
 
 
-_ORDER = (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL, Stage.AWAITING, Stage.DONE)
+_ORDER = (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL, SearchStage.AWAITING, SearchStage.DONE)
 
 
-def _enter(running: Session, stage: Stage) -> None:
+def _enter(running: Session, stage: SearchStage) -> None:
     """Record a stage; a resumed search never falls back to an earlier one."""
     if _ORDER.index(stage) > _ORDER.index(running.record.stage):
         running.store.searches.set_stage(running.record.id, stage)

@@ -13,7 +13,7 @@ FIGURES = ("latency_ms", "madds", "params", "peak_bytes")
 """What is known of a network before it is trained: the columns of an array of costs, all of them better if smaller."""
 
 
-class Stage(StrEnum):
+class SearchStage(StrEnum):
     """Where a search stands; `BLOCKS`, `NETADAPT` and `FINAL` are also the stages that trials belong to."""
 
     QUEUED = "queued"
@@ -22,6 +22,21 @@ class Stage(StrEnum):
     FINAL = "final"
     AWAITING = "awaiting-certification"
     DONE = "done"
+
+
+class Origin(StrEnum):
+    """Who proposed a trial's network, where that is neither a sampler, which gives its name, nor NetAdapt.
+
+    `ADOPTED` is taken over from a search that this one started from, `START` the network that a mere walk starts from.
+    Of the final networks, `FOUND` is what the search ends with, chosen from `CANDIDATE` ones where there are several.
+    """
+
+    REFERENCE = "reference"
+    ENQUEUED = "enqueued"
+    ADOPTED = "adopted"
+    START = "start"
+    CANDIDATE = "candidate"
+    FOUND = "found"
 
 
 class State(StrEnum):
@@ -68,8 +83,7 @@ class Trial:
     """One architecture in one stage of one search.
 
     `number` counts from 0 within the search. `parent` is the number of the trial whose weights were inherited.
-    `origin` says who proposed it: a sampler's name, "reference", "enqueued", "adopted" (from a search that this one
-    started from), or what NetAdapt narrowed.
+    `origin` says who proposed it: a sampler's name, one of `Origin`, or what NetAdapt narrowed.
     `evaluation_key` identifies everything that the top-1 depends on; equal keys mean equal results.
     `weights` is a file name inside the run folder, `reused_from` the id of the trial whose evaluation was taken over.
     `sampler_attrs` is what the sampler noted of its proposal, and is given back on resume.
@@ -77,7 +91,7 @@ class Trial:
     """
 
     number: int
-    stage: Stage
+    stage: SearchStage
     state: State
     origin: str
     architecture: Architecture

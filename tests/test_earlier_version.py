@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trial import Stage
+from search.trial import SearchStage
 from tests.search.killing import outcome
 from tests.tiny import Result, dark_and_bright
 
@@ -46,7 +46,7 @@ def test_queued_search_is_taken_by_a_coordinator(folder: Path, mobilenas: Call) 
     assert done.code == 0, done.err
     trials, steps, stage = outcome(url, "waiting")
     assert (trials, steps) == outcome(url, "whole")[:2]
-    assert stage is Stage.DONE
+    assert stage is SearchStage.DONE
 
 
 def test_configuration_starts_the_same_search(folder: Path, mobilenas: Call) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from search.ray.messages import Setup
+from search.ray.messages import ClusterSetup
 from tests.waiting import HANGS_S
 
 TINY_SPACE = {
@@ -42,7 +42,7 @@ TINY_SPACE = {
 
 
 # A Ray cluster of one core on this machine.
-RAY_HERE = Setup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
+RAY_HERE = ClusterSetup(address=None, local_cpus=1, cpus=1, gpus=0, resources={}, retries=0, job_seconds=HANGS_S)
 
 
 def dark_and_bright(folder: Path, *, each: int, pixels: int, seed: int | None = 0) -> Path:

@@ -15,11 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from space.arch import Architecture
 from space.errors import DataError, RunError
 from space.modules import build_model, fused
-from trainer.data import Dataset
+from trainer.data import Dataset, Progress
 
 Weights = Mapping[str, Tensor]
-Progress = Callable[[int, int], None]
-"""Called with (images seen, images in all)."""
 
 DeviceKind = Literal["cpu", "cuda"]
 """Where torch computes; `cuda` is the first GPU that the process sees."""

@@ -16,7 +16,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Integer, Table
 from latency.device import Device
 from latency.table import calibrations_from_plain
 from search.config.load import parse_config
-from search.record.rows import Begun
+from search.record.rows import SearchStart
 from search.record.schema import (
     REVISIONS,
     SAME_TABLES,
@@ -35,7 +35,7 @@ from search.record.schema import (
     trial_latencies,
     trials,
 )
-from search.trial import Stage
+from search.trial import SearchStage
 from space.arch import Architecture
 from space.errors import InvalidTable, StoreError
 
@@ -62,7 +62,7 @@ _MAX_NUMBER = 1e12
 _MAX_COUNT = 2**45
 
 # What a search knows from its beginning on, and a queued one does not; where a function predicts there is no table.
-_BEGUN = [field.name for field in fields(Begun) if field.name not in ("table_id", "reference_ms")]
+_START = [field.name for field in fields(SearchStart) if field.name not in ("table_id", "reference_ms")]
 
 # Of each table the rows that belong to a search, in an order that foreign keys accept.
 OF_SEARCH = (
@@ -264,14 +264,14 @@ def _check_search(rows: Rows) -> None:
     search["config"] = parse_config(search["config"]).model_dump(mode="json")
     if search["data"] != search["config"]["data"]["source"]:
         raise InvalidArchive("the search's data is not the one of its configuration")
-    stage, unknown = Stage(search["stage"]), [name for name in _BEGUN if search[name] is None]
-    if unknown and (len(unknown) < len(_BEGUN) or stage is not Stage.QUEUED):
+    stage, unknown = SearchStage(search["stage"]), [name for name in _START if search[name] is None]
+    if unknown and (len(unknown) < len(_START) or stage is not SearchStage.QUEUED):
         raise InvalidArchive(f"the search is at stage {search['stage']!r} without {', '.join(unknown)}")
     config = parse_config(search["config"])
     lacks = search["table_id"] is None or search["device_id"] is None
     if not unknown and (lacks != (config.latency is not None) or (lacks and search["device_id"] is not None)):
         raise InvalidArchive("the search's latency table is not the one of its configuration")
-    if config.callables and stage is not Stage.DONE:
+    if config.callables and stage is not SearchStage.DONE:
         # Whoever resumed it would run functions that somebody else named.
         raise InvalidArchive(f"the search is not done and calls {config.callables[0]}; ask for it when it is done")
 

@@ -21,7 +21,7 @@ from search.record.schema import (
     searches,
     trials,
 )
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.arch import Architecture
 from space.errors import MobilenasError
 from space.keys import parse_key
@@ -82,7 +82,7 @@ def _read_search(row: RowMapping) -> None:
 
 
 def _read_trial(row: RowMapping) -> None:
-    if trial_from_row(row).stage in (Stage.QUEUED, Stage.AWAITING, Stage.DONE):
+    if trial_from_row(row).stage in (SearchStage.QUEUED, SearchStage.AWAITING, SearchStage.DONE):
         raise ValueError(f"trial {row['number']} belongs to no stage, got {row['stage']!r}")
 
 
@@ -139,7 +139,7 @@ def _check_searches(connection: Connection, which: ColumnElement[bool]) -> Itera
     faults = {
         "is complete without a result": complete & (trials.c.top1.is_(None) | trials.c.finished_at.is_(None)),
         "is running in a search that is done": (trials.c.state == State.RUNNING.value)
-        & (searches.c.stage == Stage.DONE.value),
+        & (searches.c.stage == SearchStage.DONE.value),
         "has a top-1 outside 0-1": (trials.c.top1 < 0) | (trials.c.top1 > 1),
         "has a latency that is not positive": trials.c.latency_ms <= 0,
         "has more images classified correctly than there are": trials.c.correct > trials.c.total,

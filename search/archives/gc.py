@@ -7,7 +7,7 @@ from pathlib import Path
 
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.trial import NetAdaptStep, Stage, Trial
+from search.trial import NetAdaptStep, SearchStage, Trial
 from space.errors import RunError
 
 TOP = 10
@@ -36,7 +36,7 @@ def kept(
     by_number = {trial.number: trial for trial in trials}
     best = sorted(rewards, key=lambda number: (-rewards[number], number))[:TOP]
     waiting = [*best, *exported, *(number for step in steps for number in (step.trial, step.parent))]
-    waiting += [trial.number for trial in by_number.values() if trial.stage is Stage.FINAL]
+    waiting += [trial.number for trial in by_number.values() if trial.stage is SearchStage.FINAL]
     found: set[int] = set()
     while waiting:
         number = waiting.pop()
@@ -57,9 +57,9 @@ def free(store: Store, search: SearchRecord, *, dry_run: bool) -> Freed:
     Raises:
         RunError: the search is not done, so its weights may be needed yet.
     """
-    if search.stage is not Stage.DONE:
+    if search.stage is not SearchStage.DONE:
         raise RunError(f"search '{search.name}' is not done: its weights may be needed; finish it first")
-    folder = search.begun.run_folder / "trials" if search.begun else None
+    folder = search.start.run_folder / "trials" if search.start else None
     if folder is None or not folder.is_dir() or folder.is_symlink():
         return Freed(search=search.name, trials=(), files=(), bytes=0)
     trials = store.trials.of(search.id)

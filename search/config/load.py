@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 
 from search.config.sections import (
     BlocksConfig,
-    Callable,
+    CallableName,
+    ConfigSection,
     DataConfig,
     DeviceConfig,
     DeviceName,
@@ -19,7 +20,6 @@ from search.config.sections import (
     LimitsConfig,
     NetAdaptConfig,
     RayConfig,
-    Section,
     SpaceConfig,
     TargetConfig,
     TrainingConfig,
@@ -33,7 +33,7 @@ from space.reference import REFERENCES
 NO_DATA = "none"
 
 
-class RunConfig(Section):
+class RunConfig(ConfigSection):
     """Everything that a search depends on."""
 
     name: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -44,8 +44,8 @@ class RunConfig(Section):
     batch: int = Field(ge=1, le=1024)
     executor: Literal["local", "ray"]
     ray: RayConfig
-    evaluator: Callable | None = None
-    latency: Callable | None = None
+    evaluator: CallableName | None = None
+    latency: CallableName | None = None
     plugins: str | None
     data: DataConfig
     space: SpaceConfig

@@ -17,7 +17,7 @@ from space.errors import InvalidConfig
 from space.reference import REFERENCES
 from trainer.train import Recipe
 
-Callable = Annotated[str, AfterValidator(callable_name)]
+CallableName = Annotated[str, AfterValidator(callable_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 SAMPLERS = ("feasible-first", "tpe", "nsga2", "evolution", "random")
@@ -34,13 +34,13 @@ def named_or_callable(value: str, names: tuple[str, ...]) -> str:
     return value if value in names else callable_name(value)
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Values are what the file says or nothing: no unknown keys, no conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class DataConfig(Section):
+class DataConfig(ConfigSection):
     """Which images, and how the training split is divided; `none` where an evaluator of one's own needs none.
 
     Only then `channels` and `classes` say what the networks are for.
@@ -56,14 +56,14 @@ class DataConfig(Section):
     split_seed: int = Field(ge=0)
 
 
-class SpaceConfig(Section):
+class SpaceConfig(ConfigSection):
     """A shipped preset or a YAML file, at a width multiplier."""
 
     preset: str
     width: float = Field(ge=0.05, le=4)
 
 
-class DeviceConfig(Section):
+class DeviceConfig(ConfigSection):
     """The device and how its table is measured."""
 
     name: DeviceName
@@ -107,7 +107,7 @@ def parse_target(text: str) -> dict[str, float]:
     return {"ms": amount} if match[2] == "ms" else {"relative": amount * 0.01}
 
 
-class TargetConfig(Section):
+class TargetConfig(ConfigSection):
     """The final latency target: a share of the reference's latency, or milliseconds."""
 
     relative: float | None = Field(default=None, gt=0, le=10)
@@ -128,10 +128,10 @@ class TargetConfig(Section):
         return self.relative * reference_ms
 
 
-Objective = Literal["top1", "latency_ms", "madds", "params", "peak_bytes"]
+ObjectiveName = Literal["top1", "latency_ms", "madds", "params", "peak_bytes"]
 
 
-class LimitsConfig(Section):
+class LimitsConfig(ConfigSection):
     """What no trained network may exceed; the latency limit follows from the target where it is null."""
 
     latency_ms: float | None = Field(gt=0)
@@ -145,7 +145,7 @@ class LimitsConfig(Section):
         return Limits(latency_ms=latency_ms, madds=self.madds, params=self.params, peak_bytes=self.peak_bytes)
 
 
-class RewardConfig(Section):
+class RewardConfig(ConfigSection):
     """What is maximised; `exponent` is the soft kind's w or the absolute kind's beta, null the space's own."""
 
     kind: str
@@ -164,7 +164,7 @@ class RewardConfig(Section):
 RAY_ADDRESS = r"^[A-Za-z0-9_.-]+:[0-9]{1,5}$"
 
 
-class RayConfig(Section):
+class RayConfig(ConfigSection):
     """Where and with what trials run on a Ray cluster."""
 
     # Null: RAY_ADDRESS, and where that is not set either, a cluster on this machine for as long as the search runs.
@@ -193,7 +193,7 @@ class RayConfig(Section):
     retries: int = Field(ge=0, le=100)
 
 
-class TrainingConfig(Section):
+class TrainingConfig(ConfigSection):
     """How networks are trained; the same in every stage but for the number of images and the learning rate.
 
     `seed` is apart from the search's: searches of several seeds then share the trainings of equal networks.
@@ -220,7 +220,7 @@ class TrainingConfig(Section):
         )
 
 
-class BlocksConfig(Section):
+class BlocksConfig(ConfigSection):
     """The block-level search: `trials` trained networks, each on the proxy task."""
 
     trials: int = Field(ge=1, le=1_000_000)
@@ -230,7 +230,7 @@ class BlocksConfig(Section):
     tolerance: float = Field(ge=0, le=1)
     reward: RewardConfig
     # Empty: the reward is maximised. Else the Pareto front of these is explored.
-    objectives: tuple[Objective, ...] = Field(max_length=4, strict=False)
+    objectives: tuple[ObjectiveName, ...] = Field(max_length=4, strict=False)
     train_images: int = Field(ge=1)
     epochs: float = Field(gt=0, le=1000)
     # Names of published networks, spec files, or (in a record) the specs themselves.
@@ -246,7 +246,7 @@ class BlocksConfig(Section):
 
     @field_validator("objectives")
     @classmethod
-    def _distinct(cls, value: tuple[Objective, ...]) -> tuple[Objective, ...]:
+    def _distinct(cls, value: tuple[ObjectiveName, ...]) -> tuple[ObjectiveName, ...]:
         if value and (len(set(value)) < max(2, len(value)) or value[0] != "top1"):
             raise ValueError("give none, or top1 and then one or more different costs")
         return value
@@ -272,14 +272,14 @@ class BlocksConfig(Section):
         return tuple(found)
 
 
-class StartConfig(Section):
+class StartConfig(ConfigSection):
     """A network to walk from instead of searching one: its spec, and the SHA-256 of its weights in the run folder."""
 
     network: str
     weights: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class NetAdaptConfig(Section):
+class NetAdaptConfig(ConfigSection):
     """The layer-wise refinement."""
 
     start: StartConfig | None
@@ -292,7 +292,7 @@ class NetAdaptConfig(Section):
     max_steps: int = Field(ge=0, le=10_000)
 
 
-class FinalConfig(Section):
+class FinalConfig(ConfigSection):
     """The final training of the best networks and of the reference, from scratch or going on from the weights found.
 
     Of the `top_k` best the reward split chooses one, and only that touches the test split.

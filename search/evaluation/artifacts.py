@@ -13,7 +13,7 @@ VARIABLE = "MOBILENAS_ARTIFACTS"
 
 
 @dataclass(frozen=True, slots=True)
-class Depot:
+class ArtifactStore:
     """Files by name; each appears whole or not at all. Credentials are fsspec's business."""
 
     url: str
@@ -70,12 +70,12 @@ class Depot:
         return RunError(f"artefact {name} cannot be {what} ({type(error).__name__}: {error}); look at {VARIABLE}")
 
 
-def depot() -> Depot | None:
-    """The depot that `MOBILENAS_ARTIFACTS` names."""
+def artifact_store() -> ArtifactStore | None:
+    """The artefact store that `MOBILENAS_ARTIFACTS` names."""
     url = os.environ.get(VARIABLE)
     if not url:
         return None
-    return Depot(url if "://" in url else str(Path(url).expanduser().absolute()))
+    return ArtifactStore(url if "://" in url else str(Path(url).expanduser().absolute()))
 
 
 def weights_name(evaluation_key: str) -> str:

@@ -9,9 +9,9 @@ from torch import nn
 
 from search.evaluation.job import Evaluation, Interim, Job, Outcome, Watch
 from search.evaluation.weights import read_weights, write_weights
-from trainer.data import Dataset, Splits, split, subset
+from trainer.data import Dataset, Progress, Splits, split, subset
 from trainer.inherit import inherit
-from trainer.train import ALONE, Check, Progress, Shard, Trained, load_model, predict, require_device, top1, train
+from trainer.train import ALONE, Check, Shard, Trained, load_model, predict, require_device, top1, train
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000

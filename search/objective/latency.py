@@ -11,7 +11,7 @@ import numpy as np
 from latency.meter import Meter
 from latency.predict import Predictor
 from latency.table import LatencyTable
-from search.plugins import Plugin, blamed, number
+from search.plugins import Plugin, number, user_code
 from search.trial import Scores
 from space.arch import Architecture
 from space.cost import cost_of
@@ -113,7 +113,7 @@ class OwnLatency:
     def _asked(self, arch: Architecture) -> float:
         function = self._function
         what, expected = f"latency {self.plugin.name}", "it must give a network's ms, above 0"
-        with blamed(what):
+        with user_code(what):
             said = function(arch)
         found = number(said, what, expected)
         if not 0 < found < math.inf:

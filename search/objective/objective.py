@@ -11,7 +11,7 @@ from space.encoding import Codes, Encoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prospects:
+class Objective:
     """The prospects of one search; `target_ms` is what the reward compares latencies with."""
 
     encoding: Encoding

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from search.plugins import Plugin, blamed, number
+from search.plugins import Plugin, number, user_code
 from search.trial import FIGURES, Scores
 from space.errors import RunError
 
@@ -77,7 +77,7 @@ class Own(Reward):
 
     def _of(self, scores: Scores, target_ms: float) -> float:
         what, expected = f"reward {self.name}", "it must give a finite number; mend it, and resume"
-        with blamed(what, "mend it, and resume"):
+        with user_code(what, "mend it, and resume"):
             said = self.function(scores, target_ms)
         reward = number(said, what, expected)
         if not np.isfinite(reward):

@@ -13,8 +13,8 @@ from ray.util.placement_group import PlacementGroup, placement_group_table, remo
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.evaluation.artifacts import VARIABLE
-from search.ray.desk import DESK, PULSE_S, depot_of, station
-from search.ray.messages import Setup, versions
+from search.ray.coordinator_actor import ACTOR_NAME, PULSE_S, artifacts_of, node_worker
+from search.ray.messages import ClusterSetup, versions
 from space.errors import MobilenasError, RunError
 
 # How long nodes may take to be tried, and how slowly a data set may reach them, bytes per second.
@@ -33,8 +33,8 @@ def room_for(nodes: list[dict[str, Any]], need: Mapping[str, float]) -> int:
 class Nodes:
     """The nodes of a cluster that were tried, and can run trials."""
 
-    def __init__(self, setup: Setup, desk: Any) -> None:  # noqa: ANN401 - of Ray's
-        self._setup, self._desk = setup, desk
+    def __init__(self, setup: ClusterSetup, coordinator: Any) -> None:  # noqa: ANN401 - of Ray's
+        self._setup, self._coordinator = setup, coordinator
         self._fit: set[str] = set()
         self._lost_since: dict[str, float] = {}
 
@@ -52,8 +52,8 @@ class Nodes:
             RunError: one cannot, or there are several and no place for artefacts.
         """
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _nodes() if room_for([node], self._setup.need)}
-        depot, token = depot_of(self._setup), uuid.uuid4().hex[:12]
-        if len(nodes) > 1 and depot is None:
+        artifacts, token = artifacts_of(self._setup), uuid.uuid4().hex[:12]
+        if len(nodes) > 1 and artifacts is None:
             raise RunError(
                 f"the cluster has {len(nodes)} nodes, but no place for artefacts that they share: set {VARIABLE} to a "
                 "shared folder or to a URL such as s3://bucket/folder"
@@ -61,19 +61,19 @@ class Nodes:
         new = {node: address for node, address in nodes.items() if node not in self._fit}
         if not new:
             return
-        if depot is not None:
-            depot.put(f"probe/{token}", token.encode())
+        if artifacts is not None:
+            artifacts.put(f"probe/{token}", token.encode())
         fit = self._tried(new, token, alive)
-        if depot is not None:
+        if artifacts is not None:
             for node in fit:
-                if depot.get(f"probe/{token}-{node}") is None:
+                if artifacts.get(f"probe/{token}-{node}") is None:
                     raise RunError(
                         f"node {nodes[node]} wrote an artefact that is not here; {VARIABLE} must name one place for "
                         "all machines"
                     )
-                depot.remove(f"probe/{token}-{node}")
-            depot.remove(f"probe/{token}")
-        ray.get(self._desk.admit.remote(fit))
+                artifacts.remove(f"probe/{token}-{node}")
+            artifacts.remove(f"probe/{token}")
+        ray.get(self._coordinator.admit.remote(fit))
         self._fit.update(fit)
 
     def _tried(self, new: Mapping[str, str], token: str, alive: Callable[[], None]) -> list[str]:
@@ -109,7 +109,7 @@ class Nodes:
         try:
             problem: str | None = ray.get(reference)
         except RayTaskError as error:
-            ray.get(self._desk.pulse.remote(), timeout=PULSE_S)  # without a desk no node could
+            ray.get(self._coordinator.pulse.remote(), timeout=PULSE_S)  # without that actor no node could
             cause = error.cause or error
             is_lost = isinstance(cause, RayError)
             if isinstance(cause, RaySystemError):  # it could not read what it was sent: mobilenas is not there, say
@@ -134,17 +134,17 @@ def _size_of(folder: Path | None) -> int:
     return 0 if folder is None else sum(path.stat().st_size for path in folder.iterdir())
 
 
-def _probed(setup: Setup, wanted: Mapping[str, str], token: str) -> str | None:
+def _probed(setup: ClusterSetup, wanted: Mapping[str, str], token: str) -> str | None:
     """What is wrong with this node; None: nothing."""
     try:
         if (found := versions()) != wanted:
             return f"it has {found}, the coordinator {wanted}; install the same versions"
-        depot = depot_of(setup)
-        if depot is not None:
-            if depot.get(f"probe/{token}") != token.encode():
+        artifacts = artifacts_of(setup)
+        if artifacts is not None:
+            if artifacts.get(f"probe/{token}") != token.encode():
                 return f"it does not find the coordinator's artefacts; {VARIABLE} must name one place for all machines"
-            depot.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
-        here = station(setup)
+            artifacts.put(f"probe/{token}-{ray.get_runtime_context().get_node_id()}", b"")
+        here = node_worker(setup)
         if setup.data_folder is not None and setup.data_hash is not None:
             here.data(setup.data_folder, setup.data_hash, measure=setup.address is not None)
     except MobilenasError as error:
@@ -159,8 +159,8 @@ def sweep() -> None:
 
     It forgets some, now and then, where a driver's node is lost: they stayed taken for as long as the cluster lives.
     """
-    desks = [actor for actor in actors().values() if actor["Name"] == DESK and actor["State"] == "DEAD"]
-    gone = tuple({desk["JobID"] for desk in desks})
+    dead = [actor for actor in actors().values() if actor["Name"] == ACTOR_NAME and actor["State"] == "DEAD"]
+    gone = tuple({actor["JobID"] for actor in dead})
     for name, group in placement_group_table().items():
         # The last bytes of a placement group's id are those of its job.
         if group["state"] != "REMOVED" and name.endswith(gone):

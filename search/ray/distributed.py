@@ -21,16 +21,16 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from search.evaluation.executor import failed
 from search.evaluation.job import Job, Outcome
-from search.ray.desk import asked, await_admission, station
-from search.ray.messages import Setup
+from search.ray.coordinator_actor import ask_coordinator, await_admission, node_worker
+from search.ray.messages import ClusterSetup
 from search.ray.node import Result
 from space.errors import RunError
 
 _TELL_S = 1.0
 
 
-def train_together(job: Job, key: str, setup: Setup) -> None:
-    """Run the job that lies at the desk under this key; its result lies there afterwards.
+def train_together(job: Job, key: str, setup: ClusterSetup) -> None:
+    """Run the job that lies at the coordinator's actor under this key; its result lies there afterwards.
 
     Raises:
         ray.train.TrainingFailedError: processes or nodes were lost more often than `retries` allows.
@@ -67,14 +67,14 @@ def _take_part(config: dict[str, Any]) -> None:
 
     key, setup = config["key"], config["setup"]
     await_admission()
-    if asked("is_finished", key):
+    if ask_coordinator("is_finished", key):
         return
     context = ray.train.get_context()
     shard = Shard(rank=context.get_world_rank(), size=context.get_world_size())
     torch.set_num_threads(setup.threads)
     if setup.gpus:
         torch.cuda.set_device(get_device())
-    job: Job = asked("job", key)
+    job: Job = ask_coordinator("job", key)
 
     def run(prepared: Job) -> Outcome | None:
         if shard.rank == 0:
@@ -86,19 +86,19 @@ def _take_part(config: dict[str, Any]) -> None:
     limit.daemon = True
     limit.start()
     try:
-        result = station(setup).run_here(job, run)
+        result = node_worker(setup).run_here(job, run)
     finally:
         limit.cancel()
     if shard.rank == 0 or result.finished.error is not None:
-        asked("finish", key, result)
+        ask_coordinator("finish", key, result)
     if result.finished.error is not None:
         raise RunError(result.finished.error)  # so that the others, who wait for this one, are ended
 
 
-def _end_late(key: str, job: Job, setup: Setup) -> None:
+def _end_late(key: str, job: Job, setup: ClusterSetup) -> None:
     """Nothing else ends a process that waits for another one."""
     late = RunError(f"it took longer than {setup.job_seconds / 60:g} minutes (trial_minutes)")
-    asked("finish", key, Result(finished=failed(job, late), weights=None))
+    ask_coordinator("finish", key, Result(finished=failed(job, late), weights=None))
     os._exit(1)
 
 
@@ -109,6 +109,6 @@ def _teller(key: str) -> Callable[[int, int], None]:
         nonlocal told
         if time.monotonic() - told > _TELL_S:
             told = time.monotonic()
-            asked("tell_share", key, seen / total)
+            ask_coordinator("tell_share", key, seen / total)
 
     return tell

@@ -2,7 +2,7 @@
 
 It is a process of its own, apart from the coordinator, because a driver of Ray can hang or end when the cluster does:
 `search.ray.executor` watches it from outside, and starts another one. What it knows is lost with it, and may be; so may
-Tune's own files. Nodes reach the coordinator's machine through one actor there, the desk.
+Tune's own files. Nodes reach the coordinator's machine through one actor there, the coordinator's actor.
 """
 
 import itertools
@@ -24,8 +24,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.ray.cluster import Nodes, sweep
-from search.ray.desk import DESK, PULSE, PULSE_S, Desk, depot_of
-from search.ray.messages import Beat, Close, Lost, Room, Setup
+from search.ray.coordinator_actor import ACTOR_NAME, PULSE, PULSE_S, CoordinatorActor, artifacts_of
+from search.ray.messages import Alive, Capacity, Close, ClusterSetup, DriverLost
 from search.ray.tune import SCHEDULERS, Jobs, Rounds, Worker
 from space.errors import MobilenasError
 
@@ -36,7 +36,7 @@ _SWEEP_S = 60.0
 _log = logging.getLogger("mobilenas.ray")
 
 
-def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
+def drive(pipe: "Connection[object, object]", setup: ClusterSetup) -> None:
     """A driver's life, in a process of its own: jobs in; signs of life and results out."""
     output = os.open(setup.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
@@ -50,23 +50,25 @@ def drive(pipe: "Connection[object, object]", setup: Setup) -> None:
     try:
         _run(pipe, setup, tell)
     except MobilenasError as error:
-        tell(Lost(str(error), is_final=True))
+        tell(DriverLost(str(error), is_final=True))
     except Exception as error:  # noqa: BLE001 - told, whatever it is
         _log.exception("Ray Tune ended")
-        tell(Lost(f"{type(error).__name__}: {error}"))
+        tell(DriverLost(f"{type(error).__name__}: {error}"))
 
 
-def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[object], None]) -> None:
+def _run(pipe: "Connection[object, object]", setup: ClusterSetup, tell: Callable[[object], None]) -> None:
     _connect(setup)
-    tell(Beat(is_start=True))
+    tell(Alive(is_start=True))
     here = ray.get_runtime_context().get_node_id()
     at_home = NodeAffinitySchedulingStrategy(here, soft=False)
-    made: Any = ray.remote(concurrency_groups={PULSE: 1})(Desk)  # type: ignore[call-overload]
-    desk = made.options(name=DESK, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(depot_of(setup))
-    ray.get(desk.__ray_ready__.remote())
-    nodes = Nodes(setup, desk)
-    nodes.admit(lambda: tell(Beat(is_start=True)))
-    jobs = Jobs(desk, setup, tell)
+    made: Any = ray.remote(concurrency_groups={PULSE: 1})(CoordinatorActor)  # type: ignore[call-overload]
+    coordinator = made.options(name=ACTOR_NAME, num_cpus=0, scheduling_strategy=at_home, max_concurrency=16).remote(
+        artifacts_of(setup)
+    )
+    ray.get(coordinator.__ray_ready__.remote())
+    nodes = Nodes(setup, coordinator)
+    nodes.admit(lambda: tell(Alive(is_start=True)))
+    jobs = Jobs(coordinator, setup, tell)
 
     def listen() -> None:
         while not isinstance(message := heard(), Close):
@@ -83,8 +85,8 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
 
     def feel() -> None:
         room = nodes.room()
-        jobs.felt(ray.get(desk.pulse.remote(), timeout=PULSE_S), room)
-        tell(Room(room))
+        jobs.felt(ray.get(coordinator.pulse.remote(), timeout=PULSE_S), room)
+        tell(Capacity(room))
 
     def look_around() -> None:
         begun = time.monotonic()
@@ -95,10 +97,10 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
                 feel()
                 nodes.admit(feel)
             except RayError as error:
-                tell(Lost(f"what it has at the coordinator's machine is gone ({type(error).__name__})"))
+                tell(DriverLost(f"what it has at the coordinator's machine is gone ({type(error).__name__})"))
                 return
             except MobilenasError as error:
-                tell(Lost(f"{error}; then resume", is_final=True))
+                tell(DriverLost(f"{error}; then resume", is_final=True))
                 return
             time.sleep(_ROOM_S)
 
@@ -106,7 +108,7 @@ def _run(pipe: "Connection[object, object]", setup: Setup, tell: Callable[[objec
         threading.Thread(target=thread, daemon=True).start()
     resources: dict[str, Any] = {"cpu": setup.cpus, "gpu": setup.gpus, "custom_resources": dict(setup.resources)}
     for number in itertools.count():
-        tell(Beat(is_start=True))
+        tell(Alive(is_start=True))
         scheduler = SCHEDULERS[setup.scheduler]()
         scheduler.jobs = jobs
         tune.run(
@@ -149,7 +151,7 @@ def _store_bytes() -> int:
     return max(80_000_000, min(2_000_000_000, int(shared.f_bavail * shared.f_frsize * 0.8)))
 
 
-def _connect(setup: Setup) -> None:
+def _connect(setup: ClusterSetup) -> None:
     """Join a cluster as a node without room for trials, or start one here.
 
     A driver needs a node of Ray's on its own machine; to look first whether there is one takes a minute if not.

@@ -17,14 +17,25 @@ from queue import SimpleQueue
 
 from search.evaluation.executor import Finished, end_with_parent, interrupts_ignored
 from search.evaluation.job import Job, OwnEvaluation
-from search.ray.messages import Ask, Beat, Close, Lost, Note, Room, Setup, Shares, Sources, Waits
+from search.ray.messages import (
+    Alive,
+    Capacity,
+    Close,
+    ClusterSetup,
+    DriverLost,
+    EvaluatorSources,
+    Note,
+    RunJob,
+    SharesDone,
+    Waiting,
+)
 from space.errors import RunError
 
 # A driver that starts a cluster, or looks for one, may be silent for so long; later Tune goes round several times a
 # second.
 START_S, SILENCE_S = 120.0, 30.0
 # How long the cluster may be away before the search gives up.
-PATIENCE_S = 900.0
+RETRY_S = 900.0
 _RESTART_S = 3.0
 _CLOSE_S, _LEAVE_S = 10.0, 1.0
 
@@ -34,7 +45,7 @@ _log = logging.getLogger("mobilenas.ray")
 class _Driver:
     """One driver process and its pipe."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: ClusterSetup) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
@@ -72,7 +83,7 @@ class _Driver:
         self.pipe.close()
 
 
-def _drive(pipe: "Connection[object, object]", setup: Setup) -> None:
+def _drive(pipe: "Connection[object, object]", setup: ClusterSetup) -> None:
     os.setsid()  # all that is started here can be ended at once, and nothing else with it
     end_with_parent(group=True)
     from search.ray.driver import drive
@@ -89,17 +100,17 @@ class RayExecutor:
 
     def __init__(
         self,
-        setup: Setup,
+        setup: ClusterSetup,
         *,
         concurrent: int | None = None,
         note: Callable[[str], None] = _log.warning,
         silence_s: float = SILENCE_S,
-        patience_s: float = PATIENCE_S,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="mobilenas-ray-")
         self._setup = replace(setup, folder=Path(self._folder.name))
         self._concurrent, self._note = concurrent, note
-        self._silence_s, self._patience_s = silence_s, patience_s
+        self._silence_s, self._retry_s = silence_s, retry_s
         self._jobs: dict[tuple[int, int], Job] = {}
         self._sources: dict[str, Mapping[str, bytes]] = {}
         self._shares: Mapping[int, float] = {}
@@ -123,9 +134,9 @@ class RayExecutor:
         if isinstance(evaluation, OwnEvaluation) and evaluation.content not in self._sources:
             self._sources[evaluation.content] = evaluation.evaluator.sources
             if self._driver is not None:
-                self._driver.send(Sources(evaluation.content, self._sources[evaluation.content]))
+                self._driver.send(EvaluatorSources(evaluation.content, self._sources[evaluation.content]))
         if self._driver is not None:
-            self._driver.send(Ask(job))
+            self._driver.send(RunJob(job))
         elif self._verdict is None:
             self._restart()
 
@@ -133,9 +144,9 @@ class RayExecutor:
         """Start a driver with everything that is to be run."""
         self._driver = _Driver(self._setup)
         for content, files in self._sources.items():
-            self._driver.send(Sources(content, files))
+            self._driver.send(EvaluatorSources(content, files))
         for job in self._jobs.values():
-            self._driver.send(Ask(job))
+            self._driver.send(RunJob(job))
 
     def wait(self, seconds: float) -> list[Finished]:
         """See `Executor`.
@@ -144,7 +155,7 @@ class RayExecutor:
             RunError: the cluster cannot run trials, or could not be reached for a long time.
         """
         if self._is_answer_due and self._driver is not None:
-            self._driver.send(Waits(self._driver.endings))
+            self._driver.send(Waiting(self._driver.endings))
         end = time.monotonic() + seconds
         finished: list[Finished] = []
         while not finished and (left := end - time.monotonic()) > 0:
@@ -177,19 +188,19 @@ class RayExecutor:
         return finished
 
     def _heard(self, driver: _Driver, message: object) -> list[Finished]:
-        if isinstance(message, Lost) and message.is_final:
+        if isinstance(message, DriverLost) and message.is_final:
             self._verdict = RunError(message.reason)
-        elif isinstance(message, Lost):
+        elif isinstance(message, DriverLost):
             self._reason = message.reason
             raise EOFError
-        if isinstance(message, Beat | Finished):  # the others come from a thread that may outlive Tune
-            is_start = isinstance(message, Beat) and message.is_start
+        if isinstance(message, Alive | Finished):  # the others come from a thread that may outlive Tune
+            is_start = isinstance(message, Alive) and message.is_start
             driver.deadline = time.monotonic() + (START_S if is_start else self._silence_s)
-        if isinstance(message, Finished) or (isinstance(message, Shares) and message.shares):
+        if isinstance(message, Finished) or (isinstance(message, SharesDone) and message.shares):
             self._away_since = None  # only trials that run show that a driver is of use
-        if isinstance(message, Shares):
+        if isinstance(message, SharesDone):
             self._shares = message.shares
-        elif isinstance(message, Room):
+        elif isinstance(message, Capacity):
             self._told_room(message.trials)
         elif isinstance(message, Finished):
             driver.endings += 1
@@ -197,7 +208,7 @@ class RayExecutor:
         elif isinstance(message, Note):
             self._note(message.text)
         else:
-            assert isinstance(message, Beat | Lost)
+            assert isinstance(message, Alive | DriverLost)
         return []
 
     def _told_room(self, room: int) -> None:
@@ -221,7 +232,7 @@ class RayExecutor:
         now = time.monotonic()
         self._away_since = self._away_since or now
         where = self._setup.address or "on this machine"
-        if now - self._away_since > self._patience_s:
+        if now - self._away_since > self._retry_s:
             self._verdict = RunError(f"the Ray cluster {where} cannot be used ({what}: {last}); mend it, and resume")
             return
         self._note(f"the Ray cluster {where} is lost ({what}: {last}); {len(self._jobs)} trials begin anew")

@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
+class ClusterSetup:
     """How a driver runs trials: on which cluster, with what for each of them, and for how long."""
 
     address: str | None
@@ -57,21 +57,21 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class RunJob:
     """To the driver: run this job."""
 
     job: Job
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class Waiting:
     """To the driver: so many endings were heard, and there is no other job until there are more."""
 
     endings: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class EvaluatorSources:
     """To the driver: the modules of an evaluator, before its first job."""
 
     content: str
@@ -84,21 +84,21 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Alive:
     """From the driver: Tune goes round, or is about to start, which may take longer than a round."""
 
     is_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class SharesDone:
     """From the driver: the share done of each running job, by trial number."""
 
     shares: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """From the driver: so many trials fit into the cluster at once."""
 
     trials: int
@@ -112,7 +112,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class DriverLost:
     """From the driver: it cannot go on; `is_final` where another one could not either."""
 
     reason: str

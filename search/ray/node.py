@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.evaluation.artifacts import Depot, weights_name
+from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
 from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, Parent
 from search.plugins import Plugin
@@ -20,7 +20,7 @@ from trainer.data import Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20
-# What a station that was killed left behind is removed after so long.
+# What a node worker that was killed left behind is removed after so long.
 _LEFT_S = 2 * 24 * 3600.0
 # How soon it is seen that a watched training was judged.
 _NEWS_S = 0.1
@@ -30,7 +30,7 @@ Pieces = Mapping[str, Iterable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supplies:
+class RemoteFiles:
     """Where a node gets what it lacks, as calls to the coordinator's machine."""
 
     files: Callable[[Path], Pieces]
@@ -48,7 +48,7 @@ class Result:
     finished: Finished
     weights: bytes | None
     is_stored: bool = False
-    """Whether the weights are in the depot instead."""
+    """Whether the weights are in the artefact store instead."""
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
@@ -58,7 +58,7 @@ def pieces_of(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def delivered(result: Result, job: Job, depot: Depot | None) -> Finished:
+def delivered(result: Result, job: Job, artifacts: ArtifactStore | None) -> Finished:
     """A node's result at the coordinator's machine: the weights in the job's file, whole or not at all."""
     finished = replace(result.finished, job=job)
     if job.weights is None or (result.weights is None and not result.is_stored):
@@ -67,10 +67,12 @@ def delivered(result: Result, job: Job, depot: Depot | None) -> Finished:
     try:
         weights = result.weights
         if weights is None:
-            assert depot is not None
-            weights = depot.get(weights_name(job.evaluation.key))
+            assert artifacts is not None
+            weights = artifacts.get(weights_name(job.evaluation.key))
             if weights is None:
-                raise RunError("the weights that its node stored are not in the depot; look at MOBILENAS_ARTIFACTS")
+                raise RunError(
+                    "the weights that its node stored are not in the artefact store; look at MOBILENAS_ARTIFACTS"
+                )
         draft.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             file.write(weights)
@@ -84,17 +86,23 @@ def delivered(result: Result, job: Job, depot: Depot | None) -> Finished:
     return finished
 
 
-class Station:
+class NodeWorker:
     """Runs one job at a time, in a process that can be killed without harm to Ray's.
 
-    What a job needs lies in `folder`, which all stations of a machine share: data sets and functions by the hash of
+    What a job needs lies in `folder`, which all node workers of a machine share: data sets and functions by the hash of
     their content, so that each reaches a machine once.
     """
 
     def __init__(
-        self, folder: Path, supplies: Supplies, *, job_seconds: float, threads: int, depot: Depot | None = None
+        self,
+        folder: Path,
+        remote: RemoteFiles,
+        *,
+        job_seconds: float,
+        threads: int,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
-        self._folder, self._supplies, self._depot = folder, supplies, depot
+        self._folder, self._remote, self._artifacts = folder, remote, artifacts
         self._seconds, self._threads = job_seconds, threads
         self._executor: LocalExecutor | None = None
         self._job: Job | None = None
@@ -102,7 +110,7 @@ class Station:
         self._early: Finished | None = None
         _make_private(folder)
         for left in (*folder.glob("draft-*"), *folder.glob("trial-*")):
-            with suppress(OSError):  # another station may be removing it
+            with suppress(OSError):  # another node worker may be removing it
                 if time.time() - left.stat().st_mtime > _LEFT_S + job_seconds:
                     shutil.rmtree(left, ignore_errors=True)
 
@@ -154,9 +162,9 @@ class Station:
             return Result(finished=finished, weights=None)
         try:
             weights = made.read_bytes()
-            if self._depot is None:
+            if self._artifacts is None:
                 return Result(finished=finished, weights=weights)
-            self._depot.put(weights_name(finished.job.evaluation.key), weights)
+            self._artifacts.put(weights_name(finished.job.evaluation.key), weights)
         except (MobilenasError, OSError) as error:
             return Result(finished=failed(finished.job, error), weights=None)
         return Result(finished=finished, weights=None, is_stored=True)
@@ -223,9 +231,9 @@ class Station:
         )
 
     def _weights(self, parent: Parent, key: str | None) -> bytes:
-        """The weights to inherit: from the depot where they are there, as all that was trained on the cluster is."""
-        stored = self._depot.get(weights_name(key)) if self._depot is not None and key is not None else None
-        return self._supplies.weights(parent.weights) if stored is None else stored
+        """The weights to inherit: from the artefact store where it has them, as it has all that the cluster trained."""
+        stored = self._artifacts.get(weights_name(key)) if self._artifacts is not None and key is not None else None
+        return self._remote.weights(parent.weights) if stored is None else stored
 
     def data(self, there: Path, wanted: str, *, measure: bool = False) -> Path:
         """The folder of a prepared data set with this content hash: the coordinator's own where this machine sees it.
@@ -243,7 +251,7 @@ class Station:
         if not is_seen:
             here = self._folder / f"data-{wanted}"
             if not here.exists():
-                self._publish(here, self._supplies.files(there), lambda draft: _require_whole(draft, wanted))
+                self._publish(here, self._remote.files(there), lambda draft: _require_whole(draft, wanted))
                 return here
         if measure and Dataset.open(here).measured_hash() != wanted:
             raise DataError(f"data {wanted} in {here} is damaged; remove that folder there")
@@ -256,14 +264,14 @@ class Station:
             return plugin
         here = self._folder / f"functions-{evaluation.content.replace(':', '-')}"
         if not here.exists():
-            sources = self._supplies.sources(evaluation.content)
+            sources = self._remote.sources(evaluation.content)
             if _has(Path(plugin.folder), sources):
                 return plugin
             self._publish(here, {name: [content] for name, content in sources.items()})
         return Plugin(name=plugin.name, folder=str(here))
 
     def _publish(self, folder: Path, files: Pieces, check: Callable[[Path], None] = lambda _: None) -> None:
-        """Write files so that they appear whole and checked, or not at all; several stations may do so at once."""
+        """Write files so that they appear whole and checked, or not at all; several node workers may do so at once."""
         draft = Path(tempfile.mkdtemp(prefix="draft-", dir=self._folder))
         try:
             for name, pieces in files.items():
@@ -276,7 +284,7 @@ class Station:
             check(draft)
             draft.rename(folder)
         except OSError:
-            if not folder.exists():  # else another station was faster
+            if not folder.exists():  # else another node worker was faster
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)

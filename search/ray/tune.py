@@ -14,8 +14,8 @@ from ray.tune.search import Searcher
 
 from search.evaluation.executor import Finished
 from search.evaluation.job import Interim, Job
-from search.ray.desk import PULSE_S, asked, await_admission, station
-from search.ray.messages import Ask, Beat, Note, Setup, Shares, Sources, Waits
+from search.ray.coordinator_actor import PULSE_S, ask_coordinator, await_admission, node_worker
+from search.ray.messages import Alive, ClusterSetup, EvaluatorSources, Note, RunJob, SharesDone, Waiting
 
 # What trials that are watched tell Tune: by which its schedulers stop those that fall behind, and when.
 _REWARD, _AGE = "reward", "percent"
@@ -34,7 +34,7 @@ _ANSWER_S = 0.1
 
 
 class Worker(tune.Trainable):
-    """Tune's view of a slot: one after the other, jobs are run at a station and handed in at the desk."""
+    """Tune's view of a slot: one after the other, a node worker runs jobs and the coordinator's actor gets them."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """A new slot, on whatever node there is room."""
@@ -42,40 +42,40 @@ class Worker(tune.Trainable):
         self._key = config["key"]
         self._is_begun = False
         self._told: Interim | None = None
-        self._station = station(config["setup"])
+        self._worker = node_worker(config["setup"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Tune's way to use a slot for the next job."""
-        self._station.drop()
+        self._worker.drop()
         self._key, self._is_begun, self._told = new_config["key"], False, None
         return True
 
     def step(self) -> dict[str, Any]:
         """Some seconds of a job, or what is left of it."""
         if not self._is_begun:
-            self._station.start(asked("job", self._key))
+            self._worker.start(ask_coordinator("job", self._key))
             self._is_begun = True
-        result = self._station.look(_STEP_S)
+        result = self._worker.look(_STEP_S)
         if result is not None:
-            asked("finish", self._key, result)
+            ask_coordinator("finish", self._key, result)
             return {**_report(self._told), "share": 1.0, _ENDED: True}
-        interim = self._station.interim
+        interim = self._worker.interim
         if interim is None or interim == self._told:
-            return {"share": self._station.share, _ENDED: False}
+            return {"share": self._worker.share, _ENDED: False}
         self._told = interim
         return {**_report(interim), _ENDED: False}
 
     def cleanup(self) -> None:
         """Tune needs this slot no more."""
-        self._station.close()
+        self._worker.close()
 
 
 class Jobs(Searcher):
     """Gives Tune the jobs that the coordinator has handed in, and tells it what became of them."""
 
-    def __init__(self, desk: Any, setup: Setup, tell: Callable[[object], None]) -> None:  # noqa: ANN401 - of Ray's
+    def __init__(self, coordinator: Any, setup: ClusterSetup, tell: Callable[[object], None]) -> None:  # noqa: ANN401 - of Ray's
         super().__init__(metric="share", mode="max")
-        self._desk, self._setup, self._tell = desk, setup, tell
+        self._coordinator, self._setup, self._tell = coordinator, setup, tell
         self._waiting: deque[Job] = deque()
         self._together: deque[Job] = deque()
         self._jobs_together: dict[str, Job] = {}
@@ -93,12 +93,12 @@ class Jobs(Searcher):
 
     def hear(self, message: object) -> None:
         """A message of the coordinator."""
-        if isinstance(message, Sources):
-            ray.get(self._desk.put_sources.remote(message.content, message.files))
+        if isinstance(message, EvaluatorSources):
+            ray.get(self._coordinator.put_sources.remote(message.content, message.files))
             return
-        assert isinstance(message, Ask | Waits)
+        assert isinstance(message, RunJob | Waiting)
         with self._changed:
-            if isinstance(message, Ask):
+            if isinstance(message, RunJob):
                 (self._waiting if message.job.processes == 1 else self._together).append(message.job)
             else:
                 self._answered = message.endings
@@ -119,19 +119,19 @@ class Jobs(Searcher):
         from search.ray.distributed import train_together  # which loads torch: no slot of Tune's needs it
 
         key, reason = _key(job), "it gave no result"
-        ray.get(self._desk.put.remote(key, job))
+        ray.get(self._coordinator.put.remote(key, job))
         self._jobs_together[key] = job
         try:
             train_together(job, key, self._setup)
         except Exception as error:  # noqa: BLE001 - whatever Ray Train raises, the job has ended
             reason = f"{type(error).__name__}: {error}"
-        finished = ray.get(self._desk.take.remote(key))
+        finished = ray.get(self._coordinator.take.remote(key))
         del self._jobs_together[key]
         self._shares.pop(job.number, None)
         self._tell_ending(finished or Finished(job=job, outcome=None, error=" ".join(reason.split())[:1000]))
 
     def felt(self, shares: Mapping[str, float], room: int) -> None:
-        """The desk is alive, as far as is known; it told of the jobs that Tune does not run."""
+        """The coordinator's actor is alive, as far as is known; it told of the jobs that Tune does not run."""
         self._felt = time.monotonic()
         for key, job in list(self._jobs_together.items()):
             if key in shares:
@@ -148,13 +148,14 @@ class Jobs(Searcher):
     def beat(self) -> None:
         """Tell the coordinator that Tune goes round, and how far its trials are.
 
-        Without a desk Tune may go on for ever, and no trial could hand in its result: it is then of no use, and silent.
+        Without the coordinator's actor Tune may go on for ever, and no trial could hand in its result: it is then of no
+        use, and silent.
         """
         now = time.monotonic()
         if now - self._beaten > _BEAT_S and now - self._felt < PULSE_S:
             self._beaten = now
-            self._tell(Beat())
-            self._tell(Shares(dict(self._shares)))
+            self._tell(Alive())
+            self._tell(SharesDone(dict(self._shares)))
 
     def suggest(self, trial_id: str) -> Any:  # noqa: ANN401 - Tune's
         """The next job, None where there is none yet, or FINISHED (a text) where Tune is to make room."""
@@ -172,7 +173,7 @@ class Jobs(Searcher):
                 return None
             job = self._waiting.popleft()
         key = _key(job)
-        ray.get(self._desk.put.remote(key, job))
+        ray.get(self._coordinator.put.remote(key, job))
         self._running[trial_id], self._jobs[key] = key, job
         self._given = key
         return {"key": key, "setup": self._setup}
@@ -182,7 +183,7 @@ class Jobs(Searcher):
         key = self._running[trial_id]
         if result[_ENDED]:
             self._idle[trial_id] = time.monotonic()
-            self._end(trial_id, ray.get(self._desk.take.remote(key)))
+            self._end(trial_id, ray.get(self._coordinator.take.remote(key)))
         else:
             self._shares[self._jobs[key].number] = result["share"]
 
@@ -192,10 +193,10 @@ class Jobs(Searcher):
             return
         key = self._running[trial_id]
         if not error and result is not None:
-            self._desk.forget.remote(key)
+            self._coordinator.forget.remote(key)
             self._end(trial_id, None, stopped=_interim(result))  # with the report that made the scheduler do so
-        elif ray.get(self._desk.is_finished.remote(key)):
-            self._end(trial_id, ray.get(self._desk.take.remote(key)))
+        elif ray.get(self._coordinator.is_finished.remote(key)):
+            self._end(trial_id, ray.get(self._coordinator.take.remote(key)))
         else:
             self._lose(trial_id, key)
 
@@ -209,7 +210,7 @@ class Jobs(Searcher):
         self._slots_gone.discard(trial_id)
         lost, allowed = self._losses[key], self._setup.retries
         if lost > allowed:
-            self._desk.forget.remote(key)
+            self._coordinator.forget.remote(key)
             self._end(trial_id, None, error=f"its process or node was lost {lost} time(s) (ray.retries {allowed})")
             return
         job = self._jobs.pop(self._running.pop(trial_id))

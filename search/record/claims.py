@@ -1,8 +1,8 @@
 """Who runs a search: a claim that its holder renews, and that ends by itself when the holder is gone.
 
-A claim is held while its last sign of life is younger than `LEASE_S` by the database's clock. Of processes of the same
-kernel and process namespace it is also known at once whether they still live, so that a killed search can be resumed
-without waiting. Nothing hangs on that: a claim that was taken over is noticed in the transaction of its former
+A claim is held while its last sign of life is younger than `CLAIM_EXPIRES_S` by the database's clock. Of processes of
+the same kernel and process namespace it is also known at once whether they still live, so that a killed search can be
+resumed without waiting. Nothing hangs on that: a claim that was taken over is noticed in the transaction of its former
 holder's next write.
 """
 
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 HEARTBEAT_S = 5.0
-LEASE_S = 30.0
+CLAIM_EXPIRES_S = 30.0
 
 _PROC = Path("/proc")
 
@@ -51,7 +51,7 @@ def new_claim() -> Claim:
 
 def is_held(claimed_by: str | None, heartbeat_at: datetime | None, now: datetime) -> bool:
     """Whether a recorded claim still counts."""
-    if claimed_by is None or heartbeat_at is None or now - heartbeat_at > timedelta(seconds=LEASE_S):
+    if claimed_by is None or heartbeat_at is None or now - heartbeat_at > timedelta(seconds=CLAIM_EXPIRES_S):
         return False
     return not Claim.parse(claimed_by).is_known_dead()
 

@@ -15,7 +15,7 @@ from space.errors import StoreError
 _log = logging.getLogger("mobilenas.heartbeat")
 
 
-class Heart:
+class Heartbeat:
     """Renews the claim of a search in a thread of its own, and releases it at the end of the context.
 
     `stop_requested` turns true when somebody asks the search to stop. `beaten` hears of every renewal; `ends` tells
@@ -83,11 +83,11 @@ class Heart:
                 _log.exception("the claim of search %d cannot be renewed", self._search_id)
 
 
-def hold(store: Store, search_id: int, ends: Callable[[], bool]) -> Heart:
+def hold(store: Store, search_id: int, ends: Callable[[], bool]) -> Heartbeat:
     """Claim a search, and give the context that keeps the claim.
 
     Raises:
         Held: a living process runs it.
     """
     store.searches.claim(search_id)
-    return Heart(store, search_id, ends=ends)
+    return Heartbeat(store, search_id, ends=ends)

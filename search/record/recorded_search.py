@@ -8,16 +8,14 @@ import numpy as np
 
 from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig, parse_config
-from search.record.rows import Begun, SearchRecord
+from search.record.rows import SearchRecord, SearchStart
 from search.record.store import Store
-from search.trial import NetworkMeasurement, Stage, State, Trial
+from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.errors import RunError
 from trainer.metrics import Difference, paired_difference
 
-FOUND, REFERENCE, CANDIDATE = "found", "reference", "candidate"
 
-
-def final_trial(trials: list[Trial], origin: str) -> Trial | None:
+def complete_final(trials: list[Trial], origin: str) -> Trial | None:
     """The completed final trial of the found network or of the reference, if there is one."""
     return next((trial for trial in trials if trial.origin == origin and trial.state is State.COMPLETE), None)
 
@@ -37,21 +35,21 @@ class DeviceTarget:
 
 
 @dataclass(frozen=True)
-class Chronicle:
+class RecordedSearch:
     """One search that has begun, read from the record when it is asked."""
 
     store: Store
     record: SearchRecord
 
     @classmethod
-    def read(cls, store: Store, name: str) -> "Chronicle":
+    def read(cls, store: Store, name: str) -> "RecordedSearch":
         """The search of this name as it now stands."""
         return cls(store, store.searches.get(name))
 
     @property
-    def begun(self) -> Begun:
+    def start(self) -> SearchStart:
         """What is known since it began."""
-        return self.record.has_begun()
+        return self.record.require_start()
 
     @cached_property
     def config(self) -> RunConfig:
@@ -61,11 +59,11 @@ class Chronicle:
     @cached_property
     def devices(self) -> tuple[DeviceTarget, ...]:
         """The devices of its predictions, first the one in whose ms all figures are; none where a function predicts."""
-        begun = self.begun
-        if begun.table_id is None:
+        start = self.start
+        if start.table_id is None:
             return ()
         further = self.store.searches.further_targets(self.record.id)
-        targets = [(begun.table_id, begun.target_ms), *((each.table_id, each.target_ms) for each in further)]
+        targets = [(start.table_id, start.target_ms), *((each.table_id, each.target_ms) for each in further)]
         return tuple(
             DeviceTarget(table_id=table_id, table=self.store.tables.load(table_id), target_ms=target_ms)
             for table_id, target_ms in targets
@@ -90,7 +88,7 @@ class Chronicle:
     def _trials(self) -> list[Trial]:
         return self.store.trials.of(self.record.id)
 
-    def trials(self, stage: Stage) -> list[Trial]:
+    def trials(self, stage: SearchStage) -> list[Trial]:
         """The trials of a stage, by number."""
         return [trial for trial in self._trials if trial.stage is stage]
 
@@ -104,8 +102,8 @@ class Chronicle:
         Raises:
             RunError: the search has not trained them yet.
         """
-        trials = self.trials(Stage.FINAL)
-        found, reference = final_trial(trials, FOUND), final_trial(trials, REFERENCE)
+        trials = self.trials(SearchStage.FINAL)
+        found, reference = complete_final(trials, Origin.FOUND), complete_final(trials, Origin.REFERENCE)
         if found is None or reference is None:
             name = self.record.name
             raise RunError(f"search '{name}' has no final networks yet; see: mobilenas status {name}")
@@ -129,7 +127,7 @@ class Chronicle:
     @property
     def has_ended(self) -> bool:
         """Whether it has its network, certified or not."""
-        return self.record.stage in (Stage.AWAITING, Stage.DONE)
+        return self.record.stage in (SearchStage.AWAITING, SearchStage.DONE)
 
     @property
     def found(self) -> Trial:
@@ -153,11 +151,11 @@ class Chronicle:
     def weights_file(self, trial: Trial) -> Path:
         """Where a completed trial's weights are."""
         assert trial.weights is not None
-        return self.begun.run_folder / trial.weights
+        return self.start.run_folder / trial.weights
 
     def right_file(self, trial: Trial) -> Path:
         """Where a final trial keeps which test images it classified right."""
-        return right_file(self.begun.run_folder, trial)
+        return right_file(self.start.run_folder, trial)
 
     def difference(self) -> Difference:
         """Top-1 on the test split, found minus reference, on the same images."""

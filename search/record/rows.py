@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from search.record.claims import is_held
-from search.trial import NetAdaptStep, NetworkMeasurement, Scores, Stage, State, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
+class SearchStart:
     """What is known once a search has begun. All latencies in ms, predicted by its latency table.
 
     `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency (None where
@@ -48,7 +48,7 @@ class FurtherTarget:
 class SearchRecord:
     """One search: what it was asked for, and where it stands.
 
-    `begun` is None while it is queued. `group` names searches that belong together. `error` is why it stopped, if it
+    `start` is None while it is queued. `group` names searches that belong together. `error` is why it stopped, if it
     did. `is_held` says whether a process runs it, `holder` which one did last. `queued_at` is None where it runs in
     the foreground.
     """
@@ -56,8 +56,8 @@ class SearchRecord:
     id: int
     name: str
     config: Mapping[str, Any]
-    stage: Stage
-    begun: Begun | None
+    stage: SearchStage
+    start: SearchStart | None
     finish_requested: bool
     stop_requested: bool
     error: str | None
@@ -77,25 +77,25 @@ class SearchRecord:
     @property
     def state(self) -> str:
         """In one word: queued, running, stopped, failed, awaiting-certification or done."""
-        if self.stage is Stage.DONE:
+        if self.stage is SearchStage.DONE:
             return "done"
         if self.is_held:
             return "running"
-        if self.stage is Stage.AWAITING:
+        if self.stage is SearchStage.AWAITING:
             return self.stage.value
         if self.error is not None:
             return "failed"
         return "stopped" if self.stop_requested or self.queued_at is None else "queued"
 
-    def has_begun(self) -> Begun:
+    def require_start(self) -> SearchStart:
         """What is known of a begun search.
 
         Raises:
             RunError: it has not begun.
         """
-        if self.begun is None:
+        if self.start is None:
             raise RunError(f"search '{self.name}' is still queued; see: mobilenas status {self.name}")
-        return self.begun
+        return self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,27 +133,27 @@ class ExportRecord:
     created_at: datetime
 
 
-_BEGUN = [field.name for field in fields(Begun)]
+_START = [field.name for field in fields(SearchStart)]
 _PLAIN_SEARCH = (
     *("id", "name", "config", "finish_requested", "stop_requested", "error", "owner", "note", "budget"),
     *("priority", "queued_at", "created_at", "updated_at", "finished_at"),
 )
 
 
-def begun_to_row(begun: Begun) -> dict[str, Any]:
+def start_to_row(start: SearchStart) -> dict[str, Any]:
     """Columns of `searches`."""
-    return {**asdict(begun), "run_folder": os.fspath(begun.run_folder)}
+    return {**asdict(start), "run_folder": os.fspath(start.run_folder)}
 
 
 def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> SearchRecord:
     """A row of `searches` with its labels, as it stands at a moment of the database's clock."""
-    begun = None
+    start = None
     if row["run_folder"] is not None:
-        begun = Begun(**{name: row[name] for name in _BEGUN} | {"run_folder": Path(row["run_folder"])})
+        start = SearchStart(**{name: row[name] for name in _START} | {"run_folder": Path(row["run_folder"])})
     return SearchRecord(
         **{name: row[name] for name in _PLAIN_SEARCH},
-        stage=Stage(row["stage"]),
-        begun=begun,
+        stage=SearchStage(row["stage"]),
+        start=start,
         group=row["group_name"],
         labels=tuple(labels),
         holder=row["claimed_by"],
@@ -200,7 +200,7 @@ def trial_from_row(row: RowMapping) -> Trial:
     return Trial(
         **{name: row[name] for name in (*_BEGINNING, *_OUTCOME)},
         id=row["id"],
-        stage=Stage(row["stage"]),
+        stage=SearchStage(row["stage"]),
         state=State(row["state"]),
         architecture=_read_architecture(row["architecture"]),
         scores=Scores(

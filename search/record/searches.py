@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, true, update
 
-from search.record.claims import LEASE_S, is_held, new_claim
+from search.record.claims import CLAIM_EXPIRES_S, is_held, new_claim
 from search.record.database import insert_new
-from search.record.rows import Begun, FurtherTarget, LogLine, SearchRecord, begun_to_row, search_from_row
+from search.record.rows import FurtherTarget, LogLine, SearchRecord, SearchStart, search_from_row, start_to_row
 from search.record.schema import log_lines, search_labels, search_targets, searches
 from search.record.tables import device_of
 from search.record.transactions import Transactions, change_search
-from search.trial import Stage
+from search.trial import SearchStage
 from space.errors import StoreError
 
 # A search that so many coordinators in a row have died of, without one more trial completed, is left alone.
@@ -48,7 +48,7 @@ class Searches:
         *,
         name: str,
         config: Mapping[str, Any],
-        begun: Begun | None = None,
+        start: SearchStart | None = None,
         owner: str | None = None,
         labels: Iterable[str] = (),
         note: str | None = None,
@@ -68,7 +68,7 @@ class Searches:
         row = {
             "name": name,
             "config": dict(config),
-            "stage": (Stage.BLOCKS if begun else Stage.QUEUED).value,
+            "stage": (SearchStage.BLOCKS if start else SearchStage.QUEUED).value,
             "data": config["data"]["source"],
             "finish_requested": False,
             "stop_requested": False,
@@ -78,14 +78,14 @@ class Searches:
             "budget": budget,
             "group_name": group,
             "priority": priority,
-            "queued_at": None if begun else now,
+            "queued_at": None if start else now,
             "created_at": now,
             "updated_at": now,
         }
         kept = tuple(labels)
 
         def insert_search(connection: Connection) -> None:
-            values = {**row, **(_begun_row(connection, begun) if begun else {})}
+            values = {**row, **(_start_row(connection, start) if start else {})}
             # Whoever comes second must not fail by a race, but hear that the name is taken.
             connection.execute(insert_new(connection, searches, "name").values(values))
             stored = connection.execute(
@@ -100,7 +100,7 @@ class Searches:
         return self.get(name)
 
     def begin(
-        self, search_id: int, config: Mapping[str, Any], begun: Begun, further: Sequence[FurtherTarget] = ()
+        self, search_id: int, config: Mapping[str, Any], start: SearchStart, further: Sequence[FurtherTarget] = ()
     ) -> None:
         """Take a queued search to its first stage, with the configuration that its budget led to.
 
@@ -109,8 +109,8 @@ class Searches:
 
         def begin(connection: Connection) -> None:
             stage = connection.scalar(select(searches.c.stage).where(searches.c.id == search_id))
-            if stage in (None, Stage.QUEUED.value):
-                values = {"stage": Stage.BLOCKS.value, "config": dict(config), **_begun_row(connection, begun)}
+            if stage in (None, SearchStage.QUEUED.value):
+                values = {"stage": SearchStage.BLOCKS.value, "config": dict(config), **_start_row(connection, start)}
                 self._transactions.change(connection, search_id, **values)
             _set_targets(connection, search_id, further)
 
@@ -152,9 +152,9 @@ class Searches:
         rows = connection.execute(select(searches).where(condition).order_by(searches.c.id)).mappings()
         return [search_from_row(row, labels[row["id"]], now) for row in rows]
 
-    def set_stage(self, search_id: int, stage: Stage, *, error: str | None = None) -> None:
+    def set_stage(self, search_id: int, stage: SearchStage, *, error: str | None = None) -> None:
         """Move a search to a stage; `error` says why it stopped there, and without one an earlier error is cleared."""
-        finished_at = datetime.now(UTC) if stage is Stage.DONE else None
+        finished_at = datetime.now(UTC) if stage is SearchStage.DONE else None
         self._change(search_id, stage=stage.value, error=error, finished_at=finished_at)
 
     def annotate(
@@ -251,7 +251,7 @@ class Searches:
             silent = (now - row.heartbeat_at).total_seconds()
             raise Held(
                 f"search '{row.name}' is being run by another process (last sign of life {silent:.0f} s ago; it counts "
-                f"as dead after {LEASE_S:.0f} s); see: mobilenas status {row.name}"
+                f"as dead after {CLAIM_EXPIRES_S:.0f} s); see: mobilenas status {row.name}"
             )
         return now
 
@@ -325,10 +325,10 @@ def _unknown(search_id: int) -> StoreError:
     return StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
 
 
-def _begun_row(connection: Connection, begun: Begun) -> dict[str, Any]:
+def _start_row(connection: Connection, start: SearchStart) -> dict[str, Any]:
     return {
-        **begun_to_row(begun),
-        "device_id": None if begun.table_id is None else device_of(connection, begun.table_id),
+        **start_to_row(start),
+        "device_id": None if start.table_id is None else device_of(connection, start.table_id),
     }
 
 
@@ -352,10 +352,10 @@ def _take(connection: Connection, search_id: int, token: str, now: datetime, **v
 
 def _claim_first(connection: Connection, token: str, device: str | None, now: datetime) -> int | None:
     """Claim the first search of the queue, and return its id."""
-    expired = now - timedelta(seconds=LEASE_S)
+    expired = now - timedelta(seconds=CLAIM_EXPIRES_S)
     waiting = (
         searches.c.queued_at.is_not(None),
-        searches.c.stage.not_in((Stage.AWAITING.value, Stage.DONE.value)),
+        searches.c.stage.not_in((SearchStage.AWAITING.value, SearchStage.DONE.value)),
         searches.c.error.is_(None),
         searches.c.stop_requested.is_(False),
         or_(searches.c.claimed_by.is_(None), searches.c.heartbeat_at < expired),

@@ -14,25 +14,25 @@ class Store:
     """All that mobilenas remembers; every method of its parts is one transaction and may raise StoreError.
 
     Threads may share a store; processes open one each. Where the database is away, everything is tried again for
-    `patience_s` seconds.
+    `retry_s` seconds.
     """
 
-    def __init__(self, url: str, patience_s: float = 0.0) -> None:
+    def __init__(self, url: str, retry_s: float = 0.0) -> None:
         self._transactions = Transactions(Database(url))
-        self.patience_s = patience_s
+        self.retry_s = retry_s
         self.searches = Searches(self._transactions)
         self.trials = Trials(self._transactions)
         self.tables = Tables(self._transactions)
         self.devices = Devices(self._transactions)
 
     @classmethod
-    def open(cls, url: str, patience_s: float = 0.0) -> Self:
+    def open(cls, url: str, retry_s: float = 0.0) -> Self:
         """A store on a database of the current schema, which is waited for if it is away.
 
         Raises:
             StoreError: the database cannot be opened, is none, or was written by a newer mobilenas.
         """
-        store = cls(url, patience_s)
+        store = cls(url, retry_s)
         try:
             store.upgrade()
         except BaseException:
@@ -41,13 +41,13 @@ class Store:
         return store
 
     @property
-    def patience_s(self) -> float:
+    def retry_s(self) -> float:
         """How long everything is tried again while the database is away."""
-        return self._transactions.patience_s
+        return self._transactions.retry_s
 
-    @patience_s.setter
-    def patience_s(self, seconds: float) -> None:
-        self._transactions.patience_s = seconds
+    @retry_s.setter
+    def retry_s(self, seconds: float) -> None:
+        self._transactions.retry_s = seconds
 
     @property
     def shown_url(self) -> str:

@@ -24,14 +24,14 @@ class ClaimLost(StoreError):
 
 
 class Transactions:
-    """How everything is read and written; where the database is away, work is tried again for `patience_s` seconds.
+    """How everything is read and written; where the database is away, work is tried again for `retry_s` seconds.
 
     `tokens` are the claims of this process by search: with one of them a search is changed only while it holds.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.patience_s = 0.0
+        self.retry_s = 0.0
         self.tokens: dict[int, str] = {}
 
     def read(self, work: Callable[[Connection], T]) -> T:
@@ -77,7 +77,7 @@ class Transactions:
         Raises:
             Unavailable: it is still away.
         """
-        end, wait = time.monotonic() + self.patience_s, FIRST_WAIT_S
+        end, wait = time.monotonic() + self.retry_s, FIRST_WAIT_S
         while True:
             try:
                 return once()

@@ -29,7 +29,7 @@ from search.record.rows import (
 from search.record.schema import exports, netadapt_steps, network_measurements, searches, trial_latencies, trials
 from search.record.transactions import Transactions
 from search.record.views import trial_summary
-from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, State, Trial
 from space.errors import StoreError
 
 _BEST_FIRST = ("reward", "top1")
@@ -101,7 +101,7 @@ class Trials:
 
         self._transactions.write(finish)
 
-    def of(self, search_id: int, stage: Stage | None = None) -> list[Trial]:
+    def of(self, search_id: int, stage: SearchStage | None = None) -> list[Trial]:
         """The trials of a search, or of one of its stages, by number."""
         query = select(trials).where(trials.c.search_id == search_id).order_by(trials.c.number)
         if stage is not None:

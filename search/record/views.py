@@ -16,7 +16,7 @@ Column = tuple[str, type[TypeEngine[Any]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SqlView:
     """One view; flags are 0 or 1, which both databases can add up."""
 
     grain: str
@@ -34,8 +34,8 @@ class View:
 _PYTHON: dict[object, type] = {Text: str, Integer: int, BigInteger: int, Double: float, UtcDateTime: datetime}
 
 
-def _view(grain: str, *columns: Column) -> View:
-    return View(grain, columns)
+def _view(grain: str, *columns: Column) -> SqlView:
+    return SqlView(grain, columns)
 
 
 _SEARCH = ("search", Text, "name of the search")
@@ -51,7 +51,7 @@ _REWARD = ("reward", Double, "what the block-level search maximises; NULL: none"
 _TARGET = ("target_ms", Double, "latency that the final network must meet, ms")
 _TEST = ("test_top1", Double, "accuracy on the test split, 0-1; final trials only")
 
-VIEWS: dict[str, View] = {
+VIEWS: dict[str, SqlView] = {
     "trial_summary": _view(
         "one row per trial, of all searches",
         _SEARCH,

@@ -11,7 +11,7 @@ import numpy as np
 from search.objective.pareto import hypervolume, losses
 from search.objective.reward import HARD
 from search.reports.history import SEARCHED, History
-from search.trial import Stage, Trial
+from search.trial import SearchStage, Trial
 from space.errors import RunError
 from trainer.metrics import Difference, paired_difference, wilson_interval
 
@@ -77,7 +77,7 @@ def common_target(histories: Sequence[History]) -> float:
     Raises:
         RunError: none of them has begun.
     """
-    targets = [history.record.begun.target_ms for history in histories if history.record.begun]
+    targets = [history.record.start.target_ms for history in histories if history.record.start]
     if not targets:
         names = ", ".join(f"'{history.name}'" for history in histories)
         raise RunError(f"{names} has not begun, so there is no target yet; see: mobilenas searches")
@@ -86,8 +86,8 @@ def common_target(histories: Sequence[History]) -> float:
 
 def reference_point(histories: Sequence[History], target_ms: float) -> ReferencePoint:
     """Guessing, and the slowest of the target and the searches' reference networks."""
-    begun = [history.record.begun for history in histories if history.record.begun]
-    references = [each.reference_ms for each in begun if each.reference_ms is not None]
+    start = [history.record.start for history in histories if history.record.start]
+    references = [each.reference_ms for each in start if each.reference_ms is not None]
     classes = [trial.architecture.num_classes for history in histories for trial in history.trials]
     return ReferencePoint(top1=1 / max(classes, default=2), latency_ms=max([target_ms, *references]))
 
@@ -117,7 +117,8 @@ def standing(history: History, target_ms: float, reference: ReferencePoint) -> S
         counts=history.counts(),
         images_seen=sum(trial.images_seen for trial in history.trials),
         core_minutes={
-            stage.value: history.core_minutes(stage) for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
+            stage.value: history.core_minutes(stage)
+            for stage in (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
         },
     )
 
@@ -191,8 +192,8 @@ def trial_difference(first: tuple[History, Trial], second: tuple[History, Trial]
 
 
 def _same_data(one: History, other: History) -> bool:
-    begun = (one.record.begun, other.record.begun)
-    return begun[0] is not None and begun[1] is not None and begun[0].data_hash == begun[1].data_hash
+    start = (one.record.start, other.record.start)
+    return start[0] is not None and start[1] is not None and start[0].data_hash == start[1].data_hash
 
 
 _TOP1_RESTS_ON = {
@@ -216,7 +217,7 @@ def warnings(histories: Sequence[History]) -> list[str]:
 
 
 def _reasons(one: History, other: History) -> Iterator[str]:
-    if one.record.begun and other.record.begun and not _same_data(one, other):
+    if one.record.start and other.record.start and not _same_data(one, other):
         yield "different data, so top-1 does not compare"
     devices, tables = _predicted_by(one, other)
     if devices:
@@ -231,7 +232,7 @@ def _reasons(one: History, other: History) -> Iterator[str]:
 
 def _predicted_by(one: History, other: History) -> tuple[bool, bool]:
     """Whether two searches that have begun differ in their devices, and in the tables of these."""
-    if not (one.record.begun and other.record.begun):
+    if not (one.record.start and other.record.start):
         return False, False
     pair = (one, other)
     devices = [[each.device.fingerprint for each in history.served] or history.setting("latency") for history in pair]
@@ -245,7 +246,7 @@ def replicates(histories: Sequence[History]) -> list[list[History]]:
     for history in histories:
         flat = dict(flattened(history.record.config))
         same = {key: value for key, value in flat.items() if key not in ("name", "seed", "workers")}
-        begun = history.record.begun
-        content = json.dumps([same, begun and [begun.data_hash, begun.target_ms]], sort_keys=True, default=str)
+        start = history.record.start
+        content = json.dumps([same, start and [start.data_hash, start.target_ms]], sort_keys=True, default=str)
         groups.setdefault(content, []).append(history)
     return list(groups.values())

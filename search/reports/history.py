@@ -16,16 +16,16 @@ from latency.calibration import Calibration
 from latency.device import Device
 from latency.table import calibrations_from_plain
 from search.objective.pareto import losses, non_dominated
-from search.record.recorded_search import FOUND, REFERENCE, right_file
+from search.record.recorded_search import right_file
 from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, Stage, State, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import MobilenasError
 from space.reference import REFERENCES
 
-SEARCHED = (Stage.BLOCKS, Stage.NETADAPT)
+SEARCHED = (SearchStage.BLOCKS, SearchStage.NETADAPT)
 """The stages whose top-1 is on the reward split."""
 _ENDED = (State.COMPLETE, State.STOPPED, State.FAILED)
 
@@ -123,7 +123,7 @@ class History:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
 
-    def complete(self, *stages: Stage) -> list[Trial]:
+    def complete(self, *stages: SearchStage) -> list[Trial]:
         """The trials of these stages that have a top-1, by number."""
         return [
             trial
@@ -133,14 +133,14 @@ class History:
 
     def reference(self) -> Trial | None:
         """The reference network as the block-level search evaluated it."""
-        return next((trial for trial in self.complete(Stage.BLOCKS) if trial.origin == REFERENCE), None)
+        return next((trial for trial in self.complete(SearchStage.BLOCKS) if trial.origin == Origin.REFERENCE), None)
 
     def final(self, origin: str) -> Trial | None:
         """The completed final trial of an origin; of several the one that was exported, else the best on rewards.
 
         Never the best on the test split: a winner chosen there would look better than it is.
         """
-        trials = [trial for trial in self.complete(Stage.FINAL) if trial.origin == origin]
+        trials = [trial for trial in self.complete(SearchStage.FINAL) if trial.origin == origin]
         exported = {export.trial for export in self.exports}
         ranked = sorted(trials, key=lambda trial: (trial.number in exported, trial.scores.top1), reverse=True)
         return ranked[0] if ranked else None
@@ -148,7 +148,7 @@ class History:
     @property
     def found(self) -> Trial | None:
         """The final network that was found, once it is trained."""
-        return self.final(FOUND)
+        return self.final(Origin.FOUND)
 
     def measured(self, trial: Trial, device: Served) -> NetworkMeasurement | None:
         """What a trial's network took on a device, measured whole; the newest measurement."""
@@ -157,20 +157,20 @@ class History:
 
     def right(self, trial: Trial) -> Any:  # noqa: ANN401 - numpy's array of bool, or None
         """Which test images a final trial classified right, shape (images,), bool; None where the file is not here."""
-        if self.record.begun is None:
+        if self.record.start is None:
             return None
         try:
-            right = np.load(right_file(self.record.begun.run_folder, trial), allow_pickle=False)
+            right = np.load(right_file(self.record.start.run_folder, trial), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None  # it is on another machine, or was removed or damaged
         return right if right.dtype == bool and right.shape == (trial.total,) else None
 
-    def core_minutes(self, *stages: Stage) -> float:
+    def core_minutes(self, *stages: SearchStage) -> float:
         """Minutes of one core that the trials of these stages (of none: all) took."""
         chosen = [trial for trial in self.trials if not stages or trial.stage in stages]
         return sum(self.costs[trial.number] for trial in chosen) / 60
 
-    def counts(self, *stages: Stage) -> dict[str, int]:
+    def counts(self, *stages: SearchStage) -> dict[str, int]:
         """How many trials of these stages (of none: all) are in each state."""
         states = [trial.state for trial in self.trials if not stages or trial.stage in stages]
         return {state.value: states.count(state) for state in State if state in states}
@@ -180,7 +180,7 @@ class History:
         trials = [trial for trial in self.complete(*SEARCHED) if trial.scores.latency_ms <= target_ms]
         return sorted(trials, key=lambda trial: (-(trial.scores.top1 or 0), trial.scores.latency_ms, trial.number))
 
-    def best_so_far(self, value_of: Callable[[Trial], float | None], *stages: Stage) -> Curve:
+    def best_so_far(self, value_of: Callable[[Trial], float | None], *stages: SearchStage) -> Curve:
         """How the best value grew over the evaluations of some stages, in the order in which they ended."""
         spent, best = 0.0, None
         minutes: list[float] = []
@@ -196,18 +196,18 @@ class History:
             values.append(best)
         return Curve(core_minutes=tuple(minutes), best=tuple(values))
 
-    def evaluated(self, *stages: Stage) -> list[Trial]:
+    def evaluated(self, *stages: SearchStage) -> list[Trial]:
         """The trials of these stages that have a result, in the order in which they ended."""
         return [trial for trial in self._ended(stages) if trial.state is State.COMPLETE]
 
-    def _ended(self, stages: tuple[Stage, ...]) -> list[Trial]:
+    def _ended(self, stages: tuple[SearchStage, ...]) -> list[Trial]:
         """Those that a worker was busy with, to whatever end, in the order of their ends."""
         ended = [trial for trial in self.trials if trial.stage in stages and trial.state in _ENDED]
         return sorted(ended, key=lambda trial: (trial.finished_at or self.record.created_at, trial.number))
 
     def reward_curve(self) -> Curve:
         """The best reward of the block-level search so far."""
-        return self.best_so_far(lambda trial: self.rewards.get(trial.number), Stage.BLOCKS)
+        return self.best_so_far(lambda trial: self.rewards.get(trial.number), SearchStage.BLOCKS)
 
     def top1_curve(self, target_ms: float) -> Curve:
         """The best top-1 within a target so far; None until a network meets it."""
@@ -261,11 +261,11 @@ def peak_bytes(trial: Trial) -> int:
 
 def _served(store: Store, record: SearchRecord) -> Iterator[Served]:
     """The devices; samples, of which there are many, are read only where there is no other way to know a device."""
-    if record.begun is None or record.begun.table_id is None:
+    if record.start is None or record.start.table_id is None:
         return
     further = [(each.table_id, each.target_ms) for each in store.searches.further_targets(record.id)]
     rows = {row["id"]: row for row in store.tables.rows()}
-    for table_id, target_ms in [(record.begun.table_id, record.begun.target_ms), *further]:
+    for table_id, target_ms in [(record.start.table_id, record.start.target_ms), *further]:
         row = rows[table_id]
         device = store.tables.newest_device(row["device"])
         if device is None or device.fingerprint != row["fingerprint"]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from search.config.load import NO_DATA
-from search.record.recorded_search import FOUND, REFERENCE, Chronicle, DeviceTarget
-from search.trial import NetworkMeasurement, Stage, State, Trial
+from search.record.recorded_search import DeviceTarget, RecordedSearch
+from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from trainer.metrics import wilson_interval
 
 # The device then ran otherwise than when the table was measured; both figures are shown, and this is said.
@@ -13,27 +13,30 @@ NOTABLE_ERROR = 0.05
 PRECISION = 0.01
 
 
-def write_report(told: Chronicle) -> Path:
+def write_report(recorded: RecordedSearch) -> Path:
     """Write report.md into the run folder."""
-    path = told.begun.run_folder / "report.md"
-    path.write_text(render(told))
+    path = recorded.start.run_folder / "report.md"
+    path.write_text(render(recorded))
     return path
 
 
-def comparison(told: Chronicle) -> list[list[str]]:
+def comparison(recorded: RecordedSearch) -> list[list[str]]:
     """The table found-vs-reference: a header row, then one row per figure."""
-    columns = [_figures(told, trial) for trial in told.both()]
-    return [["", FOUND, REFERENCE], *([name, *(column[name] for column in columns)] for name in columns[0])]
+    columns = [_figures(recorded, trial) for trial in recorded.both()]
+    return [
+        ["", Origin.FOUND, Origin.REFERENCE],
+        *([name, *(column[name] for column in columns)] for name in columns[0]),
+    ]
 
 
-def _figures(told: Chronicle, trial: Trial) -> dict[str, str]:
+def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     assert trial.correct is not None
     assert trial.total is not None
     low, high = wilson_interval(trial.correct, trial.total)
     return {
         "top-1 (test)": f"{trial.correct / trial.total:.2%}",
         "its 95 % interval": f"{low:.2%} to {high:.2%}",
-        **_latency_figures(told, trial),
+        **_latency_figures(recorded, trial),
         "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
         "parameters": f"{trial.scores.params:,}",
         "images seen": f"{trial.images_seen:,}",
@@ -41,15 +44,15 @@ def _figures(told: Chronicle, trial: Trial) -> dict[str, str]:
     }
 
 
-def _latency_figures(told: Chronicle, trial: Trial) -> dict[str, str]:
+def _latency_figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     """Predicted and measured, on each device."""
-    if not told.devices:
+    if not recorded.devices:
         return {"predicted ms": f"{trial.scores.latency_ms:.3f}", "measured ms": "predicted, not measured"}
     rows: dict[str, str] = {}
-    for device in told.devices:
-        on = f" on {device.name}" if len(told.devices) > 1 else ""
-        measured = told.measurements(device).get(trial.number)
-        rows[f"predicted ms{on}"] = f"{told.predicted_ms(trial, device):.3f}"
+    for device in recorded.devices:
+        on = f" on {device.name}" if len(recorded.devices) > 1 else ""
+        measured = recorded.measurements(device).get(trial.number)
+        rows[f"predicted ms{on}"] = f"{recorded.predicted_ms(trial, device):.3f}"
         rows[f"measured ms{on}"] = (
             f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})"
             if measured
@@ -60,10 +63,10 @@ def _latency_figures(told: Chronicle, trial: Trial) -> dict[str, str]:
     return rows
 
 
-def verdict(told: Chronicle) -> list[str]:
+def verdict(recorded: RecordedSearch) -> list[str]:
     """The findings in sentences: accuracy, latency, target."""
-    found, _ = told.both()
-    gap = told.difference()
+    found, _ = recorded.both()
+    gap = recorded.difference()
     clear = (
         f"the found network is {'more' if gap.difference > 0 else 'less'} accurate than the reference"
         if gap.is_clear
@@ -73,35 +76,39 @@ def verdict(told: Chronicle) -> list[str]:
         f"Top-1, found minus reference on the same {found.total:,} test images: {gap.difference:+.2%} "
         f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}."
     ]
-    if not told.devices:
+    if not recorded.devices:
         lines.append(
-            f"Latency is what {told.config.latency} predicts: {found.scores.latency_ms:.3f} ms, for a target of "
-            f"{told.begun.target_ms:.3f} ms."
+            f"Latency is what {recorded.config.latency} predicts: {found.scores.latency_ms:.3f} ms, for a target of "
+            f"{recorded.start.target_ms:.3f} ms."
         )
-    for device in told.devices:
-        lines += _measured_verdict(told, device) if told.measurements(device) else _predicted_verdict(told, device)
-    return [*lines, *(told.warnings() if told.is_certified else [])]
+    for device in recorded.devices:
+        lines += (
+            _measured_verdict(recorded, device)
+            if recorded.measurements(device)
+            else _predicted_verdict(recorded, device)
+        )
+    return [*lines, *(recorded.warnings() if recorded.is_certified else [])]
 
 
-def _predicted_verdict(told: Chronicle, device: DeviceTarget) -> list[str]:
-    found, reference = (told.predicted_ms(trial, device) for trial in told.both())
+def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
+    found, reference = (recorded.predicted_ms(trial, device) for trial in recorded.both())
     return [
         f"Latency is predicted, not measured: {found:.3f} ms, {found / reference:.1%} of the reference's, for a "
         f"target of {device.target_ms:.3f} ms. certify.zip beside this report measures both networks on "
         f"'{device.name}': run its measure.py there, then: "
-        f"mobilenas certify {told.record.name} --import results.json",
+        f"mobilenas certify {recorded.record.name} --import results.json",
     ]
 
 
-def _measured_verdict(told: Chronicle, device: DeviceTarget) -> list[str]:
-    found, reference = told.both()
-    measured = told.measurements(device)
+def _measured_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
+    found, reference = recorded.both()
+    measured = recorded.measurements(device)
     mine, theirs = measured[found.number], measured[reference.number]
     share = mine.measured_ms / theirs.measured_ms
-    on = f"On '{device.name}', measured" if len(told.devices) > 1 else "Measured"
+    on = f"On '{device.name}', measured" if len(recorded.devices) > 1 else "Measured"
     lines = [
         f"{on} side by side, the found network takes {share:.1%} of the reference's time.",
-        _target_line(device.target_ms, told.config.devices[device.name].relative, mine, share),
+        _target_line(device.target_ms, recorded.config.devices[device.name].relative, mine, share),
     ]
     worst = max((mine, theirs), key=lambda row: abs(row.measured_ms / row.predicted_ms - 1))
     error = worst.measured_ms / worst.predicted_ms - 1
@@ -128,8 +135,8 @@ def _markdown(rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *body)]
 
 
-def _walk(told: Chronicle) -> list[str]:
-    steps = told.store.trials.steps(told.record.id)
+def _walk(recorded: RecordedSearch) -> list[str]:
+    steps = recorded.store.trials.steps(recorded.record.id)
     rows = [["step", "narrowed", "latency ms", "top-1 (reward split)", "proposals"]]
     rows.extend(
         [
@@ -141,13 +148,13 @@ def _walk(told: Chronicle) -> list[str]:
         ]
         for step in steps
     )
-    found = told.found.architecture
-    walked = told.trial(steps[-1].trial) if steps else None
+    found = recorded.found.architecture
+    walked = recorded.trial(steps[-1].trial) if steps else None
     if walked is not None and walked.architecture == found:
         return _markdown(rows)
-    tried = [*told.trials(Stage.NETADAPT), *told.trials(Stage.BLOCKS)]
+    tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     taken = next(trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE)
-    where = "NetAdapt" if taken.stage is Stage.NETADAPT else "the block-level search"
+    where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
     said = f"Trial {taken.number} of {where} was taken: {_figures_on_reward_split(taken)}"
     if walked is None:
         return [f"{said}; it met the target already."]
@@ -166,28 +173,28 @@ def _counts(trials: list[Trial]) -> str:
     )
 
 
-def _provenance(told: Chronicle) -> list[str]:
+def _provenance(recorded: RecordedSearch) -> list[str]:
     return [
-        f"- search `{told.record.name}`, seed {told.config.seed}, target {told.begun.target_ms:.3f} ms, "
-        f"seed target {told.begun.seed_target_ms:.3f} ms",
-        f"- top-1: {_data_text(told)}",
-        *(_device_text(device) for device in told.devices),
+        f"- search `{recorded.record.name}`, seed {recorded.config.seed}, target {recorded.start.target_ms:.3f} ms, "
+        f"seed target {recorded.start.seed_target_ms:.3f} ms",
+        f"- top-1: {_data_text(recorded)}",
+        *(_device_text(device) for device in recorded.devices),
         "- latencies: batch 1, 10 % quantile of wall time in the steady state; interval 95 %"
-        if told.devices
-        else f"- latencies: predicted by {told.config.latency}",
-        f"- block-level trials: {_counts(told.trials(Stage.BLOCKS))}; "
-        f"NetAdapt trials: {_counts(told.trials(Stage.NETADAPT)) or 'none'}",
+        if recorded.devices
+        else f"- latencies: predicted by {recorded.config.latency}",
+        f"- block-level trials: {_counts(recorded.trials(SearchStage.BLOCKS))}; "
+        f"NetAdapt trials: {_counts(recorded.trials(SearchStage.NETADAPT)) or 'none'}",
     ]
 
 
-def _data_text(told: Chronicle) -> str:
-    use, evaluator = told.config.data, told.config.evaluator
+def _data_text(recorded: RecordedSearch) -> str:
+    use, evaluator = recorded.config.data, recorded.config.evaluator
     said = f"by {evaluator} during the search" if evaluator else f"from {use.reward_images:,} images"
     if use.source == NO_DATA:
         return said
     return (
-        f"{said}; data `{use.source}`, content {told.begun.data_hash}; rewards from images held out of the training "
-        "split, the test split looked at once, above"
+        f"{said}; data `{use.source}`, content {recorded.start.data_hash}; rewards from images held out of the "
+        "training split, the test split looked at once, above"
     )
 
 
@@ -201,43 +208,43 @@ def _device_text(target: DeviceTarget) -> str:
     )
 
 
-def render(told: Chronicle) -> str:
+def render(recorded: RecordedSearch) -> str:
     """The report as Markdown."""
     lines = [
-        f"# {told.record.name}",
+        f"# {recorded.record.name}",
         "",
-        *(_with_finals(told) if told.has_finals else spec_alone(told)),
+        *(_with_finals(recorded) if recorded.has_finals else spec_alone(recorded)),
         "",
         "## NetAdapt walk",
         "",
-        *_walk(told),
+        *_walk(recorded),
         "",
         "## How it was found",
         "",
-        *_provenance(told),
+        *_provenance(recorded),
         "",
     ]
     return "\n".join(lines)
 
 
-def _with_finals(told: Chronicle) -> list[str]:
-    how = "going on from the weights found" if told.config.final.weights == "inherited" else "from scratch"
+def _with_finals(recorded: RecordedSearch) -> list[str]:
+    how = "going on from the weights found" if recorded.config.final.weights == "inherited" else "from scratch"
     return [
-        *_markdown(comparison(told)),
+        *_markdown(comparison(recorded)),
         "",
-        *(f"- {line}" for line in verdict(told)),
+        *(f"- {line}" for line in verdict(recorded)),
         "",
         f"Both networks were trained {how} with the same recipe and seed.",
     ]
 
 
-def spec_alone(told: Chronicle) -> list[str]:
+def spec_alone(recorded: RecordedSearch) -> list[str]:
     """What was found where nothing was trained in the end."""
-    found = told.best_spec
+    found = recorded.best_spec
     cost = found.scores
     return [
-        f"The best network within the target of {told.begun.target_ms:.3f} ms is trial {found.number}: top-1 "
-        f"{cost.top1 or 0:.2%} by {told.config.evaluator}, {cost.latency_ms:.3f} ms predicted, "
+        f"The best network within the target of {recorded.start.target_ms:.3f} ms is trial {found.number}: top-1 "
+        f"{cost.top1 or 0:.2%} by {recorded.config.evaluator}, {cost.latency_ms:.3f} ms predicted, "
         f"{cost.madds / 1e6:.2f} M multiply-adds, {cost.params:,} parameters. Its spec is architecture.json beside "
         "this report; without data nothing was trained.",
     ]

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.history import peak_bytes
-from search.trial import Stage, State, Trial
+from search.trial import SearchStage, State, Trial
 from space.errors import RunError, StoreError
 
 REFRESH_S = 4.0
@@ -45,12 +45,12 @@ class ReadOnly(RunError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class StudyView:
     """One study of a search: its objectives and its trials."""
 
     suffix: str
     objectives: Mapping[str, StudyDirection]
-    stages: tuple[Stage, ...]
+    stages: tuple[SearchStage, ...]
     values: Callable[[Trial, float | None], list[float] | None]
     needs_params: bool
 
@@ -65,17 +65,17 @@ def _top1_and_latency(trial: Trial, _reward: float | None) -> list[float] | None
 
 VIEWS = (
     # Optuna's plots show the parameters that all trials have: one without any, such as the reference, would empty them.
-    View(
+    StudyView(
         suffix="",
         objectives={"reward": StudyDirection.MAXIMIZE},
-        stages=(Stage.BLOCKS,),
+        stages=(SearchStage.BLOCKS,),
         values=_reward,
         needs_params=True,
     ),
-    View(
+    StudyView(
         suffix=" (top-1 and latency)",
         objectives={"top1": StudyDirection.MAXIMIZE, "latency_ms": StudyDirection.MINIMIZE},
-        stages=(Stage.BLOCKS, Stage.NETADAPT),
+        stages=(SearchStage.BLOCKS, SearchStage.NETADAPT),
         values=_top1_and_latency,
         needs_params=False,
     ),
@@ -98,8 +98,8 @@ def project(store: Store, name: str | None = None) -> Projection:
         StoreError: there is no such search, or the database is away.
     """
     found = Projection()
-    begun = [record for record in store.searches.all() if record.begun]
-    for record in begun if name is None else [store.searches.get(name)]:
+    start = [record for record in store.searches.all() if record.start]
+    for record in start if name is None else [store.searches.get(name)]:
         rewards, trials = store.trials.rewards(record.id), store.trials.of(record.id)
         choices = _distributions(trials)
         for number, view in enumerate(VIEWS):
@@ -114,14 +114,14 @@ def project(store: Store, name: str | None = None) -> Projection:
     return found
 
 
-def _study(record: SearchRecord, view: View, study_id: int) -> FrozenStudy:
-    begun = record.begun
+def _study(record: SearchRecord, view: StudyView, study_id: int) -> FrozenStudy:
+    start = record.start
     facts = {
         "state": record.state,
         "data": str(record.config["data"]["source"]),
         "device": str(record.config["device"]["name"]),
         "owner": record.owner or "",
-        **({"target_ms": begun.target_ms, "seed_target_ms": begun.seed_target_ms} if begun else {}),
+        **({"target_ms": start.target_ms, "seed_target_ms": start.seed_target_ms} if start else {}),
     }
     return FrozenStudy(
         study_name=f"{record.name}{view.suffix}",
@@ -147,7 +147,7 @@ def _distributions(trials: Sequence[Trial]) -> dict[str, BaseDistribution]:
 
 
 def _frozen(
-    trial: Trial, reward: float | None, view: View, choices: Mapping[str, BaseDistribution], number: int
+    trial: Trial, reward: float | None, view: StudyView, choices: Mapping[str, BaseDistribution], number: int
 ) -> FrozenTrial:
     assert trial.id is not None
     values = view.values(trial, reward) if trial.state is State.COMPLETE else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.samplers.surrogate import Surrogate
 from space.code_moves import canonical, crossover, members, mutate
 from space.encoding import Codes
@@ -54,15 +54,15 @@ Fitness = Callable[[Codes, np.ndarray], np.ndarray]
 class _Candidates:
     """Networks with their costs, each asked for once, and their fitness by the measure that is in force."""
 
-    def __init__(self, prospects: Prospects, taken: Codes) -> None:
-        self._prospects = prospects
+    def __init__(self, objective: Objective, taken: Codes) -> None:
+        self._objective = objective
         self._seen = set(map(bytes, taken))
         self.codes = taken[:0]
-        self.costs = prospects.costs(self.codes)
+        self.costs = objective.costs(self.codes)
         # Whether a network may be proposed, and meets the limits.
         self.free = np.zeros(0, dtype=bool)
         self.fitness = np.zeros(0)
-        self._judge: Fitness = lambda codes, costs: -prospects.violation(costs)  # noqa: ARG005
+        self._judge: Fitness = lambda codes, costs: -objective.violation(costs)  # noqa: ARG005
 
     def judge(self, by: Fitness) -> None:
         """Judge all candidates anew, and those to come."""
@@ -71,12 +71,12 @@ class _Candidates:
 
     def add(self, codes: Codes) -> None:
         """Take in what is new among valid rows, and not taken."""
-        codes = canonical(self._prospects.encoding, codes)
+        codes = canonical(self._objective.encoding, codes)
         new = {row: at for at, row in enumerate(map(bytes, codes)) if row not in self._seen}
         codes = codes[list(new.values())]
-        costs = self._prospects.costs(codes)
+        costs = self._objective.costs(codes)
         self._seen.update(new)
-        self._append(codes, costs, free=self._prospects.violation(costs) <= 0)
+        self._append(codes, costs, free=self._objective.violation(costs) <= 0)
 
     def add_parents(self, codes: Codes, costs: np.ndarray) -> None:
         """Take in networks that will not be proposed themselves."""
@@ -90,7 +90,7 @@ class _Candidates:
 
     def breed(self, effort: Effort, rng: np.random.Generator) -> None:
         """Take in children of the fittest: mutated, crossed, or both."""
-        encoding = self._prospects.encoding
+        encoding = self._objective.encoding
         order = np.argsort(-self.fitness, kind="stable")[: effort.parents]
         parents = self.codes[order[np.isfinite(self.fitness[order])]]
         one, other = parents[rng.integers(0, len(parents), (2, effort.children))]
@@ -105,7 +105,7 @@ class _Candidates:
         Raises:
             Exhausted: none is free.
         """
-        encoding = self._prospects.encoding
+        encoding = self._objective.encoding
         for _ in range(0, effort.most_draws, effort.draws):
             self.add(encoding.sample(effort.draws, rng))
             if np.count_nonzero(self.free) >= effort.wanted:
@@ -132,7 +132,7 @@ class _Candidates:
 
 
 def propose(
-    prospects: Prospects,
+    objective: Objective,
     *,
     known: Codes,
     top1: np.ndarray,
@@ -151,9 +151,9 @@ def propose(
     Raises:
         Exhausted: there is none, or none was found.
     """
-    candidates = _Candidates(prospects, np.vstack([known, pending, excluded]))
-    known_costs = prospects.costs(known)
-    rewards = np.where(prospects.violation(known_costs) <= 0, prospects.reward(top1, known_costs), -np.inf)
+    candidates = _Candidates(objective, np.vstack([known, pending, excluded]))
+    known_costs = objective.costs(known)
+    rewards = np.where(objective.violation(known_costs) <= 0, objective.reward(top1, known_costs), -np.inf)
     # Within any bounds others are the best, so that all known ones may become parents.
     best = np.argsort(-rewards, kind="stable")[: None if objectives else effort.parents]
     candidates.add_parents(known[best], known_costs[best])
@@ -161,18 +161,18 @@ def propose(
     if len(known) + len(pending) < effort.random_proposals or 2 * len(known) < effort.random_proposals:
         first: Codes = candidates.codes[candidates.free.argmax()]
         return first
-    surrogate = Surrogate.fit(prospects.encoding, known, top1, known_costs, rng)
+    surrogate = Surrogate.fit(objective.encoding, known, top1, known_costs, rng)
     if len(pending):
-        surrogate = surrogate.believing(pending, prospects.costs(pending))
+        surrogate = surrogate.believing(pending, objective.costs(pending))
 
     def promise(codes: Codes, costs: np.ndarray) -> np.ndarray:
         promises = np.full(len(codes), -np.inf)
-        fit = np.flatnonzero((prospects.violation(costs) <= 0) & (costs <= bounds).all(axis=1))
+        fit = np.flatnonzero((objective.violation(costs) <= 0) & (costs <= bounds).all(axis=1))
         hoped = surrogate.optimistic(codes[fit], costs[fit], effort.deviations)
-        promises[fit] = hoped if objectives else prospects.reward(hoped, costs[fit])
+        promises[fit] = hoped if objectives else objective.reward(hoped, costs[fit])
         return promises
 
-    bounds = _bounds(candidates.costs[prospects.violation(candidates.costs) <= 0], objectives, rng)
+    bounds = _bounds(candidates.costs[objective.violation(candidates.costs) <= 0], objectives, rng)
     candidates.judge(promise)
     for _ in range(effort.generations):
         candidates.breed(effort, rng)

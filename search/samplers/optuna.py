@@ -11,7 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.samplers.feasible_first import propose
 from space.code_moves import canonical, mutate
 from space.encoding import Codes, Encoding
@@ -67,14 +67,14 @@ class FeasibleFirst(_CodeSampler):
 
     def __init__(
         self,
-        prospects: Prospects,
+        objective: Objective,
         distributions: Mapping[str, BaseDistribution],
         *,
         top1_of: Callable[[FrozenTrial], float],
         objectives: tuple[int, ...] = (),
     ) -> None:
-        super().__init__(prospects.encoding, distributions)
-        self._prospects, self._top1_of, self._objectives = prospects, top1_of, objectives
+        super().__init__(objective.encoding, distributions)
+        self._objective, self._top1_of, self._objectives = objective, top1_of, objectives
 
     def sample_relative(
         self,
@@ -97,7 +97,7 @@ class FeasibleFirst(_CodeSampler):
         known = by_state[TrialState.COMPLETE]
         with _blas().limit(limits=1, user_api="blas"):
             code = propose(
-                self._prospects,
+                self._objective,
                 known=self._codes(known),
                 top1=np.array([self._top1_of(each) for each in known]),
                 pending=self._codes(by_state[TrialState.RUNNING]),

@@ -19,8 +19,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.config.sections import SAMPLERS
-from search.objective.objective import Prospects
-from search.plugins import Plugin, blamed
+from search.objective.objective import Objective
+from search.plugins import Plugin, user_code
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
@@ -31,7 +31,7 @@ _CONSTRAINT = "limits"
 _POPULATION = 16
 # A sampler that was refused so often in a row, for networks tried already or over a limit, is helped by a random one:
 # TPE, whose best choices are few in a small space, would go on to propose them thousands of times.
-PATIENCE = 16
+STUCK_AFTER = 16
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -62,14 +62,14 @@ class Proposer:
     """
 
     def __init__(
-        self, prospects: Prospects, name: str, *, seed: int, objectives: Sequence[str] = (), folder: str | None = None
+        self, objective: Objective, name: str, *, seed: int, objectives: Sequence[str] = (), folder: str | None = None
     ) -> None:
         """Make a sampler by its name, or import a user's own.
 
         Raises:
             InvalidConfig: a user's own cannot be imported or made.
         """
-        self._space, self._prospects, self._seed = prospects.encoding.space, prospects, seed
+        self._space, self._objective, self._seed = objective.encoding.space, objective, seed
         # Without those that have no choice, on which Optuna would spend most of its time.
         self._fixed = {name: choices[0] for name, choices in self._space.parameters.items() if len(choices) == 1}
         self._distributions: dict[str, BaseDistribution] = {
@@ -91,7 +91,7 @@ class Proposer:
             call = Plugin(name=name, folder=folder).load()
 
             def own(seed: int) -> BaseSampler:
-                with self._blamed():
+                with self._user_code():
                     made = call(seed=seed)
                 if not isinstance(made, BaseSampler):
                     raise InvalidConfig(
@@ -106,20 +106,20 @@ class Proposer:
             return RandomSampler
         if name == "nsga2":
             return partial(NSGAIISampler, population_size=_POPULATION)
-        encoding, distributions = self._prospects.encoding, self._distributions
+        encoding, distributions = self._objective.encoding, self._distributions
         if name == "evolution":
             evolving = RegularizedEvolution(encoding, distributions)
             return evolving.seeded
         costs = tuple(FIGURES.index(objective) for objective in self._objectives[1:])
-        ours = FeasibleFirst(self._prospects, distributions, top1_of=self._top1_of, objectives=costs)
+        ours = FeasibleFirst(self._objective, distributions, top1_of=self._top1_of, objectives=costs)
         return ours.seeded
 
-    def _blamed(self) -> AbstractContextManager[None]:
+    def _user_code(self) -> AbstractContextManager[None]:
         """Whatever a user's own sampler raises is told as its failure; what one of ours does would be a fault here."""
         if self._name in SAMPLERS:
             return nullcontext()
         expected = "it is called with seed=, and returns a BaseSampler of Optuna that proposes given choices"
-        return blamed(f"sampler {self._name}", expected)
+        return user_code(f"sampler {self._name}", expected)
 
     def _top1_of(self, trial: FrozenTrial) -> float:
         return self._top1[trial.number]
@@ -132,20 +132,20 @@ class Proposer:
         """
         make = RandomSampler if self._is_stuck(number) else self._make
         self._study.sampler = make(seed=derived_seed(self._seed, number))
-        with self._blamed():
+        with self._user_code():
             trial = self._study.ask(fixed_distributions=self._distributions)
         self._known[number] = trial.number
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         attrs = {name: value for name, value in frozen.system_attrs.items() if _is_plain(value)}
         # Not the trial's own property, which copies them deeply.
         params = frozen.params
-        code = self._prospects.encoding.encode_params(params)[None]
-        trial.set_constraint(_CONSTRAINT, float(self._prospects.violation(self._prospects.costs(code))[0]))
+        code = self._objective.encoding.encode_params(params)[None]
+        trial.set_constraint(_CONSTRAINT, float(self._objective.violation(self._objective.costs(code))[0]))
         return Proposed(params={**self._fixed, **params}, attrs=attrs)
 
     def _is_stuck(self, number: int) -> bool:
         """Whether all of the last proposals before this one were refused: told by the record alone, as on resume."""
-        return all(number - back in self._refused for back in range(1, PATIENCE + 1))
+        return all(number - back in self._refused for back in range(1, STUCK_AFTER + 1))
 
     def tell(self, trial: Trial, reward: float | None, *, is_duplicate: bool = False) -> None:
         """Report a trial that ended, proposed here or read from the record; one outside the space is passed over."""
@@ -159,7 +159,7 @@ class Proposer:
         state, values = self._outcome(trial, reward, is_duplicate=is_duplicate)
         if values is not None and trial.scores.top1 is not None:
             self._top1[number] = trial.scores.top1
-        with self._blamed():
+        with self._user_code():
             self._study.tell(number, values, state=state)
 
     def running(self, trial: Trial) -> None:
@@ -188,7 +188,7 @@ class Proposer:
             state=TrialState.RUNNING,
             params={name: params[name] for name in self._distributions},
             distributions=self._distributions,
-            constraints={_CONSTRAINT: float(self._prospects.violation(costs)[0])},
+            constraints={_CONSTRAINT: float(self._objective.violation(costs)[0])},
             system_attrs=dict(trial.sampler_attrs or {}),
         )
         self._study.add_trial(frozen)
@@ -201,7 +201,7 @@ class Proposer:
             if trial.state is State.RUNNING or trial.number in hidden:
                 self.running(trial)
             else:
-                self.tell(trial, rewards.get(trial.number), is_duplicate=is_duplicate(trial, self._prospects))
+                self.tell(trial, rewards.get(trial.number), is_duplicate=is_duplicate(trial, self._objective))
         self._choose_parents_again()
 
     def _choose_parents_again(self) -> None:
@@ -214,9 +214,9 @@ class Proposer:
             sampler.get_parent_population(self._study, max(generations))
 
 
-def is_duplicate(trial: Trial, prospects: Prospects) -> bool:
+def is_duplicate(trial: Trial, objective: Objective) -> bool:
     """Whether a trial was refused for another reason than the limits."""
-    return trial.state is State.PRUNED and not prospects.violation(trial.scores.costs()[None])[0]
+    return trial.state is State.PRUNED and not objective.violation(trial.scores.costs()[None])[0]
 
 
 def _is_plain(value: object) -> bool:

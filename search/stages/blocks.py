@@ -7,12 +7,12 @@ from search.config.sections import StartConfig
 from search.evaluation.job import Evaluation, OwnEvaluation
 from search.objective.latency import scores_of
 from search.objective.limits import Limits
-from search.objective.objective import Prospects
-from search.record.recorded_search import Chronicle
+from search.objective.objective import Objective
+from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
-from search.stages.session import HOPELESS, START, Session
-from search.stages.transfer import ADOPTED, ENQUEUED, adopt, networks_to_enqueue
-from search.trial import Stage, State, Trial
+from search.stages.session import HOPELESS, Session
+from search.stages.transfer import networks_to_enqueue, transfer_trials
+from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.encoding import Encoding
 from space.errors import RunError
@@ -38,11 +38,11 @@ def search_blocks(session: Session) -> None:
     session.fill_rewards()
     enqueued = networks_to_enqueue(session)
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
-    adopt(session)
+    transfer_trials(session)
     search = _Search(session, enqueued)
     session.listener.begin("block-level search", session.config.blocks.trials)
     session.run(
-        Stage.BLOCKS,
+        SearchStage.BLOCKS,
         search.ask,
         lambda trial: session.proxy_evaluation(trial.architecture),
         finished=search.finished,
@@ -50,7 +50,7 @@ def search_blocks(session: Session) -> None:
     )
     session.listener.end()
     if session.record.group is not None:
-        adopt(session)  # what the others of the group have found meanwhile
+        transfer_trials(session)  # what the others of the group have found meanwhile
 
 
 def _judge_start(session: Session, start: StartConfig) -> None:
@@ -59,14 +59,14 @@ def _judge_start(session: Session, start: StartConfig) -> None:
     session.measure(keys_of(arch), "the network to start from", reason="enqueued")
 
     def ask() -> Trial | None:
-        if session.finish_requested or not _is_due(session, START, arch):
+        if session.finish_requested or not _is_due(session, Origin.START, arch):
             return None
-        return session.new_trial(Stage.BLOCKS, arch, origin=START)
+        return session.new_trial(SearchStage.BLOCKS, arch, origin=Origin.START)
 
     def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
         return session.evaluation(trial.architecture, None, train_images=None, parent_key=start.weights)
 
-    session.run(Stage.BLOCKS, ask, evaluation_of)
+    session.run(SearchStage.BLOCKS, ask, evaluation_of)
 
 
 class _Search:
@@ -79,16 +79,16 @@ class _Search:
         self._enqueued = list(enqueued)
         self._is_over = False
         limits = limits_of(session)
-        prospects = Prospects(
+        objective = Objective(
             encoding=Encoding(session.space),
             latency=session.latency,
             limits=limits,
             reward_of=session.reward,
-            target_ms=session.begun.seed_target_ms,
+            target_ms=session.start.seed_target_ms,
         )
         self._limits = limits
         self._proposer = Proposer(
-            prospects,
+            objective,
             self.blocks.sampler,
             seed=session.config.seed,
             objectives=self.blocks.objectives,
@@ -97,21 +97,21 @@ class _Search:
         # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
         # first. The record knows no batches; they follow from the order in which trials were begun.
         self._batch = session.config.batch if session.config.determinism == "strict" else None
-        begun = [trial for trial in session.trials(Stage.BLOCKS) if _counts(trial)]
-        last = 0 if self._batch is None else len(begun) % self._batch
-        current = begun[len(begun) - last :]
+        asked_for = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
+        last = 0 if self._batch is None else len(asked_for) % self._batch
+        current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
         rewards = session.store.trials.rewards(session.record.id)
-        self._proposer.restore(session.trials(Stage.BLOCKS), rewards, [trial.number for trial in current])
+        self._proposer.restore(session.trials(SearchStage.BLOCKS), rewards, [trial.number for trial in current])
 
     @property
     def trained(self) -> int:
         """Trials that count towards the asked-for number: stopped early ones do, those that were adopted do not."""
-        return self.session.count(Stage.BLOCKS, State.COMPLETE, State.STOPPED) - self._adopted
+        return self.session.count(SearchStage.BLOCKS, State.COMPLETE, State.STOPPED) - self._adopted
 
     @property
     def _adopted(self) -> int:
-        return self.session.count_of_origin(Stage.BLOCKS, ADOPTED)
+        return self.session.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
 
     def finished(self, trial: Trial, reward: float | None) -> None:
         """A trial ended."""
@@ -123,8 +123,8 @@ class _Search:
     def ask(self) -> Trial | None:
         """The next trial to train; None where there is none, or none before others have ended."""
         session, trials = self.session, self.blocks.trials
-        running = session.count(Stage.BLOCKS, State.RUNNING)
-        failed = session.count(Stage.BLOCKS, State.FAILED)
+        running = session.count(SearchStage.BLOCKS, State.RUNNING)
+        failed = session.count(SearchStage.BLOCKS, State.FAILED)
         if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
             return None
         if self.trained and session.finish_requested:
@@ -135,9 +135,9 @@ class _Search:
             self._tell_batch()
         if self.blocks.reference and _is_due(session, "reference", session.space.reference):
             # Trained whatever its latency: everything else is compared with it.
-            return session.new_trial(Stage.BLOCKS, session.space.reference, origin="reference")
+            return session.new_trial(SearchStage.BLOCKS, session.space.reference, origin="reference")
         while (arch := self._next_enqueued()) is not None:
-            trial = self._admitted(arch, origin=ENQUEUED)
+            trial = self._admitted(arch, origin=Origin.ENQUEUED)
             if trial.state is State.RUNNING:
                 self._proposer.running(trial)
                 return trial
@@ -153,7 +153,7 @@ class _Search:
     def _next_enqueued(self) -> Architecture | None:
         """The first that was not tried yet; one that failed is tried once more."""
         while self._enqueued:
-            if _is_due(self.session, ENQUEUED, self._enqueued[0]):
+            if _is_due(self.session, Origin.ENQUEUED, self._enqueued[0]):
                 return self._enqueued[0]
             del self._enqueued[0]
         return None
@@ -165,11 +165,11 @@ class _Search:
         """A new trial: running, or pruned with the reason where it is over a limit or was tried already."""
         scores = scores_of(arch, self.session.latency)
         refusal = self._limits.refusal(scores)
-        before = self.session.last_of(Stage.BLOCKS, arch)
-        if refusal is None and before is not None and (origin != ENQUEUED or before.state is not State.FAILED):
+        before = self.session.last_of(SearchStage.BLOCKS, arch)
+        if refusal is None and before is not None and (origin != Origin.ENQUEUED or before.state is not State.FAILED):
             refusal = f"it was tried already, as trial {before.number}"
         return self.session.new_trial(
-            Stage.BLOCKS,
+            SearchStage.BLOCKS,
             arch,
             origin=origin,
             state=State.RUNNING if refusal is None else State.PRUNED,
@@ -214,30 +214,32 @@ class _Search:
 
 def _counts(trial: Trial) -> bool:
     """Whether a block-level trial is one of those that were asked for."""
-    return trial.state is not State.PRUNED and trial.origin != ADOPTED
+    return trial.state is not State.PRUNED and trial.origin != Origin.ADOPTED
 
 
 def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
     """Whether a network is to be tried that has a right to it: not yet, or once more where it failed."""
-    states = [trial.state for trial in session.trials_of_origin(Stage.BLOCKS, origin) if trial.architecture == arch]
+    states = [
+        trial.state for trial in session.trials_of_origin(SearchStage.BLOCKS, origin) if trial.architecture == arch
+    ]
     return not states or states == [State.FAILED]
 
 
-def limits_of(session: Session | Chronicle) -> Limits:
+def limits_of(session: Session | RecordedSearch) -> Limits:
     """What no network may exceed that is trained, but for the reference."""
-    begun, blocks = session.begun, session.config.blocks
+    start, blocks = session.start, session.config.blocks
     # For a Pareto front the target is one point of many.
-    latency_ms = None if blocks.objectives else begun.seed_target_ms * (1 + blocks.tolerance)
+    latency_ms = None if blocks.objectives else start.seed_target_ms * (1 + blocks.tolerance)
     return session.config.limits.limits(latency_ms)
 
 
-def latency_limit_ms(session: Session | Chronicle) -> float:
+def latency_limit_ms(session: Session | RecordedSearch) -> float:
     """Networks slower than this are recorded as pruned, never trained."""
     limit = limits_of(session).latency_ms
     return math.inf if limit is None else limit
 
 
-def choose_seed(session: Session | Chronicle) -> Trial:
+def choose_seed(session: Session | RecordedSearch) -> Trial:
     """The trial that NetAdapt starts from: highest reward among those that leave it a way to walk.
 
     That is, at least `netadapt.walk` above the final target and within the latency limit; where there is none, the
@@ -247,7 +249,7 @@ def choose_seed(session: Session | Chronicle) -> Trial:
     Raises:
         RunError: no trial was completed, or none within the limits.
     """
-    complete = [trial for trial in session.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    complete = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
     if not complete:
         raise RunError(
             f"search '{session.record.name}' has no completed trial to refine; go on with: "
@@ -262,12 +264,12 @@ def choose_seed(session: Session | Chronicle) -> Trial:
             "choose a smaller width"
         )
     if session.config.netadapt.max_steps == 0:
-        within = [trial for trial in complete if trial.scores.latency_ms <= session.begun.target_ms]
+        within = [trial for trial in complete if trial.scores.latency_ms <= session.start.target_ms]
         complete = within or complete
     limits = limits_of(session)
-    least = session.begun.target_ms * (1 + session.config.netadapt.walk)
+    least = session.start.target_ms * (1 + session.config.netadapt.walk)
     # Of a Pareto front, too, what is not far above the target: the walk is for the last few steps.
-    most = session.begun.seed_target_ms * (1 + session.config.blocks.tolerance)
+    most = session.start.seed_target_ms * (1 + session.config.blocks.tolerance)
     with_a_way = [
         trial for trial in complete if least <= trial.scores.latency_ms <= most and limits.refusal(trial.scores) is None
     ]

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 
-from latency.kit import Campaign, Exported, make_kit, measure_options
+from latency.kit import Campaign, NetworkGraph, make_kit, measure_options
 from latency.measurement import Measurement
 from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
 from search.evaluation.weights import read_weights
-from search.record.recorded_search import Chronicle, DeviceTarget
+from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
-from search.stages.export import deliver, onnx_graph
+from search.stages.export import onnx_graph, upload_export
 from search.stages.session import Session
 from search.tables import settings_for, workspace
-from search.trial import NetworkMeasurement, Stage, Trial
+from search.trial import NetworkMeasurement, SearchStage, Trial
 from space.errors import DeviceError, InvalidResults, RunError
 
 # Two networks cost little, and their figures are what the user is told.
@@ -24,7 +24,7 @@ PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)
 KIT = "certify.zip"
 
 
-def campaign_for_certification(told: Chronicle) -> Campaign:
+def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
     """What proves a search: both final networks with their trained weights, interleaved.
 
     Raises:
@@ -32,14 +32,14 @@ def campaign_for_certification(told: Chronicle) -> Campaign:
     """
     return Campaign(
         networks={
-            trial.origin: Exported(
+            trial.origin: NetworkGraph(
                 architecture=trial.architecture,
-                graph=onnx_graph(trial.architecture, read_weights(told.weights_file(trial))),
+                graph=onnx_graph(trial.architecture, read_weights(recorded.weights_file(trial))),
             )
-            for trial in told.both()
+            for trial in recorded.both()
         },
         protocol=PROTOCOL,
-        purpose={"kind": "certify", "search": told.record.name},
+        purpose={"kind": "certify", "search": recorded.record.name},
     )
 
 
@@ -48,22 +48,22 @@ def certify_on_devices(session: Session) -> bool:
 
     Returns whether the search is certified.
     """
-    told = Chronicle.read(session.store, session.record.name)
-    for goal, device in zip(session.goals, told.devices, strict=True):
-        if told.measurements(device):
+    recorded = RecordedSearch.read(session.store, session.record.name)
+    for goal, device in zip(session.goals, recorded.devices, strict=True):
+        if recorded.measurements(device):
             continue
-        if goal.meter is None or not _measured(session, told, goal.meter, device):
-            _await(session, told, device, is_kit=goal.meter is None)
-    return told.is_certified
+        if goal.meter is None or not _measured(session, recorded, goal.meter, device):
+            _await(session, recorded, device, is_kit=goal.meter is None)
+    return recorded.is_certified
 
 
-def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTarget) -> bool:
+def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: DeviceTarget) -> bool:
     """Measure and record, unless a device that is far away cannot be asked now."""
-    on = f" on '{device.name}'" if len(told.devices) > 1 else ""
+    on = f" on '{device.name}'" if len(recorded.devices) > 1 else ""
     session.listener.begin(f"measuring both networks{on}", 1)
     try:
         results = meter.run(
-            campaign_for_certification(told),
+            campaign_for_certification(recorded),
             lambda done, expected, _what: session.listener.advance(done, expected),
         )
     except DeviceError as error:
@@ -73,13 +73,13 @@ def _measured(session: Session, told: Chronicle, meter: Meter, device: DeviceTar
         return False
     finally:
         session.listener.end()
-    record_certificate(told, results)
+    record_certificate(recorded, results)
     return True
 
 
-def _await(session: Session, told: Chronicle, device: DeviceTarget, *, is_kit: bool) -> None:
+def _await(session: Session, recorded: RecordedSearch, device: DeviceTarget, *, is_kit: bool) -> None:
     """Write the kit, and say what is to be done with it."""
-    path, name = _write_kit(told, campaign_for_certification(told)), session.record.name
+    path, name = _write_kit(recorded, campaign_for_certification(recorded)), session.record.name
     options = measure_options(device.table.device.runtime, device.table.device.processor)
     session.listener.note(
         f"awaiting certification: run measure.py{options} of {path} on '{device.name}', then: "
@@ -88,50 +88,50 @@ def _await(session: Session, told: Chronicle, device: DeviceTarget, *, is_kit: b
     )
 
 
-def _write_kit(told: Chronicle, campaign: Campaign) -> Path:
+def _write_kit(recorded: RecordedSearch, campaign: Campaign) -> Path:
     """One kit for all devices: both networks are the same everywhere."""
-    path = told.begun.run_folder / KIT
+    path = recorded.start.run_folder / KIT
     if not path.exists():
         make_kit(campaign).write_zip(path)
     return path
 
 
-def record_certificate(told: Chronicle, results: Results) -> None:
+def record_certificate(recorded: RecordedSearch, results: Results) -> None:
     """Record what was measured on one of the devices, beside the predictions.
 
     Raises:
         InvalidResults: they are of other networks, or of another device than the search's tables.
     """
-    record = told.record
-    campaign = campaign_for_certification(told)
+    record = recorded.record
+    campaign = campaign_for_certification(recorded)
     if results.purpose != campaign.purpose or set(results.networks) != set(campaign.networks):
         raise InvalidResults(f"the results are not those of the kit that certifies '{record.name}'; run its {KIT}")
-    target = _device_of(told, results)
+    target = _device_of(recorded, results)
     expected = make_kit(campaign).networks()
     rows = []
-    for trial in told.both():
+    for trial in recorded.both():
         network = results.networks[trial.origin]
         if network.sha256 != expected[trial.origin]["sha256"] or network.architecture != trial.architecture:
             raise InvalidResults(
                 f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {KIT}"
             )
-        predicted_ms = told.predicted_ms(trial, target)
+        predicted_ms = recorded.predicted_ms(trial, target)
         rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
-    told.store.trials.add_measurements(record.id, target.table_id, rows)
+    recorded.store.trials.add_measurements(record.id, target.table_id, rows)
     for warning in results.warnings:
-        on = f" on '{target.name}'" if len(told.devices) > 1 else ""
+        on = f" on '{target.name}'" if len(recorded.devices) > 1 else ""
         message = f"the final networks were measured{on} although {warning}"
-        told.store.searches.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
+        recorded.store.searches.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
 
 
-def _device_of(told: Chronicle, results: Results) -> DeviceTarget:
+def _device_of(recorded: RecordedSearch, results: Results) -> DeviceTarget:
     """The device that results are from, which must be as it was when its table was measured."""
-    same = [each for each in told.devices if each.table.device.fingerprint == results.device.fingerprint]
+    same = [each for each in recorded.devices if each.table.device.fingerprint == results.device.fingerprint]
     named = [each for each in same if each.name == results.device.name]
     # Two devices of one kind differ by their names alone; a single one is known by what it is.
     if found := named or (same if len(same) == 1 else []):
         return found[0]
-    device = told.devices[0].table.device
+    device = recorded.devices[0].table.device
     raise InvalidResults(
         f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
         f"{results.device.threads} thread(s), the search's table is from {device.processor} with "
@@ -152,7 +152,7 @@ def _beside(predicted_ms: float, trial: Trial, found: Measurement) -> NetworkMea
     )
 
 
-def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
+def certify(store: Store, name: str, results_text: str | None) -> RecordedSearch:
     """Complete a search that awaits certification, by the results of its kit or over ssh.
 
     Of several devices each is certified by its own results; the search is done when all are.
@@ -162,25 +162,25 @@ def certify(store: Store, name: str, results_text: str | None) -> Chronicle:
         InvalidResults: the results are unfit; nothing is recorded.
         DeviceError: the device cannot be reached or cannot measure.
     """
-    told = Chronicle.read(store, name)
-    if told.record.stage is not Stage.AWAITING:
-        raise RunError(f"search '{name}' is at stage {told.record.stage.value}; it does not await certification")
-    waiting = [device for device in told.devices if not told.measurements(device)]
+    recorded = RecordedSearch.read(store, name)
+    if recorded.record.stage is not SearchStage.AWAITING:
+        raise RunError(f"search '{name}' is at stage {recorded.record.stage.value}; it does not await certification")
+    waiting = [device for device in recorded.devices if not recorded.measurements(device)]
     if results_text is not None:
-        record_certificate(told, read_results(results_text, _name_of(results_text, waiting)))
+        record_certificate(recorded, read_results(results_text, _name_of(results_text, waiting)))
     else:
-        _certify_reached(told, waiting)
-    if told.is_certified:
-        report = write_report(told)
-        export = max(store.trials.exports(told.record.id), key=lambda each: each.created_at)
-        deliver(
+        _certify_reached(recorded, waiting)
+    if recorded.is_certified:
+        report = write_report(recorded)
+        export = max(store.trials.exports(recorded.record.id), key=lambda each: each.created_at)
+        upload_export(
             name,
             export,
             report,
-            lambda text: store.searches.add_log_line(told.record.id, level="info", event="note", message=text),
+            lambda text: store.searches.add_log_line(recorded.record.id, level="info", event="note", message=text),
         )
-        store.searches.set_stage(told.record.id, Stage.DONE)
-    return Chronicle.read(store, name)
+        store.searches.set_stage(recorded.record.id, SearchStage.DONE)
+    return RecordedSearch.read(store, name)
 
 
 def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
@@ -191,18 +191,18 @@ def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
     return waiting[0].name
 
 
-def _certify_reached(told: Chronicle, waiting: list[DeviceTarget]) -> None:
+def _certify_reached(recorded: RecordedSearch, waiting: list[DeviceTarget]) -> None:
     """Measure on every waiting device that can be reached from here."""
     kits = []
     for device in waiting:
-        meter = settings_for(told.store, told.config.device.named(device.name)).meter(workspace())
+        meter = settings_for(recorded.store, recorded.config.device.named(device.name)).meter(workspace())
         if meter is None:
             kits.append(device.name)
         else:
-            record_certificate(told, meter.run(campaign_for_certification(told)))
+            record_certificate(recorded, meter.run(campaign_for_certification(recorded)))
     if kits:
-        path = _write_kit(told, campaign_for_certification(told))
+        path = _write_kit(recorded, campaign_for_certification(recorded))
         raise RunError(
             f"device '{kits[0]}' is reached by kit: run measure.py of {path} there, then: "
-            f"mobilenas certify {told.record.name} --import results.json"
+            f"mobilenas certify {recorded.record.name} --import results.json"
         )

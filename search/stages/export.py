@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from latency.network import Network
-from search.evaluation.artifacts import VARIABLE, depot
+from search.evaluation.artifacts import VARIABLE, artifact_store
 from search.evaluation.weights import write_weights
 from search.record.rows import ExportRecord, SearchRecord
 from search.trial import Trial
@@ -54,7 +54,7 @@ def export_metadata(record: SearchRecord, trial: Trial, device: str) -> dict[str
     return {
         "mobilenas_search": record.name,
         "mobilenas_trial": str(trial.number),
-        "mobilenas_table": str(record.has_begun().table_id),
+        "mobilenas_table": str(record.require_start().table_id),
         "mobilenas_device": device,
         "mobilenas_predicted_ms": f"{trial.scores.latency_ms:.6f}",
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -102,12 +102,12 @@ def export_network(
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*FILES, *texts}}
 
 
-def deliver(search: str, export: ExportRecord, report: Path, note: Callable[[str], None]) -> None:
+def upload_export(search: str, export: ExportRecord, report: Path, note: Callable[[str], None]) -> None:
     """Copy what a search found to where the nodes of a cluster keep artefacts, if there is such a place.
 
     That it cannot be reached is told, and no more: everything is in the run folder.
     """
-    if (place := depot()) is None:
+    if (place := artifact_store()) is None:
         return
     try:
         for path in (*(export.folder / name for name in export.files), report):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from search.evaluation.job import Evaluation, OwnEvaluation
 from search.evaluation.weights import read_weights
-from search.record.recorded_search import CANDIDATE, FOUND, REFERENCE, Chronicle, final_trial
+from search.record.recorded_search import RecordedSearch, complete_final
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
-from search.stages.session import START, Session
-from search.trial import Stage, State, Trial
+from search.stages.session import Session
+from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
@@ -38,23 +38,23 @@ def train_finals(session: Session, best: list[Trial]) -> None:
         RunError: all trainings of the found networks, or those of the reference, failed.
     """
     finalists = best[: session.config.final.top_k]
-    origin = FOUND if len(finalists) == 1 else CANDIDATE
+    origin = Origin.FOUND if len(finalists) == 1 else Origin.CANDIDATE
     wanted = [_going_on(session, origin, trial.architecture, trial) for trial in finalists]
-    _evaluate(session, "final training", [*wanted, _going_on(session, REFERENCE, *_reference(session))])
-    if origin == CANDIDATE and (chosen := _chosen(session)) is not None:
-        tested = _Wanted(origin=FOUND, architecture=chosen.architecture, source=chosen)
+    _evaluate(session, "final training", [*wanted, _going_on(session, Origin.REFERENCE, *_reference(session))])
+    if origin == Origin.CANDIDATE and (chosen := _chosen(session)) is not None:
+        tested = _Wanted(origin=Origin.FOUND, architecture=chosen.architecture, source=chosen)
         _evaluate(session, "testing the chosen network", [tested])
-    for name in (FOUND, REFERENCE):
-        if final_trial(session.trials(Stage.FINAL), name) is None:
-            failed = [trial for trial in session.trials(Stage.FINAL) if trial.state is State.FAILED]
+    for name in (Origin.FOUND, Origin.REFERENCE):
+        if complete_final(session.trials(SearchStage.FINAL), name) is None:
+            failed = [trial for trial in session.trials(SearchStage.FINAL) if trial.state is State.FAILED]
             raise RunError(f"the final training of the {name} network failed: {failed[-1].error}")
 
 
 def _reference(session: Session) -> tuple[Architecture, Trial | None]:
     """What everything is compared with, and the trial that trained it before."""
-    for origin in (START, REFERENCE):
+    for origin in (Origin.START, Origin.REFERENCE):
         if trials := [
-            trial for trial in session.trials_of_origin(Stage.BLOCKS, origin) if trial.state is State.COMPLETE
+            trial for trial in session.trials_of_origin(SearchStage.BLOCKS, origin) if trial.state is State.COMPLETE
         ]:
             return trials[-1].architecture, trials[-1]
     return session.space.reference, None
@@ -70,7 +70,7 @@ def _going_on(session: Session, origin: str, arch: Architecture, source: Trial |
 def _recipe(session: Session, trial: Trial) -> Recipe | None:
     """How a final network is trained; None for the chosen candidate, whose weights are tested as they are."""
     config, source = session.config, None if trial.parent is None else session.trial(trial.parent)
-    if source is not None and source.stage is Stage.FINAL:
+    if source is not None and source.stage is SearchStage.FINAL:
         return None
     rate = 1.0 if source is None else config.netadapt.learning_rate_factor
     return config.training.recipe(config.final.images, rate=rate)
@@ -78,7 +78,11 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 
 def _chosen(session: Session) -> Trial | None:
     """The candidate that the reward split chooses, None where none could be trained."""
-    trained = [trial for trial in session.trials_of_origin(Stage.FINAL, CANDIDATE) if trial.state is State.COMPLETE]
+    trained = [
+        trial
+        for trial in session.trials_of_origin(SearchStage.FINAL, Origin.CANDIDATE)
+        if trial.state is State.COMPLETE
+    ]
     if not trained:
         return None
     chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
@@ -92,7 +96,9 @@ def _chosen(session: Session) -> Trial | None:
 def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
     """Evaluate final networks, but for those that are recorded already; one that failed is tried again."""
     recorded = {
-        (trial.origin, trial.architecture) for trial in session.trials(Stage.FINAL) if trial.state is not State.FAILED
+        (trial.origin, trial.architecture)
+        for trial in session.trials(SearchStage.FINAL)
+        if trial.state is not State.FAILED
     }
     asked = {(each.origin, each.architecture) for each in wanted}
     waiting = [each for each in wanted if (each.origin, each.architecture) not in recorded]
@@ -102,7 +108,7 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         if not waiting:
             return None
         each = waiting.pop(0)
-        return session.new_trial(Stage.FINAL, each.architecture, origin=each.origin, parent=each.source)
+        return session.new_trial(SearchStage.FINAL, each.architecture, origin=each.origin, parent=each.source)
 
     def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
         key = None if trial.parent is None else session.trial(trial.parent).evaluation_key
@@ -110,33 +116,35 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
 
     def done() -> int:
-        ended = [trial for trial in session.trials(Stage.FINAL) if trial.state is State.COMPLETE]
+        ended = [trial for trial in session.trials(SearchStage.FINAL) if trial.state is State.COMPLETE]
         return sum((trial.origin, trial.architecture) in asked for trial in ended)
 
-    session.run(Stage.FINAL, ask, evaluation_of, advanced=lambda running: session.listener.advance(done() + running))
+    session.run(
+        SearchStage.FINAL, ask, evaluation_of, advanced=lambda running: session.listener.advance(done() + running)
+    )
     session.listener.end()
 
 
 def export_found(session: Session) -> ExportRecord:
     """Write the found network's files into the run folder and record them."""
-    chronicle = Chronicle.read(session.store, session.record.name)
-    found, _ = chronicle.both()
+    recorded = RecordedSearch.read(session.store, session.record.name)
+    found, _ = recorded.both()
     assert session.dataset is not None
     files = export_network(
-        session.begun.run_folder,
+        session.start.run_folder,
         found.architecture,
-        read_weights(chronicle.weights_file(found)),
+        read_weights(recorded.weights_file(found)),
         session.dataset,
-        export_metadata(session.record, found, chronicle.fingerprint),
+        export_metadata(session.record, found, recorded.fingerprint),
     )
     return session.store.trials.add_export(
-        session.record.id, found.number, folder=session.begun.run_folder, files=files
+        session.record.id, found.number, folder=session.start.run_folder, files=files
     )
 
 
 def export_spec(session: Session, best: Trial) -> ExportRecord:
     """Write the best network's spec, which is all there is where a user's own evaluator judged it without data."""
-    folder = session.begun.run_folder
+    folder = session.start.run_folder
     text = write_spec(best.architecture, "spec")
     (folder / SPEC).write_text(text)
     files = {SPEC: hashlib.sha256(text.encode()).hexdigest()}

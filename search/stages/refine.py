@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from search.evaluation.job import Evaluation, OwnEvaluation
 from search.objective.latency import Goal
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed, limits_of
 from search.stages.netadapt import Judged, choose, proposals
 from search.stages.session import Interrupted, Session
-from search.trial import NetAdaptStep, Stage, State, Trial
+from search.trial import NetAdaptStep, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.keys import BlockKey, keys_of
@@ -28,7 +28,7 @@ def refine(session: Session) -> list[Trial]:
     """
     current = seed = _recorded_seed(session)
     settings = session.config.netadapt
-    target_ms = min(session.begun.target_ms, session.config.limits.latency_ms or math.inf)
+    target_ms = min(session.start.target_ms, session.config.limits.latency_ms or math.inf)
     walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
     if walks and _kits_lacking(session):
         raise Interrupted(pause_before_refinement(session))
@@ -60,13 +60,13 @@ def _kits_lacking(session: Session) -> list[Goal]:
     return [goal for goal in session.goals if goal.meter is None and goal.table.missing(keys)]
 
 
-def keys_to_refine(told: Session | Chronicle) -> tuple[BlockKey, ...]:
+def keys_to_refine(recorded: Session | RecordedSearch) -> tuple[BlockKey, ...]:
     """Every block that a walk from its first network can reach which leaves at least half of each width.
 
     Raises:
         RunError: no trial was completed yet.
     """
-    return narrowed_keys(_recorded_seed(told).architecture)
+    return narrowed_keys(_recorded_seed(recorded).architecture)
 
 
 def pause_before_refinement(session: Session) -> str:
@@ -94,8 +94,8 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     the walk's end is the better one; such a trial is also what is left where the walk could not reach the target. The
     walk's end comes first among equals.
     """
-    target_ms, limits = session.begun.target_ms, limits_of(session)
-    recorded = [*session.trials(Stage.NETADAPT), *session.trials(Stage.BLOCKS)]
+    target_ms, limits = session.start.target_ms, limits_of(session)
+    recorded = [*session.trials(SearchStage.NETADAPT), *session.trials(SearchStage.BLOCKS)]
     trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
     candidates: dict[str, Trial] = {}
     for trial in sorted(trials, key=lambda trial: -_judged(trial).top1):
@@ -112,7 +112,7 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
             f"mobilenas report {session.record.name}, and search again with a larger target or a smaller width"
         )
     best = next(iter(candidates.values()))
-    if best is not walked and best.stage is Stage.BLOCKS and walked.stage is Stage.NETADAPT:
+    if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
             f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} with "
             f"{best.scores.latency_ms:.3f} ms, the walk ended with {_judged(walked).top1:.2%} and "
@@ -121,10 +121,10 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     return list(candidates.values())
 
 
-def _recorded_seed(session: Session | Chronicle) -> Trial:
+def _recorded_seed(session: Session | RecordedSearch) -> Trial:
     """The trial that the walk started from, chosen anew only where no walk has begun."""
-    begun = session.trials(Stage.NETADAPT)
-    return choose_seed(session) if not begun else session.trial(_parent(begun[0]))
+    walked = session.trials(SearchStage.NETADAPT)
+    return choose_seed(session) if not walked else session.trial(_parent(walked[0]))
 
 
 def _parent(trial: Trial) -> int:
@@ -181,7 +181,7 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
 
 def of_iteration(session: Session, iteration: int) -> list[Trial]:
     """The recorded proposals of one iteration."""
-    return [trial for trial in session.trials(Stage.NETADAPT) if trial.iteration == iteration]
+    return [trial for trial in session.trials(SearchStage.NETADAPT) if trial.iteration == iteration]
 
 
 def _judged(trial: Trial) -> Judged:
@@ -220,11 +220,11 @@ def _evaluate(
             return None
         proposal = waiting.pop(0)
         return session.new_trial(
-            Stage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
+            SearchStage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
         )
 
     def advanced(running: float) -> None:
         ended = sum(trial.state is not State.RUNNING for trial in of_iteration(session, iteration))
         advance(min(1.0, (ended + running) / len(found)))
 
-    session.run(Stage.NETADAPT, ask, evaluation_of, advanced=advanced)
+    session.run(SearchStage.NETADAPT, ask, evaluation_of, advanced=advanced)

@@ -20,13 +20,13 @@ from search.events import Listener
 from search.objective.latency import Goal, Latency, scores_of
 from search.objective.reward import Reward
 from search.plugins import Plugin
-from search.record.heartbeat import Heart
-from search.record.recorded_search import CANDIDATE, right_file
-from search.record.rows import Begun, FoundEvaluation, SearchRecord
+from search.record.heartbeat import Heartbeat
+from search.record.recorded_search import right_file
+from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
 from search.record.store import Store
 from search.record.tables import Reason
-from search.stages.trial_index import Ledger
-from search.trial import Scores, Stage, State, Trial
+from search.stages.trial_index import TrialIndex
+from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError
@@ -34,8 +34,8 @@ from space.keys import BlockKey
 from trainer.data import Dataset, split
 from trainer.train import Recipe
 
-# The origin of the network that a search starts from which is but a walk, and the file of its weights.
-START, START_WEIGHTS = "start", "start.safetensors"
+# The weights of the network that a search starts from which is but a walk.
+START_WEIGHTS = "start.safetensors"
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0
 # So many failures before the first success mean that it is not the networks' fault.
@@ -66,21 +66,21 @@ class Session:
     latency: Latency
     executor: Executor
     listener: Listener
-    heart: Heart
+    heart: Heartbeat
     _stopping: bool = False
-    _ledger: Ledger = field(init=False)
+    _index: TrialIndex = field(init=False)
     _left_running: list[Trial] = field(init=False)
     _failed_once: set[int] = field(default_factory=set)
     _finish: tuple[float, bool] = (-1e9, False)
 
     def __post_init__(self) -> None:
         self._left_running = self.store.trials.requeue_running(self.record.id)
-        self._ledger = Ledger(self.store.trials.of(self.record.id))
+        self._index = TrialIndex(self.store.trials.of(self.record.id))
 
     @property
-    def begun(self) -> Begun:
+    def start(self) -> SearchStart:
         """What is known since it began."""
-        return self.record.has_begun()
+        return self.record.require_start()
 
     def stop(self) -> None:
         """Let running trials end, and start no more."""
@@ -105,40 +105,40 @@ class Session:
         """The reward of the block-level search."""
         return self.config.blocks.reward.reward(self.space.preset.reward_exponent, self.config.plugins)
 
-    def trials(self, stage: Stage) -> list[Trial]:
+    def trials(self, stage: SearchStage) -> list[Trial]:
         """The recorded trials of a stage, by number."""
-        return self._ledger.of(stage)
+        return self._index.of(stage)
 
-    def count(self, stage: Stage, *states: State) -> int:
+    def count(self, stage: SearchStage, *states: State) -> int:
         """How many trials of a stage are in one of these states."""
-        return self._ledger.count(stage, *states)
+        return self._index.count(stage, *states)
 
-    def trials_of_origin(self, stage: Stage, origin: str) -> list[Trial]:
+    def trials_of_origin(self, stage: SearchStage, origin: str) -> list[Trial]:
         """The trials of a stage that one proposed, by number."""
-        return self._ledger.of_origin(stage, origin)
+        return self._index.of_origin(stage, origin)
 
-    def count_of_origin(self, stage: Stage, origin: str) -> int:
+    def count_of_origin(self, stage: SearchStage, origin: str) -> int:
         """How many trials of a stage one proposed."""
-        return self._ledger.count_of_origin(stage, origin)
+        return self._index.count_of_origin(stage, origin)
 
     def trial(self, number: int) -> Trial:
         """A recorded trial."""
-        return self._ledger.trial(number)
+        return self._index.trial(number)
 
-    def last_of(self, stage: Stage, arch: Architecture) -> Trial | None:
+    def last_of(self, stage: SearchStage, arch: Architecture) -> Trial | None:
         """The latest trial of a stage that trained, or trains, this network."""
-        return self._ledger.last_of(stage, arch.arch_id)
+        return self._index.last_of(stage, arch.arch_id)
 
     @property
     def next_number(self) -> int:
         """The number of the next trial."""
-        return self._ledger.next_number
+        return self._index.next_number
 
     def reward_of(self, trial: Trial) -> float | None:
         """The reward of a completed block-level trial, against the seed target."""
-        if trial.state is not State.COMPLETE or trial.stage is not Stage.BLOCKS:
+        if trial.state is not State.COMPLETE or trial.stage is not SearchStage.BLOCKS:
             return None
-        return self.reward.of(trial.scores, self.begun.seed_target_ms)
+        return self.reward.of(trial.scores, self.start.seed_target_ms)
 
     def evaluation(
         self,
@@ -223,7 +223,7 @@ class Session:
 
     def new_trial(
         self,
-        stage: Stage,
+        stage: SearchStage,
         arch: Architecture,
         *,
         origin: str,
@@ -251,7 +251,7 @@ class Session:
             sampler_attrs=dict(sampler_attrs) if sampler_attrs else None,
         )
         trial = self.store.trials.start(self.record.id, trial, latencies=self._latencies(arch))
-        self._ledger.put(trial)
+        self._index.put(trial)
         if state is not State.RUNNING:
             self.listener.trial(trial, None)
         return trial
@@ -262,7 +262,7 @@ class Session:
             return {}
         return {goal.table_id: goal.table.estimate(arch) for goal in self.goals}
 
-    def adopt(self, trial: Trial, found: FoundEvaluation) -> None:
+    def take_over(self, trial: Trial, found: FoundEvaluation) -> None:
         """Record a running trial as completed by an evaluation that the record holds."""
         taken = self._taken(replace(trial, evaluation_key=found.trial.evaluation_key), found)
         self._end(taken)
@@ -274,7 +274,7 @@ class Session:
             RunError: it fails again.
         """
         known = self.store.trials.rewards(self.record.id)
-        for trial in self.trials(Stage.BLOCKS):
+        for trial in self.trials(SearchStage.BLOCKS):
             if trial.number not in known and (reward := self.reward_of(trial)) is not None:
                 self.store.trials.set_reward(self.record.id, trial.number, reward)
 
@@ -284,16 +284,16 @@ class Session:
         except RunError:
             # A training is dear and a reward cheap: what was found is kept, and rewarded once the function is mended.
             self.store.trials.finish(self.record.id, trial)
-            self._ledger.put(trial)
+            self._index.put(trial)
             raise
         self.store.trials.finish(self.record.id, trial, reward=reward)
-        self._ledger.put(trial)
+        self._index.put(trial)
         self.listener.trial(trial, reward)
         return reward
 
     def run(
         self,
-        stage: Stage,
+        stage: SearchStage,
         ask: Callable[[], Trial | None],
         evaluation_of: Callable[[Trial], Evaluation | OwnEvaluation],
         *,
@@ -325,7 +325,7 @@ class Session:
                     break
                 evaluation = evaluation_of(trial)
                 trial = replace(trial, evaluation_key=evaluation.key)
-                self._ledger.put(trial)
+                self._index.put(trial)
                 taken_over = self._taken_over(trial, evaluation)
                 if taken_over is not None:
                     end(taken_over)
@@ -355,7 +355,7 @@ class Session:
                 f"or end with the best so far: mobilenas finish {self.record.name}"
             )
 
-    def _give_up_if_hopeless(self, stage: Stage) -> None:
+    def _give_up_if_hopeless(self, stage: SearchStage) -> None:
         failures = self.count(stage, State.FAILED)
         if failures >= HOPELESS and not self.count(stage, State.COMPLETE):
             last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
@@ -368,38 +368,38 @@ class Session:
         if isinstance(evaluation, OwnEvaluation):
             return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
         parent = None
-        if trial.origin == START:
-            parent = Parent(architecture=trial.architecture, weights=self.begun.run_folder / START_WEIGHTS)
+        if trial.origin == Origin.START:
+            parent = Parent(architecture=trial.architecture, weights=self.start.run_folder / START_WEIGHTS)
         elif trial.parent is not None:
             source = self.trial(trial.parent)
             assert source.weights is not None
-            parent = Parent(architecture=source.architecture, weights=self.begun.run_folder / source.weights)
+            parent = Parent(architecture=source.architecture, weights=self.start.run_folder / source.weights)
         assert self.dataset is not None
         return Job(
             number=trial.number,
             attempt=trial.attempt,
             evaluation=evaluation,
             data_folder=self.dataset.folder,
-            weights=self.begun.run_folder / self._weights_name(trial.number),
+            weights=self.start.run_folder / self._weights_name(trial.number),
             parent=parent,
             watch=self._watch(trial),
-            touch_test=trial.stage is Stage.FINAL and trial.origin != CANDIDATE,
+            touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
         )
 
     def _watch(self, trial: Trial) -> Watch | None:
         """How an executor that may stop trials early compares them: only those that a sampler proposed."""
         if not self.config.stops_early or trial.origin != self.config.blocks.sampler:
             return None
-        target_ms = self.begun.seed_target_ms
+        target_ms = self.start.seed_target_ms
         return Watch(times=INTERIM_LOOKS, reward=self.reward, scores=trial.scores, target_ms=target_ms)
 
     def _taken_over(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Trial | None:
         """The trial completed with an equal evaluation's result, if the record has one with its weights."""
-        if trial.stage is Stage.FINAL:
+        if trial.stage is SearchStage.FINAL:
             return None  # its result on the test split belongs to this search
         candidates = self.store.trials.find_evaluations(evaluation.key)
         if not self.config.blocks.reuse:
-            candidates = [each for each in candidates if each.run_folder == self.begun.run_folder]
+            candidates = [each for each in candidates if each.run_folder == self.start.run_folder]
         needs_weights = isinstance(evaluation, Evaluation)
         found = next((each for each in candidates if not needs_weights or has_weights(each)), None)
         return None if found is None else self._taken(trial, found)
@@ -408,7 +408,7 @@ class Session:
         name = None
         if found.weights_file is not None:
             name = self._weights_name(trial.number)
-            _share(found.weights_file, self.begun.run_folder / name)
+            _share(found.weights_file, self.start.run_folder / name)
         return replace(
             trial,
             state=State.COMPLETE,
@@ -423,7 +423,7 @@ class Session:
         self.listener.note(f"trial {trial.number} failed and is tried again: {result.error}")
         self._failed_once.add(trial.number)
         trial = replace(trial, attempt=trial.attempt + 1)
-        self._ledger.put(trial)
+        self._index.put(trial)
         return trial
 
     def _ended(self, result: Finished) -> Trial:
@@ -439,7 +439,7 @@ class Session:
         if isinstance(evaluation, Evaluation) and evaluation.recipe is None and trial.parent is not None:
             images_seen = self.trial(trial.parent).images_seen  # its weights are its parent's
         if outcome.right is not None:
-            np.save(right_file(self.begun.run_folder, trial), np.array(outcome.right, dtype=bool))
+            np.save(right_file(self.start.run_folder, trial), np.array(outcome.right, dtype=bool))
         return replace(
             trial,
             state=State.COMPLETE,

@@ -1,15 +1,13 @@
 """Starting from earlier searches: their trials are taken over, and their winners are tried first."""
 
 from search.evaluation.job import Evaluation
-from search.record.recorded_search import REFERENCE, Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.rows import FoundEvaluation, SearchRecord
 from search.stages.session import Session, has_weights
-from search.trial import Stage, State
+from search.trial import Origin, SearchStage, State
 from space.arch import Architecture
 from space.errors import StoreError
 from space.keys import keys_of
-
-ADOPTED, ENQUEUED = "adopted", "enqueued"
 
 
 def networks_to_enqueue(session: Session) -> tuple[Architecture, ...]:
@@ -45,11 +43,11 @@ def _sources(session: Session) -> list[SearchRecord]:
 
 def _winner(session: Session, record: SearchRecord) -> Architecture | None:
     """The found network of a finished search, else nothing: what it tried is adopted anyway."""
-    told = Chronicle(session.store, record)
-    return told.found.architecture if told.has_ended else None
+    recorded = RecordedSearch(session.store, record)
+    return recorded.found.architecture if recorded.has_ended else None
 
 
-def adopt(session: Session) -> None:
+def transfer_trials(session: Session) -> None:
     """Take over every complete block-level trial of the searches that this one starts from, where it is comparable.
 
     That is where an equal evaluation would be made here: same data, recipe and evaluator. They cost nothing, teach the
@@ -58,19 +56,22 @@ def adopt(session: Session) -> None:
     """
     taken = other = 0
     for record in _sources(session):
-        if record.id == session.record.id or record.begun is None:
+        if record.id == session.record.id or record.start is None:
             continue
-        for source in session.store.trials.of(record.id, Stage.BLOCKS):
-            if source.state is not State.COMPLETE or session.last_of(Stage.BLOCKS, source.architecture) is not None:
+        for source in session.store.trials.of(record.id, SearchStage.BLOCKS):
+            if (
+                source.state is not State.COMPLETE
+                or session.last_of(SearchStage.BLOCKS, source.architecture) is not None
+            ):
                 continue
-            found = FoundEvaluation(trial=source, run_folder=record.begun.run_folder)
+            found = FoundEvaluation(trial=source, run_folder=record.start.run_folder)
             evaluation = session.proxy_evaluation(source.architecture)
             if evaluation.key != source.evaluation_key or not _is_usable(session, found, evaluation):
                 other += 1
                 continue
             is_reference = session.config.blocks.reference and source.architecture == session.space.reference
-            origin = REFERENCE if is_reference else ADOPTED
-            session.adopt(session.new_trial(Stage.BLOCKS, source.architecture, origin=origin), found)
+            origin = Origin.REFERENCE if is_reference else Origin.ADOPTED
+            session.take_over(session.new_trial(SearchStage.BLOCKS, source.architecture, origin=origin), found)
             taken += 1
     if taken or other:
         session.listener.note(

@@ -6,18 +6,18 @@ A search may have tens of thousands of trials, so counts and look-ups must not g
 from collections import Counter
 from collections.abc import Iterable
 
-from search.trial import Stage, State, Trial
+from search.trial import SearchStage, State, Trial
 
 
-class Ledger:
+class TrialIndex:
     """Trials by number; each belongs to one stage for good, its state changes."""
 
     def __init__(self, trials: Iterable[Trial]) -> None:
-        self._stages: dict[Stage, dict[int, Trial]] = {stage: {} for stage in Stage}
-        self._stage_of: dict[int, Stage] = {}
-        self._counts: Counter[tuple[Stage, State]] = Counter()
-        self._of_arch: dict[tuple[Stage, str], int] = {}
-        self._of_origin: dict[tuple[Stage, str], list[int]] = {}
+        self._stages: dict[SearchStage, dict[int, Trial]] = {stage: {} for stage in SearchStage}
+        self._stage_of: dict[int, SearchStage] = {}
+        self._counts: Counter[tuple[SearchStage, State]] = Counter()
+        self._of_arch: dict[tuple[SearchStage, str], int] = {}
+        self._of_origin: dict[tuple[SearchStage, str], list[int]] = {}
         for trial in sorted(trials, key=lambda trial: trial.number):
             self.put(trial)
 
@@ -43,23 +43,23 @@ class Ledger:
         """The trial of this number."""
         return self._stages[self._stage_of[number]][number]
 
-    def of(self, stage: Stage) -> list[Trial]:
+    def of(self, stage: SearchStage) -> list[Trial]:
         """The trials of a stage, by number."""
         return list(self._stages[stage].values())
 
-    def of_origin(self, stage: Stage, origin: str) -> list[Trial]:
+    def of_origin(self, stage: SearchStage, origin: str) -> list[Trial]:
         """The trials of a stage that one proposed, by number."""
         return [self._stages[stage][number] for number in self._of_origin.get((stage, origin), ())]
 
-    def count_of_origin(self, stage: Stage, origin: str) -> int:
+    def count_of_origin(self, stage: SearchStage, origin: str) -> int:
         """How many trials of a stage one proposed."""
         return len(self._of_origin.get((stage, origin), ()))
 
-    def count(self, stage: Stage, *states: State) -> int:
+    def count(self, stage: SearchStage, *states: State) -> int:
         """How many trials of a stage are in one of these states."""
         return sum(self._counts[stage, state] for state in states)
 
-    def last_of(self, stage: Stage, arch_id: str) -> Trial | None:
+    def last_of(self, stage: SearchStage, arch_id: str) -> Trial | None:
         """The latest trial of a stage that trained, or trains, this network."""
         number = self._of_arch.get((stage, arch_id))
         return None if number is None else self._stages[stage][number]

@@ -121,13 +121,13 @@ def search(
     database: Database = DATABASE,
 ) -> None:
     """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
-    from search.run import Asked
+    from search.run import SearchRequest
     from service.commands import search
     from space.errors import InvalidConfig
 
     if priority is not None and not queue:
         raise InvalidConfig("--priority belongs to searches of the queue; add --queue")
-    asked = Asked(owner=owner, labels=tuple(label or ()), note=note, budget=budget, priority=priority or 0)
+    request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note, budget=budget, priority=priority or 0)
 
     settings = search.configuration(
         config,
@@ -147,9 +147,9 @@ def search(
     if queue and until:
         raise InvalidConfig("--until belongs to searches in the foreground; leave out --queue")
     if queue:
-        search.queue(settings, database, asked, repeat)
+        search.queue(settings, database, request, repeat)
     else:
-        search.start(settings, database, runs, asked, until, repeat)
+        search.start(settings, database, runs, request, until, repeat)
 
 
 @app.command()
@@ -172,15 +172,15 @@ def netadapt(
     database: Database = DATABASE,
 ) -> None:
     """Walk from a trained network to a faster one by narrowing its layers, then fine-tune, measure and export it."""
-    from search.run import Asked
+    from search.run import SearchRequest
     from service.commands import netadapt
 
-    asked = Asked(owner=owner, labels=tuple(label or ()), note=note)
+    request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note)
     netadapt.netadapt(
         database,
         runs,
-        asked,
-        netadapt.Walk(
+        request,
+        netadapt.NetAdaptRequest(
             source=source,
             trial=trial,
             target=target,

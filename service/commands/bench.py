@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from search.bench import Course, Problem, Summary, play, problem_named, summarise
+from search.bench import Problem, SamplerRun, Summary, problem_named, run_sampler, summarise
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
 from service.terminal.rows import show
@@ -40,10 +40,10 @@ def samplers(
     for limit in wanted:
         posed = problem_named(problem, limit)
         best = posed.best
-        courses = _courses(
+        runs = _runs(
             posed, problem, list(names or COMPARED), range(first_seed, first_seed + seeds), evaluations, workers
         )
-        summaries = summarise(courses, best, at)
+        summaries = summarise(runs, best, at)
         _print(posed, summaries, best, at)
         found.append(
             {
@@ -52,7 +52,7 @@ def samplers(
                 "best_top1": best,
                 "evaluations": evaluations,
                 "samplers": [asdict(summary) for summary in summaries],
-                "courses": [asdict(course) for course in courses],
+                "courses": [asdict(run) for run in runs],
             }
         )
     if out is not None:
@@ -68,23 +68,23 @@ def _folder_of(data_dir: Path) -> Path:
     return beside if beside.is_dir() else data_dir
 
 
-def _courses(
+def _runs(
     posed: Problem, problem: str, names: list[str], seeds: range, evaluations: int, workers: int
-) -> list[Course]:
+) -> list[SamplerRun]:
     jobs = [(problem, posed.limit_ms, name, seed, evaluations) for name in names for seed in seeds]
     title = f"{posed.config.space.preset if posed.best is None else problem} within {posed.limit_ms:g}"
     try:
         for name in names:
-            play(posed, name, seeds[0], 1)  # what is misspelt is told before hundreds of processes find out
+            run_sampler(posed, name, seeds[0], 1)  # what is misspelt is told before hundreds of processes find out
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            return list(track(pool.map(_play, jobs), title, total=len(jobs), console=console))
+            return list(track(pool.map(_run_sampler, jobs), title, total=len(jobs), console=console))
     except KeyboardInterrupt as error:
         raise RunError("stopped; nothing was written") from error
 
 
-def _play(job: tuple[str, float, str, int, int]) -> Course:
+def _run_sampler(job: tuple[str, float, str, int, int]) -> SamplerRun:
     problem, limit_ms, name, seed, evaluations = job
-    return play(problem_named(problem, limit_ms), name, seed, evaluations)
+    return run_sampler(problem_named(problem, limit_ms), name, seed, evaluations)
 
 
 def _print(posed: Problem, summaries: Sequence[Summary], best: float | None, at: Sequence[int]) -> None:

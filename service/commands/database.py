@@ -15,7 +15,7 @@ from search.archives.copy import copy as copy_record
 from search.archives.gc import free
 from search.record.database import Database
 from search.record.store import Store
-from search.trial import Stage
+from search.trial import SearchStage
 from service.settings import load_settings
 from service.terminal.console import say
 from space.errors import RunError, StoreError
@@ -130,7 +130,7 @@ def gc(url: str, search: str | None, *, dry_run: bool) -> None:
     store = Store.open(url)
     try:
         records = [store.searches.get(search)] if search is not None else store.searches.all()
-        done = [record for record in records if search is not None or record.stage is Stage.DONE]
+        done = [record for record in records if search is not None or record.stage is SearchStage.DONE]
         freed = [free(store, record, dry_run=dry_run) for record in done]
     finally:
         store.close()

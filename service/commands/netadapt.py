@@ -6,10 +6,9 @@ from pathlib import Path
 
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
-from search.record.recorded_search import FOUND
 from search.record.store import Store
-from search.run import Asked
-from search.trial import Stage, State, Trial
+from search.run import SearchRequest
+from search.trial import Origin, SearchStage, State, Trial
 from service.commands import search
 from space.arch import Architecture
 from space.errors import RunError
@@ -19,7 +18,7 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class NetAdaptRequest:
     """What the command line says; None leaves it to the configuration."""
 
     source: str
@@ -42,10 +41,10 @@ class _Source:
     config: RunConfig
 
 
-def netadapt(database: str, runs: Path, asked: Asked, walk: Walk) -> None:
+def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRequest) -> None:
     """The command `netadapt`."""
     store = Store.open(database)
-    store.patience_s = search.PATIENCE_S
+    store.retry_s = search.RETRY_S
     try:
         folder = Path(walk.source)
         found = _of_folder(folder, walk) if folder.is_dir() else _of_search(store, walk)
@@ -54,12 +53,12 @@ def netadapt(database: str, runs: Path, asked: Asked, walk: Walk) -> None:
         except OSError as error:
             raise RunError(f"weights {found.weights} cannot be read: {error.strerror}; name another --from") from error
         config = _configured(found, walk, hashlib.sha256(content).hexdigest())
-        search.start_walk(store, config, runs, asked, content)
+        search.start_walk(store, config, runs, request, content)
     finally:
         store.close()
 
 
-def _of_folder(folder: Path, walk: Walk) -> _Source:
+def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
     if walk.trial is not None:
         raise RunError("--trial belongs to a recorded search; a run folder holds the found network alone")
     spec = folder / FILE_NAMES["spec"]
@@ -68,7 +67,7 @@ def _of_folder(folder: Path, walk: Walk) -> _Source:
     )
 
 
-def _of_search(store: Store, walk: Walk) -> _Source:
+def _of_search(store: Store, walk: NetAdaptRequest) -> _Source:
     record = store.searches.get(walk.source)
     if walk.config is not None:
         raise RunError(f"--config belongs to a run folder; '{walk.source}' has its own configuration")
@@ -83,18 +82,18 @@ def _of_search(store: Store, walk: Walk) -> _Source:
         raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to go on from; name another --trial")
     return _Source(
         architecture=trial.architecture,
-        weights=record.has_begun().run_folder / trial.weights,
+        weights=record.require_start().run_folder / trial.weights,
         config=parse_config(dict(record.config)),
     )
 
 
-def _chosen(walk: Walk, trials: list[Trial], rewards: dict[int, float]) -> Trial:
+def _chosen(walk: NetAdaptRequest, trials: list[Trial], rewards: dict[int, float]) -> Trial:
     """The trial that was named, else the found network, else the best of the block-level search."""
     if walk.trial is not None:
         named = [trial for trial in trials if trial.number == walk.trial]
     else:
-        named = [trial for trial in trials if trial.origin == FOUND] or sorted(
-            (trial for trial in trials if trial.stage is Stage.BLOCKS), key=lambda trial: rewards[trial.number]
+        named = [trial for trial in trials if trial.origin == Origin.FOUND] or sorted(
+            (trial for trial in trials if trial.stage is SearchStage.BLOCKS), key=lambda trial: rewards[trial.number]
         )
     if not named:
         raise RunError(
@@ -103,7 +102,7 @@ def _chosen(walk: Walk, trials: list[Trial], rewards: dict[int, float]) -> Trial
     return named[-1]
 
 
-def _configured(found: _Source, walk: Walk, sha256: str) -> RunConfig:
+def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig:
     """The source's run, but for what a walk alone does not do."""
     config, spec = found.config.with_first_device(), found.architecture.to_json()
     data = config.data.model_dump()

@@ -16,7 +16,7 @@ from latency.network import Network
 from search.config.load import NO_DATA, parse_config
 from search.evaluation.weights import read_weights
 from search.plan import look_up
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.stages.export import FILES, export_metadata, export_network
 from search.trial import State
@@ -68,7 +68,7 @@ def _export(
         record = store.searches.get(name)
         config = parse_config(dict(record.config))
         if config.data.source == NO_DATA:
-            folder = record.has_begun().run_folder
+            folder = record.require_start().run_folder
             raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
         complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
         if number is None:
@@ -78,7 +78,7 @@ def _export(
             number = found[-1]
         if number not in complete:
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
-        trial, begun, folder = complete[number], record.has_begun(), folder_of(number)
+        trial, start, folder = complete[number], record.require_start(), folder_of(number)
         if trial.weights is None and trial.images_seen == 0:
             raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
         if trial.weights is None:
@@ -90,17 +90,17 @@ def _export(
             raise RunError(f"folder {folder} is not empty; choose another with --out")
         dataset = look_up(config).dataset
         assert dataset is not None
-        if dataset.content_hash != begun.data_hash:
+        if dataset.content_hash != start.data_hash:
             raise RunError(
-                f"search '{name}' was run on data {begun.data_hash}, but '{dataset.name}' now is "
+                f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' now is "
                 f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
             )
         files = export_network(
             folder,
             trial.architecture,
-            read_weights(begun.run_folder / trial.weights),
+            read_weights(start.run_folder / trial.weights),
             dataset,
-            export_metadata(record, trial, Chronicle.read(store, name).fingerprint),
+            export_metadata(record, trial, RecordedSearch.read(store, name).fingerprint),
             formats,
         )
         store.trials.add_export(record.id, number, folder=recorded or folder, files=files)
@@ -109,7 +109,7 @@ def _export(
     return folder
 
 
-class Exported:
+class ExportedNetwork:
     """An exported network: everything is read from the ONNX file itself."""
 
     def __init__(self, run: Path) -> None:
@@ -148,15 +148,15 @@ class Exported:
 
 def predict(run: Path, pictures: list[Path], top: int) -> None:
     """The command `predict`: classify a person's own pictures."""
-    exported = Exported(run)
+    exported = ExportedNetwork(run)
     for picture in pictures:
         shares = exported.probabilities(load_picture(picture, exported.preprocess))
         best = np.argsort(-shares)[:top]
-        told = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
-        say(f"{picture}: {told}")
+        named = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
+        say(f"{picture}: {named}")
 
 
-def _matching_dataset(exported: Exported, data: str, data_dir: Path | None) -> Dataset:
+def _matching_dataset(exported: ExportedNetwork, data: str, data_dir: Path | None) -> Dataset:
     dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
     if list(dataset.classes) != exported.labels:
         raise DataError(
@@ -173,7 +173,7 @@ def _matching_dataset(exported: Exported, data: str, data_dir: Path | None) -> D
 
 def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -> None:
     """The command `evaluate`: top-1 with its interval, recall per class, confusion matrix, from the ONNX file."""
-    exported = Exported(run)
+    exported = ExportedNetwork(run)
     dataset = _matching_dataset(exported, data, data_dir)
     images, labels = dataset.images(), np.asarray(dataset.labels())
     chosen = np.arange(len(labels)) if everything else split(dataset).test

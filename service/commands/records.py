@@ -10,11 +10,11 @@ from typing import Any
 from search.config.sections import RewardConfig, TargetConfig, named_or_callable, parse_target
 from search.objective.reward import KINDS, Reward
 from search.record.claims import Claim
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.rows import LogLine, SearchRecord
 from search.record.store import Store
 from search.record.views import VIEWS
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from space.errors import InvalidConfig
@@ -22,7 +22,7 @@ from space.preset import load_preset
 
 FOLLOW_S = 1.0
 # A database that restarts does not end `logs -f`.
-PATIENCE_S = 120.0
+RETRY_S = 120.0
 
 # What a person reads in a table of 80 columns; the other forms have everything.
 _TRIAL_COLUMNS = ("number", "stage", "state", "origin", "top1", "latency_ms", "reward")
@@ -102,27 +102,27 @@ def rescore(
     asked = None if target is None else TargetConfig(**parse_target(target))
     store = Store.open(database)
     try:
-        told = Chronicle.read(store, name)
-        reward = chosen.reward(load_preset(told.config.space.preset).reward_exponent, str(Path.cwd()))
-        begun = told.begun
-        if asked is not None and asked.relative is not None and begun.reference_ms is None:
+        recorded = RecordedSearch.read(store, name)
+        reward = chosen.reward(load_preset(recorded.config.space.preset).reward_exponent, str(Path.cwd()))
+        start = recorded.start
+        if asked is not None and asked.relative is not None and start.reference_ms is None:
             raise InvalidConfig(f"--target {target} is a share, but '{name}' has no reference; give it in ms")
-        target_ms = begun.seed_target_ms if asked is None else asked.in_ms(begun.reference_ms)
-        rows = ranked(told, reward, target_ms)
+        target_ms = start.seed_target_ms if asked is None else asked.in_ms(start.reference_ms)
+        rows = ranked(recorded, reward, target_ms)
     finally:
         store.close()
     shown = [column for column in _RESCORED if column not in ("reward_before", "madds", "params", "arch_id")]
     show(f"trials by {kind} reward against {target_ms:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
 
 
-def ranked(told: Chronicle, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
+def ranked(recorded: RecordedSearch, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
     """The complete block-level trials, best first by a reward, with the ranks that they had; equals by number."""
-    before = told.store.trials.rewards(told.record.id)
+    before = recorded.store.trials.rewards(recorded.record.id)
     ranks = {
         number: rank
         for rank, number in enumerate(sorted(before, key=lambda number: (-before[number], number)), start=1)
     }
-    trials = [trial for trial in told.trials(Stage.BLOCKS) if trial.state is State.COMPLETE]
+    trials = [trial for trial in recorded.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
     now = {trial.number: reward.of(trial.scores, target_ms) or 0.0 for trial in trials}
     ordered = sorted(trials, key=lambda trial: (-now[trial.number], trial.number))
     return [
@@ -158,7 +158,7 @@ def searches(database: str, form: Format, owner: str | None, label: str | None, 
 
 
 def _search_row(record: SearchRecord) -> dict[str, Any]:
-    begun = record.begun
+    start = record.start
     return {
         "name": record.name,
         "state": record.state,
@@ -169,11 +169,11 @@ def _search_row(record: SearchRecord) -> dict[str, Any]:
         "labels": " ".join(record.labels),
         "note": record.note,
         "priority": record.priority,
-        "target_ms": begun.target_ms if begun else None,
-        "reference_ms": begun.reference_ms if begun else None,
+        "target_ms": start.target_ms if start else None,
+        "reference_ms": start.reference_ms if start else None,
         "created": record.created_at,
         "finished": record.finished_at,
-        "run_folder": str(begun.run_folder) if begun else None,
+        "run_folder": str(start.run_folder) if start else None,
         "error": record.error,
     }
 
@@ -202,19 +202,19 @@ def annotate(
 def logs(database: str, name: str, form: str, *, follow: bool) -> None:
     """The command `logs`: what a search told, and with `follow` what it goes on to tell until it ends."""
     store = Store.open(database)
-    store.patience_s = PATIENCE_S
+    store.retry_s = RETRY_S
     try:
-        last, told = 0, ""
+        last, state = 0, ""
         while True:
             record = store.searches.get(name)
             for line in store.searches.log(record.id, last):
                 print(_log_text(name, line, form), flush=True)  # noqa: T201 - a log is no place for wrapping
                 last = line.id
-            if not follow or record.state in ("done", "failed", "stopped", Stage.AWAITING.value):
+            if not follow or record.state in ("done", "failed", "stopped", SearchStage.AWAITING.value):
                 break
-            if record.state != told and record.state == "queued":
+            if record.state != state and record.state == "queued":
                 console.print(f"search '{name}' waits for a coordinator (Ctrl-C ends this, not the search)")
-            told = record.state
+            state = record.state
             time.sleep(FOLLOW_S)
     except KeyboardInterrupt:
         return
@@ -244,8 +244,8 @@ def status(database: str, name: str) -> None:
             store.trials.rewards(record.id),
             store.trials.steps(record.id),
         )
-        told = Chronicle(store, record)
-        found = told.found if told.has_ended else None
+        recorded = RecordedSearch(store, record)
+        found = recorded.found if recorded.has_ended else None
     finally:
         store.close()
     lines = [
@@ -258,16 +258,16 @@ def status(database: str, name: str) -> None:
         about.append(f"priority {record.priority}")
     if any(about):
         lines.append(f"about     {', '.join(filter(None, about))}")
-    if record.begun:
-        begun = record.begun
+    if record.start:
+        start = record.start
         lines.append(
-            f"target    {begun.target_ms:.3f} ms; "
-            + ("" if begun.reference_ms is None else f"the reference takes {begun.reference_ms:.3f} ms, ")
-            + f"the space reaches {begun.fastest_ms:.3f} to {begun.slowest_ms:.3f} ms"
+            f"target    {start.target_ms:.3f} ms; "
+            + ("" if start.reference_ms is None else f"the reference takes {start.reference_ms:.3f} ms, ")
+            + f"the space reaches {start.fastest_ms:.3f} to {start.slowest_ms:.3f} ms"
         )
     lines += [
         f"{stage.value:<9} {_counts((trial.state for trial in all_trials if trial.stage is stage), record)}"
-        for stage in (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
+        for stage in (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
     ]
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
@@ -282,10 +282,10 @@ def status(database: str, name: str) -> None:
         lines.append(f"walk      {len(steps)} steps, now {steps[-1].latency_after_ms:.3f} ms")
     if record.error:
         lines.append(f"error     {record.error}")
-    if record.stage is Stage.DONE:
-        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
-    elif record.stage is Stage.AWAITING:
-        lines.append(f"report    {record.has_begun().run_folder / 'report.md'}")
+    if record.stage is SearchStage.DONE:
+        lines.append(f"report    {record.require_start().run_folder / 'report.md'}")
+    elif record.stage is SearchStage.AWAITING:
+        lines.append(f"report    {record.require_start().run_folder / 'report.md'}")
         lines.append(f"next      mobilenas certify {name}, with the results of certify.zip where it is reached by kit")
     elif record.state in ("stopped", "failed"):
         lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
@@ -299,7 +299,7 @@ def _state_text(record: SearchRecord) -> str:
         return f", a process is running it ({holder.pid} on {holder.host})"
     if record.state == "queued":
         return ", waits for a coordinator"
-    return "" if record.stage in (Stage.AWAITING, Stage.DONE) else f", {record.state}"
+    return "" if record.stage in (SearchStage.AWAITING, SearchStage.DONE) else f", {record.state}"
 
 
 def _counts(states: Iterable[State], record: SearchRecord) -> str:
@@ -307,5 +307,4 @@ def _counts(states: Iterable[State], record: SearchRecord) -> str:
     words = {state: state.value for state in State}
     if not record.is_held:
         words[State.RUNNING] = "to be taken up again"
-    told = ", ".join(f"{count} {words[state]}" for state in State if (count := found.count(state)))
-    return told or "not begun"
+    return ", ".join(f"{count} {words[state]}" for state in State if (count := found.count(state))) or "not begun"

@@ -16,7 +16,7 @@ from service.report.compared import compared, print_comparison
 from service.report.figures import plotly_js
 from service.report.latency import published_section
 from service.report.page import Section, page, section
-from service.report.subject import Told
+from service.report.subject import Subject
 from service.terminal.console import say
 from service.terminal.rows import show
 from service.terminal.wording import counted, milliseconds, share, states
@@ -35,13 +35,15 @@ def report(database: str, names: Sequence[str], out: Path | None, target: str | 
         several = len(chosen) > 1
         if target_ms is not None and not several:
             raise InvalidConfig(f"--target is what several searches are judged by; '{chosen[0]}' has its own")
-        told = [Told.read(store, name, f"s{number}-" if several else "") for number, name in enumerate(chosen, 1)]
+        subjects = [
+            Subject.read(store, name, f"s{number}-" if several else "") for number, name in enumerate(chosen, 1)
+        ]
     path = out or Path(f"{names[0]}.html" if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more.html")
     try:
-        path.write_text(render(told, target_ms), encoding="utf-8")
+        path.write_text(render(subjects, target_ms), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; choose another --out") from error
-    for each in told:
+    for each in subjects:
         _summarise(each, target_ms)
     say(f"report: {path}")
 
@@ -55,31 +57,31 @@ def _target_ms(target: str | None) -> float | None:
     return parsed["ms"]
 
 
-def render(told: Sequence[Told], target_ms: float | None = None) -> str:
+def render(subjects: Sequence[Subject], target_ms: float | None = None) -> str:
     """The page about one search, or about several of them compared; equal records make equal pages."""
-    histories = [each.history for each in told]
+    histories = [each.history for each in subjects]
     parts: list[Section] = []
-    if len(told) > 1:
+    if len(subjects) > 1:
         parts += comparison.sections(histories, target_ms)
-        for each in told:
+        for each in subjects:
             parts.append(section(f"{each.prefix}about", each.history.name, search.lead(each)))
             parts += search.sections(each)
     else:
-        parts += search.sections(told[0])
+        parts += search.sections(subjects[0])
     parts.append(published_section())
     title = " · ".join(history.name for history in histories)
-    lead = search.lead(told[0]) if len(told) == 1 else comparison.lead(histories)
+    lead = search.lead(subjects[0]) if len(subjects) == 1 else comparison.lead(histories)
     return page(title, lead, parts, plotly_js())
 
 
-def _summarise(told: Told, target_ms: float | None) -> None:
+def _summarise(subject: Subject, target_ms: float | None) -> None:
     """The terminal's summary: counts, cost, best networks, front."""
-    history, begun = told.history, told.history.record.begun
+    history, start = subject.history, subject.history.record.start
     counts, minutes = states(history.counts()), f"{history.core_minutes():,.1f} core-minutes"
     say(f"{history.name}: {history.record.state}, {counts}, {minutes}")
-    if begun is None:
+    if start is None:
         return
-    limit = begun.target_ms if target_ms is None else target_ms
+    limit = start.target_ms if target_ms is None else target_ms
     within = history.within(limit)
     if within:
         _networks(f"best within {milliseconds(limit)} ms", within[:_SHOWN])

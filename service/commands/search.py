@@ -23,13 +23,13 @@ from search.executors import cluster_of
 from search.groups import group_name, is_group, members, searches_of
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.record.heartbeat import hold
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.markdown import comparison, spec_alone, verdict
 from search.run import (
-    Asked,
     RecordListener,
+    SearchRequest,
     begin,
     check_limits,
     check_target,
@@ -43,7 +43,7 @@ from search.run import (
 from search.stages.certify import certify as complete
 from search.stages.export import FILES
 from search.stages.session import Interrupted, Session
-from search.trial import Stage
+from search.trial import SearchStage
 from service.settings import load_settings
 from service.terminal.console import console, say
 from service.terminal.logs import listener_for, logged
@@ -54,7 +54,7 @@ from space.preset import load_preset
 from trainer.data import Dataset, Splits, images_per_class
 
 # A database may be away for so long before a running search gives up; nothing that was trained is lost either way.
-PATIENCE_S = 900.0
+RETRY_S = 900.0
 
 Until = Literal["blocks", "refine"] | None
 
@@ -229,19 +229,21 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
         store.close()
 
 
-def start(config: RunConfig, database: str, runs: Path, asked: Asked, until: Until = None, repeat: int = 1) -> None:
+def start(
+    config: RunConfig, database: str, runs: Path, request: SearchRequest, until: Until = None, repeat: int = 1
+) -> None:
     """The command `search`: one search, or a group of them, one after the other."""
     store = Store.open(database)
-    store.patience_s = PATIENCE_S
+    store.retry_s = RETRY_S
     try:
         _check_sources(store, config)
         if not is_group(config, repeat):
-            record = _created(store, config.with_first_device(), runs, asked)
+            record = _created(store, config.with_first_device(), runs, request)
             _drive(store, record, runs, until)
             return
         name = group_name(store, config)
         records = [
-            _created(store, member, runs, replace(asked, group=name)) for member in members(config, name, repeat)
+            _created(store, member, runs, replace(request, group=name)) for member in members(config, name, repeat)
         ]
         if config.targets and config.mode == "per-device":
             # Each learns from what all have trained before any of them chooses a network.
@@ -260,39 +262,41 @@ def _check_sources(store: Store, config: RunConfig) -> None:
         store.searches.get(name)
 
 
-def start_walk(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes) -> None:
+def start_walk(store: Store, config: RunConfig, runs: Path, request: SearchRequest, weights: bytes) -> None:
     """A search that is but a walk from a network with these weights."""
-    _drive(store, _created(store, config, runs, asked, weights), runs)
+    _drive(store, _created(store, config, runs, request, weights), runs)
 
 
-def _created(store: Store, config: RunConfig, runs: Path, asked: Asked, weights: bytes | None = None) -> SearchRecord:
+def _created(
+    store: Store, config: RunConfig, runs: Path, request: SearchRequest, weights: bytes | None = None
+) -> SearchRecord:
     """A new search, its plan shown and its table measured."""
-    budget = asked.budget or "default"
+    budget = request.budget or "default"
     inputs = with_device(looked_up(config, budget), store)
     require_table(store, inputs)
     plan = planned(inputs, store, budget)
     print_plan(plan)
     say(f"database     {store.shown_url}")
     with _Ending().said("nothing was started"), telling(None) as listener:
-        record = create(store, plan.inputs, runs, listener, asked, weights)
+        record = create(store, plan.inputs, runs, listener, request, weights)
     say(f"search       {record.name}")
-    say(f"run folder   {record.has_begun().run_folder}")
+    say(f"run folder   {record.require_start().run_folder}")
     return record
 
 
-def queue(config: RunConfig, database: str, asked: Asked, repeat: int = 1) -> None:
+def queue(config: RunConfig, database: str, request: SearchRequest, repeat: int = 1) -> None:
     """The command `search --queue`: what can be checked without the device's machine is checked here."""
-    budget_hours(asked.budget or "default")
+    budget_hours(request.budget or "default")
     load_preset(config.space.preset)
     store = Store.open(database)
     try:
         _check_sources(store, config)
         if is_group(config, repeat):
             name = group_name(store, config)
-            asked = replace(asked, group=name)
-            records = [enqueue(store, member, asked) for member in members(config, name, repeat)]
+            request = replace(request, group=name)
+            records = [enqueue(store, member, request) for member in members(config, name, repeat)]
         else:
-            records = [enqueue(store, config.with_first_device(), asked)]
+            records = [enqueue(store, config.with_first_device(), request)]
     finally:
         store.close()
     for record in records:
@@ -302,7 +306,7 @@ def queue(config: RunConfig, database: str, asked: Asked, repeat: int = 1) -> No
 def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue: bool = False) -> None:
     """The commands `resume` and `finish`, of a search or of what is left to do of a group."""
     store = Store.open(database)
-    store.patience_s = PATIENCE_S
+    store.retry_s = RETRY_S
     try:
         for record in _waiting(store, name):
             _resume(store, record, runs, finish=finish, queue=queue)
@@ -313,7 +317,7 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
 def _waiting(store: Store, name: str) -> list[SearchRecord]:
     """The search of this name, or those of a group that are not done."""
     found = searches_of(store, name)
-    waiting = [record for record in found if record.stage not in (Stage.AWAITING, Stage.DONE)]
+    waiting = [record for record in found if record.stage not in (SearchStage.AWAITING, SearchStage.DONE)]
     if len(found) > 1 and not waiting:
         raise RunError(f"the searches of group '{name}' are done: {', '.join(record.name for record in found)}")
     return waiting or found
@@ -321,9 +325,9 @@ def _waiting(store: Store, name: str) -> list[SearchRecord]:
 
 def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, queue: bool) -> None:
     name = record.name
-    if record.stage is Stage.DONE:
-        raise RunError(f"search '{name}' is done; its report is {record.has_begun().run_folder / 'report.md'}")
-    if record.stage is Stage.AWAITING:
+    if record.stage is SearchStage.DONE:
+        raise RunError(f"search '{name}' is done; its report is {record.require_start().run_folder / 'report.md'}")
+    if record.stage is SearchStage.AWAITING:
         raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
     if finish:
         store.searches.request_finish(record.id)
@@ -351,9 +355,9 @@ def stop(name: str, database: str) -> None:
     store = Store.open(database)
     try:
         record = store.searches.get(name)
-        if record.stage is Stage.DONE:
+        if record.stage is SearchStage.DONE:
             raise RunError(f"search '{name}' is done; there is nothing to stop")
-        if record.stage is Stage.AWAITING:
+        if record.stage is SearchStage.AWAITING:
             raise RunError(f"search '{name}' is not running, it awaits certification: mobilenas certify {name}")
         store.searches.request_stop(record.id)
     finally:
@@ -371,9 +375,9 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
 
     ending = _Ending()
     try:
-        with ending.heard(), closing(Store.open(database, PATIENCE_S)) as store:
+        with ending.heard(), closing(Store.open(database, RETRY_S)) as store:
             log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
-            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
+            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.require_start)
     except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
@@ -386,11 +390,11 @@ class _Ending:
     """
 
     def __init__(self) -> None:
-        self.has_begun = False
+        self.require_start = False
 
     def begin(self, _number: int, _frame: object) -> None:
         """The handler of a signal."""
-        self.has_begun = True
+        self.require_start = True
         raise KeyboardInterrupt
 
     @contextmanager
@@ -400,7 +404,7 @@ class _Ending:
         try:
             yield
         except BaseException as error:
-            if not self.has_begun or isinstance(error, KeyboardInterrupt):
+            if not self.require_start or isinstance(error, KeyboardInterrupt):
                 raise
             log.warning("something failed at the end", error=repr(error))
             raise KeyboardInterrupt from error
@@ -438,10 +442,10 @@ def _first_interrupt_stops(running: Session, ending: _Ending) -> Iterator[None]:
 def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
     stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
     ending = _Ending()
-    held = hold(store, record.id, lambda: ending.has_begun)
+    held = hold(store, record.id, lambda: ending.require_start)
     with ending.said(stopped), held as heart, telling(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
-        if record.stage is Stage.QUEUED:
+        if record.stage is SearchStage.QUEUED:
             begin(store, record, runs, listener)
         with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running, ending):
             try:
@@ -449,12 +453,12 @@ def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) 
             except (Interrupted, StoreError):
                 raise  # nothing failed; or it is another one's now, or there is nowhere to write it
             except MobilenasError as error:
-                if not ending.has_begun:
+                if not ending.require_start:
                     store.searches.set_stage(record.id, running.record.stage, error=str(error))
                 raise
         listener.note("")
     if until != "blocks":
-        print_result(Chronicle.read(store, record.name))
+        print_result(RecordedSearch.read(store, record.name))
 
 
 @contextmanager
@@ -464,23 +468,23 @@ def telling(search: str | None = None, *, quiet: bool = False) -> Iterator[Liste
         yield listener
 
 
-def print_result(told: Chronicle) -> None:
+def print_result(recorded: RecordedSearch) -> None:
     """The comparison, the findings, and where the files are."""
-    if not told.has_finals:
-        for line in spec_alone(told):
+    if not recorded.has_finals:
+        for line in spec_alone(recorded):
             say(line)
         for name in ("report.md", FILES[0]):
-            say(str(told.begun.run_folder / name))
+            say(str(recorded.start.run_folder / name))
         return
-    header, *rows = comparison(told)
-    table = Table(title=told.record.name, title_justify="left")
+    header, *rows = comparison(recorded)
+    table = Table(title=recorded.record.name, title_justify="left")
     for title in header:
         table.add_column(title)
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    for line in verdict(told):
+    for line in verdict(recorded):
         say(f"- {line}")
     say("")
     for name in ("report.md", *FILES):
-        say(str(told.begun.run_folder / name))
+        say(str(recorded.start.run_folder / name))

@@ -18,7 +18,7 @@ from latency.table import LatencyTable
 from search.config.load import load_config, parse_config
 from search.config.sections import DeviceConfig
 from search.plan import latency_range, look_up, table_minutes
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.stages.refine import keys_to_refine
 from search.tables import Tables, settings_for, workspace
@@ -171,12 +171,12 @@ def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None
 def bundle_refinement(database: str, name: str, out: Path) -> None:
     """The command `bundle --refine`: what NetAdapt can reach from a search's winner."""
     with opened(database) as store:
-        told = Chronicle.read(store, name)
-        keys = keys_to_refine(told)
-        table = next((each.table for each in told.devices if each.table.missing(keys)), None)
+        recorded = RecordedSearch.read(store, name)
+        keys = keys_to_refine(recorded)
+        table = next((each.table for each in recorded.devices if each.table.missing(keys)), None)
         if table is None:
             raise RunError(f"the table of '{name}' holds all that NetAdapt can reach; go on: mobilenas resume {name}")
-        campaign = campaign_for_missing(table, table.missing(keys), _for_small_memory(told.config.device.protocol))
+        campaign = campaign_for_missing(table, table.missing(keys), _for_small_memory(recorded.config.device.protocol))
         campaign = replace(campaign, purpose={"kind": "refine", "search": name, "scope": table.scope})
         device = table.device.name
         options = measure_options(table.device.runtime, table.device.processor)
@@ -278,29 +278,31 @@ def _take_table(store: Store, text: str, device: str | None) -> None:
 
 
 def _take_refinement(store: Store, results: Results) -> None:
-    told = Chronicle.read(store, str(results.purpose.get("search")))
-    if not told.devices:
-        raise InvalidResults(f"search '{told.record.name}' has no device: {told.config.latency} predicts its latencies")
-    target = next((each for each in told.devices if each.name == results.device.name), told.devices[0])
+    recorded = RecordedSearch.read(store, str(results.purpose.get("search")))
+    if not recorded.devices:
+        raise InvalidResults(
+            f"search '{recorded.record.name}' has no device: {recorded.config.latency} predicts its latencies"
+        )
+    target = next((each for each in recorded.devices if each.name == results.device.name), recorded.devices[0])
     table = target.table
     if results.device.fingerprint != table.device.fingerprint or results.device.name != table.device.name:
         raise InvalidResults(
             f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} as "
-            f"'{results.device.name}', the table of '{told.record.name}' is from {table.device.processor} with "
+            f"'{results.device.name}', the table of '{recorded.record.name}' is from {table.device.processor} with "
             f"{table.device.runtime_version} as '{table.device.name}': tables of different devices are never mixed"
         )
-    needed = keys_to_refine(told)
+    needed = keys_to_refine(recorded)
     surplus = set(results.blocks) - {*needed, *table.entries}
     lacking = [key for key in table.missing(needed) if key not in results.blocks]
     if surplus or lacking:
         raise InvalidResults(
-            f"the results lack {len(lacking)} blocks that NetAdapt can reach from '{told.record.name}', and hold "
+            f"the results lack {len(lacking)} blocks that NetAdapt can reach from '{recorded.record.name}', and hold "
             f"{len(surplus)} others; make the kit again"
         )
     new = entries_from(results, table)
     store.tables.add_entries(target.table_id, new, reason="netadapt")
     say(f"{len(new):,} blocks are added to latency table {target.table_id}")
-    say(f"go on with: mobilenas resume {told.record.name}")
+    say(f"go on with: mobilenas resume {recorded.record.name}")
 
 
 def export(database: str, device: str | None, wanted: Wanted, out: Path) -> None:

@@ -5,25 +5,25 @@ from collections.abc import Sequence
 from search.reports.choices import ASPECTS, Share, choice_shares, described
 from search.reports.history import SEARCHED
 from search.reports.importance import FEWEST
-from search.trial import Stage, Trial
+from search.trial import SearchStage, Trial
 from service.report import choice_figures as plots
 from service.report.page import Cell, Html, Section, figure, joined, sentence, table, tag
-from service.report.subject import TOP, Told, folded
+from service.report.subject import TOP, Subject, folded
 from service.terminal.wording import counted, milliseconds, share
 
 # More axes than these are too narrow to read.
 _AXES = 8
 
 
-def importance_section(told: Told) -> Section:
+def importance_section(subject: Subject) -> Section:
     """Which parameters stood out."""
-    found, title = told.importances, "What mattered"
+    found, title = subject.importances, "What mattered"
     if not found:
         few = (
-            f"There are too few networks to tell what mattered: {len(told.with_params)} were trained with "
+            f"There are too few networks to tell what mattered: {len(subject.with_params)} were trained with "
             f"parameters, and at least {FEWEST} are needed whose parameters varied."
         )
-        return told.section("importance", title, sentence(few))
+        return subject.section("importance", title, sentence(few))
     clear = [f"for {name} {', '.join(each.parameter for each in one.clear[:5]) or 'none'}" for name, one in found]
     stands = f"Stand out from chance among {found[0][1].networks} networks: {'; '.join(clear)}."
     said = (
@@ -32,33 +32,33 @@ def importance_section(told: Told) -> Section:
         "so many parameters (95 %). Parameters that the sampler changed together share the credit, and what only a "
         "combination does is nobody's."
     )
-    return told.section("importance", title, sentence(stands), figure(plots.importance(found), said))
+    return subject.section("importance", title, sentence(stands), figure(plots.importance(found), said))
 
 
-def parallel_section(told: Told) -> Section:
+def parallel_section(subject: Subject) -> Section:
     """The trained networks as lines through their choices."""
-    trials, title = told.with_params, "Parallel coordinates"
+    trials, title = subject.with_params, "Parallel coordinates"
     if len(trials) < 2:
-        return told.section("parallel", title, sentence("Fewer than two networks with parameters were trained."))
+        return subject.section("parallel", title, sentence("Fewer than two networks with parameters were trained."))
     common = sorted(set.intersection(*(set(trial.params or {}) for trial in trials)))
     varied = [name for name in common if len({(trial.params or {})[name] for trial in trials}) > 1]
-    ranked = [one.parameter for one in told.importances[0][1].ranked] if told.importances else varied
+    ranked = [one.parameter for one in subject.importances[0][1].ranked] if subject.importances else varied
     said = (
         "Each line is a trained network of the block-level search, coloured by its reward, through the parameters that "
         "explain most of it; lines of one choice are spread a little. Drag along an axis to choose, drag its name to "
         "move it."
     )
-    drawn = plots.parallel(trials, told.history.rewards, [name for name in ranked if name in varied][:_AXES])
-    return told.section("parallel", title, figure(drawn, said))
+    drawn = plots.parallel(trials, subject.history.rewards, [name for name in ranked if name in varied][:_AXES])
+    return subject.section("parallel", title, figure(drawn, said))
 
 
-def choices_section(told: Told) -> Section:
+def choices_section(subject: Subject) -> Section:
     """The choices of the most accurate networks beside those of all."""
-    history, title = told.history, "What the best networks chose"
+    history, title = subject.history, "What the best networks chose"
     trials = history.complete(*SEARCHED)
     if not trials:
-        return told.section("choices", title, sentence("No network was trained yet."))
-    within = history.within(history.record.has_begun().target_ms)
+        return subject.section("choices", title, sentence("No network was trained yet."))
+    within = history.within(history.record.require_start().target_ms)
     best = (within or sorted(trials, key=lambda trial: -(trial.scores.top1 or 0)))[:TOP]
     which = "within the target" if within else "of all, since none meets the target"
     said = (
@@ -67,11 +67,11 @@ def choices_section(told: Told) -> Section:
         "once for each block; an expansion is the ratio to the block's input."
     )
     shares = choice_shares(
-        [trial.architecture for trial in best], [trial.architecture for trial in history.complete(Stage.BLOCKS)]
+        [trial.architecture for trial in best], [trial.architecture for trial in history.complete(SearchStage.BLOCKS)]
     )
     rows = [[str(number), *(_bars(stage[aspect]) for aspect in ASPECTS)] for number, stage in enumerate(shares, 1)]
     in_full = folded("These networks in full (k kernel, e expansion, w width)", _in_full(best))
-    return told.section("choices", title, sentence(said), table(("stage", *ASPECTS), rows), in_full)
+    return subject.section("choices", title, sentence(said), table(("stage", *ASPECTS), rows), in_full)
 
 
 def _in_full(trials: Sequence[Trial]) -> Html:

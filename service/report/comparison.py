@@ -30,18 +30,18 @@ def lead(histories: Sequence[History]) -> Html:
 
 def sections(histories: Sequence[History], target_ms: float | None) -> list[Section]:
     """The searches compared: under one target, at equal evaluations, at equal core-minutes."""
-    begun = [history for history in histories if history.record.begun]
-    queued = [history.name for history in histories if not history.record.begun]
+    comparable = [history for history in histories if history.record.start]
+    queued = [history.name for history in histories if not history.record.start]
     notes = [sentence(f"Not begun yet, so not compared: {', '.join(queued)}.")] if queued else []
-    if not begun:
+    if not comparable:
         return [section("compared", "Compared", *notes)]
-    target = common_target(begun) if target_ms is None else target_ms
-    notes += [sentence(line, css="warn") for line in warnings(begun)]
+    target = common_target(comparable) if target_ms is None else target_ms
+    notes += [sentence(line, css="warn") for line in warnings(comparable)]
     return [
-        section("compared", "Compared", *notes, _standings(begun, target, chosen=target_ms is not None)),
-        section("compared-fronts", "Fronts", *_fronts(begun, target), level=3),
-        section("compared-equal", "At equal cost", *_equal(begun, target), level=3),
-        section("compared-finals", "Final networks", *_finals(begun), level=3),
+        section("compared", "Compared", *notes, _standings(comparable, target, chosen=target_ms is not None)),
+        section("compared-fronts", "Fronts", *_fronts(comparable, target), level=3),
+        section("compared-equal", "At equal cost", *_equal(comparable, target), level=3),
+        section("compared-finals", "Final networks", *_finals(comparable), level=3),
         section("compared-configs", "Configurations", *_configs(histories), level=3),
     ]
 

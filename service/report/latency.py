@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 from search.record.devices import RecordedValidation
 from search.reports.history import History
-from search.trial import NetworkMeasurement, Stage
+from search.trial import NetworkMeasurement, SearchStage
 from service.report import search_figures as plots
 from service.report.page import Cell, Html, Section, figure, section, sentence, table
 from service.report.published import published
-from service.report.subject import Told, folded
+from service.report.subject import Subject, folded
 from service.terminal.wording import counted, milliseconds
 
 
-def walk_section(told: Told) -> Section:
+def walk_section(subject: Subject) -> Section:
     """The layer-wise refinement step by step."""
-    history, title = told.history, "NetAdapt's walk"
-    steps, proposals = history.steps, history.complete(Stage.NETADAPT)
+    history, title = subject.history, "NetAdapt's walk"
+    steps, proposals = history.steps, history.complete(SearchStage.NETADAPT)
     if not steps:
         nothing = f"tried {counted(len(proposals), 'proposal')} and took no step yet" if proposals else "took no step"
-        return told.section("walk", title, sentence(f"NetAdapt {nothing}."))
+        return subject.section("walk", title, sentence(f"NetAdapt {nothing}."))
     first, last = steps[0], steps[-1]
     said = (
         f"{counted(len(steps), 'step')} from {milliseconds(first.latency_before_ms)} ms and {first.top1_before:.2%} to "
@@ -37,17 +37,17 @@ def walk_section(told: Told) -> Section:
         for step in steps
     ]
     listed = table(("step", "trial", "narrowed", "ms", "top-1", "proposals"), rows)
-    drawn = plots.walk(steps, proposals, history.record.has_begun().target_ms)
-    return told.section("walk", title, figure(drawn, said), folded("Step by step", listed))
+    drawn = plots.walk(steps, proposals, history.record.require_start().target_ms)
+    return subject.section("walk", title, figure(drawn, said), folded("Step by step", listed))
 
 
-def latency_section(told: Told) -> Section:
+def latency_section(subject: Subject) -> Section:
     """How far predictions can be trusted on this device."""
-    history, title = told.history, "Predicted and measured latency"
+    history, title = subject.history, "Predicted and measured latency"
     networks = _networks(history)
-    groups = _validated(told.validations)
+    groups = _validated(subject.validations)
     if not networks and not groups:
-        return told.section("latency", title, sentence("No whole network was measured beside its prediction yet."))
+        return subject.section("latency", title, sentence("No whole network was measured beside its prediction yet."))
     said = (
         "Whole networks on the device against the prediction by the table. Stars are the search's final networks with "
         "their 95 % intervals; circles come from validations of the table, with the drift of the device taken out."
@@ -55,7 +55,7 @@ def latency_section(told: Told) -> Section:
     parts = [figure(plots.predicted_and_measured(groups, networks), said)]
     if networks:
         parts.append(_measured(networks))
-    return told.section("latency", title, *parts, *_agreement(told.validations))
+    return subject.section("latency", title, *parts, *_agreement(subject.validations))
 
 
 def _networks(history: History) -> list[tuple[str, NetworkMeasurement]]:

@@ -2,48 +2,47 @@
 
 from datetime import datetime
 
-from search.record.recorded_search import CANDIDATE
 from search.reports.comparison import trial_difference
 from search.reports.history import SEARCHED, History, Served, front_of
-from search.trial import Stage, State, Trial
+from search.trial import Origin, SearchStage, State, Trial
 from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
 from service.report.comparison_figures import best_by_cost
 from service.report.figures import COLOURS, COSTS, LATENCY
 from service.report.latency import latency_section, walk_section
 from service.report.page import Cell, Html, Section, facts, figure, sentence, table
-from service.report.subject import NETWORK, TOP, Told, folded, network_row, network_table
+from service.report.subject import NETWORK, TOP, Subject, folded, network_row, network_table
 from service.terminal.wording import counted, milliseconds, share, states
 from trainer.metrics import wilson_interval
 
-_STAGES = (Stage.BLOCKS, Stage.NETADAPT, Stage.FINAL)
+_STAGES = (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
 _FAILURES = 20
 
 
-def sections(told: Told) -> list[Section]:
+def sections(subject: Subject) -> list[Section]:
     """All sections about one search, in the order in which they are read."""
-    if told.history.record.begun is None:
+    if subject.history.record.start is None:
         why = "The search waits in the queue: nothing was measured or trained yet."
-        return [told.section("queued", "Not begun", sentence(why))]
+        return [subject.section("queued", "Not begun", sentence(why))]
     return [
-        _best(told),
-        _finals(told),
-        _front(told),
-        _progress(told),
-        importance_section(told),
-        parallel_section(told),
-        choices_section(told),
-        walk_section(told),
-        latency_section(told),
-        _cost(told),
-        _troubles(told),
+        _best(subject),
+        _finals(subject),
+        _front(subject),
+        _progress(subject),
+        importance_section(subject),
+        parallel_section(subject),
+        choices_section(subject),
+        walk_section(subject),
+        latency_section(subject),
+        _cost(subject),
+        _troubles(subject),
     ]
 
 
-def lead(told: Told) -> Html:
+def lead(subject: Subject) -> Html:
     """The facts of a search."""
-    history, record = told.history, told.history.record
-    begun, content = record.begun, record.begun and f", content {record.begun.data_hash}"
+    history, record = subject.history, subject.history.record
+    start, content = record.start, record.start and f", content {record.start.data_hash}"
     return facts(
         [
             ("state", f"{record.state}{f': {record.error}' if record.error else ''}"),
@@ -59,19 +58,19 @@ def lead(told: Told) -> Html:
             ("note", record.note),
             ("created", _moment(record.created_at)),
             ("finished" if record.finished_at else "last change", _moment(record.finished_at or record.updated_at)),
-            ("run folder", str(begun.run_folder) if begun else None),
+            ("run folder", str(start.run_folder) if start else None),
         ]
     )
 
 
 def _target(history: History) -> str | None:
-    begun = history.record.begun
-    if begun is None:
+    start = history.record.start
+    if start is None:
         return None
-    reference = "" if begun.reference_ms is None else f"the reference takes {milliseconds(begun.reference_ms)} ms, "
+    reference = "" if start.reference_ms is None else f"the reference takes {milliseconds(start.reference_ms)} ms, "
     return (
-        f"{milliseconds(begun.target_ms)} ms; the block-level search aims at {milliseconds(begun.seed_target_ms)} ms, "
-        f"{reference}the space's networks {milliseconds(begun.fastest_ms)} to {milliseconds(begun.slowest_ms)} ms"
+        f"{milliseconds(start.target_ms)} ms; the block-level search aims at {milliseconds(start.seed_target_ms)} ms, "
+        f"{reference}the space's networks {milliseconds(start.fastest_ms)} to {milliseconds(start.slowest_ms)} ms"
     )
 
 
@@ -87,11 +86,11 @@ def _devices(history: History) -> list[tuple[str, Cell]]:
     pairs: list[tuple[str, Cell]] = []
     for each in history.served:
         device = each.device
-        told = (
+        subject = (
             f"{device.name}: {device.processor}, {counted(device.threads, 'thread')}, {device.provider}, ONNX Runtime "
             f"{device.runtime_version}, fingerprint {device.fingerprint}"
         )
-        pairs += [("device", told), ("latency table", _table(each))]
+        pairs += [("device", subject), ("latency table", _table(each))]
     return pairs
 
 
@@ -106,9 +105,9 @@ def _moment(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
-def _best(told: Told) -> Section:
-    history, title = told.history, "Best networks within the target"
-    target_ms = history.record.has_begun().target_ms
+def _best(subject: Subject) -> Section:
+    history, title = subject.history, "Best networks within the target"
+    target_ms = history.record.require_start().target_ms
     counts = "; ".join(f"{stage.value}: {states(history.counts(stage))}" for stage in _STAGES)
     trials = sentence(f"Trials: {counts}.", css="note")
     within, reference = history.within(target_ms), history.reference()
@@ -116,31 +115,31 @@ def _best(told: Told) -> Section:
         trained = history.complete(*SEARCHED)
         fastest = min((trial.scores.latency_ms for trial in trained), default=None)
         known = "" if fastest is None else f" The fastest is predicted at {milliseconds(fastest)} ms."
-        return told.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
+        return subject.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
     shown = within[:TOP] + [trial for trial in (reference,) if trial and trial not in within[:TOP]]
     said = (
         f"Of {counted(len(history.complete(*SEARCHED)), 'trained network')}, {len(within)} are predicted within "
         f"{milliseconds(target_ms)} ms. The most accurate come first, the reference last. The best of many on the same "
         "images looks better than it is: the final training tells."
     )
-    return told.section("best", title, sentence(said), network_table(history, shown, best=0), trials)
+    return subject.section("best", title, sentence(said), network_table(history, shown, best=0), trials)
 
 
-def _finals(told: Told) -> Section:
-    history, title = told.history, "Final networks"
-    trials = history.complete(Stage.FINAL)
+def _finals(subject: Subject) -> Section:
+    history, title = subject.history, "Final networks"
+    trials = history.complete(SearchStage.FINAL)
     if not trials:
         why = "No network was trained to the end yet."
         if history.setting("data.source") == "none":
             why = "No network is trained in the end: a function of the user's own judges them, without data."
-        return told.section("final", title, sentence(why))
+        return subject.section("final", title, sentence(why))
     how = "going on from the weights found" if history.setting("final.weights") == "inherited" else "from scratch"
     said = f"Trained {how}, {max(trial.images_seen for trial in trials):,} images seen, and tested once."
-    if any(trial.origin == CANDIDATE for trial in trials):
+    if any(trial.origin == Origin.CANDIDATE for trial in trials):
         said += " The reward split chose among the candidates, so that the test split stays a test."
     header = ("network", "top-1 (test)", "95 % interval", "top-1 (reward split)", *_LATENCIES, *NETWORK[5:])
     rows = [_final_row(history, trial) for trial in trials]
-    return told.section("final", title, sentence(said), table(header, rows), *_verdict(history))
+    return subject.section("final", title, sentence(said), table(header, rows), *_verdict(history))
 
 
 _LATENCIES = ("predicted ms", "measured ms")
@@ -175,11 +174,11 @@ def _verdict(history: History) -> list[Html]:
     ]
 
 
-def _front(told: Told) -> Section:
-    history, title = told.history, "Pareto front"
+def _front(subject: Subject) -> Section:
+    history, title = subject.history, "Pareto front"
     trials = history.complete(*SEARCHED)
     if not trials:
-        return told.section("front", title, sentence("No network was trained yet."))
+        return subject.section("front", title, sentence("No network was trained yet."))
     shown = (
         "Each point is a trained network; the line joins those that no other one beats in top-1 and latency. Final "
         "networks were trained for longer, so they stand higher."
@@ -192,31 +191,31 @@ def _front(told: Told) -> Section:
         for cost in further
         if cost is not LATENCY
     ]
-    return told.section("front", title, figure(plots.pareto(history), shown), listed, *others)
+    return subject.section("front", title, figure(plots.pareto(history), shown), listed, *others)
 
 
-def _progress(told: Told) -> Section:
-    history, begun, title = told.history, told.history.record.has_begun(), "Progress"
-    curve = history.top1_curve(begun.target_ms)
+def _progress(subject: Subject) -> Section:
+    history, start, title = subject.history, subject.history.record.require_start(), "Progress"
+    curve = history.top1_curve(start.target_ms)
     if not curve.evaluations:
-        return told.section("progress", title, sentence("No evaluation has ended yet."))
+        return subject.section("progress", title, sentence("No evaluation has ended yet."))
     parts = []
     if history.rewards:
-        aim = milliseconds(begun.seed_target_ms)
+        aim = milliseconds(start.seed_target_ms)
         shown = f"Rewards (no unit) rate top-1 against the seed target of {aim} ms; the line is the best so far."
         parts.append(figure(plots.rewards(history), shown))
     if curve.best[-1] is None:
-        return told.section("progress", title, *parts, sentence("No network within the target was trained yet."))
+        return subject.section("progress", title, *parts, sentence("No network within the target was trained yet."))
     said = (
         "The best top-1 (reward split) among networks within the target, from block-level search and NetAdapt, over "
         "what was spent; a result taken over from an earlier search counts what it took there."
     )
     drawn = best_by_cost([("best top-1 within the target", curve, COLOURS[4])], None)
-    return told.section("progress", title, *parts, figure(drawn, said))
+    return subject.section("progress", title, *parts, figure(drawn, said))
 
 
-def _cost(told: Told) -> Section:
-    history = told.history
+def _cost(subject: Subject) -> Section:
+    history = subject.history
     rows: list[list[Cell]] = []
     for stage in _STAGES:
         counts, trials = history.counts(stage), [trial for trial in history.trials if trial.stage is stage]
@@ -229,16 +228,16 @@ def _cost(told: Told) -> Section:
         "A trial trains on one thread, so its duration is minutes of one core. Trials taken over from an earlier "
         "search count what they took there. Pruned ones were refused before any training."
     )
-    return told.section("cost", "Cost", sentence(said), table(header, rows))
+    return subject.section("cost", "Cost", sentence(said), table(header, rows))
 
 
-def _troubles(told: Told) -> Section:
-    failed = [trial for trial in told.history.trials if trial.state is State.FAILED]
-    parts: list[Html] = [sentence(line, css="warn") for line in told.warnings[-_FAILURES:]]
+def _troubles(subject: Subject) -> Section:
+    failed = [trial for trial in subject.history.trials if trial.state is State.FAILED]
+    parts: list[Html] = [sentence(line, css="warn") for line in subject.warnings[-_FAILURES:]]
     if failed:
         rows = [[str(trial.number), trial.stage.value, trial.origin, trial.error or ""] for trial in failed[:_FAILURES]]
         parts.append(table(("trial", "stage", "origin", "why it failed"), rows))
     if len(failed) > _FAILURES:
         parts.append(sentence(f"The first {_FAILURES} of {len(failed)} failed trials are shown."))
     nothing = sentence("No trial failed, and nothing was warned of.")
-    return told.section("troubles", "Failures and warnings", *(parts or [nothing]))
+    return subject.section("troubles", "Failures and warnings", *(parts or [nothing]))

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from search.record.rows import Begun
+from search.record.rows import SearchStart
 from search.reports.history import SEARCHED, History, published_name
-from search.trial import NetAdaptStep, NetworkMeasurement, Stage, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
     GREY,
@@ -37,10 +37,10 @@ _MARKS = {
 def pareto(history: History, cost: Cost = LATENCY) -> str:
     """Every trained network of a search, the front, the reference, and what the search aimed at."""
     figure = new_figure(cost.title, TOP1, height=520)
-    trained = history.complete(Stage.BLOCKS)
+    trained = history.complete(SearchStage.BLOCKS)
     sampled = [trial for trial in trained if trial.origin not in _MARKS]
     add_points(figure, "block-level search", sampled, {"color": COLOURS[0], "size": 7, "opacity": 0.45}, cost)
-    walked = history.complete(Stage.NETADAPT)
+    walked = history.complete(SearchStage.NETADAPT)
     add_points(figure, "NetAdapt", walked, {"color": COLOURS[1], "size": 7, "opacity": 0.6, "symbol": "square"}, cost)
     add_front(figure, "Pareto front", history.complete(*SEARCHED), COLOURS[4], cost)
     for origin, (symbol, size) in _MARKS.items():
@@ -49,16 +49,16 @@ def pareto(history: History, cost: Cost = LATENCY) -> str:
         for trial in chosen:
             _label(figure, trial, published_name(history, trial.architecture), cost)
     finals = {"size": 15, "symbol": "star", "color": COLOURS[2]}
-    add_points(figure, "final training (longer)", history.complete(Stage.FINAL), finals, cost)
+    add_points(figure, "final training (longer)", history.complete(SearchStage.FINAL), finals, cost)
     if cost is LATENCY:
-        _targets(figure, history.record.has_begun())
+        _targets(figure, history.record.require_start())
     return to_json(figure)
 
 
-def _targets(figure: Figure, begun: Begun) -> None:
-    add_vertical(figure, begun.target_ms, "target")
-    if begun.seed_target_ms != begun.target_ms:
-        add_vertical(figure, begun.seed_target_ms, "seed target", "dot")
+def _targets(figure: Figure, start: SearchStart) -> None:
+    add_vertical(figure, start.target_ms, "target")
+    if start.seed_target_ms != start.target_ms:
+        add_vertical(figure, start.seed_target_ms, "seed target", "dot")
 
 
 def _label(figure: Figure, trial: Trial, name: str | None, cost: Cost) -> None:
@@ -70,7 +70,7 @@ def _label(figure: Figure, trial: Trial, name: str | None, cost: Cost) -> None:
 def rewards(history: History) -> str:
     """Each block-level trial's reward, and the best so far."""
     figure = new_figure("block-level evaluations, in the order of their ends", "reward")
-    trials = history.evaluated(Stage.BLOCKS)
+    trials = history.evaluated(SearchStage.BLOCKS)
     found = [history.rewards.get(trial.number) for trial in trials]
     order = list(range(1, len(trials) + 1))
     figure.add_scatter(

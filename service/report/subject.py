@@ -8,7 +8,7 @@ from search.record.devices import RecordedValidation
 from search.record.store import Store
 from search.reports.history import History, peak_bytes, published_name
 from search.reports.importance import Importances, importances
-from search.trial import Stage, Trial
+from search.trial import SearchStage, Trial
 from service.report.page import Cell, Html, Section, section, table, tag
 from service.terminal.wording import milliseconds, share
 
@@ -17,7 +17,7 @@ NETWORK = ("trial", "stage", "origin", "top-1 (reward split)", "ms", "M madds", 
 
 
 @dataclass(frozen=True)
-class Told:
+class Subject:
     """What the page tells: a search, the validations of its table, its warnings, and a prefix for its sections."""
 
     history: History
@@ -26,7 +26,7 @@ class Told:
     prefix: str = ""
 
     @classmethod
-    def read(cls, store: Store, name: str, prefix: str = "") -> "Told":
+    def read(cls, store: Store, name: str, prefix: str = "") -> "Subject":
         """A search as it now stands.
 
         Raises:
@@ -40,7 +40,7 @@ class Told:
     @cached_property
     def with_params(self) -> list[Trial]:
         """The block-level trials that were trained and have parameters: not the reference, nor a spec from outside."""
-        trials, rewards = self.history.complete(Stage.BLOCKS), self.history.rewards
+        trials, rewards = self.history.complete(SearchStage.BLOCKS), self.history.rewards
         return [trial for trial in trials if trial.params and trial.number in rewards]
 
     @cached_property

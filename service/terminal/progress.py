@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from search.events import Line, LineListener
-from search.trial import Stage
+from search.trial import SearchStage
 
 
 class TerminalListener(LineListener):
@@ -58,5 +58,5 @@ class TerminalListener(LineListener):
         """Print what is worth a person's line: not what a bar shows, nor refused trials, which the record counts."""
         if line.level == "debug" or (line.event == "begin" and self._console.is_terminal):
             return
-        proposal = line.event == "trial" and line.fields["stage"] == Stage.NETADAPT.value
+        proposal = line.event == "trial" and line.fields["stage"] == SearchStage.NETADAPT.value
         self.note(f"   {line.message}" if proposal else line.message)

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from latency.device import Device
-from latency.kit import Campaign, Exported
+from latency.kit import Campaign, NetworkGraph
 from latency.measurement import Measurement
-from latency.meter import Progress
+from latency.meter import MeasuringProgress
 from latency.results import Network, Results
 from latency.table import LatencyTable
 from space.arch import Architecture
@@ -35,7 +35,7 @@ class FakeMeter:
         """See `latency.meter.Meter`."""
         yield
 
-    def run(self, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False) -> Results:  # noqa: ARG002 - nothing is lost here
+    def run(self, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False) -> Results:  # noqa: ARG002 - nothing is lost here
         """See `latency.meter.Meter`."""
         self.asked.append(campaign)
         if progress:
@@ -46,7 +46,7 @@ class FakeMeter:
 
         networks = {}
         for name, network in campaign.networks.items():
-            arch = network.architecture if isinstance(network, Exported) else network
+            arch = network.architecture if isinstance(network, NetworkGraph) else network
             found = constant(self.factor * self.network(arch))
             networks[name] = Network(architecture=arch, sha256="", measurement=found)
         return Results(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from latency import probe
 from latency.collect import campaign_for, table_from
-from latency.kit import KIT_MEMORY_MB, Campaign, Exported, make_kit, measure_options
+from latency.kit import KIT_MEMORY_MB, Campaign, NetworkGraph, make_kit, measure_options
 from latency.meter import LocalMeter
 from latency.probe import Protocol, Runtime
 from latency.results import read_results, read_results_file
@@ -155,7 +155,7 @@ def test_trained_networks_travel_with_their_weights(tmp_path: Path) -> None:
     arch = SPACE.sample(random.Random(0))
     graph = build_graph(named_keys(arch), random_weights(1))
     purpose = {"kind": "certify", "search": "mine"}
-    found = Exported(architecture=arch, graph=graph)
+    found = NetworkGraph(architecture=arch, graph=graph)
     campaign = Campaign(networks={"found": found}, protocol=ONCE, purpose=purpose)
     kit = make_kit(campaign)
     results = LocalMeter("here", workspace=tmp_path).run(campaign)

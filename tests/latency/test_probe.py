@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from latency import probe
 from latency.kit import Campaign, make_kit
 from latency.probe import (
+    DriftReference,
     Measuring,
     Model,
     Protocol,
-    Reference,
     Refused,
     Runtime,
     Sample,
@@ -120,11 +120,11 @@ def test_slow_stretches_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the reference kernel takes longer than 1.1 times its quantile, the visits beside it are disturbed."""
     times = iter([100, 100, 100, 100, 100, 150, 100, 100])
 
-    def run(self: Reference) -> int:
+    def run(self: DriftReference) -> int:
         self.ns.append(next(times))
         return self.ns[-1]
 
-    monkeypatch.setattr(Reference, "run", run)
+    monkeypatch.setattr(DriftReference, "run", run)
     found = Measuring(MODELS, Runtime(), Protocol(rounds=4, most_rounds=4, warm=1)).run()
     assert {tuple(samples.disturbed) for samples in found.samples.values()} == {(2,)}
 

@@ -15,10 +15,9 @@ from search.record.database import Database
 from search.record.rows import FurtherTarget, SearchRecord
 from search.record.schema import metadata, searches
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture, Block, Head, Stage, Stem
-from tests.search.makers import CONFIG, DEVICE, latency_table, new_begun
+from tests.search.makers import CONFIG, DEVICE, latency_table, new_start
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 PHONE = replace(DEVICE, name="phone", processor="Cortex-A76", machine="aarch64", cores=8)
@@ -74,7 +73,7 @@ class Writer:
         """Record a trial of the next number with its outcome."""
         number = self.count
         self.count += 1
-        begun = START + timedelta(hours=number)
+        start = START + timedelta(hours=number)
         arch = network(number if network_number is None else network_number)
         trial = Trial(
             number=number,
@@ -84,19 +83,19 @@ class Writer:
             architecture=arch,
             scores=Scores(top1=None, latency_ms=ms, madds=1_000_000 + 1000 * number, params=50_000 + number),
             seed=0,
-            started_at=begun,
+            started_at=start,
             evaluation_key=f"key-{arch.arch_id}-{stage.value}",
         )
         trial = replace(trial, **changes)  # type: ignore[arg-type]
-        latencies = {} if self.also is None else {self.search.has_begun().table_id or 0: ms, self.also: 3 * ms}
+        latencies = {} if self.also is None else {self.search.require_start().table_id or 0: ms, self.also: 3 * ms}
         if state is State.PRUNED:
-            refused = replace(trial, state=state, finished_at=begun, error="predicted 3 ms is over 2.6 ms")
+            refused = replace(trial, state=state, finished_at=start, error="predicted 3 ms is over 2.6 ms")
             return self.store.trials.start(self.search.id, refused, latencies)
         trial = self.store.trials.start(self.search.id, trial, latencies)
         if state is State.RUNNING:
             return trial
         minutes = 30 if stage is SearchStage.FINAL else 6
-        done = replace(trial, state=state, finished_at=begun + timedelta(minutes=minutes))
+        done = replace(trial, state=state, finished_at=start + timedelta(minutes=minutes))
         if state is State.FAILED:
             done = replace(done, error="it took longer than 60 minutes (trial_minutes)")
         else:
@@ -163,11 +162,11 @@ def _begin(
     store: Store, runs: Path, name: str, table_id: int, data: str, device: str, owner: str, also: int | None = None
 ) -> Writer:
     further = [] if also is None else [FurtherTarget(table_id=also, target_ms=6.0, reference_ms=9.0)]
-    begun = new_begun(store, table_id=table_id, run_folder=runs / name, data_hash=f"hash-of-{data}")
+    start = new_start(store, table_id=table_id, run_folder=runs / name, data_hash=f"hash-of-{data}")
     search = store.searches.create(
         name=name,
         config=_config(data, device),
-        begun=begun,
+        start=start,
         owner=owner,
         labels=["paper", data],
         note=f"search of {owner}",

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from search.record.store import Store
-from search.trial import Stage, State, Trial
+from search.trial import SearchStage, State, Trial
 
 EVALUATOR = """
 import time
@@ -125,7 +125,7 @@ def _recorded(url: str, name: str, process: "subprocess.Popen[str]") -> bool:
     return _stage(url, name) is not None
 
 
-def _stage(url: str, name: str) -> Stage | None:
+def _stage(url: str, name: str) -> SearchStage | None:
     path = Path(url.removeprefix("sqlite:///"))
     if not path.exists():
         return None

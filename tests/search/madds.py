@@ -7,7 +7,7 @@ import numpy as np
 
 from search.objective.latency import OfCodes
 from search.objective.limits import Limits
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.objective.reward import HARD, Reward
 from space.arch import Architecture
 from space.cost import cost_of
@@ -41,11 +41,11 @@ class Madds:
         return millions
 
 
-def prospects_within(
+def objective_within(
     encoding: Encoding, limit: float, *, reward: Reward = HARD, madds: Madds | None = None
-) -> Prospects:
+) -> Objective:
     """The prospects of a search that wants at most so many million multiply-adds."""
-    return Prospects(
+    return Objective(
         encoding=encoding,
         latency=madds or Madds(),
         limits=Limits(latency_ms=limit),

@@ -14,10 +14,9 @@ from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
 from search.config.load import parse_config
-from search.record.rows import Begun, SearchRecord
+from search.record.rows import SearchRecord, SearchStart
 from search.record.store import Store
-from search.trial import Scores, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture, Block, Head, Stage, Stem
 from space.keys import keys_of
 
@@ -87,7 +86,7 @@ def record_table(store: Store, table: LatencyTable | None = None) -> int:
     return store.tables.add(table or latency_table(), conditions={"load_1min": 0.5}, protocol="3 rounds")
 
 
-def new_begun(store: Store, **changes: Any) -> Begun:  # noqa: ANN401 - fields of Begun
+def new_start(store: Store, **changes: Any) -> SearchStart:  # noqa: ANN401 - fields of Begun
     """What a search that has begun knows; with a latency table of its own unless one is named."""
     fields: dict[str, Any] = {
         "run_folder": Path("runs") / "one",
@@ -99,16 +98,16 @@ def new_begun(store: Store, **changes: Any) -> Begun:  # noqa: ANN401 - fields o
         "reference_ms": 3.0,
         **changes,
     }
-    return Begun(**{"table_id": fields.get("table_id") or record_table(store), **fields})
+    return SearchStart(**{"table_id": fields.get("table_id") or record_table(store), **fields})
 
 
 CONFIG: dict[str, Any] = parse_config({"device": {"name": "desk"}}).model_dump(mode="json")
 
 
 def new_search(store: Store, name: str | None = None, **changes: Any) -> SearchRecord:  # noqa: ANN401 - arguments
-    """A search that no other example shares; `changes` are fields of `Begun`, or arguments of `create_search`."""
-    begun = {name: changes.pop(name) for name in list(changes) if name in Begun.__dataclass_fields__}
-    arguments = {"name": name or f"search-{next(_numbers)}", "config": CONFIG, "begun": new_begun(store, **begun)}
+    """A search that no other example shares; `changes` are fields of `SearchStart`, or arguments of `create_search`."""
+    start = {name: changes.pop(name) for name in list(changes) if name in SearchStart.__dataclass_fields__}
+    arguments = {"name": name or f"search-{next(_numbers)}", "config": CONFIG, "start": new_start(store, **start)}
     return store.searches.create(**{**arguments, **changes})
 
 

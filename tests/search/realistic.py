@@ -12,15 +12,14 @@ import numpy as np
 from search.record.recorded_search import right_file
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, Scores, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.cost import cost_of
 from space.narrowing import narrowings
 from space.preset import load_preset
 from tests.search.content import START
-from tests.search.makers import CONFIG, new_begun
+from tests.search.makers import CONFIG, new_start
 
 TARGET_MS, SEED_TARGET_MS, TEST_IMAGES = 0.42, 0.525, 10_000
 
@@ -52,7 +51,7 @@ class Teller:
     def __init__(self, store: Store, name: str, runs: Path, seed: int, table_id: int | None = None) -> None:
         self.store, self.rng, self.now, self.count, self.space = store, random.Random(seed), START, 0, real_space()
         config: dict[str, Any] = {**CONFIG, "name": name, "seed": seed}
-        begun = new_begun(
+        start = new_start(
             store,
             **({} if table_id is None else {"table_id": table_id}),
             run_folder=runs / name,
@@ -62,7 +61,7 @@ class Teller:
             slowest_ms=1.31,
             reference_ms=latency_ms(self.space.reference),
         )
-        self.search: SearchRecord = store.searches.create(name=name, config=config, begun=begun, owner="ada")
+        self.search: SearchRecord = store.searches.create(name=name, config=config, start=start, owner="ada")
 
     def trial(
         self,
@@ -165,7 +164,7 @@ class Teller:
             counts = {"correct": int(right.sum()), "total": TEST_IMAGES}
             trials.append(self.trial(arch, SearchStage.FINAL, origin, **counts))
             if with_files:
-                path = right_file(self.search.has_begun().run_folder, trials[-1])
+                path = right_file(self.search.require_start().run_folder, trials[-1])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, right)
         return trials
@@ -184,7 +183,7 @@ class Teller:
             )
             for trial, factor in zip(trials, (1.013, 0.985), strict=True)
         ]
-        table_id = self.search.has_begun().table_id
+        table_id = self.search.require_start().table_id
         assert table_id is not None
         self.store.trials.add_measurements(self.search.id, table_id, [(row, (1.0, 1.1, 1.2)) for row in measured])
         self.store.searches.set_stage(self.search.id, SearchStage.DONE)

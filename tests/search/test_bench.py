@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from search.bench import Problem, play, problem_named, summarise
+from search.bench import Problem, problem_named, run_sampler, summarise
 from search.problems import nas_bench_macro
 from space.errors import DataError, InvalidConfig, MobilenasError
 from tests.tiny import Result
@@ -52,7 +52,7 @@ def test_the_space_is_the_table(table: dict[str, dict[str, float]]) -> None:
 def test_a_course_repeats_and_never_falls(sampler: str) -> None:
     """The same seed gives the same course: the best feasible top-1 after each evaluation, never above the best."""
     problem = problem_named("nas-bench-macro", 40.0)
-    one, again = (play(problem, sampler, 3, 14) for _ in range(2))
+    one, again = (run_sampler(problem, sampler, 3, 14) for _ in range(2))
     assert one.best == again.best
     assert len(one.best) == 14
     assert list(one.best) == sorted(one.best)
@@ -64,10 +64,10 @@ def test_a_course_repeats_and_never_falls(sampler: str) -> None:
 def test_regrets_are_points_below_the_best() -> None:
     """Mean and worst over seeds, at the asked-for evaluations."""
     problem = problem_named("nas-bench-macro", 40.0)
-    courses = [play(problem, "random", seed, 14) for seed in (3, 4)]
+    runs = [run_sampler(problem, "random", seed, 14) for seed in (3, 4)]
     assert problem.best is not None
-    (summary,) = summarise(courses, problem.best, [7, 14])
-    gaps = [100 * (problem.best - course.best[6]) for course in courses]
+    (summary,) = summarise(runs, problem.best, [7, 14])
+    gaps = [100 * (problem.best - run.best[6]) for run in runs]
     assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
     assert summary.worst[7] == pytest.approx(max(gaps))
 
@@ -89,7 +89,7 @@ def test_a_sampler_of_ones_own_competes(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "drawing.py").write_text("from optuna.samplers import RandomSampler as Drawn\n")
     monkeypatch.chdir(tmp_path)
     problem = problem_named("nas-bench-macro", 40.0)
-    assert play(problem, "drawing:Drawn", 5, 8).best == play(problem, "random", 5, 8).best
+    assert run_sampler(problem, "drawing:Drawn", 5, 8).best == run_sampler(problem, "random", 5, 8).best
 
 
 def own_problem(folder: Path, **changes: object) -> Path:
@@ -125,12 +125,12 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
     path = str(own_problem(tmp_path, limits={"params": 250_000}))
     posed = problem_named(path)
     for sampler in ("random", "feasible-first"):
-        course = play(posed, sampler, 0, 12)
-        assert 0 < course.best[-1] <= 1 - 1 / 250_000**0.2
+        run = run_sampler(posed, sampler, 0, 12)
+        assert 0 < run.best[-1] <= 1 - 1 / 250_000**0.2
     with pytest.raises(InvalidConfig, match="'tpes' is none of feasible-first, tpe"):
-        play(posed, "tpes/soft", 0, 1)
+        run_sampler(posed, "tpes/soft", 0, 1)
     with pytest.raises(MobilenasError, match="found no network within 1e-06"):
-        play(problem_named(path, 1e-6), "feasible-first", 0, 3)
+        run_sampler(problem_named(path, 1e-6), "feasible-first", 0, 3)
     for limit in (-1.0, 0.0, float("nan"), float("inf")):
         with pytest.raises(InvalidConfig, match="must be a positive number"):
             problem_named(path, limit)
@@ -138,7 +138,7 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
         problem_named(str(own_problem(tmp_path, blocks={"reward": {"kind": "soft"}})))
     failing = problem_named(str(own_problem(tmp_path, evaluator="my_problem:broken")))
     with pytest.raises(MobilenasError, match="evaluator my_problem:broken failed: ZeroDivisionError"):
-        play(failing, "random", 0, 1)
+        run_sampler(failing, "random", 0, 1)
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_the_command_compares(tmp_path: Path, mobilenas: Callable[..., Result]) 
     assert done.code == 0, done.err
     (found,) = json.loads(out.read_text())
     assert [summary["sampler"] for summary in found["samplers"]] == ["random", "evolution"]
-    assert [len(course["best"]) for course in found["courses"]] == [6] * 4
+    assert [len(run["best"]) for run in found["courses"]] == [6] * 4
     failed = mobilenas("bench", "samplers", "--problem", path, "--sampler", "my_problem:top1", "--seeds", "1")
     assert failed.code == 2
     assert failed.err.startswith("error: sampler my_problem:top1 failed: TypeError")

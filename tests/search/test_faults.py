@@ -16,7 +16,7 @@ from search.evaluation.job import Job, OwnEvaluation
 from search.plugins import Plugin
 from search.record.rows import trial_to_row
 from search.record.store import Store
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.reference import mobilenet_v3_small_32px
 from tests.search.killing import command, write_run
 from tests.search.makers import completed, new_search, trial
@@ -55,7 +55,7 @@ def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path, mobilen
         assert State.RUNNING in states
         done = mobilenas("resume", "full", *where)
         assert done.code == 0, done.err
-        assert store.searches.get("full").stage is Stage.DONE
+        assert store.searches.get("full").stage is SearchStage.DONE
         assert State.RUNNING not in {each.state for each in store.trials.of(record.id)}
 
 
@@ -85,10 +85,10 @@ def test_a_full_disk_is_told_apart_from_a_failure(tmp_path: Path) -> None:
 def test_a_clock_that_is_set_back_leaves_no_negative_time(store: Store) -> None:
     """A trial that seems to end before it began took no time, and is recorded as complete."""
     search = new_search(store)
-    begun = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    running = store.trials.start(search.id, trial(0, started_at=begun))
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    running = store.trials.start(search.id, trial(0, started_at=start))
     done = completed(running)
-    store.trials.finish(search.id, replace(done, finished_at=begun - timedelta(hours=3)), reward=0.5)
+    store.trials.finish(search.id, replace(done, finished_at=start - timedelta(hours=3)), reward=0.5)
     (stored,) = store.trials.of(search.id)
     assert stored.state is State.COMPLETE
     assert trial_to_row(stored)["duration_s"] == 0.0
@@ -112,5 +112,5 @@ def test_a_second_coordinator_is_refused(tmp_path: Path, mobilenas: Mobilenas) -
         record = store.searches.get("one")
         numbers = [each.number for each in store.trials.of(record.id)]
         store.close()
-    assert record.stage is Stage.DONE
+    assert record.stage is SearchStage.DONE
     assert numbers == list(range(len(numbers)))

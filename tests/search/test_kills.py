@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.trial import Stage
+from search.trial import SearchStage
 from tests.search.killing import command, outcome, run_with_kills, write_run
 from tests.tiny import Result
 
@@ -31,7 +31,7 @@ def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, mobilenas:
     assert kills.total >= 5  # unless it came to its end before
     expected, walked, stage = outcome(alone, "x")
     assert outcome(killed, "x") == (expected, walked, stage)
-    assert stage is Stage.DONE
+    assert stage is SearchStage.DONE
     assert walked
     assert mobilenas("db", "check", "--database", killed).code == 0
     spec = [(tmp_path / folder / "x" / "architecture.json").read_text() for folder in ("alone", "killed")]

@@ -24,7 +24,7 @@ from search.evaluation.weights import read_weights, write_weights
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.netadapt import proposals
-from search.trial import NetAdaptStep, Stage, State, Trial
+from search.trial import NetAdaptStep, SearchStage, State, Trial
 from space.arch import Architecture, Block, Head, Stem
 from space.arch import Stage as NetworkStage
 from space.cost import cost_of
@@ -82,9 +82,9 @@ def read(url: str, name: str) -> tuple[SearchRecord, list[Trial], list[NetAdaptS
 def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     """Reference first, trained trials as many as asked, a walk of single steps down to the target, two final trials."""
     record, trials, steps = read(whole.url, "whole")
-    assert record.stage is Stage.DONE
+    assert record.stage is SearchStage.DONE
     assert [trial.number for trial in trials] == list(range(len(trials)))
-    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS]
+    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS]
     assert blocks[0].origin == "reference"
     assert sum(trial.state is State.COMPLETE for trial in blocks) == 3
     assert steps
@@ -94,29 +94,31 @@ def test_the_record_tells_the_whole_story(whole: Whole) -> None:
     for step in steps:
         least = 0.02 * seed.scores.latency_ms / (16 if "no layer can save" in whole.out else 1)
         assert step.latency_before_ms - step.latency_after_ms >= least * (1 - 1e-9)
-    assert record.has_begun().target_ms < steps[-1].latency_before_ms
-    if steps[-1].latency_after_ms > record.has_begun().target_ms:  # nothing could be narrowed any more
+    assert record.require_start().target_ms < steps[-1].latency_before_ms
+    if steps[-1].latency_after_ms > record.require_start().target_ms:  # nothing could be narrowed any more
         with closing(Store.open(whole.url)) as store:
-            table = store.tables.load(record.has_begun().table_id or 0)
+            table = store.tables.load(record.require_start().table_id or 0)
         assert not proposals(
             trials[steps[-1].trial].architecture, table.estimate, delta_ms=0.02 * seed.scores.latency_ms / 16
         )
-    final = [trial for trial in trials if trial.stage is Stage.FINAL]
+    final = [trial for trial in trials if trial.stage is SearchStage.FINAL]
     assert {trial.origin for trial in final} == {"found", "reference"}
     assert all(trial.images_seen == 320 and trial.total == 10_000 for trial in final)  # 5 batches of 64
     found = next(trial for trial in final if trial.origin == "found")
-    walked = [trial for trial in trials if trial.stage is Stage.NETADAPT]  # also what was no step: it was trained alike
+    walked = [
+        trial for trial in trials if trial.stage is SearchStage.NETADAPT
+    ]  # also what was no step: it was trained alike
     judged = [trial for trial in [trials[steps[-1].trial], *walked, *blocks] if trial.state is State.COMPLETE]
-    feasible = [trial for trial in judged if trial.scores.latency_ms <= record.has_begun().target_ms]
+    feasible = [trial for trial in judged if trial.scores.latency_ms <= record.require_start().target_ms]
     assert found.architecture == max(feasible, key=lambda trial: trial.scores.top1 or 0).architecture
 
 
 def test_pruned_trials_were_never_trained(whole: Whole) -> None:
     """What is over the limit has a reason and no top-1; what was trained is within it, but for the reference."""
     record, trials, _ = read(whole.url, "whole")
-    limit = record.has_begun().seed_target_ms * 1.05
+    limit = record.require_start().seed_target_ms * 1.05
     for trial in trials:
-        if trial.stage is not Stage.BLOCKS or trial.origin == "reference":
+        if trial.stage is not SearchStage.BLOCKS or trial.origin == "reference":
             continue
         assert (trial.state is State.PRUNED) == (trial.scores.latency_ms > limit)
         if trial.state is State.PRUNED:
@@ -156,7 +158,7 @@ def test_report_shows_both_networks(whole: Whole) -> None:
     """The report holds both networks with intervals, the walk, and what a person needs to trust it."""
     text = (whole.run / "report.md").read_text()
     record, _, steps = read(whole.url, "whole")
-    for words in ("| found | reference |", "95 %", "measured ms", f"target {record.has_begun().target_ms:.3f} ms"):
+    for words in ("| found | reference |", "95 %", "measured ms", f"target {record.require_start().target_ms:.3f} ms"):
         assert words in text
     assert all(f"| {step.narrowed} |" in text for step in steps)
     assert "whole" in whole.out
@@ -249,7 +251,7 @@ def test_enqueued_networks_are_tried_first(fashion_mnist: None, mobilenas: Mobil
     )
     assert done.code == 0, done.err
     record, trials, _ = read(url, "mine")
-    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS]
+    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS]
     assert [trial.origin for trial in blocks[:4]] == ["reference", "enqueued", "enqueued", "feasible-first"]
     reference, slow, fast, _ = blocks[:4]
     assert (slow.state, fast.state) == (State.PRUNED, State.COMPLETE)
@@ -300,7 +302,7 @@ def test_evaluations_are_taken_over(whole: Whole, mobilenas: Mobilenas) -> None:
     assert "is reused" in result.out
     _, first, _ = read(whole.url, "whole")
     _, second, _ = read(whole.url, "again")
-    old, new = ([trial for trial in trials if trial.stage is Stage.BLOCKS] for trials in (first, second))
+    old, new = ([trial for trial in trials if trial.stage is SearchStage.BLOCKS] for trials in (first, second))
     assert [(trial.architecture, trial.scores.top1) for trial in old] == [
         (trial.architecture, trial.scores.top1) for trial in new
     ]
@@ -321,7 +323,7 @@ def _progress(database: Path) -> list[tuple[str, str]]:
         connection.close()
 
 
-def _kill_in(stage: Stage, completed: int, arguments: list[str], database: Path) -> None:
+def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database: Path) -> None:
     """Start a search; kill it with SIGKILL once so many trials of a stage are complete and another has its worker."""
     process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -350,7 +352,9 @@ def _children(pid: int) -> list[int]:
 
 
 def _results(trials: list[Trial]) -> list[tuple[Architecture, float | None, str]]:
-    return [(trial.architecture, trial.scores.top1, trial.origin) for trial in trials if trial.stage is Stage.BLOCKS]
+    return [
+        (trial.architecture, trial.scores.top1, trial.origin) for trial in trials if trial.stage is SearchStage.BLOCKS
+    ]
 
 
 def _long_search(whole: Whole, folder: Path) -> tuple[str, list[str]]:
@@ -371,8 +375,12 @@ def _await_completed(count: int, process: "subprocess.Popen[str]", database: Pat
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("stage", "completed"), [(Stage.BLOCKS, 1), (Stage.NETADAPT, 2), (Stage.FINAL, 1)])
-def test_kill_and_resume(stage: Stage, completed: int, whole: Whole, tmp_path: Path, mobilenas: Mobilenas) -> None:
+@pytest.mark.parametrize(
+    ("stage", "completed"), [(SearchStage.BLOCKS, 1), (SearchStage.NETADAPT, 2), (SearchStage.FINAL, 1)]
+)
+def test_kill_and_resume(
+    stage: SearchStage, completed: int, whole: Whole, tmp_path: Path, mobilenas: Mobilenas
+) -> None:
     """After SIGKILL in any stage, resume loses and repeats nothing, and block-level trials equal the unbroken run's."""
     shutil.copy(whole.folder / "record.db", tmp_path / "record.db")
     database = tmp_path / "record.db"
@@ -389,7 +397,7 @@ def test_kill_and_resume(stage: Stage, completed: int, whole: Whole, tmp_path: P
     result = mobilenas("resume", "cut", "--database", url)
     assert result.code == 0, result.err
     record, after, steps = read(url, "cut")
-    assert record.stage is Stage.DONE
+    assert record.stage is SearchStage.DONE
     assert [trial.number for trial in after] == list(range(len(after)))
     kept = {trial.number: trial for trial in before if trial.state is not State.RUNNING}
     assert kept == {number: after[number] for number in kept}
@@ -398,8 +406,10 @@ def test_kill_and_resume(stage: Stage, completed: int, whole: Whole, tmp_path: P
         assert trial.state in (State.COMPLETE, State.PRUNED)
     _, unbroken, _ = read(whole.url, "whole")
     assert [
-        (trial.architecture, trial.scores.top1, trial.origin) for trial in after if trial.stage is Stage.BLOCKS
-    ] == [(trial.architecture, trial.scores.top1, trial.origin) for trial in unbroken if trial.stage is Stage.BLOCKS]
+        (trial.architecture, trial.scores.top1, trial.origin) for trial in after if trial.stage is SearchStage.BLOCKS
+    ] == [
+        (trial.architecture, trial.scores.top1, trial.origin) for trial in unbroken if trial.stage is SearchStage.BLOCKS
+    ]
     assert mobilenas("resume", "cut", "--database", url).code == 2
 
 
@@ -420,9 +430,9 @@ def test_a_running_search_is_left_alone_and_can_be_finished(whole: Whole, tmp_pa
         process.kill()
         process.communicate()
     record, trials, _ = read(url, "long")
-    assert record.stage is Stage.DONE
+    assert record.stage is SearchStage.DONE
     # Of the 32 networks of the space: with all of them it would have ended by itself.
-    assert sum(trial.stage is Stage.BLOCKS and trial.state is State.COMPLETE for trial in trials) < 32
+    assert sum(trial.stage is SearchStage.BLOCKS and trial.state is State.COMPLETE for trial in trials) < 32
     assert (tmp_path / "runs" / "long" / "report.md").is_file()
 
 
@@ -431,15 +441,15 @@ def test_finish_before_anything_is_finished(
 ) -> None:
     """Killed before its first trial ended, and finished from another folder, a search still trains the reference."""
     url, arguments = _long_search(whole, tmp_path)
-    _kill_in(Stage.BLOCKS, 0, arguments, tmp_path / "record.db")
+    _kill_in(SearchStage.BLOCKS, 0, arguments, tmp_path / "record.db")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     result = mobilenas("finish", "long", "--database", url)
     assert result.code == 0, result.err
     record, trials, _ = read(url, "long")
-    assert record.stage is Stage.DONE
-    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS and trial.state is State.COMPLETE]
+    assert record.stage is SearchStage.DONE
+    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS and trial.state is State.COMPLETE]
     assert [trial.origin for trial in blocks] == ["reference"]
 
 
@@ -458,7 +468,7 @@ def test_weights_of_another_evaluation_are_not_taken_over(whole: Whole, tmp_path
     result = mobilenas("search", "--config", whole.config, "--name", "new", "--runs", runs, "--database", url)
     assert result.code == 0, result.err
     _, trials, _ = read(url, "new")
-    blocks = [trial for trial in trials if trial.stage is Stage.BLOCKS and trial.state is State.COMPLETE]
+    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS and trial.state is State.COMPLETE]
     assert [trial.reused_from is None for trial in blocks] == [True, False, False]
 
 

@@ -41,7 +41,7 @@ def told(store: Store, name: str) -> list[Any]:
     """All that a store says of a search, without ids."""
     search = store.searches.get(name)
     trials = store.trials.of(search.id)
-    table_id = search.has_begun().table_id
+    table_id = search.require_start().table_id
     assert table_id is not None
     table = store.tables.load(table_id)
     return [

@@ -31,8 +31,8 @@ def test_search_arrives_whole(store: Store, database_url: str, packed: bytes, tm
         assert [line for _, line in found[6]] == [line for _, line in expected[6]]
         record = store.searches.get(name)
         assert (record.state, record.config["name"]) == ("done", name)
-        assert record.has_begun().run_folder == tmp_path / "runs" / name
-    assert store.searches.get("second").has_begun().table_id == store.searches.get(NAME).has_begun().table_id
+        assert record.require_start().run_folder == tmp_path / "runs" / name
+    assert store.searches.get("second").require_start().table_id == store.searches.get(NAME).require_start().table_id
     run = tmp_path / "runs" / NAME
     assert sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) == [
         "report.md",
@@ -55,7 +55,7 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
             database.close()
             unpack(other, out.getvalue(), tmp_path / "runs")
             found, sent = arrived.searches.get(name), store.searches.get(name)
-            assert (found.begun, found.note, found.labels) == (None, sent.note, sent.labels)
+            assert (found.start, found.note, found.labels) == (None, sent.note, sent.labels)
             assert found.config == {**sent.config, "name": name}
         assert {search.name: search.state for search in arrived.searches.all()} == {
             "photos-desk-1": "failed",
@@ -117,7 +117,7 @@ def test_configuration_is_recorded_whole(store: Store, database_url: str, packed
 def test_names_that_could_not_be_read_back_are_refused(store: Store, database_url: str, tmp_path: Path) -> None:
     """An archive that nobody could import is not written."""
     fill(store, tmp_path / "runs")
-    folder = store.searches.get(NAME).has_begun().run_folder
+    folder = store.searches.get(NAME).require_start().run_folder
     folder.mkdir(parents=True)
     (folder / "why?.txt").write_text("")
     database = Database(database_url)

@@ -271,7 +271,7 @@ def check_import(content: bytes, folder: Path) -> None:
             assert (row_counts(database), new) == (rows, set())
         else:
             search = store.searches.get(name)
-            assert told(store, name) if search.begun else store.trials.of(search.id)
+            assert told(store, name) if search.start else store.trials.of(search.id)
             assert all(folder / "runs" / name in (path, *path.parents) for path in new)
             assert list(check(database)) == []
             records.searches(url, "csv", None, None, folder / "searches.csv")

@@ -6,7 +6,7 @@ import pytest
 
 from search.archives.gc import TOP, free
 from search.record.store import Store
-from search.trial import Stage
+from search.trial import SearchStage
 from space.errors import RunError
 from tests.search.content import fill
 
@@ -14,12 +14,12 @@ from tests.search.content import fill
 def write_files(store: Store, name: str) -> Path:
     """Weights as a search leaves them, ten bytes each, and a file that no trial names."""
     search = store.searches.get(name)
-    folder = search.has_begun().run_folder / "trials"
+    folder = search.require_start().run_folder / "trials"
     folder.mkdir(parents=True)
     for trial in store.trials.of(search.id):
         if trial.weights is not None:
             (folder / f"{trial.number}.safetensors").write_bytes(bytes(10))
-        if trial.stage is Stage.FINAL:
+        if trial.stage is SearchStage.FINAL:
             (folder / f"{trial.number}.right.npy").write_bytes(bytes(10))
     (folder / "999.safetensors").write_bytes(bytes(10))
     (folder / "notes.txt").write_text("mine")
@@ -45,14 +45,14 @@ def test_what_may_be_wanted_again_is_kept(store: Store, tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "notes.txt",
         *(f"{number}.safetensors" for number in left),
-        *(f"{trial.number}.right.npy" for trial in trials if trial.stage is Stage.FINAL),
+        *(f"{trial.number}.right.npy" for trial in trials if trial.stage is SearchStage.FINAL),
     }
     had = {trial.number: trial for trial in trials if trial.weights is not None}
     assert set(had) - left == set(freed.trials)
     for number, trial in had.items():
         is_wanted = (
             rewards.get(number, 0.0) > worst_kept
-            or trial.stage is Stage.FINAL
+            or trial.stage is SearchStage.FINAL
             or number in {export.trial for export in store.trials.exports(search.id)}
             or number in {number for step in store.trials.steps(search.id) for number in (step.trial, step.parent)}
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from search.evaluation.artifacts import VARIABLE, Depot, depot
+from search.evaluation.artifacts import VARIABLE, ArtifactStore, artifact_store
 from space.arch import Architecture
 from space.errors import RunError
 from tests.search.killing import write_run
@@ -21,7 +21,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_what_was_put_is_there_until_it_is_removed(place: str) -> None:
     """Files come back byte for byte, the newest wins, and nothing else is left; one that is not there is None."""
-    kept = Depot(place)
+    kept = ArtifactStore(place)
     assert kept.get("weights/a") is None
     for content in (b"\x00\xff" * 1000, b""):
         kept.put("weights/a", content)
@@ -36,21 +36,21 @@ def test_what_was_put_is_there_until_it_is_removed(place: str) -> None:
 def test_a_place_that_cannot_be_used_is_named_by_its_variable(tmp_path: Path) -> None:
     """Whatever a file system raises is one line that says where to look."""
     (tmp_path / "file").touch()
-    for broken in (Depot(str(tmp_path / "file")), Depot("nowhere://x/y")):
+    for broken in (ArtifactStore(str(tmp_path / "file")), ArtifactStore("nowhere://x/y")):
         with pytest.raises(RunError, match=f"artefact a cannot be written .*{VARIABLE}"):
             broken.put("a", b"")
 
 
 def test_the_variable_names_a_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """None where it is not set or empty; a folder is made absolute, as nodes have other working directories."""
-    assert depot() is None
+    assert artifact_store() is None
     monkeypatch.setenv(VARIABLE, "")
-    assert depot() is None
+    assert artifact_store() is None
     monkeypatch.setenv(VARIABLE, "s3://bucket/folder")
-    assert depot() == Depot("s3://bucket/folder")
+    assert artifact_store() == ArtifactStore("s3://bucket/folder")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(VARIABLE, "shared")
-    assert depot() == Depot(str(tmp_path / "shared"))
+    assert artifact_store() == ArtifactStore(str(tmp_path / "shared"))
 
 
 @pytest.mark.slow
@@ -65,8 +65,8 @@ def test_a_search_leaves_its_exports_there(
     assert done.code == 0, done.err
     assert f"exports/x of {VARIABLE}" in done.out + done.err
     for name in ("architecture.json", "report.md"):
-        assert Depot(place).get(f"exports/x/{name}") == (runs / "x" / name).read_bytes()
-    assert Architecture.from_json(Depot(place).get("exports/x/architecture.json") or b"")
+        assert ArtifactStore(place).get(f"exports/x/{name}") == (runs / "x" / name).read_bytes()
+    assert Architecture.from_json(ArtifactStore(place).get("exports/x/architecture.json") or b"")
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from ray.exceptions import NodeDiedError, RaySystemError, RayTaskError
 from search.evaluation.executor import Finished
 from search.evaluation.job import DataUse, Evaluation, Job
 from search.ray.cluster import Nodes, _probed, room_for
-from search.ray.messages import Ask, Note, Waits, versions
+from search.ray.messages import Note, RunJob, Waiting, versions
 from search.ray.tune import _ENDED, Jobs
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import RAY_HERE
@@ -55,9 +55,9 @@ def numbered(number: int, processes: int = 1) -> Job:
     return Job(number=number, attempt=1, evaluation=evaluation)
 
 
-@pytest.mark.parametrize("answer", [Ask(numbered(2)), Waits(1)])
+@pytest.mark.parametrize("answer", [RunJob(numbered(2)), Waiting(1)])
 def test_after_an_ending_the_coordinator_has_its_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Ask | Waits
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: RunJob | Waiting
 ) -> None:
     """Tune gets the job that answers the ending of another one at once, or hears that there is none."""
     monkeypatch.setattr("search.ray.tune._ANSWER_S", HANGS_S)
@@ -70,14 +70,14 @@ def test_after_an_ending_the_coordinator_has_its_say(
 
     jobs = Jobs(MagicMock(), replace(RAY_HERE, folder=tmp_path), tell)
     for number in range(2):
-        jobs.hear(Ask(numbered(number)))
+        jobs.hear(RunJob(numbered(number)))
         assert jobs.suggest(f"tune-{number}")["key"] == f"{number}-1"
     jobs._given = None  # as after a look for a slot to free
     jobs.on_trial_result("tune-0", {_ENDED: True})
     (thread,) = answers
     threading.Timer(0.1, thread.start).start()
     suggested = jobs.suggest("tune-2")
-    assert (suggested or {}).get("key") == ("2-1" if isinstance(answer, Ask) else None)
+    assert (suggested or {}).get("key") == ("2-1" if isinstance(answer, RunJob) else None)
     thread.join()
 
 
@@ -102,13 +102,13 @@ class Answers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.next: object = None
         self.now = 1000.0
-        self.desk = SimpleNamespace(pulse=SimpleNamespace(remote=lambda: "pulse"))
+        self.coordinator = SimpleNamespace(pulse=SimpleNamespace(remote=lambda: "pulse"))
         monkeypatch.setattr("search.ray.cluster.ray.get", self._get)
         monkeypatch.setattr("search.ray.cluster.time.monotonic", lambda: self.now)
 
     def _get(self, reference: object, timeout: float | None = None) -> object:  # noqa: ARG002 - as Ray's
         if reference != "answer":
-            return {}  # the desk is there
+            return {}  # the coordinator's actor is there
         if isinstance(self.next, Exception):
             raise self.next
         return self.next
@@ -125,7 +125,7 @@ def test_a_node_that_cannot_even_be_tried_is_told_of(
 ) -> None:
     """Where mobilenas is missing Ray raises in our place: that is no loss, which would be tried again without end."""
     answers = Answers(monkeypatch)
-    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.desk)
+    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.coordinator)
     answers.next = raised(cause)
     assert nodes._problem("a", "answer") == "ModuleNotFoundError: No module named 'search'"
 
@@ -136,7 +136,7 @@ def test_a_node_that_is_lost_while_it_is_tried_may_come_back(
 ) -> None:
     """It is tried again while Ray may not have noticed yet; one that lives and is lost on and on is told of."""
     answers = Answers(monkeypatch)
-    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.desk)
+    nodes = Nodes(replace(RAY_HERE, folder=tmp_path), answers.coordinator)
     answers.next = loss
     assert nodes._problem("a", "answer") is None
     answers.now += 60

@@ -9,7 +9,7 @@ import yaml
 
 from search.config.load import parse_config
 from search.record.store import Store
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.errors import InvalidConfig
 from tests.tiny import Result
 
@@ -31,7 +31,7 @@ def test_stopped_trials_count_and_are_no_results(tiny_config: Path, tmp_path: Pa
     assert done.code == 0, done.err
     with closing(Store.open(url)) as store:
         record = store.searches.get("early")
-        trials = [trial for trial in store.trials.of(record.id) if trial.stage is Stage.BLOCKS]
+        trials = [trial for trial in store.trials.of(record.id) if trial.stage is SearchStage.BLOCKS]
         rewards = store.trials.rewards(record.id)
         messages = [line.message for line in store.searches.log(record.id)]
     stopped = [trial for trial in trials if trial.state is State.STOPPED]

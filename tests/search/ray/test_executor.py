@@ -18,7 +18,7 @@ from search.evaluation.executor import Finished
 from search.evaluation.job import Job, Outcome, OwnEvaluation
 from search.plugins import Plugin
 from search.ray.executor import SILENCE_S, START_S, RayExecutor, _Driver
-from search.ray.messages import Beat, Lost, Note, Room, Shares
+from search.ray.messages import Alive, Capacity, DriverLost, Note, SharesDone
 from space.errors import RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import RAY_HERE
@@ -44,10 +44,10 @@ def executor() -> Iterator[RayExecutor]:
 def test_a_driver_whose_tune_hangs_is_silent(executor: RayExecutor) -> None:
     """What a thread beside Tune tells does not count as a sign of life; Tune's own beats and results do."""
     driver = cast("_Driver", SimpleNamespace(deadline=0.0))
-    for message in (Room(3), Shares({}), Note("x")):
+    for message in (Capacity(3), SharesDone({}), Note("x")):
         executor._heard(driver, message)
         assert driver.deadline == 0.0
-    for beat, least, most in ((Beat(), 0, SILENCE_S), (Beat(is_start=True), SILENCE_S, START_S)):
+    for beat, least, most in ((Alive(), 0, SILENCE_S), (Alive(is_start=True), SILENCE_S, START_S)):
         before = time.monotonic()
         executor._heard(driver, beat)
         assert before + least < driver.deadline <= time.monotonic() + most
@@ -72,12 +72,12 @@ def test_a_result_is_not_lost_with_the_cluster(
 ) -> None:
     """What was told just before the end is given to the coordinator, and only then is the end an error."""
     monkeypatch.setattr(RayExecutor, "_restart", lambda _: None)
-    executor = RayExecutor(RAY_HERE, patience_s=-1.0)
+    executor = RayExecutor(RAY_HERE, retry_s=-1.0)
     jobs = [Job(number=number, attempt=1, evaluation=evaluation) for number in range(2)]
     for job in jobs:
         executor.submit(job)
     done = Finished(job=jobs[1], outcome=Outcome(top1=0.5), error=None)
-    verdict = () if driver_dies else (Lost("node 10.0.0.2 cannot run trials: x", is_final=True),)
+    verdict = () if driver_dies else (DriverLost("node 10.0.0.2 cannot run trials: x", is_final=True),)
     theirs = told(executor, done, *verdict, driver_dies=driver_dies)
     assert executor.wait(HANGS_S) == [done]
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_cluster_of_its_own_is_no_other_one(evaluation: OwnEvaluation, monkeyp
         (Path(folder) / "ray").mkdir()
         (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
         monkeypatch.setenv("RAY_TMPDIR", folder)
-        executor = RayExecutor(RAY_HERE, patience_s=0.0)
+        executor = RayExecutor(RAY_HERE, retry_s=0.0)
         try:
             executor.submit(Job(number=0, attempt=1, evaluation=evaluation))
             finished: list[Finished] = []

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from search.record.store import Store
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.errors import StoreError
 from tests.search.killing import command, outcome, write_run
 from tests.search.ray.cluster import COORDINATOR, HEAD, Cluster, why_not
@@ -259,7 +259,7 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     finally:
         store.close()
     assert {trial.state for trial in trials} <= {State.COMPLETE, State.PRUNED}
-    assert any(trial.stage is Stage.NETADAPT and trial.state is State.COMPLETE for trial in trials)
+    assert any(trial.stage is SearchStage.NETADAPT and trial.state is State.COMPLETE for trial in trials)
     (prepared,) = (folder / "cache" / "prepared").glob("*/meta.json")
     sent = (
         Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / f"data-{Dataset.open(prepared.parent).content_hash}"

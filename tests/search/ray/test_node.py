@@ -10,7 +10,7 @@ import pytest
 
 from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation
 from search.plugins import Plugin
-from search.ray.node import Pieces, Result, Station, Supplies, pieces_of
+from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, pieces_of
 from space.errors import DataError, RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import dark_and_bright
@@ -35,10 +35,10 @@ class Coordinator:
     folder: Path
     modules: Mapping[str, bytes] = field(default_factory=dict)
     damage: bytes = b""
-    asked: int = 0
+    ask_coordinator: int = 0
 
     def _files(self, _: Path) -> Pieces:
-        self.asked += 1
+        self.ask_coordinator += 1
         return {path.name: self._pieces(path) for path in self.folder.iterdir()}
 
     def _pieces(self, path: Path) -> Iterator[bytes]:
@@ -46,50 +46,50 @@ class Coordinator:
             yield piece if path.name != "images.npy" or not self.damage else piece[: -len(self.damage)] + self.damage
 
     def _sources(self, _: str) -> Mapping[str, bytes]:
-        self.asked += 1
+        self.ask_coordinator += 1
         return self.modules
 
-    def station(self, folder: Path) -> Station:
+    def node_worker(self, folder: Path) -> NodeWorker:
         """A node's, which keeps its things in a folder."""
-        supplies = Supplies(files=self._files, weights=Path.read_bytes, sources=self._sources)
-        return Station(folder, supplies, job_seconds=HANGS_S, threads=1)
+        remote = RemoteFiles(files=self._files, weights=Path.read_bytes, sources=self._sources)
+        return NodeWorker(folder, remote, job_seconds=HANGS_S, threads=1)
 
 
 def test_data_reach_a_node_once_and_are_found_whole(dataset: Dataset, tmp_path: Path) -> None:
     """What the coordinator alone sees is sent to a node, with the same content, and is there for all later trials."""
     coordinator = Coordinator(dataset.folder)
     for _ in range(2):
-        found = coordinator.station(tmp_path / "node").data(NOWHERE, dataset.content_hash, measure=True)
+        found = coordinator.node_worker(tmp_path / "node").data(NOWHERE, dataset.content_hash, measure=True)
         assert found.is_relative_to(tmp_path / "node")
         assert Dataset.open(found).measured_hash() == dataset.content_hash
-    assert coordinator.asked == 1
+    assert coordinator.ask_coordinator == 1
 
 
 def test_data_that_a_node_sees_are_not_sent(dataset: Dataset, tmp_path: Path) -> None:
     """On the coordinator's machine, or where its folder is shared, the data stay where they are."""
     coordinator = Coordinator(dataset.folder)
-    assert coordinator.station(tmp_path).data(dataset.folder, dataset.content_hash, measure=True) == dataset.folder
-    assert coordinator.asked == 0
+    assert coordinator.node_worker(tmp_path).data(dataset.folder, dataset.content_hash, measure=True) == dataset.folder
+    assert coordinator.ask_coordinator == 0
 
 
 def test_data_that_were_damaged_on_their_way_do_not_stay(dataset: Dataset, tmp_path: Path) -> None:
     """Wrong bytes are an error, after which nothing is left that a later trial could take for the data."""
-    station = Coordinator(dataset.folder, damage=b"?!").station(tmp_path)
+    node_worker = Coordinator(dataset.folder, damage=b"?!").node_worker(tmp_path)
     with pytest.raises(DataError, match=f"data {dataset.content_hash} reached this node as "):
-        station.data(NOWHERE, dataset.content_hash)
+        node_worker.data(NOWHERE, dataset.content_hash)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_data_that_were_damaged_later_are_seen_when_measured(dataset: Dataset, tmp_path: Path) -> None:
     """The names and hashes in a folder are only what it says of itself."""
-    station = Coordinator(dataset.folder).station(tmp_path)
-    folder = station.data(NOWHERE, dataset.content_hash)
+    node_worker = Coordinator(dataset.folder).node_worker(tmp_path)
+    folder = node_worker.data(NOWHERE, dataset.content_hash)
     content = bytearray((folder / "images.npy").read_bytes())
     content[-1] ^= 1
     (folder / "images.npy").write_bytes(content)
-    assert station.data(NOWHERE, dataset.content_hash) == folder
+    assert node_worker.data(NOWHERE, dataset.content_hash) == folder
     with pytest.raises(DataError, match=r"is damaged; remove that folder"):
-        station.data(NOWHERE, dataset.content_hash, measure=True)
+        node_worker.data(NOWHERE, dataset.content_hash, measure=True)
 
 
 def own(folder: Path) -> tuple[Job, Mapping[str, bytes]]:
@@ -101,13 +101,13 @@ def own(folder: Path) -> tuple[Job, Mapping[str, bytes]]:
     return Job(number=3, attempt=1, evaluation=evaluation), plugin.sources
 
 
-def result_of(station: Station, job: Job) -> Result:
+def result_of(node_worker: NodeWorker, job: Job) -> Result:
     """What becomes of a job."""
     try:
-        station.start(job)
-        result = station.look(HANGS_S)
+        node_worker.start(job)
+        result = node_worker.look(HANGS_S)
     finally:
-        station.close()
+        node_worker.close()
     assert result is not None
     assert result.finished.job == job
     return result
@@ -119,11 +119,11 @@ def test_an_evaluator_reaches_a_node(tmp_path: Path) -> None:
     job, sources = own(tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "gone")
     coordinator = Coordinator(tmp_path, modules=sources)
-    finished = result_of(coordinator.station(tmp_path / "node"), job).finished
+    finished = result_of(coordinator.node_worker(tmp_path / "node"), job).finished
     assert finished.error is None
     assert finished.outcome is not None
     assert finished.outcome.top1 == 0.25
-    assert coordinator.asked == 1
+    assert coordinator.ask_coordinator == 1
 
 
 def training(dataset: Dataset, folder: Path) -> Job:
@@ -143,7 +143,7 @@ def training(dataset: Dataset, folder: Path) -> Job:
 @pytest.mark.slow
 def test_a_training_on_sent_data_gives_its_weights_back(dataset: Dataset, tmp_path: Path) -> None:
     """The weights come with the result, and nothing of the trial stays at the node but the data."""
-    result = result_of(Coordinator(dataset.folder).station(tmp_path / "node"), training(dataset, tmp_path))
+    result = result_of(Coordinator(dataset.folder).node_worker(tmp_path / "node"), training(dataset, tmp_path))
     assert result.finished.error is None
     assert result.weights
     assert [path.name for path in (tmp_path / "node").iterdir()] == [f"data-{dataset.content_hash}"]
@@ -154,14 +154,14 @@ def test_a_full_disk_is_told_with_the_name_of_its_machine(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search ends with that, on another machine than the one where space is to be made."""
-    station = Coordinator(dataset.folder).station(tmp_path)
+    node_worker = Coordinator(dataset.folder).node_worker(tmp_path)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Station, "_publish", full)
+    monkeypatch.setattr(NodeWorker, "_publish", full)
     monkeypatch.setattr("platform.node", lambda: "attic")
-    finished = result_of(station, training(dataset, tmp_path)).finished
+    finished = result_of(node_worker, training(dataset, tmp_path)).finished
     assert finished.is_disk_full
     assert finished.error is not None
     assert finished.error.startswith("node attic: OSError")
@@ -172,7 +172,7 @@ def test_what_a_node_keeps_is_for_nobody_else(tmp_path: Path) -> None:
     for folder in (tmp_path / "new", tmp_path / "open"):
         if folder.name == "open":
             folder.mkdir(mode=0o755)
-        Coordinator(tmp_path).station(folder)
+        Coordinator(tmp_path).node_worker(folder)
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -185,4 +185,4 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for folder in (others, tmp_path / "link"):
         with pytest.raises(RunError, match=r"belongs to somebody else; set TMPDIR"):
-            Coordinator(tmp_path).station(folder)
+            Coordinator(tmp_path).node_worker(folder)

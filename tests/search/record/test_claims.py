@@ -12,16 +12,15 @@ from sqlalchemy import create_engine, update
 
 from search.record import claims
 from search.record.claims import Claim, is_held, new_claim
-from search.record.heartbeat import Heart
+from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.schema import searches
 from search.record.searches import MAX_CLAIMS, Held
 from search.record.store import Store
 from search.record.transactions import ClaimLost
-from search.trial import NetAdaptStep
-from search.trial import Stage as SearchStage
+from search.trial import NetAdaptStep, SearchStage
 from space.errors import StoreError
-from tests.search.makers import CONFIG, completed, new_begun, new_search, trial
+from tests.search.makers import CONFIG, completed, new_search, new_start, trial
 from tests.waiting import wait_for
 
 
@@ -131,11 +130,11 @@ def test_living_holder_is_left_alone_and_a_silent_one_is_taken_over(store: Store
     with another(database_url) as other:
         with pytest.raises(Held, match="'one' is being run by another process"):
             other.searches.claim(record.id)
-        age(database_url, claims.LEASE_S / 2)
+        age(database_url, claims.CLAIM_EXPIRES_S / 2)
         assert other.searches.claim_next() is None
         with pytest.raises(Held):
             other.searches.claim(record.id)
-        age(database_url, claims.LEASE_S + 5)
+        age(database_url, claims.CLAIM_EXPIRES_S + 5)
         assert not other.searches.get("one").is_held
         assert other.searches.claim_next()
 
@@ -144,9 +143,9 @@ def test_who_was_taken_over_cannot_write(store: Store, database_url: str) -> Non
     """After a take-over every write of the former holder fails, and the record stays as the new one has it."""
     record = queued(store, "one")
     assert store.searches.claim_next()
-    store.searches.begin(record.id, CONFIG, new_begun(store))
+    store.searches.begin(record.id, CONFIG, new_start(store))
     running = store.trials.start(record.id, trial(0))
-    age(database_url, claims.LEASE_S + 5)
+    age(database_url, claims.CLAIM_EXPIRES_S + 5)
     step = NetAdaptStep(
         iteration=1,
         trial=0,
@@ -195,15 +194,15 @@ def test_search_that_kills_its_coordinators_is_given_up(store: Store, database_u
     def die() -> SearchRecord | None:
         with another(database_url) as other:
             claimed = other.searches.claim_next()
-        age(database_url, claims.LEASE_S + 5)
+        age(database_url, claims.CLAIM_EXPIRES_S + 5)
         return claimed
 
     for _ in range(MAX_CLAIMS - 1):
         assert die()
     assert store.searches.claim_next()
-    store.searches.begin(record.id, CONFIG, new_begun(store))
+    store.searches.begin(record.id, CONFIG, new_start(store))
     store.trials.finish(record.id, completed(store.trials.start(record.id, trial(0))))
-    age(database_url, claims.LEASE_S + 5)
+    age(database_url, claims.CLAIM_EXPIRES_S + 5)
     for _ in range(MAX_CLAIMS):
         assert die()
     assert die() is None
@@ -222,13 +221,13 @@ def test_coordinators_that_give_a_search_back_have_not_died(store: Store) -> Non
 def test_beginning_fills_in_what_was_not_known(store: Store) -> None:
     """A queued search has no target yet; begun it has all, and a second beginning changes nothing."""
     record = queued(store, "one")
-    assert (record.begun, record.stage) == (None, SearchStage.QUEUED)
+    assert (record.start, record.stage) == (None, SearchStage.QUEUED)
     assert store.searches.claim_next()
-    begun = new_begun(store)
-    store.searches.begin(record.id, {**CONFIG, "trials": 9}, begun)
-    store.searches.begin(record.id, CONFIG, new_begun(store, target_ms=7.0))
+    start = new_start(store)
+    store.searches.begin(record.id, {**CONFIG, "trials": 9}, start)
+    store.searches.begin(record.id, CONFIG, new_start(store, target_ms=7.0))
     found = store.searches.get("one")
-    assert (found.begun, found.stage, found.config["trials"]) == (begun, SearchStage.BLOCKS, 9)
+    assert (found.start, found.stage, found.config["trials"]) == (start, SearchStage.BLOCKS, 9)
 
 
 def test_heart_beats_until_the_end_and_tells_of_a_stop(
@@ -241,7 +240,7 @@ def test_heart_beats_until_the_end_and_tells_of_a_stop(
     age_of = store.searches.get("one")
     assert age_of.is_held
     beats = []
-    with Heart(store, record.id, lambda: beats.append(1)) as heart:
+    with Heartbeat(store, record.id, lambda: beats.append(1)) as heart:
         store.searches.request_stop(record.id)
         wait_for(lambda: heart.stop_requested)
         heart.check()

@@ -201,7 +201,7 @@ def test_first_schema_is_upgraded_with_its_content(database_url: str) -> None:
         search = store.searches.get("old")
         assert (search.stage.value, search.error, search.finish_requested) == ("netadapt", "disk full", True)
         assert (search.state, search.owner, search.labels, search.queued_at) == ("failed", None, (), None)
-        assert search.has_begun().table_id == 5
+        assert search.require_start().table_id == 5
         assert [trial.id for trial in store.trials.of(search.id)] == [11, 12]
         assert [row["data"] for row in store.trials.summary_rows("old")] == ["fashion-mnist"] * 2
         store.searches.claim(search.id)

@@ -13,7 +13,7 @@ import pytest
 from search.record.schema import metadata
 from search.record.store import Store
 from search.record.views import VIEWS
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from tests.postgres import PostgresServer
 from tests.search.content import fill
 from tests.search.makers import ask
@@ -121,7 +121,7 @@ def test_answers_are_right(urls: list[str]) -> None:
                 if searches[name].config["data"]["source"] == row["data"]
                 and searches[name].config["device"]["name"] == row["device"]
                 for each in of
-                if each.stage is Stage.FINAL and each.origin == "found"
+                if each.stage is SearchStage.FINAL and each.origin == "found"
             ]
             assert row["test_top1"] == max(each.correct / each.total for each in rivals if each.correct and each.total)
 
@@ -132,7 +132,7 @@ def test_answers_are_right(urls: list[str]) -> None:
         labelled = {name for name, search in searches.items() if "paper" in search.labels}
         assert {row["name"] for row in answer(url, "belong to a project")} == labelled
         lineage = [row["number"] for row in answer(url, "weights come from")]
-        number: int | None = max(each.number for each in trials["shoes-desk-1"] if each.stage is Stage.NETADAPT)
+        number: int | None = max(each.number for each in trials["shoes-desk-1"] if each.stage is SearchStage.NETADAPT)
         while number is not None:
             assert lineage.pop(0) == number
             number = by_number[number].parent

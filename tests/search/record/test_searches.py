@@ -5,21 +5,21 @@ from datetime import UTC
 import pytest
 
 from search.record.store import Store
-from search.trial import Stage as SearchStage
+from search.trial import SearchStage
 from space.errors import StoreError
-from tests.search.makers import CONFIG, completed, new_begun, new_search, record_table, trial
+from tests.search.makers import CONFIG, completed, new_search, new_start, record_table, trial
 
 
 def test_search_round_trip(store: Store) -> None:
     """A search comes back by name and in the list, with all that was said of it."""
     table_id = record_table(store)
-    begun = new_begun(store, table_id=table_id)
+    start = new_start(store, table_id=table_id)
     config = {**CONFIG, "a": [1, None, {"b": 0.1}], "ü": "→"}
     created = new_search(
-        store, "first", config=config, begun=begun, owner="ada", labels=["zoo", "alpha"], note="two\nlines", budget="4h"
+        store, "first", config=config, start=start, owner="ada", labels=["zoo", "alpha"], note="two\nlines", budget="4h"
     )
     assert created.config == config
-    assert (created.stage, created.begun) == (SearchStage.BLOCKS, begun)
+    assert (created.stage, created.start) == (SearchStage.BLOCKS, start)
     assert (created.owner, created.labels, created.note, created.budget) == (
         "ada",
         ("alpha", "zoo"),

@@ -64,7 +64,7 @@ def test_repeated_writes_record_once(
         fill(smooth)
     unreliable = Unreliable(store._transactions.database, failures)
     monkeypatch.setattr(store._transactions.database, "write", unreliable.write)
-    store.patience_s = 600
+    store.retry_s = 600
     fill(store)
     assert unreliable.count > 100
     assert content(database_url) == content(expected_url)
@@ -85,10 +85,10 @@ def test_server_that_restarts_loses_and_doubles_nothing(
     mode: str, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the server is stopped and started twice, a coordinator goes on, and every trial is there exactly once."""
-    monkeypatch.setattr("search.record.claims.LEASE_S", 3600.0)  # this coordinator has no heart
+    monkeypatch.setattr("search.record.claims.CLAIM_EXPIRES_S", 3600.0)  # this coordinator has no heart
     url = postgres.blank()
     with closing(Store.open(url)) as store:
-        store.patience_s = 600
+        store.retry_s = 600
         search = new_search(store)
         store.searches.claim(search.id)
         ended = threading.Event()
@@ -127,17 +127,17 @@ def test_unreachable_server_is_unavailable_and_a_wrong_one_is_not(postgres: Post
     nowhere = postgres.url("postgres").replace(str(postgres.port), "1")
     with pytest.raises(Unavailable, match="check that the server runs"):
         Store.open(nowhere)
-    begun = time.monotonic()
+    start = time.monotonic()
     for url in (postgres.url("nothing"), postgres.url("postgres", user="nobody")):
         with pytest.raises(Exception, match=r"create it first") as caught:
-            Store.open(url, patience_s=600)
+            Store.open(url, retry_s=600)
         assert not isinstance(caught.value, Unavailable)
-    assert time.monotonic() - begun < 300
+    assert time.monotonic() - start < 300
 
 
 def test_trial_of_another_process_is_not_taken_for_a_repeat(store: Store) -> None:
     """A number that is recorded with another trial is refused, also by a patient store."""
-    store.patience_s = 600
+    store.retry_s = 600
     search = new_search(store)
     first = store.trials.start(search.id, trial(0))
     with pytest.raises(Exception, match="has a trial 0 already"):

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, State, Trial
 from space.errors import StoreError
 from tests.search.makers import (
     ask,

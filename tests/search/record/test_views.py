@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.trial import Scores, State, Trial
-from search.trial import Stage as SearchStage
+from search.trial import Scores, SearchStage, State, Trial
 from space.errors import StoreError
 from tests.search.makers import architecture, ask, completed, contract, new_search, trial
 

@@ -25,7 +25,7 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import History
-from search.trial import Stage
+from search.trial import SearchStage
 from space.errors import RunError
 from tests.search.content import Writer
 from tests.search.makers import CONFIG, DEVICE, latency_table, new_search, record_table
@@ -61,7 +61,7 @@ def finals(store: Store, name: str, runs: Path, right: np.ndarray | None, **chan
     """A search with a found network, and its file of what was right if there is one."""
     search = new_search(store, name, run_folder=runs / name, **changes)
     correct = 70 if right is None else int(right.sum())
-    trial = Writer(store, search).trial(Stage.FINAL, top1=0.5, origin="found", correct=correct, total=100)
+    trial = Writer(store, search).trial(SearchStage.FINAL, top1=0.5, origin="found", correct=correct, total=100)
     if right is not None:
         path = right_file(runs / name, trial)
         path.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ import pytest
 
 from search.record.store import Store
 from search.reports.history import History, front_of, peak_bytes, published_name
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.cost import cost_of
 from tests.search.content import START, Writer, fill, network
 from tests.search.makers import DEVICE, latency_table, new_search, record_table
@@ -37,7 +37,7 @@ def test_curve_counts_what_was_spent(writer: Writer) -> None:
     writer.trial(top1=0.9, ms=2.1)
     writer.trial(state=State.PRUNED, ms=9.0)
     writer.trial(top1=0.4, ms=1.0)
-    writer.trial(Stage.NETADAPT, top1=0.6, ms=2.0, parent=0, iteration=1)
+    writer.trial(SearchStage.NETADAPT, top1=0.6, ms=2.0, parent=0, iteration=1)
     writer.trial(state=State.RUNNING)
     curve = History.read(writer.store, "one").top1_curve(2.0)
     assert curve.best == (0.5, 0.5, 0.5, 0.6)
@@ -60,7 +60,7 @@ def test_reward_curve_is_that_of_the_record(writer: Writer) -> None:
     """Rewards are read, not computed; NetAdapt's trials have none."""
     writer.trial(top1=0.5, ms=1.5)
     writer.trial(top1=0.9, ms=5.0)
-    writer.trial(Stage.NETADAPT, top1=0.95, parent=0, iteration=1)
+    writer.trial(SearchStage.NETADAPT, top1=0.95, parent=0, iteration=1)
     assert History.read(writer.store, "one").reward_curve().best == (0.5, 0.5)
 
 
@@ -78,8 +78,8 @@ def test_what_was_taken_over_costs_what_it_took_there(store: Store, writer: Writ
 def test_final_network_is_not_chosen_on_the_test_split(writer: Writer) -> None:
     """Of several found networks the best on the reward split is the one, unless another one was exported."""
     for top1, correct in ((0.80, 99), (0.82, 10), (0.81, 50)):
-        writer.trial(Stage.FINAL, top1=top1, origin="found", correct=correct, total=100)
-    writer.trial(Stage.FINAL, top1=0.99, origin="candidate")
+        writer.trial(SearchStage.FINAL, top1=top1, origin="found", correct=correct, total=100)
+    writer.trial(SearchStage.FINAL, top1=0.99, origin="candidate")
     history = History.read(writer.store, "one")
     assert history.found is not None
     assert history.found.number == 1
@@ -95,7 +95,7 @@ def test_networks_within_a_target_come_most_accurate_first(writer: Writer) -> No
     writer.trial(top1=0.5, ms=1.2)
     writer.trial(top1=0.7, ms=2.0)
     writer.trial(top1=0.9, ms=2.01)
-    writer.trial(Stage.FINAL, top1=0.95, ms=1.0, origin="found")
+    writer.trial(SearchStage.FINAL, top1=0.95, ms=1.0, origin="found")
     assert [trial.number for trial in History.read(writer.store, "one").within(2.0)] == [2, 1, 0]
 
 
@@ -103,7 +103,7 @@ def test_front_holds_equal_networks_once(writer: Writer) -> None:
     """The cheapest comes first; by another cost it is another front."""
     for top1, ms in ((0.5, 1.0), (0.5, 1.0), (0.4, 2.0), (0.9, 3.0)):
         writer.trial(top1=top1, ms=ms)
-    trials = History.read(writer.store, "one").complete(Stage.BLOCKS)
+    trials = History.read(writer.store, "one").complete(SearchStage.BLOCKS)
     assert [trial.number for trial in front_of(trials)] == [0, 3]
     assert [trial.number for trial in front_of(trials, lambda trial: -trial.number)] == [3]
     assert front_of([]) == []
@@ -130,7 +130,7 @@ def test_device_is_the_one_that_was_measured_then(store: Store) -> None:
 
 def test_missing_files_and_settings_are_none(writer: Writer) -> None:
     """A right file that is elsewhere, damaged or of another length is none; so is a key that a record does not have."""
-    trial = writer.trial(Stage.FINAL, top1=0.5, origin="found", correct=1, total=3)
+    trial = writer.trial(SearchStage.FINAL, top1=0.5, origin="found", correct=1, total=3)
     history = History.read(writer.store, "one")
     assert history.right(trial) is None
     assert history.setting("data.source") == "fashion-mnist"

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.record.store import Store
 from search.reports.optuna_views import REFRESH_S, ReadOnly, RecordStorage, dashboard_app
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from space.errors import RunError, StoreError
 from tests.search.content import Writer, fill
 from tests.search.makers import new_search
@@ -30,7 +30,7 @@ def test_study_is_the_block_level_search(store: Store, tmp_path: Path) -> None:
     """Numbers, parameters, rewards and the best trial are the record's; Optuna's own library can load the study."""
     teller = whole_search(store, "one", tmp_path, trials=14)
     study = optuna.load_study(study_name="one", storage=RecordStorage(store))
-    trials = {trial.number: trial for trial in store.trials.of(teller.search.id, Stage.BLOCKS) if trial.params}
+    trials = {trial.number: trial for trial in store.trials.of(teller.search.id, SearchStage.BLOCKS) if trial.params}
     rewards = store.trials.rewards(teller.search.id)
     assert study.direction is StudyDirection.MAXIMIZE
     assert study.metric_names == ["reward"]
@@ -47,7 +47,7 @@ def test_second_study_is_the_front(store: Store, tmp_path: Path) -> None:
     """Top-1 up and latency down, NetAdapt and the reference among the trials; Optuna's front is that of the view."""
     teller = whole_search(store, "one", tmp_path, trials=14)
     study = optuna.load_study(study_name="one (top-1 and latency)", storage=RecordStorage(store))
-    trials = [trial for trial in store.trials.of(teller.search.id) if trial.stage is not Stage.FINAL]
+    trials = [trial for trial in store.trials.of(teller.search.id) if trial.stage is not SearchStage.FINAL]
     assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     assert [trial.number for trial in study.trials] == [trial.number for trial in trials]
     found = {trial.number for trial in study.best_trials}
@@ -120,7 +120,7 @@ def test_database_that_is_away_is_waited_for(store: Store, monkeypatch: pytest.M
     def away() -> None:
         raise StoreError("the database is away")
 
-    monkeypatch.setattr(store, "searches", away)
+    monkeypatch.setattr(store.searches, "all", away)
     now = REFRESH_S
     assert len(storage.get_all_studies()) == 2
 

@@ -5,13 +5,13 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.objective.pareto import hypervolume
 from search.objective.reward import soft
 from search.samplers.feasible_first import DEFAULT, Effort, Exhausted, propose
 from space.code_moves import canonical, members
 from space.encoding import Codes, Encoding
-from tests.search.madds import Madds, prospects_within
+from tests.search.madds import Madds, objective_within
 from tests.space.test_presets import shipped
 from tests.strategies import free_space, small_space
 
@@ -26,12 +26,12 @@ def encoding_of(name: str) -> Encoding:
     return Encoding(small[name]() if name in small else shipped(name))
 
 
-def made(name: str, share: float = 0.3, exponent: float = 0.0, madds: Madds | None = None) -> Prospects:
+def made(name: str, share: float = 0.3, exponent: float = 0.0, madds: Madds | None = None) -> Objective:
     """Prospects whose limit is met by this share of a space's networks; multiply-adds stand for the latency."""
     encoding = encoding_of(name)
     found = encoding.cost(encoding.sample(4000, np.random.default_rng(100))).madds / 1e6
     limit = float(np.quantile(found, share))
-    return prospects_within(encoding, limit, reward=soft(exponent), madds=madds)
+    return objective_within(encoding, limit, reward=soft(exponent), madds=madds)
 
 
 def truth(encoding: Encoding, codes: Codes) -> np.ndarray:
@@ -45,7 +45,7 @@ def truth(encoding: Encoding, codes: Codes) -> np.ndarray:
 
 
 def play(
-    prospects: Prospects,
+    objective: Objective,
     count: int,
     seed: int,
     *,
@@ -54,12 +54,12 @@ def play(
     objectives: tuple[int, ...] = (),
 ) -> Codes:
     """So many proposals of a search that keeps `running` of them going; their truth is told as they end."""
-    encoding = prospects.encoding
+    encoding = objective.encoding
     rows = np.empty((0, len(encoding.names)), dtype=np.int16)
     for number in range(count):
         done = max(0, number + 1 - running)
         row = propose(
-            prospects,
+            objective,
             known=rows[:done],
             top1=truth(encoding, rows[:done]),
             pending=rows[done:],
@@ -73,7 +73,7 @@ def play(
 
 
 def ask(
-    prospects: Prospects,
+    objective: Objective,
     known: Codes,
     top1: np.ndarray,
     seed: int,
@@ -84,23 +84,23 @@ def ask(
     """One proposal, by default with nothing running and nothing failed."""
     pending, excluded = (known[:0] if each is None else each for each in (pending, excluded))
     rng = np.random.default_rng(seed)
-    return propose(prospects, known=known, top1=top1, pending=pending, excluded=excluded, rng=rng)
+    return propose(objective, known=known, top1=top1, pending=pending, excluded=excluded, rng=rng)
 
 
-def best(prospects: Prospects, rows: Codes) -> float:
+def best(objective: Objective, rows: Codes) -> float:
     """The largest reward among these."""
-    top1 = truth(prospects.encoding, rows)
-    return float(prospects.reward(top1, prospects.costs(rows)).max())
+    top1 = truth(objective.encoding, rows)
+    return float(objective.reward(top1, objective.costs(rows)).max())
 
 
 @pytest.mark.parametrize("running", [1, 6])
 @pytest.mark.parametrize("name", ["ofa-mbv3", "mobilenet-v3-large", "free"])
 def test_proposals_are_allowed_and_new(name: str, running: int) -> None:
     """Every proposal is a canonical row that meets the limit, and none comes twice, with others in training or not."""
-    prospects = made(name)
-    rows = play(prospects, 30, 1, running=running)
-    assert (prospects.violation(prospects.costs(rows)) == 0).all()
-    assert (canonical(prospects.encoding, rows) == rows).all()
+    objective = made(name)
+    rows = play(objective, 30, 1, running=running)
+    assert (objective.violation(objective.costs(rows)) == 0).all()
+    assert (canonical(objective.encoding, rows) == rows).all()
     assert len(np.unique(rows, axis=0)) == 30
 
 
@@ -108,49 +108,49 @@ def test_proposals_are_allowed_and_new(name: str, running: int) -> None:
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_small_spaces_are_exhausted(name: str, share: float) -> None:
     """Every network within the limit is proposed once; then there is none."""
-    prospects = made(name, share)
-    every = members(prospects.encoding, 10_000)
+    objective = made(name, share)
+    every = members(objective.encoding, 10_000)
     assert every is not None
-    allowed = every[prospects.violation(prospects.costs(every)) == 0]
-    failed, known = allowed[:2], play(prospects, len(allowed), 2, effort=QUICK)
+    allowed = every[objective.violation(objective.costs(every)) == 0]
+    failed, known = allowed[:2], play(objective, len(allowed), 2, effort=QUICK)
     assert (np.unique(known, axis=0) == np.unique(allowed, axis=0)).all()
     with pytest.raises(Exhausted, match="no further network of space 'small' is left within the limits"):
-        play(prospects, len(allowed) + 1, 2, effort=QUICK)
+        play(objective, len(allowed) + 1, 2, effort=QUICK)
     nothing = known[:0]
     with pytest.raises(Exhausted):
-        ask(prospects, nothing, np.empty(0), 0, pending=allowed[2:], excluded=failed)
+        ask(objective, nothing, np.empty(0), 0, pending=allowed[2:], excluded=failed)
 
 
 def test_what_failed_is_not_proposed_again() -> None:
     """Of a small space whose best networks failed, the best of the others are proposed."""
-    prospects = made("small", 0.5)
-    every = members(prospects.encoding, 10_000)
+    objective = made("small", 0.5)
+    every = members(objective.encoding, 10_000)
     assert every is not None
-    allowed = every[prospects.violation(prospects.costs(every)) == 0]
-    order = np.argsort(-truth(prospects.encoding, allowed))
+    allowed = every[objective.violation(objective.costs(every)) == 0]
+    order = np.argsort(-truth(objective.encoding, allowed))
     failed, known = allowed[order[:10]], allowed[order[30:90]]
-    top1 = truth(prospects.encoding, allowed)[order[30:90]]
-    row = ask(prospects, known, top1, 3, excluded=failed)
+    top1 = truth(objective.encoding, allowed)[order[30:90]]
+    row = ask(objective, known, top1, 3, excluded=failed)
     assert bytes(row) in set(map(bytes, allowed[order[10:30]]))
 
 
 def test_proposals_follow_the_generator() -> None:
     """Equal generators propose alike, others do not."""
-    prospects = made("ofa-mbv3")
-    assert (play(prospects, 20, 4) == play(prospects, 20, 4)).all()
-    assert (play(prospects, 20, 4) != play(prospects, 20, 5)).any(axis=1).all()
+    objective = made("ofa-mbv3")
+    assert (play(objective, 20, 4) == play(objective, 20, 4)).all()
+    assert (play(objective, 20, 4) != play(objective, 20, 5)).any(axis=1).all()
 
 
 def test_running_networks_change_what_is_proposed() -> None:
     """With a network in training another one is proposed, and not just a neighbour in one choice."""
-    prospects = made("mobilenet-v3-large")
-    rows = play(prospects, 40, 6)
-    top1 = truth(prospects.encoding, rows)
+    objective = made("mobilenet-v3-large")
+    rows = play(objective, 40, 6)
+    top1 = truth(objective.encoding, rows)
     running = rows[:0]
     for _ in range(6):
-        row = ask(prospects, rows, top1, 7, pending=running)
+        row = ask(objective, rows, top1, 7, pending=running)
         running = np.vstack([running, row])
-    assert (prospects.violation(prospects.costs(running)) == 0).all()
+    assert (objective.violation(objective.costs(running)) == 0).all()
     apart = (running[:, None] != running[None]).sum(axis=2)[np.triu_indices(6, 1)]
     assert apart.min() >= 1
     assert apart.mean() > 2
@@ -159,79 +159,79 @@ def test_running_networks_change_what_is_proposed() -> None:
 @pytest.mark.parametrize("name", ["ofa-mbv3", "mobilenet-v3-small-32px"])
 def test_guided_proposals_beat_random_ones(name: str) -> None:
     """After 50 networks the best of them exceeds the best of 50 random ones within the limit, by far, on every seed."""
-    prospects = made(name)
+    objective = made(name)
     for seed in range(2):
-        guided, random = play(prospects, 50, seed), play(prospects, 50, seed, effort=RANDOM)
-        spread = truth(prospects.encoding, random).std()
-        assert best(prospects, guided) > best(prospects, random) + 0.8 * spread
+        guided, random = play(objective, 50, seed), play(objective, 50, seed, effort=RANDOM)
+        spread = truth(objective.encoding, random).std()
+        assert best(objective, guided) > best(objective, random) + 0.8 * spread
 
 
 def test_parallel_proposals_learn_too() -> None:
     """With eight networks in training at all times, too, the search beats random proposals."""
-    prospects = made("mobilenet-v3-small-32px")
-    guided, random = play(prospects, 60, 8, running=8), play(prospects, 60, 8, effort=RANDOM)
-    assert best(prospects, guided) > best(prospects, random) + 0.01
+    objective = made("mobilenet-v3-small-32px")
+    guided, random = play(objective, 60, 8, running=8), play(objective, 60, 8, effort=RANDOM)
+    assert best(objective, guided) > best(objective, random) + 0.01
 
 
 def test_tight_limits_are_met() -> None:
     """Where one network in a million meets the limit, such are bred; where none does, that is said."""
-    prospects = made("ofa-mbv3")
-    fast = np.sort(prospects.encoding.cost(prospects.encoding.sample(200_000, np.random.default_rng(9))).madds)
-    tight = prospects_within(prospects.encoding, float(0.97 * fast[0]) / 1e6)
+    objective = made("ofa-mbv3")
+    fast = np.sort(objective.encoding.cost(objective.encoding.sample(200_000, np.random.default_rng(9))).madds)
+    tight = objective_within(objective.encoding, float(0.97 * fast[0]) / 1e6)
     rows = play(tight, 20, 10)
     assert (tight.violation(tight.costs(rows)) == 0).all()
     with pytest.raises(Exhausted, match="no further network of space 'ofa-mbv3' was found within the limits"):
-        play(prospects_within(prospects.encoding, 1.0), 1, 11)
+        play(objective_within(objective.encoding, 1.0), 1, 11)
 
 
 def test_no_cost_is_asked_twice() -> None:
     """For one proposal each network is priced at most once, be it finished, running or a candidate."""
     madds = Madds()
-    prospects = made("mobilenet-v3-large", madds=madds)
-    rows = play(prospects, 24, 12, running=4)
+    objective = made("mobilenet-v3-large", madds=madds)
+    rows = play(objective, 24, 12, running=4)
     madds.asked.clear()
-    ask(prospects, rows[:20], truth(prospects.encoding, rows[:20]), 13, pending=rows[20:])
+    ask(objective, rows[:20], truth(objective.encoding, rows[:20]), 13, pending=rows[20:])
     assert max(madds.asked.values()) == 1
     assert len(madds.asked) > 500
 
 
 def test_networks_over_the_limit_teach() -> None:
     """What squeeze-and-excite brings is learnt from networks over the limit alone."""
-    prospects = made("mobilenet-v3-large", 0.2)
-    encoding, rng = prospects.encoding, np.random.default_rng(14)
+    objective = made("mobilenet-v3-large", 0.2)
+    encoding, rng = objective.encoding, np.random.default_rng(14)
     drawn = canonical(encoding, encoding.sample(400, rng))
-    slow = drawn[prospects.violation(prospects.costs(drawn)) > 0][:60]
+    slow = drawn[objective.violation(objective.costs(drawn)) > 0][:60]
     excites = [at for at, name in enumerate(encoding.names) if name.endswith(".se")]
     top1 = 0.6 + 0.02 * slow[:, excites].mean(axis=1)
-    row = ask(prospects, slow, top1, 14)
+    row = ask(objective, slow, top1, 14)
     assert row[excites].mean() > 0.8
-    assert prospects.violation(prospects.costs(row[None]))[0] == 0
+    assert objective.violation(objective.costs(row[None]))[0] == 0
 
 
 def test_a_soft_reward_weighs_the_costs() -> None:
     """Where all networks are equally good, a reward that falls with latency has faster ones proposed."""
     latencies = []
     for exponent in (0.0, -0.5):
-        prospects = made("mobilenet-v3-large", exponent=exponent)
-        drawn = canonical(prospects.encoding, prospects.encoding.sample(200, np.random.default_rng(15)))
-        known = drawn[prospects.violation(prospects.costs(drawn)) == 0][:30]
+        objective = made("mobilenet-v3-large", exponent=exponent)
+        drawn = canonical(objective.encoding, objective.encoding.sample(200, np.random.default_rng(15)))
+        known = drawn[objective.violation(objective.costs(drawn)) == 0][:30]
         top1 = 0.6 + 0.001 * np.random.default_rng(16).standard_normal(len(known))
-        row = ask(prospects, known, top1, 17)
-        latencies.append(prospects.costs(row[None])[0, 0])
+        row = ask(objective, known, top1, 17)
+        latencies.append(objective.costs(row[None])[0, 0])
     assert latencies[1] < 0.6 * latencies[0]
 
 
 def test_objectives_spread_over_the_front() -> None:
     """With the multiply-adds as a second objective, networks dominate more than random ones, and are of all sizes."""
-    prospects = made("mobilenet-v3-large", 1.0)
+    objective = made("mobilenet-v3-large", 1.0)
 
     def volume(rows: Codes) -> float:
-        top1 = truth(prospects.encoding, rows)
-        losses = np.stack([-top1, prospects.costs(rows)[:, 0] / prospects.target_ms], axis=1)
+        top1 = truth(objective.encoding, rows)
+        losses = np.stack([-top1, objective.costs(rows)[:, 0] / objective.target_ms], axis=1)
         return hypervolume(losses, np.array([-0.5, 1.0]))
 
-    guided = play(prospects, 60, 18, objectives=(0,))
-    assert volume(guided) > 1.05 * volume(play(prospects, 60, 18, effort=RANDOM))
-    sizes = prospects.costs(guided[20:])[:, 0] / prospects.target_ms
+    guided = play(objective, 60, 18, objectives=(0,))
+    assert volume(guided) > 1.05 * volume(play(objective, 60, 18, effort=RANDOM))
+    sizes = objective.costs(guided[20:])[:, 0] / objective.target_ms
     assert np.quantile(sizes, 0.1) < 0.45
     assert np.quantile(sizes, 0.9) > 0.65

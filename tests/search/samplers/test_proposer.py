@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from search.config.sections import SAMPLERS
-from search.objective.objective import Prospects
+from search.objective.objective import Objective
 from search.samplers.feasible_first import Exhausted
 from search.samplers.proposer import Proposed, Proposer, derived_seed
-from search.trial import Scores, Stage, State, Trial
+from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.cost import cost_of
 from space.encoding import Encoding
 from space.errors import MobilenasError, RunError
 from space.preset import load_preset, read_preset
-from tests.search.madds import prospects_within
+from tests.search.madds import objective_within
 from tests.tiny import TINY_SPACE
 
 LIMIT = 9.0
@@ -32,9 +32,9 @@ def space() -> SearchSpace:
     )
 
 
-def prospects_of(space: SearchSpace, limit: float = LIMIT) -> Prospects:
+def prospects_of(space: SearchSpace, limit: float = LIMIT) -> Objective:
     """What is known of its networks: a limit on multiply-adds."""
-    return prospects_within(Encoding(space), limit)
+    return objective_within(Encoding(space), limit)
 
 
 def make(space: SearchSpace, name: str, seed: int, objectives: tuple[str, ...] = ()) -> Proposer:
@@ -71,7 +71,7 @@ def recorded(number: int, arch: Architecture, proposed: Proposed | None) -> Tria
     latency, is_over = cost.madds / 1e6, cost.madds / 1e6 > LIMIT
     return Trial(
         number=number,
-        stage=Stage.BLOCKS,
+        stage=SearchStage.BLOCKS,
         state=State.PRUNED if is_over else State.COMPLETE,
         origin="tpe",
         architecture=arch,

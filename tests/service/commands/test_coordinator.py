@@ -15,7 +15,7 @@ import yaml
 
 from search.record.claims import Claim
 from search.record.store import Store
-from search.trial import Stage, State
+from search.trial import SearchStage, State
 from tests.postgres import PostgresServer
 from tests.tiny import Result
 from tests.waiting import wait_for
@@ -65,7 +65,7 @@ def coordinator(url: str, runs: Path, *options: str) -> "subprocess.Popen[str]":
 def completed(store: Store, name: str) -> int:
     """Completed block-level trials of a search that must not have failed."""
     assert store.searches.get(name).error is None
-    trials = store.trials.of(store.searches.get(name).id, Stage.BLOCKS)
+    trials = store.trials.of(store.searches.get(name).id, SearchStage.BLOCKS)
     return sum(trial.state is State.COMPLETE for trial in trials)
 
 
@@ -84,9 +84,9 @@ def check_done(store: Store, name: str) -> None:
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert {trial.state for trial in trials} <= {State.COMPLETE, State.PRUNED}
     assert completed(store, name) == TRIALS
-    assert [trial.origin for trial in trials if trial.stage is Stage.FINAL] == ["found", "reference"]
+    assert [trial.origin for trial in trials if trial.stage is SearchStage.FINAL] == ["found", "reference"]
     assert len(store.trials.measurements(search.id)) == 2
-    assert (search.has_begun().run_folder / "architecture.json").is_file()
+    assert (search.require_start().run_folder / "architecture.json").is_file()
     assert "is done" in store.searches.log(search.id)[-1].message
 
 

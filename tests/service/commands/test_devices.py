@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from latency.kit import Campaign
-from latency.meter import Progress, SshMeter
+from latency.meter import MeasuringProgress, SshMeter
 from latency.results import Results
 from search.record.store import Store
-from search.trial import Stage
+from search.trial import SearchStage
 from space.errors import DeviceError
 from tests.latency.sshd import Sshd, sshd_program
 from tests.tiny import Result
@@ -87,7 +87,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     assert paused.code == 130, paused.err
     assert "mobilenas latency bundle --refine k" in paused.err
     assert run("resume", "k").code == 130, "NetAdapt's blocks are not measured yet"
-    assert not store.trials.of(store.searches.get("k").id, Stage.NETADAPT)
+    assert not store.trials.of(store.searches.get("k").id, SearchStage.NETADAPT)
 
     wrong = run("latency", "import", folder / "kit" / "results.json", "--device", "other")
     assert wrong.code == 0, "another device may have the same table"
@@ -102,8 +102,8 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     done = run("resume", "k")
     assert done.code == 0, done.err
     record = store.searches.get("k")
-    assert (record.stage, record.state) == (Stage.AWAITING, "awaiting-certification")
-    run_folder = record.has_begun().run_folder
+    assert (record.stage, record.state) == (SearchStage.AWAITING, "awaiting-certification")
+    run_folder = record.require_start().run_folder
     assert "predicted, not measured" in (run_folder / "report.md").read_text()
     assert (run_folder / "model.onnx").exists()
     assert not store.trials.measurements(record.id)
@@ -118,7 +118,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
 
 def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None:
     """Only the results of the search's own kit, from its own device, complete it."""
-    run_folder = store.searches.get("k").has_begun().run_folder
+    run_folder = store.searches.get("k").require_start().run_folder
     certificate = measured(run_folder / "certify.zip")
     content = json.loads(certificate.read_text())
     content["device"]["threads"] = 2
@@ -126,14 +126,14 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     for bad, fault in ((folder / "bad.json", "2 thread"), (others, "not those of the kit that certifies 'k'")):
         refused = run("certify", "k", "--import", bad)
         assert (refused.code, fault in refused.err) == (2, True), refused.err
-        assert store.searches.get("k").stage is Stage.AWAITING
+        assert store.searches.get("k").stage is SearchStage.AWAITING
     assert "mobilenas certify k --import" in run("latency", "import", certificate, "--device", "phone").err
     content = json.loads(certificate.read_text())
     content["warnings"] = ["battery saver is on; switch it off"]
     certificate.write_text(json.dumps(content))
     certified = run("certify", "k", "--import", certificate)
     assert certified.code == 0, certified.err
-    assert store.searches.get("k").stage is Stage.DONE
+    assert store.searches.get("k").stage is SearchStage.DONE
     assert len(store.trials.measurements(store.searches.get("k").id)) == 2
     report = (run_folder / "report.md").read_text()
     assert "predicted, not measured" not in report
@@ -171,7 +171,7 @@ def test_a_search_for_a_device_behind_ssh(
     measure = SshMeter.run
 
     def unless_final(
-        self: SshMeter, campaign: Campaign, progress: Progress | None = None, *, keep: bool = False
+        self: SshMeter, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False
     ) -> Results:
         if campaign.purpose["kind"] == "certify":
             raise DeviceError("the board was switched off")
@@ -183,9 +183,9 @@ def test_a_search_for_a_device_behind_ssh(
     assert done.code == 0, done.err
     assert "the device cannot be asked now: the board was switched off" in done.out
     record = store.searches.get("s")
-    assert record.stage is Stage.AWAITING
-    assert any(trial.stage is Stage.NETADAPT for trial in store.trials.of(record.id))
+    assert record.stage is SearchStage.AWAITING
+    assert any(trial.stage is SearchStage.NETADAPT for trial in store.trials.of(record.id))
     certified = run("certify", "s")
     assert certified.code == 0, certified.err
-    assert store.searches.get("s").stage is Stage.DONE
+    assert store.searches.get("s").stage is SearchStage.DONE
     assert len(store.trials.measurements(record.id)) == 2

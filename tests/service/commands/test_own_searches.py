@@ -11,7 +11,7 @@ import yaml
 from search.objective.pareto import non_dominated
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.trial import Stage, State, Trial
+from search.trial import SearchStage, State, Trial
 from space.arch import Architecture
 from tests.search.killing import write_run
 from tests.tiny import Result
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 Mobilenas = Callable[..., Result]
 
 
-class Desk:
+class CoordinatorActor:
     """A folder with a record, and commands that use it."""
 
     def __init__(self, folder: Path, mobilenas: Mobilenas) -> None:
@@ -53,9 +53,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, mobilenas: Mobilenas) -> Desk:
+def desk(tmp_path: Path, mobilenas: Mobilenas) -> CoordinatorActor:
     """An empty one."""
-    return Desk(tmp_path, mobilenas)
+    return CoordinatorActor(tmp_path, mobilenas)
 
 
 def complete(trials: list[Trial]) -> list[Trial]:
@@ -63,13 +63,13 @@ def complete(trials: list[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.state is State.COMPLETE]
 
 
-def test_a_search_without_data_ends_with_a_spec(desk: Desk) -> None:
+def test_a_search_without_data_ends_with_a_spec(desk: CoordinatorActor) -> None:
     """It walks, chooses the best within the target, writes its spec and a report, and trains and measures nothing."""
     config = desk.config(blocks={"trials": 12}, netadapt={"max_steps": 40, "delta": 0.05})
     done = desk.run("search", "--config", config, "--name", "own")
     record, trials = desk.read("own")
-    assert record.stage is Stage.DONE
-    assert record.has_begun().table_id is None
+    assert record.stage is SearchStage.DONE
+    assert record.require_start().table_id is None
     assert all(trial.weights is None and trial.images_seen == 0 for trial in trials)
     within = [trial for trial in complete(trials) if trial.scores.latency_ms <= 8]
     best = max(within, key=lambda trial: trial.scores.top1 or 0)
@@ -83,7 +83,7 @@ def test_a_search_without_data_ends_with_a_spec(desk: Desk) -> None:
     assert "no data" in exported.err
 
 
-def test_strict_batches_do_not_depend_on_workers(desk: Desk) -> None:
+def test_strict_batches_do_not_depend_on_workers(desk: CoordinatorActor) -> None:
     """With one, two and five workers the same networks are tried in the same order, with the same end."""
     told = []
     for workers in (1, 2, 5):
@@ -97,7 +97,7 @@ def test_strict_batches_do_not_depend_on_workers(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["feasible-first", "tpe", "nsga2", "evolution", "random"])
-def test_limits_hold_for_every_sampler(desk: Desk, sampler: str) -> None:
+def test_limits_hold_for_every_sampler(desk: CoordinatorActor, sampler: str) -> None:
     """Nothing but the reference is trained beyond a limit; refusals name the figure and the limit."""
     limits = {"madds": 7_000_000, "params": 300_000, "peak_bytes": 250_000}
     config = desk.config(limits=limits, blocks={"trials": 6, "sampler": sampler})
@@ -119,7 +119,7 @@ def test_limits_hold_for_every_sampler(desk: Desk, sampler: str) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"madds": 4_000_000}, {"latency_ms": 4.0}])
-def test_limits_hold_in_the_walk(desk: Desk, limits: dict[str, float]) -> None:
+def test_limits_hold_in_the_walk(desk: CoordinatorActor, limits: dict[str, float]) -> None:
     """Where all but the reference is too small to walk from, NetAdapt does not walk from the reference over a limit."""
     config = desk.config(
         limits=limits, target={"ms": 5.0}, netadapt={"max_steps": 40, "delta": 0.05}, blocks={"trials": 6}
@@ -131,21 +131,21 @@ def test_limits_hold_in_the_walk(desk: Desk, limits: dict[str, float]) -> None:
         assert trial.scores.latency_ms <= limits.get("latency_ms", 1e12)
 
 
-def test_a_front_is_explored_beyond_the_target(desk: Desk) -> None:
+def test_a_front_is_explored_beyond_the_target(desk: CoordinatorActor) -> None:
     """With objectives the target limits nothing: cheap and dear networks are tried, and most form a front."""
     config = desk.config(blocks={"trials": 30, "objectives": ["top1", "latency_ms", "params"]})
     desk.run("search", "--config", config, "--name", "front")
     record, trials = desk.read("front")
     latencies = [trial.scores.latency_ms for trial in complete(trials)]
     assert min(latencies) < 4
-    assert max(latencies) > record.has_begun().seed_target_ms * 1.3
+    assert max(latencies) > record.require_start().seed_target_ms * 1.3
     losses = [[-(trial.scores.top1 or 0), trial.scores.latency_ms] for trial in complete(trials)]
     import numpy as np
 
     assert non_dominated(np.array(losses)).sum() >= 6
 
 
-def test_starting_from_an_earlier_search(desk: Desk) -> None:
+def test_starting_from_an_earlier_search(desk: CoordinatorActor) -> None:
     """All its trials are taken over and cost nothing, its winner is tried first, and no network is tried twice."""
     config = desk.config(blocks={"trials": 6}, netadapt={"max_steps": 4, "delta": 0.05})
     desk.run("search", "--config", config, "--name", "first")
@@ -153,10 +153,10 @@ def test_starting_from_an_earlier_search(desk: Desk) -> None:
     _, first = desk.read("first")
     _, second = desk.read("second")
     adopted = [trial for trial in second if trial.origin == "adopted"]
-    reference, *others = [trial.id for trial in first if trial.stage is Stage.BLOCKS]
+    reference, *others = [trial.id for trial in first if trial.stage is SearchStage.BLOCKS]
     assert [trial.reused_from for trial in adopted] == others
     assert [trial.reused_from for trial in second if trial.origin == "reference"] == [reference]
-    blocks = [trial for trial in complete(second) if trial.stage is Stage.BLOCKS]
+    blocks = [trial for trial in complete(second) if trial.stage is SearchStage.BLOCKS]
     assert len(blocks) == 6 + len(adopted)
     assert len({trial.architecture.arch_id for trial in blocks}) == len(blocks)
     missing = desk.run("search", "--config", config, "--name", "third", "--start-from", "nobody", code=2)
@@ -164,7 +164,7 @@ def test_starting_from_an_earlier_search(desk: Desk) -> None:
     assert desk.run("status", "third", code=2).err.startswith("error: there is no search named 'third'")
 
 
-def test_equal_networks_are_not_judged_again(desk: Desk) -> None:
+def test_equal_networks_are_not_judged_again(desk: CoordinatorActor) -> None:
     """A search over the same networks takes over results of earlier ones, unless it is told not to."""
     config = desk.config()
     for name, extra in (("one", ()), ("two", ()), ("three", ("--no-reuse",))):
@@ -174,7 +174,7 @@ def test_equal_networks_are_not_judged_again(desk: Desk) -> None:
     assert all(each is not None for each in reused["two"])
 
 
-def test_replicates_form_a_group(desk: Desk) -> None:
+def test_replicates_form_a_group(desk: CoordinatorActor) -> None:
     """--repeat makes searches of other seeds under one group, which compare and report know by its name."""
     desk.run("search", "--config", desk.config(), "--name", "many", "--repeat", "3")
     records = [desk.read(f"many-r{number}")[0] for number in (1, 2, 3)]
@@ -187,7 +187,7 @@ def test_replicates_form_a_group(desk: Desk) -> None:
     assert "many-r3" in page.read_text()
 
 
-def test_rescoring_ranks_anew_and_records_nothing(desk: Desk) -> None:
+def test_rescoring_ranks_anew_and_records_nothing(desk: CoordinatorActor) -> None:
     """A harsher reward against another target puts other trials first; the record stays as it was."""
     desk.run("search", "--config", desk.config(), "--name", "old")
     before = desk.read("old")
@@ -208,7 +208,7 @@ def test_rescoring_ranks_anew_and_records_nothing(desk: Desk) -> None:
         assert steep.err == f"error: --exponent {exponent} must lie between -10 and 0\n"
 
 
-def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
+def test_rewards_and_samplers_of_ones_own(desk: CoordinatorActor) -> None:
     """Both are imported from the configuration's folder; rewards in the record are the user's."""
     (desk.folder / "my_ideas.py").write_text(
         "from optuna.samplers import RandomSampler\n\n\ndef thrifty(scores, target_ms):\n"
@@ -235,7 +235,7 @@ def test_rewards_and_samplers_of_ones_own(desk: Desk) -> None:
     assert "no search named 'no'" in desk.run("status", "no", code=2).err
 
 
-def test_a_failing_reward_loses_no_evaluation(desk: Desk) -> None:
+def test_a_failing_reward_loses_no_evaluation(desk: CoordinatorActor) -> None:
     """What was evaluated is kept, and rewarded on resume once the function is mended."""
     (desk.folder / "my_wishes.py").write_text("def wish(scores, target_ms):\n    return float('nan')\n")
     config = desk.config(blocks={"reward": {"kind": "my_wishes:wish"}, "trials": 4})
@@ -250,11 +250,13 @@ def test_a_failing_reward_loses_no_evaluation(desk: Desk) -> None:
     store = Store.open(desk.url)
     rewards = store.trials.rewards(store.searches.get("wishes").id)
     store.close()
-    assert rewards == {trial.number: trial.scores.top1 for trial in complete(trials) if trial.stage is Stage.BLOCKS}
+    assert rewards == {
+        trial.number: trial.scores.top1 for trial in complete(trials) if trial.stage is SearchStage.BLOCKS
+    }
 
 
 @pytest.mark.parametrize("function", ["wish", "ms"])
-def test_a_changed_reward_or_latency_is_noticed(desk: Desk, function: str) -> None:
+def test_a_changed_reward_or_latency_is_noticed(desk: CoordinatorActor, function: str) -> None:
     """A search is not resumed with figures of two kinds; edits that change no figure do no harm."""
     source = (
         "from space.cost import cost_of\n\n\ndef wish(scores, target_ms):\n    return scores.top1\n\n\n"
@@ -273,7 +275,7 @@ def test_a_changed_reward_or_latency_is_noticed(desk: Desk, function: str) -> No
     desk.run("resume", "change")
 
 
-def test_searches_and_groups_have_different_names(desk: Desk) -> None:
+def test_searches_and_groups_have_different_names(desk: CoordinatorActor) -> None:
     """One could not be reached beside the other; both are refused before anything is recorded."""
     config = desk.config(blocks={"trials": 2})
     desk.run("search", "--config", config, "--name", "one")
@@ -283,7 +285,7 @@ def test_searches_and_groups_have_different_names(desk: Desk) -> None:
         assert f"named '{name}' exists already" in taken.err
 
 
-def test_the_found_network_of_a_search_without_data_is_tried_first(desk: Desk) -> None:
+def test_the_found_network_of_a_search_without_data_is_tried_first(desk: CoordinatorActor) -> None:
     """Its spec is all that such a search ends with; a walk may have left the space."""
     config = desk.config(blocks={"trials": 6}, netadapt={"max_steps": 40, "delta": 0.05})
     desk.run("search", "--config", config, "--name", "before")
@@ -294,7 +296,7 @@ def test_the_found_network_of_a_search_without_data_is_tried_first(desk: Desk) -
     assert found in [trial.architecture for trial in trials if trial.origin in ("enqueued", "adopted")]
 
 
-def _faulty(desk: Desk, body: str) -> None:
+def _faulty(desk: CoordinatorActor, body: str) -> None:
     """Let the evaluator misbehave for some networks."""
     # The first two stages' kernels decide.
     (desk.folder / "slow_judge.py").write_text(
@@ -313,20 +315,20 @@ def _faulty(desk: Desk, body: str) -> None:
         ("time.sleep(600)", 0.2, "it took longer than 0.2 minutes (trial_minutes)"),
     ],
 )
-def test_a_failing_evaluation_costs_one_retry(desk: Desk, body: str, minutes: float, reason: str) -> None:
+def test_a_failing_evaluation_costs_one_retry(desk: CoordinatorActor, body: str, minutes: float, reason: str) -> None:
     """A worker that raises, dies or hangs: a second attempt, then a failed trial with the reason; all goes on."""
     config = desk.config(trial_minutes=minutes, workers=2, blocks={"trials": 6, "sampler": "random"}, seed=1)
     _faulty(desk, body)
     desk.run("search", "--config", config, "--name", "faulty")
     record, trials = desk.read("faulty")
     failed = [trial for trial in trials if trial.state is State.FAILED]
-    assert record.stage is Stage.DONE
+    assert record.stage is SearchStage.DONE
     assert failed
     assert all(trial.attempt == 2 and trial.error == reason for trial in failed)
     assert len(complete(trials)) == 6
 
 
-def test_nothing_but_failures_ends_a_search(desk: Desk) -> None:
+def test_nothing_but_failures_ends_a_search(desk: CoordinatorActor) -> None:
     """It says why and what to do; its status tells of no trial that runs, and nothing walks from it."""
     (desk.folder / "never.py").write_text("def top1(arch):\n    raise ValueError('never')\n")
     failed = desk.run("search", "--config", desk.config(evaluator="never:top1", workers=2), "--name", "never", code=2)
@@ -338,7 +340,7 @@ def test_nothing_but_failures_ends_a_search(desk: Desk) -> None:
     assert "trained nothing (data.source none), so there are no weights to walk from" in refused.err
 
 
-def test_a_changed_evaluator_is_noticed(desk: Desk) -> None:
+def test_a_changed_evaluator_is_noticed(desk: CoordinatorActor) -> None:
     """A search is not resumed with another function than it was begun with."""
     config = desk.config(netadapt={"max_steps": 3})
     desk.run("search", "--config", config, "--name", "changed", "--until", "refine", code=130)
@@ -363,7 +365,7 @@ def test_a_changed_evaluator_is_noticed(desk: Desk) -> None:
         ({"targets": {"a": "3ms", "b": "4ms"}}, "`latency` predicts for one device"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(desk: Desk, changes: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_is_refused_in_one_line(desk: CoordinatorActor, changes: dict[str, Any], words: str) -> None:
     """Exit code 2, one line with the value and the remedy."""
     config = desk.config(**changes)
     refused = desk.run("search", "--config", config, "--name", "no", code=2)

@@ -33,10 +33,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with closing(Store.open(made)) as store:
         fill(store, tmp_path / "runs")
         for search in store.searches.all():
-            if search.begun:
-                (search.begun.run_folder / "trials").mkdir(parents=True)
+            if search.start:
+                (search.start.run_folder / "trials").mkdir(parents=True)
                 for number in range(len(store.trials.of(search.id))):
-                    (search.begun.run_folder / "trials" / f"{number}.safetensors").write_bytes(bytes(100))
+                    (search.start.run_folder / "trials" / f"{number}.safetensors").write_bytes(bytes(100))
     yield made
     if server:
         server.drop(made)
@@ -50,7 +50,7 @@ def run(mobilenas: Run, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("MOBILENAS_DATABASE_URL", url)
     monkeypatch.setenv("MOBILENAS_OWNER", "tester")
     monkeypatch.setattr(
-        "search.record.claims.LEASE_S", 3600.0
+        "search.record.claims.CLAIM_EXPIRES_S", 3600.0
     )  # whoever runs a search of the record gives no further sign
     monkeypatch.setenv("MOBILENAS_RUNS", str(tmp_path / "runs"))
     forget()

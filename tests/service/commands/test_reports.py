@@ -19,17 +19,17 @@ from search.groups import searches_of
 from search.record.rows import FurtherTarget
 from search.record.store import Store
 from search.reports.history import History
-from search.trial import NetworkMeasurement, Stage, State
+from search.trial import NetworkMeasurement, SearchStage, State
 from service.cli.reports import register
 from service.commands import reports
 from service.report.figures import plotly_js
 from service.report.page import Html, figure, page, section, sentence, table, text
 from service.report.published import published
-from service.report.subject import Told
+from service.report.subject import Subject
 from space.cost import cost_of
 from space.errors import InvalidConfig, MobilenasError, RunError
 from tests.search.content import PHONE, Writer, fill, validation
-from tests.search.makers import CONFIG, latency_table, new_begun, new_search, record_table
+from tests.search.makers import CONFIG, latency_table, new_search, new_start, record_table
 from tests.search.realistic import Teller, whole_search
 
 HOSTILE = "<script>alert(1)</script><b>&\"'</script><!--"
@@ -42,7 +42,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     made = f"sqlite:///{folder / 'record.db'}"
     with closing(Store.open(made)) as store:
         done = whole_search(store, "done", folder, seed=0, trials=40)
-        table_id = done.search.has_begun().table_id
+        table_id = done.search.require_start().table_id
         assert table_id is not None
         store.devices.add_validation(table_id, validation(), {})
         whole_search(store, "again", folder, seed=1, trials=30)
@@ -106,8 +106,10 @@ class Reader(HTMLParser):
 def read(url: str, *names: str, target_ms: float | None = None) -> Reader:
     """The page about some searches."""
     with closing(Store.open(url)) as store:
-        told = [Told.read(store, name, f"s{number}-" if len(names) > 1 else "") for number, name in enumerate(names)]
-        return Reader(reports.render(told, target_ms))
+        subjects = [
+            Subject.read(store, name, f"s{number}-" if len(names) > 1 else "") for number, name in enumerate(names)
+        ]
+        return Reader(reports.render(subjects, target_ms))
 
 
 def trace(figures: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def test_page_tells_what_the_record_holds(url: str) -> None:
     found = read(url, "done")
     with closing(Store.open(url)) as store:
         history = History.read(store, "done")
-    for name, stage in (("block-level search", Stage.BLOCKS), ("NetAdapt", Stage.NETADAPT)):
+    for name, stage in (("block-level search", SearchStage.BLOCKS), ("NetAdapt", SearchStage.NETADAPT)):
         drawn = trace(found.figures, name)
         trials = [trial for trial in history.complete(stage) if trial.origin != "reference"]
         assert drawn["x"] == [trial.scores.latency_ms for trial in trials]
@@ -150,7 +152,7 @@ def test_page_tells_what_the_record_holds(url: str) -> None:
         for measured in history.measurements
         if measured.trial == getattr(history.found, "number", 0)
     ]
-    best = history.within(history.record.has_begun().target_ms)[0]
+    best = history.within(history.record.require_start().target_ms)[0]
     assert best.architecture.arch_id in found.said
     assert "reference: mobilenet_v3_small_32px" in found.said
     assert "Found minus reference:" in found.said
@@ -177,7 +179,7 @@ def test_what_is_not_there_is_said(url: str, name: str, sentences: tuple[str, ..
 def test_equal_records_make_equal_pages(url: str) -> None:
     """Nothing in a page depends on when or how often it was made."""
     with closing(Store.open(url)) as store:
-        pages = [reports.render([Told.read(store, "done"), Told.read(store, "again", "b-")]) for _ in range(2)]
+        pages = [reports.render([Subject.read(store, "done"), Subject.read(store, "again", "b-")]) for _ in range(2)]
     assert pages[0] == pages[1]
 
 
@@ -192,10 +194,10 @@ def test_text_of_the_record_is_text(tmp_path: Path) -> None:
         writer = Writer(store, search)
         for number in range(14):
             writer.trial(top1=0.5 + number / 100, ms=1.5, origin=HOSTILE, params={HOSTILE: f"{HOSTILE}{number % 2}"})
-        writer.trial(Stage.NETADAPT, top1=0.5, origin=HOSTILE, parent=0, iteration=1)
+        writer.trial(SearchStage.NETADAPT, top1=0.5, origin=HOSTILE, parent=0, iteration=1)
         store.trials.add_step(search.id, step(trial=14, narrowed=HOSTILE))
         failed = writer.trial(state=State.FAILED)
-        store.searches.set_stage(search.id, Stage.FINAL, error=HOSTILE)
+        store.searches.set_stage(search.id, SearchStage.FINAL, error=HOSTILE)
         store.searches.add_log_line(search.id, level="warning", event="note", message=HOSTILE, trial=failed.number)
     found = read(made, HOSTILE, "plain")
     assert len(found.scripts) == 2
@@ -236,9 +238,9 @@ def test_one_network_for_two_devices(tmp_path: Path) -> None:
     made = f"sqlite:///{tmp_path / 'record.db'}"
     with closing(Store.open(made)) as store:
         desk, phone = record_table(store), record_table(store, latency_table(device=PHONE))
-        begun, further = new_begun(store, table_id=desk), FurtherTarget(table_id=phone, target_ms=7.5, reference_ms=9.0)
-        search = store.searches.create(name="shared", config=CONFIG, begun=begun, further=[further])
-        found = Writer(store, search).trial(Stage.FINAL, top1=0.7, origin="found", correct=69, total=100)
+        start, further = new_start(store, table_id=desk), FurtherTarget(table_id=phone, target_ms=7.5, reference_ms=9.0)
+        search = store.searches.create(name="shared", config=CONFIG, start=start, further=[further])
+        found = Writer(store, search).trial(SearchStage.FINAL, top1=0.7, origin="found", correct=69, total=100)
         for table_id, ms in ((desk, 1.7), (phone, 6.5)):
             store.trials.add_measurements(search.id, table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "shared").said
@@ -260,8 +262,8 @@ def test_search_without_data_and_without_a_table(tmp_path: Path) -> None:
     made = f"sqlite:///{tmp_path / 'record.db'}"
     with closing(Store.open(made)) as store:
         config = {**CONFIG, "latency": "mine:ms", "data": {**CONFIG["data"], "source": "none"}}
-        begun = replace(new_begun(store), table_id=None, reference_ms=None)
-        Writer(store, store.searches.create(name="own", config=config, begun=begun)).trial(top1=0.5, ms=1.5)
+        start = replace(new_start(store), table_id=None, reference_ms=None)
+        Writer(store, store.searches.create(name="own", config=config, start=start)).trial(top1=0.5, ms=1.5)
     found = read(made, "own")
     assert "latency predicted by mine:ms" in found.said
     assert "a function of the user's own judges them" in found.said
@@ -289,12 +291,12 @@ def test_candidates_are_shown_as_not_tested(tmp_path: Path) -> None:
         search = new_search(store, "one")
         writer = Writer(store, search)
         for top1 in (0.6, 0.7):
-            writer.trial(Stage.FINAL, top1=top1, origin="candidate")
-        found = writer.trial(Stage.FINAL, top1=0.7, origin="found", parent=1, correct=69, total=100)
-        begun = search.has_begun()
-        assert begun.table_id is not None
+            writer.trial(SearchStage.FINAL, top1=top1, origin="candidate")
+        found = writer.trial(SearchStage.FINAL, top1=0.7, origin="found", parent=1, correct=69, total=100)
+        start = search.require_start()
+        assert start.table_id is not None
         for ms in (1.7, 1.9):
-            store.trials.add_measurements(search.id, begun.table_id, [(measured(found.number, ms), (1.0,))])
+            store.trials.add_measurements(search.id, start.table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "one").said
     assert said.count("not tested") == 2
     assert "The reward split chose among the candidates" in said
@@ -322,7 +324,7 @@ def test_replicates_are_summed_up(tmp_path: Path) -> None:
     made = f"sqlite:///{tmp_path / 'record.db'}"
     with closing(Store.open(made)) as store:
         first = Teller(store, "r1", tmp_path, seed=0)
-        table_id = first.search.has_begun().table_id
+        table_id = first.search.require_start().table_id
         others = [Teller(store, f"r{seed}", tmp_path, seed, table_id) for seed in (2, 3)]
         for teller in (first, *others):
             teller.blocks(8)

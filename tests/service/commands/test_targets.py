@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from search.record.recorded_search import Chronicle
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
-from search.trial import Stage, State, Trial
+from search.trial import SearchStage, State, Trial
 from tests.tiny import Result, tiny_run
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ Mobilenas = Callable[..., Result]
 
 
 @dataclass
-class Desk:
+class CoordinatorActor:
     """A folder with a record, and commands that use it."""
 
     folder: Path
@@ -48,16 +48,16 @@ class Desk:
         assert done.code == code, f"{done.out}\n{done.err}"
         return done
 
-    def told(self, name: str) -> Chronicle:
+    def recorded(self, name: str) -> RecordedSearch:
         """A search as the record has it."""
-        return Chronicle.read(self.store, name)
+        return RecordedSearch.read(self.store, name)
 
 
 @pytest.fixture
-def desk(tmp_path: Path, mobilenas: Mobilenas, fashion_mnist: None) -> Iterator[Desk]:  # noqa: ARG001 - for its skip
+def desk(tmp_path: Path, mobilenas: Mobilenas, fashion_mnist: None) -> Iterator[CoordinatorActor]:  # noqa: ARG001 - for its skip
     """An empty one."""
     store = Store.open(f"sqlite:///{tmp_path}/record.db")
-    yield Desk(tmp_path, mobilenas, store)
+    yield CoordinatorActor(tmp_path, mobilenas, store)
     store.close()
 
 
@@ -66,61 +66,63 @@ def complete(trials: list[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.state is State.COMPLETE]
 
 
-def test_one_network_for_two_devices(desk: Desk) -> None:
+def test_one_network_for_two_devices(desk: CoordinatorActor) -> None:
     """Shared: one found network whose predicted latency meets both targets, certified on both, told for both."""
     config = desk.config(targets={"one": "95%", "two": "90%"}, mode="shared")
     done = desk.run("search", "--config", config, "--name", "both")
-    told = desk.told("both")
-    assert told.record.stage is Stage.DONE
-    assert [device.name for device in told.devices] == ["one", "two"]
-    found, _ = told.both()
-    for device in told.devices:
-        assert told.predicted_ms(found, device) <= device.target_ms * (1 + 1e-9)
-        assert device.table.estimate(found.architecture) == pytest.approx(told.predicted_ms(found, device))
-        assert set(told.measurements(device)) == {trial.number for trial in told.both()}
+    recorded = desk.recorded("both")
+    assert recorded.record.stage is SearchStage.DONE
+    assert [device.name for device in recorded.devices] == ["one", "two"]
+    found, _ = recorded.both()
+    for device in recorded.devices:
+        assert recorded.predicted_ms(found, device) <= device.target_ms * (1 + 1e-9)
+        assert device.table.estimate(found.architecture) == pytest.approx(recorded.predicted_ms(found, device))
+        assert set(recorded.measurements(device)) == {trial.number for trial in recorded.both()}
         assert f"measured ms on {device.name}" in done.out
-    share = max(told.predicted_ms(found, device) / device.target_ms for device in told.devices)
-    assert found.scores.latency_ms == pytest.approx(share * told.devices[0].target_ms)
+    share = max(recorded.predicted_ms(found, device) / device.target_ms for device in recorded.devices)
+    assert found.scores.latency_ms == pytest.approx(share * recorded.devices[0].target_ms)
     assert "no faults" in desk.run("db", "check").out
     desk.run("report", "both", "--out", desk.folder / "both.html")
 
 
-def test_a_network_for_each_device(desk: Desk) -> None:
+def test_a_network_for_each_device(desk: CoordinatorActor) -> None:
     """Per device: a group of two searches that divide the trials, and each takes over what the other trained."""
     config = desk.config(targets={"one": "95%", "two": "80%"}, mode="per-device", blocks={"trials": 6})
     done = desk.run("search", "--config", config, "--name", "each")
     assert "each-one, each-two" in done.out
-    tolds = [desk.told(f"each-{name}") for name in ("one", "two")]
+    tolds = [desk.recorded(f"each-{name}") for name in ("one", "two")]
     trained = []
-    for told in tolds:
-        assert told.record.group == "each"
-        assert told.record.stage is Stage.DONE
-        found, _ = told.both()
-        assert found.scores.latency_ms <= told.begun.target_ms
-        blocks = complete(told.trials(Stage.BLOCKS))
+    for recorded in tolds:
+        assert recorded.record.group == "each"
+        assert recorded.record.stage is SearchStage.DONE
+        found, _ = recorded.both()
+        assert found.scores.latency_ms <= recorded.start.target_ms
+        blocks = complete(recorded.trials(SearchStage.BLOCKS))
         trained.append({trial.architecture.arch_id for trial in blocks if trial.reused_from is None})
         assert len(blocks) >= 5
     assert not trained[0] & trained[1]
-    networks = [{trial.architecture.arch_id for trial in complete(told.trials(Stage.BLOCKS))} for told in tolds]
+    networks = [
+        {trial.architecture.arch_id for trial in complete(recorded.trials(SearchStage.BLOCKS))} for recorded in tolds
+    ]
     assert networks[0] == networks[1]
 
 
-def test_a_walk_alone(desk: Desk) -> None:
+def test_a_walk_alone(desk: CoordinatorActor) -> None:
     """`netadapt` walks from a search's network or a run folder, keeps its weights, fine-tunes, certifies, exports."""
     desk.run("search", "--config", desk.config(), "--name", "base")
-    base, _ = desk.told("base").both()
+    base, _ = desk.recorded("base").both()
     desk.run("netadapt", "--from", "base", "--target", "95%", "--name", "narrower")
-    told = desk.told("narrower")
-    (start,) = told.trials(Stage.BLOCKS)
-    found, reference = told.both()
+    recorded = desk.recorded("narrower")
+    (start,) = recorded.trials(SearchStage.BLOCKS)
+    found, reference = recorded.both()
     assert (start.origin, start.architecture) == ("start", base.architecture)
     assert start.images_seen == 0
     assert reference.architecture == base.architecture
-    assert told.store.trials.steps(told.record.id)
-    assert found.scores.latency_ms <= told.begun.target_ms == pytest.approx(0.95 * start.scores.latency_ms)
-    assert all(trial.parent is not None for trial in told.trials(Stage.NETADAPT))
+    assert recorded.store.trials.steps(recorded.record.id)
+    assert found.scores.latency_ms <= recorded.start.target_ms == pytest.approx(0.95 * start.scores.latency_ms)
+    assert all(trial.parent is not None for trial in recorded.trials(SearchStage.NETADAPT))
     assert found.parent is not None
-    assert (told.begun.run_folder / "model.onnx").exists()
+    assert (recorded.start.run_folder / "model.onnx").exists()
     desk.run(
         "netadapt",
         "--from",
@@ -132,26 +134,26 @@ def test_a_walk_alone(desk: Desk) -> None:
         "--name",
         "again",
     )
-    assert desk.told("again").trials(Stage.BLOCKS)[0].architecture == base.architecture
+    assert desk.recorded("again").trials(SearchStage.BLOCKS)[0].architecture == base.architecture
     met = desk.run("netadapt", "--from", "base", "--target", "110%", code=2)
     assert "is met already" in met.err
     nowhere = desk.run("netadapt", "--from", "base", "--trial", "999", "--target", "80%", code=2)
     assert "no such completed trial" in nowhere.err
 
 
-def test_the_reward_split_chooses_among_the_best(desk: Desk) -> None:
+def test_the_reward_split_chooses_among_the_best(desk: CoordinatorActor) -> None:
     """Of top_k trained candidates only the chosen one, with its weights, and the reference meet the test split."""
     config = desk.config(final={"top_k": 3}, netadapt={"max_steps": 0}, blocks={"trials": 6}, workers=2)
     desk.run("search", "--config", config, "--name", "three")
-    told = desk.told("three")
-    finals = told.trials(Stage.FINAL)
+    recorded = desk.recorded("three")
+    finals = recorded.trials(SearchStage.FINAL)
     candidates = [trial for trial in finals if trial.origin == "candidate"]
-    found, reference = told.both()
+    found, reference = recorded.both()
     assert len({trial.architecture.arch_id for trial in candidates}) == len(candidates) == 3
-    assert all(trial.total is None and trial.scores.latency_ms <= told.begun.target_ms for trial in candidates)
+    assert all(trial.total is None and trial.scores.latency_ms <= recorded.start.target_ms for trial in candidates)
     assert found.total == reference.total == 10_000
     chosen = max(candidates, key=lambda trial: trial.scores.top1 or 0)
     assert found.parent == chosen.number
     assert found.scores.top1 == chosen.scores.top1
     assert found.images_seen == chosen.images_seen > 0
-    assert len(told.store.trials.measurements(told.record.id)) == 2
+    assert len(recorded.store.trials.measurements(recorded.record.id)) == 2

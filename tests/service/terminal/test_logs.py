@@ -10,7 +10,7 @@ import structlog
 from rich.console import Console
 
 from search.events import Line, LineListener
-from search.trial import NetAdaptStep, Scores, Stage, State, Trial
+from search.trial import NetAdaptStep, Scores, SearchStage, State, Trial
 from service.terminal import logs
 from service.terminal.progress import TerminalListener
 from tests.search.makers import completed, trial
@@ -151,7 +151,7 @@ def test_terminal_shows_what_is_worth_a_line(capsys: pytest.CaptureFixture[str])
         listener.begin("block-level search", 3)
         listener.trial(trial(5, state=State.PRUNED), None)
         listener.trial(completed(trial(1)), 0.4)
-        proposal: Trial = completed(trial(2, stage=Stage.NETADAPT, origin="stem: 16→8"))
+        proposal: Trial = completed(trial(2, stage=SearchStage.NETADAPT, origin="stem: 16→8"))
         listener.trial(proposal, None)
         listener.end()
     told = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""What all processes of Ray on all nodes have in common: the desk at the coordinator's machine, and stations."""
+"""What all processes of Ray on all nodes have in common: an actor on the coordinator's machine, and node workers."""
 
 import os
 import tempfile
@@ -10,24 +10,24 @@ from typing import Any
 
 import ray
 
-from search.evaluation.artifacts import Depot
+from search.evaluation.artifacts import ArtifactStore
 from search.evaluation.executor import Finished
 from search.evaluation.job import Job
-from search.ray.messages import Setup
-from search.ray.node import Pieces, Result, Station, Supplies, delivered, pieces_of
+from search.ray.messages import ClusterSetup
+from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, delivered, pieces_of
 
-DESK = "mobilenas-desk"
+ACTOR_NAME = "mobilenas-coordinator"
 PULSE = "pulse"
-# A desk that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
+# An actor that does not answer for so long is lost, and with it all that runs; a busy machine may take some seconds.
 PULSE_S = 20.0
 _ADMISSION_S = 0.5
 
 
-class Desk:
+class CoordinatorActor:
     """What the coordinator's machine gives to nodes and takes from them; it reads and writes that machine's files."""
 
-    def __init__(self, depot: Depot | None) -> None:
-        self._depot = depot
+    def __init__(self, artifacts: ArtifactStore | None) -> None:
+        self._artifacts = artifacts
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, Finished] = {}
         self._shares: dict[str, float] = {}
@@ -39,7 +39,7 @@ class Desk:
 
     @ray.method(concurrency_group=PULSE)
     def pulse(self) -> dict[str, float]:
-        """Answered however busy the desk is: the shares done that were told here, by the keys of running jobs."""
+        """Answered however busy the actor is: the shares done that were told here, by the keys of running jobs."""
         return dict(self._shares)
 
     def tell_share(self, key: str, share: float) -> None:
@@ -68,15 +68,15 @@ class Desk:
         return self._jobs[key]
 
     def sources(self, content: str) -> Mapping[str, bytes]:
-        """See `Supplies`."""
+        """See `RemoteFiles`."""
         return self._sources[content]
 
     def weights(self, path: Path) -> bytes:
-        """See `Supplies`."""
+        """See `RemoteFiles`."""
         return path.read_bytes()
 
     def files(self, folder: Path) -> dict[str, list[ray.ObjectRef[bytes]]]:
-        """See `Supplies`."""
+        """See `RemoteFiles`."""
         with self._reading:
             if folder not in self._files:
                 files = [path for path in folder.iterdir() if path.is_file()]
@@ -87,7 +87,7 @@ class Desk:
         """A result, whose weights are written where the coordinator expects them; the first one of a job counts."""
         if key not in self._jobs or key in self._results:
             return
-        self._results[key] = delivered(result, self._jobs[key], self._depot)
+        self._results[key] = delivered(result, self._jobs[key], self._artifacts)
 
     def is_finished(self, key: str) -> bool:
         """Whether there is a result already."""
@@ -105,39 +105,39 @@ class Desk:
         self._results.pop(key, None)
 
 
-def asked(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
-    """What the desk answers."""
-    return ray.get(getattr(ray.get_actor(DESK), method).remote(*arguments))
+def ask_coordinator(method: str, *arguments: object) -> Any:  # noqa: ANN401 - of Ray's
+    """What the coordinator's actor answers."""
+    return ray.get(getattr(ray.get_actor(ACTOR_NAME), method).remote(*arguments))
 
 
 def await_admission() -> None:
     """Wait until this node was tried: one that has just joined is not yet."""
     here = ray.get_runtime_context().get_node_id()
-    while not asked("is_admitted", here):
+    while not ask_coordinator("is_admitted", here):
         time.sleep(_ADMISSION_S)
 
 
 def _files(folder: Path) -> Pieces:
-    references = asked("files", folder)
+    references = ask_coordinator("files", folder)
     return {name: (ray.get(piece) for piece in pieces) for name, pieces in references.items()}
 
 
-def station(setup: Setup) -> Station:
-    """A station of this machine, which shares what was sent here with all of its user's."""
-    supplies = Supplies(
+def node_worker(setup: ClusterSetup) -> NodeWorker:
+    """A node worker of this machine, which shares what was sent here with all of its user's."""
+    remote = RemoteFiles(
         files=_files,
-        weights=lambda path: asked("weights", path),
-        sources=lambda content: asked("sources", content),
+        weights=lambda path: ask_coordinator("weights", path),
+        sources=lambda content: ask_coordinator("sources", content),
     )
-    return Station(
+    return NodeWorker(
         Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}",
-        supplies,
+        remote,
         job_seconds=setup.job_seconds,
         threads=setup.threads,
-        depot=depot_of(setup),
+        artifacts=artifacts_of(setup),
     )
 
 
-def depot_of(setup: Setup) -> Depot | None:
+def artifacts_of(setup: ClusterSetup) -> ArtifactStore | None:
     """Where artefacts go."""
-    return None if setup.artifacts is None else Depot(setup.artifacts)
+    return None if setup.artifacts is None else ArtifactStore(setup.artifacts)
