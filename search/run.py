@@ -30,7 +30,7 @@ from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
 from search.stages.refine import pause_before_refinement, refine
-from search.stages.session import START_WEIGHTS, Interrupted, Session
+from search.stages.session import Interrupted, Session
 from search.tables import settings_for, workspace
 from search.trial import SearchStage, Trial
 from space.arch import Architecture
@@ -290,7 +290,7 @@ def create(
     _refuse_group_name(store, name)
     start, further = _prepare(store, inputs, name, runs, listener)
     if weights is not None:
-        (start.run_folder / START_WEIGHTS).write_bytes(weights)
+        start.files.start_weights.write_bytes(weights)
     config = _named(inputs.config, name)
     return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.stages.export import FILES
+from search.run_folder import EXPORTED
 from tests.tiny import tiny_run
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,6 @@ def test_wheel_runs_a_search_in_an_empty_folder(tmp_path: Path, fashion_mnist: N
     url = f"sqlite:///{tmp_path / 'record.db'}"
     out = run(python, program, "search", "--config", config, "--name", "wheel", "--database", url, folder=empty)
     files = {path.name for path in (empty / "runs" / "wheel").iterdir() if path.is_file()}
-    assert files >= {"report.md", *FILES}
+    assert files >= {"report.md", *EXPORTED}
     assert str(empty / "runs" / "wheel" / "model.onnx") in out
     assert "target" in run(python, program, "config", "show", folder=empty)

@@ -59,7 +59,7 @@ def free(store: Store, search: SearchRecord, *, dry_run: bool) -> Freed:
     """
     if search.stage is not SearchStage.DONE:
         raise RunError(f"search '{search.name}' is not done: its weights may be needed; finish it first")
-    folder = search.start.run_folder / "trials" if search.start else None
+    folder = search.start.files.trials if search.start else None
     if folder is None or not folder.is_dir() or folder.is_symlink():
         return Freed(search=search.name, trials=(), files=(), bytes=0)
     trials = store.trials.of(search.id)

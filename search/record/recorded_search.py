@@ -1,23 +1,45 @@
 """A search as the record tells it: what reports and certificates are made from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig, parse_config
-from search.record.rows import SearchRecord, SearchStart
+from search.record.rows import ExportRecord, SearchRecord, SearchStart
 from search.record.store import Store
+from search.run_folder import RunFolder
 from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.errors import RunError
 from trainer.metrics import Difference, paired_difference
 
 
-def complete_final(trials: list[Trial], origin: str) -> Trial | None:
-    """The completed final trial of the found network or of the reference, if there is one."""
-    return next((trial for trial in trials if trial.origin == origin and trial.state is State.COMPLETE), None)
+def found_trial(trials: Iterable[Trial], exports: Iterable[ExportRecord], *, has_finals: bool) -> Trial | None:
+    """The trial whose network a search ended with, None while it has none.
+
+    That is a completed final trial of origin `FOUND`: of several the one that was exported, else the best on the reward
+    split, never on the test split: a winner chosen there would look better than it is. Where nothing is trained in the
+    end, it is the trial whose spec was exported.
+    """
+    exported = {export.trial for export in exports}
+    if has_finals:
+        candidates = [trial for trial in trials if _is_complete_final(trial, Origin.FOUND)]
+    else:
+        candidates = [trial for trial in trials if trial.number in exported]
+    return max(
+        candidates, key=lambda trial: (trial.number in exported, trial.scores.top1 or 0.0, trial.number), default=None
+    )
+
+
+def reference_trial(trials: Iterable[Trial]) -> Trial | None:
+    """The reference as it was trained in the end, None while it was not."""
+    return next((trial for trial in trials if _is_complete_final(trial, Origin.REFERENCE)), None)
+
+
+def _is_complete_final(trial: Trial, origin: Origin) -> bool:
+    return trial.stage is SearchStage.FINAL and trial.origin == origin and trial.state is State.COMPLETE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +118,33 @@ class RecordedSearch:
         """A trial by its number."""
         return next(trial for trial in self._trials if trial.number == number)
 
+    @property
+    def found(self) -> Trial:
+        """The trial whose network the search ended with.
+
+        Raises:
+            RunError: it has not ended with one yet.
+        """
+        exports = self.store.trials.exports(self.record.id)
+        found = found_trial(self._trials, exports, has_finals=self.has_finals)
+        if found is None:
+            raise self._no_finals()
+        return found
+
     def both(self) -> tuple[Trial, Trial]:
         """The completed final trials: found, reference.
 
         Raises:
             RunError: the search has not trained them yet.
         """
-        trials = self.trials(SearchStage.FINAL)
-        found, reference = complete_final(trials, Origin.FOUND), complete_final(trials, Origin.REFERENCE)
-        if found is None or reference is None:
-            name = self.record.name
-            raise RunError(f"search '{name}' has no final networks yet; see: mobilenas status {name}")
+        found, reference = self.found, reference_trial(self._trials)
+        if reference is None:
+            raise self._no_finals()
         return found, reference
+
+    def _no_finals(self) -> RunError:
+        name = self.record.name
+        return RunError(f"search '{name}' has found no network yet; see: mobilenas status {name}")
 
     def measurements(self, device: "DeviceTarget") -> dict[int, NetworkMeasurement]:
         """What was measured whole on a device, by trial; empty until the search is certified there."""
@@ -120,23 +157,9 @@ class RecordedSearch:
         return self.config.data.source != NO_DATA
 
     @property
-    def best_spec(self) -> Trial:
-        """The trial whose spec was exported where nothing was trained."""
-        return self.trial(self.store.trials.exports(self.record.id)[0].trial)
-
-    @property
     def has_ended(self) -> bool:
         """Whether it has its network, certified or not."""
         return self.record.stage in (SearchStage.AWAITING, SearchStage.DONE)
-
-    @property
-    def found(self) -> Trial:
-        """The trial whose network a search ended with.
-
-        Raises:
-            RunError: the search has not trained it yet.
-        """
-        return self.both()[0] if self.has_finals else self.best_spec
 
     @property
     def is_certified(self) -> bool:
@@ -148,21 +171,12 @@ class RecordedSearch:
         lines = self.store.searches.log(self.record.id)
         return [f"Warning: {line.message}." for line in lines if line.level == "warning" and line.event == "note"]
 
-    def weights_file(self, trial: Trial) -> Path:
-        """Where a completed trial's weights are."""
-        assert trial.weights is not None
-        return self.start.run_folder / trial.weights
-
-    def right_file(self, trial: Trial) -> Path:
-        """Where a final trial keeps which test images it classified right."""
-        return right_file(self.start.run_folder, trial)
+    @property
+    def files(self) -> RunFolder:
+        """What lies in its run folder."""
+        return self.start.files
 
     def difference(self) -> Difference:
         """Top-1 on the test split, found minus reference, on the same images."""
-        found, reference = (np.load(self.right_file(trial), allow_pickle=False) for trial in self.both())
+        found, reference = (np.load(self.files.correct(trial), allow_pickle=False) for trial in self.both())
         return paired_difference(found, reference)
-
-
-def right_file(run_folder: Path, trial: Trial) -> Path:
-    """Where a final trial keeps which test images it classified right."""
-    return run_folder / "trials" / f"{trial.number}.right.npy"

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from search.record.claims import is_held
+from search.run_folder import RunFolder
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
@@ -33,6 +34,11 @@ class SearchStart:
     fastest_ms: float
     slowest_ms: float
     reference_ms: float | None
+
+    @property
+    def files(self) -> RunFolder:
+        """What lies in the run folder."""
+        return RunFolder(self.run_folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +126,7 @@ class FoundEvaluation:
     @property
     def weights_file(self) -> Path | None:
         """Where its weights were written."""
-        return None if self.trial.weights is None else self.run_folder / self.trial.weights
+        return None if self.trial.weights is None else RunFolder(self.run_folder).weights(self.trial)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ import numpy as np
 from latency.calibration import Calibration
 from latency.device import Device
 from latency.table import calibrations_from_plain
+from search.config.load import NO_DATA
 from search.objective.pareto import losses, non_dominated
-from search.record.recorded_search import right_file
+from search.record.recorded_search import found_trial, reference_trial
 from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial
@@ -135,20 +136,16 @@ class History:
         """The reference network as the block-level search evaluated it."""
         return next((trial for trial in self.complete(SearchStage.BLOCKS) if trial.origin == Origin.REFERENCE), None)
 
-    def final(self, origin: str) -> Trial | None:
-        """The completed final trial of an origin; of several the one that was exported, else the best on rewards.
-
-        Never the best on the test split: a winner chosen there would look better than it is.
-        """
-        trials = [trial for trial in self.complete(SearchStage.FINAL) if trial.origin == origin]
-        exported = {export.trial for export in self.exports}
-        ranked = sorted(trials, key=lambda trial: (trial.number in exported, trial.scores.top1), reverse=True)
-        return ranked[0] if ranked else None
-
     @property
     def found(self) -> Trial | None:
-        """The final network that was found, once it is trained."""
-        return self.final(Origin.FOUND)
+        """The trial whose network the search ended with, once there is one."""
+        has_finals = self.setting("data.source") != NO_DATA
+        return found_trial(self.trials, self.exports, has_finals=has_finals)
+
+    @property
+    def final_reference(self) -> Trial | None:
+        """The reference as it was trained in the end, once it is."""
+        return reference_trial(self.trials)
 
     def measured(self, trial: Trial, device: Served) -> NetworkMeasurement | None:
         """What a trial's network took on a device, measured whole; the newest measurement."""
@@ -160,7 +157,7 @@ class History:
         if self.record.start is None:
             return None
         try:
-            right = np.load(right_file(self.record.start.run_folder, trial), allow_pickle=False)
+            right = np.load(self.record.start.files.correct(trial), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None  # it is on another machine, or was removed or damaged
         return right if right.dtype == bool and right.shape == (trial.total,) else None

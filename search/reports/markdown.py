@@ -15,7 +15,7 @@ PRECISION = 0.01
 
 def write_report(recorded: RecordedSearch) -> Path:
     """Write report.md into the run folder."""
-    path = recorded.start.run_folder / "report.md"
+    path = recorded.files.report
     path.write_text(render(recorded))
     return path
 
@@ -240,7 +240,7 @@ def _with_finals(recorded: RecordedSearch) -> list[str]:
 
 def spec_alone(recorded: RecordedSearch) -> list[str]:
     """What was found where nothing was trained in the end."""
-    found = recorded.best_spec
+    found = recorded.found
     cost = found.scores
     return [
         f"The best network within the target of {recorded.start.target_ms:.3f} ms is trial {found.number}: top-1 "

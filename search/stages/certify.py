@@ -13,6 +13,7 @@ from search.evaluation.weights import read_weights
 from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
+from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
 from search.stages.session import Session
 from search.tables import settings_for, workspace
@@ -21,7 +22,6 @@ from space.errors import DeviceError, InvalidResults, RunError
 
 # Two networks cost little, and their figures are what the user is told.
 PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)
-KIT = "certify.zip"
 
 
 def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
@@ -34,7 +34,7 @@ def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
         networks={
             trial.origin: NetworkGraph(
                 architecture=trial.architecture,
-                graph=onnx_graph(trial.architecture, read_weights(recorded.weights_file(trial))),
+                graph=onnx_graph(trial.architecture, read_weights(recorded.files.weights(trial))),
             )
             for trial in recorded.both()
         },
@@ -90,7 +90,7 @@ def _await(session: Session, recorded: RecordedSearch, device: DeviceTarget, *, 
 
 def _write_kit(recorded: RecordedSearch, campaign: Campaign) -> Path:
     """One kit for all devices: both networks are the same everywhere."""
-    path = recorded.start.run_folder / KIT
+    path = recorded.files.certify_kit
     if not path.exists():
         make_kit(campaign).write_zip(path)
     return path
@@ -105,7 +105,9 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
     record = recorded.record
     campaign = campaign_for_certification(recorded)
     if results.purpose != campaign.purpose or set(results.networks) != set(campaign.networks):
-        raise InvalidResults(f"the results are not those of the kit that certifies '{record.name}'; run its {KIT}")
+        raise InvalidResults(
+            f"the results are not those of the kit that certifies '{record.name}'; run its {CERTIFY_KIT}"
+        )
     target = _device_of(recorded, results)
     expected = make_kit(campaign).networks()
     rows = []
@@ -113,7 +115,7 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
         network = results.networks[trial.origin]
         if network.sha256 != expected[trial.origin]["sha256"] or network.architecture != trial.architecture:
             raise InvalidResults(
-                f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {KIT}"
+                f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {CERTIFY_KIT}"
             )
         predicted_ms = recorded.predicted_ms(trial, target)
         rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))

@@ -14,6 +14,7 @@ from latency.network import Network
 from search.evaluation.artifacts import VARIABLE, artifact_store
 from search.evaluation.weights import write_weights
 from search.record.rows import ExportRecord, SearchRecord
+from search.run_folder import EXPORTED, LABELS, MODEL, PREPROCESS, SPEC, WEIGHTS
 from search.trial import Trial
 from space.arch import Architecture
 from space.errors import RunError
@@ -24,7 +25,6 @@ from space.onnx_graph import build_graph, given_weights
 from trainer.data import Dataset
 from trainer.train import load_model
 
-FILES = ("architecture.json", "weights.safetensors", "model.onnx", "labels.txt", "preprocess.json")
 # Folding BatchNorm and another order of sums cost some float32 digits; a wrong graph is off by far more.
 TOLERANCE = 1e-3
 
@@ -92,14 +92,14 @@ def export_network(
             "preprocess": preprocess,
         },
     )
-    write_weights(dict(weights), folder / "weights.safetensors")
-    texts["architecture.json"] = write_spec(arch, "spec")
+    write_weights(dict(weights), folder / WEIGHTS)
+    texts[SPEC] = write_spec(arch, "spec")
     for name, text in texts.items():
         (folder / name).write_text(text)
-    (folder / "model.onnx").write_bytes(graph)
-    (folder / "labels.txt").write_text(labels)
-    (folder / "preprocess.json").write_text(preprocess)
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*FILES, *texts}}
+    (folder / MODEL).write_bytes(graph)
+    (folder / LABELS).write_text(labels)
+    (folder / PREPROCESS).write_text(preprocess)
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*EXPORTED, *texts}}
 
 
 def upload_export(search: str, export: ExportRecord, report: Path, note: Callable[[str], None]) -> None:

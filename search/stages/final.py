@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from search.evaluation.job import Evaluation, OwnEvaluation
 from search.evaluation.weights import read_weights
-from search.record.recorded_search import RecordedSearch, complete_final
+from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
 from search.stages.session import Session
@@ -44,9 +44,10 @@ def train_finals(session: Session, best: list[Trial]) -> None:
     if origin == Origin.CANDIDATE and (chosen := _chosen(session)) is not None:
         tested = _Wanted(origin=Origin.FOUND, architecture=chosen.architecture, source=chosen)
         _evaluate(session, "testing the chosen network", [tested])
+    trials = session.trials(SearchStage.FINAL)
     for name in (Origin.FOUND, Origin.REFERENCE):
-        if complete_final(session.trials(SearchStage.FINAL), name) is None:
-            failed = [trial for trial in session.trials(SearchStage.FINAL) if trial.state is State.FAILED]
+        if not any(trial.origin == name and trial.state is State.COMPLETE for trial in trials):
+            failed = [trial for trial in trials if trial.state is State.FAILED]
             raise RunError(f"the final training of the {name} network failed: {failed[-1].error}")
 
 
@@ -133,7 +134,7 @@ def export_found(session: Session) -> ExportRecord:
     files = export_network(
         session.start.run_folder,
         found.architecture,
-        read_weights(recorded.weights_file(found)),
+        read_weights(recorded.files.weights(found)),
         session.dataset,
         export_metadata(session.record, found, recorded.fingerprint),
     )

@@ -21,10 +21,10 @@ from search.objective.latency import Goal, Latency, scores_of
 from search.objective.reward import Reward
 from search.plugins import Plugin
 from search.record.heartbeat import Heartbeat
-from search.record.recorded_search import right_file
 from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
 from search.record.store import Store
 from search.record.tables import Reason
+from search.run_folder import weights_name
 from search.stages.trial_index import TrialIndex
 from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
@@ -34,8 +34,6 @@ from space.keys import BlockKey
 from trainer.data import Dataset, split
 from trainer.train import Recipe
 
-# The weights of the network that a search starts from which is but a walk.
-START_WEIGHTS = "start.safetensors"
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0
 # So many failures before the first success mean that it is not the networks' fault.
@@ -361,26 +359,22 @@ class Session:
             last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
             raise RunError(f"all {failures} trials failed, the last one because {last.error}; mend that, and resume")
 
-    def _weights_name(self, number: int) -> str:
-        return f"trials/{number}.safetensors"
-
     def _job(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Job:
         if isinstance(evaluation, OwnEvaluation):
             return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
         parent = None
         if trial.origin == Origin.START:
-            parent = Parent(architecture=trial.architecture, weights=self.start.run_folder / START_WEIGHTS)
+            parent = Parent(architecture=trial.architecture, weights=self.start.files.start_weights)
         elif trial.parent is not None:
             source = self.trial(trial.parent)
-            assert source.weights is not None
-            parent = Parent(architecture=source.architecture, weights=self.start.run_folder / source.weights)
+            parent = Parent(architecture=source.architecture, weights=self.start.files.weights(source))
         assert self.dataset is not None
         return Job(
             number=trial.number,
             attempt=trial.attempt,
             evaluation=evaluation,
             data_folder=self.dataset.folder,
-            weights=self.start.run_folder / self._weights_name(trial.number),
+            weights=self.start.files.new_weights(trial.number),
             parent=parent,
             watch=self._watch(trial),
             touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
@@ -407,8 +401,8 @@ class Session:
     def _taken(self, trial: Trial, found: FoundEvaluation) -> Trial:
         name = None
         if found.weights_file is not None:
-            name = self._weights_name(trial.number)
-            _share(found.weights_file, self.start.run_folder / name)
+            name = weights_name(trial.number)
+            _share(found.weights_file, self.start.files.new_weights(trial.number))
         return replace(
             trial,
             state=State.COMPLETE,
@@ -439,13 +433,13 @@ class Session:
         if isinstance(evaluation, Evaluation) and evaluation.recipe is None and trial.parent is not None:
             images_seen = self.trial(trial.parent).images_seen  # its weights are its parent's
         if outcome.right is not None:
-            np.save(right_file(self.start.run_folder, trial), np.array(outcome.right, dtype=bool))
+            np.save(self.start.files.correct(trial), np.array(outcome.right, dtype=bool))
         return replace(
             trial,
             state=State.COMPLETE,
             scores=replace(trial.scores, top1=outcome.top1),
             images_seen=images_seen,
-            weights=self._weights_name(trial.number) if isinstance(evaluation, Evaluation) else None,
+            weights=weights_name(trial.number) if isinstance(evaluation, Evaluation) else None,
             correct=None if outcome.right is None else sum(outcome.right),
             total=None if outcome.right is None else len(outcome.right),
         )

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
+from search.record.recorded_search import found_trial
+from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.run import SearchRequest
-from search.trial import Origin, SearchStage, State, Trial
+from search.run_folder import WEIGHTS
+from search.trial import State, Trial
 from service.commands import search
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, read_spec_file
-
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,30 +77,35 @@ def _of_search(store: Store, walk: NetAdaptRequest) -> _Source:
             f"search '{walk.source}' trained nothing (data.source none), so there are no weights to walk from; name "
             "a search with data, or a run folder"
         )
-    trials = [trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE]
-    trial = _chosen(walk, trials, store.trials.rewards(record.id))
+    trial = _chosen(store, record, walk)
     if trial.weights is None:
         raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to go on from; name another --trial")
     return _Source(
         architecture=trial.architecture,
-        weights=record.require_start().run_folder / trial.weights,
+        weights=record.require_start().files.weights(trial),
         config=parse_config(dict(record.config)),
     )
 
 
-def _chosen(walk: NetAdaptRequest, trials: list[Trial], rewards: dict[int, float]) -> Trial:
+def _chosen(store: Store, record: SearchRecord, walk: NetAdaptRequest) -> Trial:
     """The trial that was named, else the found network, else the best of the block-level search."""
+    complete = [trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE]
     if walk.trial is not None:
-        named = [trial for trial in trials if trial.number == walk.trial]
+        chosen = next((trial for trial in complete if trial.number == walk.trial), None)
     else:
-        named = [trial for trial in trials if trial.origin == Origin.FOUND] or sorted(
-            (trial for trial in trials if trial.stage is SearchStage.BLOCKS), key=lambda trial: rewards[trial.number]
-        )
-    if not named:
+        chosen = found_trial(complete, store.trials.exports(record.id), has_finals=True)
+        chosen = chosen or _best(complete, store.trials.rewards(record.id))
+    if chosen is None:
         raise RunError(
             f"search '{walk.source}' has no such completed trial; see: mobilenas trials --search {walk.source}"
         )
-    return named[-1]
+    return chosen
+
+
+def _best(complete: list[Trial], rewards: dict[int, float]) -> Trial | None:
+    """The best of the block-level search; a trial has no reward where the user's own reward failed for it."""
+    rewarded = [trial for trial in complete if trial.number in rewards]
+    return max(rewarded, key=lambda trial: (rewards[trial.number], trial.number), default=None)
 
 
 def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig:

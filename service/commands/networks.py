@@ -16,9 +16,10 @@ from latency.network import Network
 from search.config.load import NO_DATA, parse_config
 from search.evaluation.weights import read_weights
 from search.plan import look_up
-from search.record.recorded_search import RecordedSearch
+from search.record.recorded_search import RecordedSearch, found_trial
 from search.record.store import Store
-from search.stages.export import FILES, export_metadata, export_network
+from search.run_folder import EXPORTED, MODEL
+from search.stages.export import export_metadata, export_network
 from search.trial import State
 from service.terminal.console import console, say
 from space.errors import DataError, RunError
@@ -39,7 +40,7 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
         folder = _export(
             database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
         )
-        for file in dict.fromkeys((*FILES, *(FILE_NAMES[form] for form in formats))):
+        for file in dict.fromkeys((*EXPORTED, *(FILE_NAMES[form] for form in formats))):
             say(str(folder / file))
         return
     if sys.stdout.isatty():
@@ -72,10 +73,10 @@ def _export(
             raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
         complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
         if number is None:
-            found = [trial.number for trial in complete.values() if trial.origin == "found"]
-            if not found:
+            found = found_trial(complete.values(), store.trials.exports(record.id), has_finals=True)
+            if found is None:
                 raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
-            number = found[-1]
+            number = found.number
         if number not in complete:
             raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
         trial, start, folder = complete[number], record.require_start(), folder_of(number)
@@ -98,7 +99,7 @@ def _export(
         files = export_network(
             folder,
             trial.architecture,
-            read_weights(start.run_folder / trial.weights),
+            read_weights(start.files.weights(trial)),
             dataset,
             export_metadata(record, trial, RecordedSearch.read(store, name).fingerprint),
             formats,
@@ -113,7 +114,7 @@ class ExportedNetwork:
     """An exported network: everything is read from the ONNX file itself."""
 
     def __init__(self, run: Path) -> None:
-        path = run / "model.onnx" if run.is_dir() else run
+        path = run / MODEL if run.is_dir() else run
         try:
             if path.stat().st_size > MAX_MODEL_BYTES:
                 raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give an exported network")

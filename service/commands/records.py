@@ -283,9 +283,9 @@ def status(database: str, name: str) -> None:
     if record.error:
         lines.append(f"error     {record.error}")
     if record.stage is SearchStage.DONE:
-        lines.append(f"report    {record.require_start().run_folder / 'report.md'}")
+        lines.append(f"report    {record.require_start().files.report}")
     elif record.stage is SearchStage.AWAITING:
-        lines.append(f"report    {record.require_start().run_folder / 'report.md'}")
+        lines.append(f"report    {record.require_start().files.report}")
         lines.append(f"next      mobilenas certify {name}, with the results of certify.zip where it is reached by kit")
     elif record.state in ("stopped", "failed"):
         lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")

@@ -40,8 +40,8 @@ from search.run import (
     session,
     with_device,
 )
+from search.run_folder import EXPORTED, REPORT, SPEC
 from search.stages.certify import certify as complete
-from search.stages.export import FILES
 from search.stages.session import Interrupted, Session
 from search.trial import SearchStage
 from service.settings import load_settings
@@ -326,7 +326,7 @@ def _waiting(store: Store, name: str) -> list[SearchRecord]:
 def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, queue: bool) -> None:
     name = record.name
     if record.stage is SearchStage.DONE:
-        raise RunError(f"search '{name}' is done; its report is {record.require_start().run_folder / 'report.md'}")
+        raise RunError(f"search '{name}' is done; its report is {record.require_start().files.report}")
     if record.stage is SearchStage.AWAITING:
         raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
     if finish:
@@ -473,7 +473,7 @@ def print_result(recorded: RecordedSearch) -> None:
     if not recorded.has_finals:
         for line in spec_alone(recorded):
             say(line)
-        for name in ("report.md", FILES[0]):
+        for name in (REPORT, SPEC):
             say(str(recorded.start.run_folder / name))
         return
     header, *rows = comparison(recorded)
@@ -486,5 +486,5 @@ def print_result(recorded: RecordedSearch) -> None:
     for line in verdict(recorded):
         say(f"- {line}")
     say("")
-    for name in ("report.md", *FILES):
+    for name in (REPORT, *EXPORTED):
         say(str(recorded.start.run_folder / name))

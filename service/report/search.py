@@ -159,7 +159,7 @@ def _final_row(history: History, trial: Trial) -> list[Cell]:
 
 
 def _verdict(history: History) -> list[Html]:
-    found, reference = history.found, history.final("reference")
+    found, reference = history.found, history.final_reference
     if found is None or reference is None:
         return [sentence("The comparison of found network and reference waits for both to be trained.")]
     gap = trial_difference((history, found), (history, reference))

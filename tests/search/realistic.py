@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from search.record.recorded_search import right_file
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
@@ -164,7 +163,7 @@ class Teller:
             counts = {"correct": int(right.sum()), "total": TEST_IMAGES}
             trials.append(self.trial(arch, SearchStage.FINAL, origin, **counts))
             if with_files:
-                path = right_file(self.search.require_start().run_folder, trials[-1])
+                path = self.search.require_start().files.correct(trials[-1])
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, right)
         return trials

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.record.recorded_search import right_file
 from search.record.store import Store
 from search.reports.comparison import (
     MISSING,
@@ -25,6 +24,7 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import History
+from search.run_folder import RunFolder
 from search.trial import SearchStage
 from space.errors import RunError
 from tests.search.content import Writer
@@ -63,7 +63,7 @@ def finals(store: Store, name: str, runs: Path, right: np.ndarray | None, **chan
     correct = 70 if right is None else int(right.sum())
     trial = Writer(store, search).trial(SearchStage.FINAL, top1=0.5, origin="found", correct=correct, total=100)
     if right is not None:
-        path = right_file(runs / name, trial)
+        path = RunFolder(runs / name).correct(trial)
         path.parent.mkdir(parents=True)
         np.save(path, right)
     return History.read(store, name)
@@ -91,7 +91,7 @@ def test_damaged_files_are_left_alone(store: Store, tmp_path: Path) -> None:
     right = np.arange(100) < 50
     one, other = (finals(store, name, tmp_path, right) for name in "ab")
     assert other.found is not None
-    path = right_file(tmp_path / "b", other.found)
+    path = RunFolder(tmp_path / "b").correct(other.found)
     for content in (np.arange(99) < 50, np.arange(100)):
         np.save(path, content)
         assert other.right(other.found) is None
