@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.evaluation.executor import Executor, LocalExecutor
-from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation, ask_own
+from search.evaluation.job import DataUse, Job, OwnEvaluation, Training, ask_own
 from search.plugins import Plugin
 from search.ray.executor import RayExecutor
 from search.ray.messages import ClusterSetup
@@ -92,7 +92,7 @@ def trainings(folder: Path, count: int, images: int, judging: int, processes: in
         Job(
             number=number,
             attempt=1,
-            evaluation=Evaluation(
+            evaluation=Training(
                 architecture=arch, data=use, recipe=Recipe(images=images), seed=number, processes=processes
             ),
             data_folder=data.folder,

@@ -44,17 +44,8 @@ class Problem:
     @cached_property
     def space(self) -> SearchSpace:
         """The space of the configuration."""
-        data = self.config.data
-        assert data.resolution is not None
-        assert data.channels is not None
-        assert data.classes is not None
-        return SearchSpace(
-            preset=load_preset(self.config.space.preset),
-            width=self.config.space.width,
-            resolution=data.resolution,
-            in_channels=data.channels,
-            num_classes=data.classes,
-        )
+        preset = load_preset(self.config.space.preset)
+        return SearchSpace(preset=preset, width=self.config.space.width, **self.config.data.sizes)
 
     @cached_property
     def encoding(self) -> Encoding:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from search.config.load import RunConfig
 from search.config.sections import RAY_ADDRESS
 from search.evaluation.artifacts import artifact_store
+from search.evaluation.data import folder_of
 from search.evaluation.executor import Executor, LocalExecutor
 from search.events import Listener
 from search.plan import Inputs
@@ -52,7 +53,7 @@ def executor_for(inputs: Inputs, listener: Listener) -> Executor:
         scheduler=config.ray.scheduler,
         job_seconds=job_seconds,
         artifacts=None if artifacts is None else artifacts.url,
-        data_folder=None if inputs.dataset is None else inputs.dataset.folder,
-        data_hash=None if inputs.dataset is None else inputs.dataset.content_hash,
+        data_folder=folder_of(inputs.data),
+        data_hash=inputs.data.content,
     )
     return RayExecutor(setup, concurrent=config.ray.max_concurrent_trials, note=listener.note)

@@ -13,6 +13,8 @@ from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
 from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig
+from search.config.sections import NetworkSizes
+from search.evaluation.data import Data, Images, NoImages
 from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.record.store import Store
@@ -25,7 +27,7 @@ from space.errors import InvalidConfig
 from space.keys import BlockKey, keys_of
 from space.narrowing import narrowings
 from space.preset import load_preset
-from trainer.data import Dataset, Progress, Splits, prepare, split
+from trainer.data import Progress, prepare, split
 from trainer.train import train
 
 _SAMPLE_KEYS = 40
@@ -42,8 +44,7 @@ class Inputs:
     """A configuration with everything it names looked up; without the record, the device is taken for this machine."""
 
     config: RunConfig
-    dataset: Dataset | None
-    splits: Splits | None
+    data: Data
     space: SearchSpace
     settings: DeviceSettings
 
@@ -82,21 +83,19 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
     for name in config.callables:
         Plugin(name=name, folder=config.plugins).load()
-    data = config.data
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
+    data, sizes = _look_up_data(config, progress)
+    space = SearchSpace(preset=preset, width=config.space.width, **sizes)
+    config.blocks.networks(space)  # named early if one of them is unfit
+    return Inputs(config=config, data=data, space=space, settings=settings)
+
+
+def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, NetworkSizes]:
+    data = config.data
     if data.source == NO_DATA:
-        assert data.resolution is not None
-        assert data.channels is not None
-        assert data.classes is not None
-        space = SearchSpace(
-            preset=preset,
-            width=config.space.width,
-            resolution=data.resolution,
-            in_channels=data.channels,
-            num_classes=data.classes,
-        )
-        config.blocks.networks(space)  # named early if one of them is unfit
-        return Inputs(config=config, dataset=None, splits=None, space=space, settings=settings)
+        assert config.evaluator is not None
+        evaluator = Plugin(name=config.evaluator, folder=config.plugins)
+        return NoImages(evaluator=evaluator), data.sizes
     data_dir = Path(data.data_dir).expanduser() if data.data_dir else None
     dataset = prepare(data.source, resolution=data.resolution, data_dir=data_dir, progress=progress)
     classes = len(dataset.classes)
@@ -104,20 +103,9 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     for name, count in asked.items():
         if count < classes:
             raise InvalidConfig(f"config key {name}: {count} images do not cover {classes} classes; raise it")
-    space = SearchSpace(
-        preset=preset,
-        width=config.space.width,
-        resolution=dataset.preprocess.resolution,
-        in_channels=len(dataset.preprocess.mean),
-        num_classes=classes,
-    )
-    config.blocks.networks(space)  # named early if one of them is unfit
-    return Inputs(
-        config=config,
-        dataset=dataset,
-        splits=split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed),
-        space=space,
-        settings=settings,
+    splits = split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed)
+    return Images(dataset=dataset, splits=splits), NetworkSizes(
+        resolution=dataset.preprocess.resolution, in_channels=len(dataset.preprocess.mean), num_classes=classes
     )
 
 
@@ -210,7 +198,7 @@ class Plan:
 
 def training_rate(inputs: Inputs) -> float:
     """Images per second that one thread trains of the reference, from some batches; infinite where there is no data."""
-    if inputs.dataset is None or inputs.splits is None:
+    if not isinstance(inputs.data, Images):
         return math.inf
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -218,7 +206,7 @@ def training_rate(inputs: Inputs) -> float:
         recipe = inputs.config.training.recipe(inputs.config.training.batch_size * _SAMPLE_BATCHES)
         # The first call pays for the kernels' set-up; a run pays for that once.
         for attempt in (replace(recipe, images=1), recipe):
-            trained = train(inputs.space.reference, inputs.dataset, inputs.splits.train, attempt, seed=0)
+            trained = train(inputs.space.reference, inputs.data.dataset, inputs.data.splits.train, attempt, seed=0)
     finally:
         torch.set_num_threads(threads)
     return trained.images_seen / trained.seconds
@@ -294,7 +282,7 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     places = sum(1 for _ in narrowings(inputs.space.reference))
     per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
     netadapt_s = steps * per_step
-    tested = 0 if inputs.splits is None else len(inputs.splits.test)
+    tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0
     rounds = math.ceil((config.final.top_k + 1) / workers)
     final_s = (config.final.images + _EVALUATION_SHARE * tested) / rate * rounds
     return Plan(

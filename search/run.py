@@ -14,6 +14,7 @@ from latency.device import Device
 from latency.meter import Meter
 from latency.table import LatencyTable
 from search.config.load import BUDGETS, RunConfig, budget_hours, parse_config
+from search.evaluation.data import Images
 from search.events import Line, LineListener, Listener
 from search.executors import executor_for
 from search.objective.latency import DeviceLatency, Goal, OwnLatency
@@ -240,7 +241,7 @@ def _prepare(
     folder.mkdir(parents=True, exist_ok=True)
     start = SearchStart(
         run_folder=folder,
-        data_hash=_data_hash(inputs),
+        data_hash=inputs.data.content,
         table_id=first.table_id,
         target_ms=first.target_ms,
         seed_target_ms=first.target_ms * inputs.config.seed_factor,
@@ -249,14 +250,6 @@ def _prepare(
         reference_ms=first.reach.reference_ms,
     )
     return start, [other.further for other in others]
-
-
-def _data_hash(inputs: Inputs) -> str:
-    """What all top-1 are of: the data, or the user's own evaluator where there is none."""
-    if inputs.dataset is not None:
-        return inputs.dataset.content_hash
-    assert inputs.config.evaluator is not None
-    return Plugin(name=inputs.config.evaluator, folder=inputs.config.plugins).content
 
 
 def names_for(store: Store, config: RunConfig, runs: Path | None) -> Iterator[str]:
@@ -343,9 +336,9 @@ _ASKED_AGAIN = 4
 
 
 def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
-    data_hash, now = record.require_start().data_hash, _data_hash(inputs)
+    data_hash, now = record.require_start().data_hash, inputs.data.content
     if now != data_hash:
-        what = inputs.dataset.name if inputs.dataset else inputs.config.evaluator
+        what = inputs.data.name
         raise RunError(
             f"search '{record.name}' was started on data {data_hash}, but '{what}' now is {now}; restore it or start a "
             "new search"
@@ -403,7 +396,7 @@ def session(store: Store, name: str, listener: Listener, heart: Heartbeat) -> It
             record=record,
             config=config,
             space=inputs.space,
-            dataset=inputs.dataset,
+            data=inputs.data,
             goals=goals,
             latency=DeviceLatency(goals) if goals else own_latency(config),
             executor=executor,
@@ -464,13 +457,13 @@ def drive(running: Session, until: Literal["blocks", "refine"] | None = None) ->
     _enter(running, SearchStage.NETADAPT)
     best = refine(running)
     _enter(running, SearchStage.FINAL)
-    if running.dataset is None:
-        certified = True  # there is no network to measure, only its spec
-        export = export_spec(running, best[0])
-    else:
+    if isinstance(running.data, Images):
         train_finals(running, best)
         export = export_found(running)
         certified = certify_on_devices(running)
+    else:
+        export = export_spec(running, best[0])
+        certified = True  # there is no network to measure, only its spec
     report = write_report(RecordedSearch.read(running.store, running.record.name))
     upload_export(running.record.name, export, report, running.listener.note)
     _enter(running, SearchStage.DONE if certified else SearchStage.AWAITING)

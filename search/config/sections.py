@@ -3,7 +3,7 @@
 import re
 import sys
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -40,6 +40,14 @@ class ConfigSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class NetworkSizes(TypedDict):
+    """What the networks of a search take and give."""
+
+    resolution: int
+    in_channels: int
+    num_classes: int
+
+
 class DataConfig(ConfigSection):
     """Which images, and how the training split is divided; `none` where an evaluator of one's own needs none.
 
@@ -54,6 +62,14 @@ class DataConfig(ConfigSection):
     reward_fraction: float = Field(gt=0, lt=0.9)
     reward_images: int = Field(ge=1)
     split_seed: int = Field(ge=0)
+
+    @property
+    def sizes(self) -> NetworkSizes:
+        """What networks take and give where there is no data to tell."""
+        assert self.resolution is not None
+        assert self.channels is not None
+        assert self.classes is not None
+        return NetworkSizes(resolution=self.resolution, in_channels=self.channels, num_classes=self.classes)
 
 
 class SpaceConfig(ConfigSection):

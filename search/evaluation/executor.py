@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
-from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, ask_own
+from search.evaluation.job import Interim, Job, Outcome
 from space.errors import MobilenasError
 
 _PROGRESS_SECONDS = 0.5
@@ -114,14 +114,8 @@ def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Fin
             pipe.send(done / total)
 
     try:
-        if isinstance(job.evaluation, OwnEvaluation):
-            return Finished(job=job, outcome=ask_own(job.evaluation), error=None)
-        import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
-
-        from search.evaluation.worker import run_job
-
-        torch.set_num_threads(threads)
-        return Finished(job=job, outcome=run_job(job, report, pipe.send), error=None)
+        outcome = job.evaluation.run(job, threads=threads, progress=report, interim=pipe.send)
+        return Finished(job=job, outcome=outcome, error=None)
     # Whatever a trial raises is recorded as its failure, even what is meant to end a process: Ctrl-C is ignored here.
     except BaseException as error:  # noqa: BLE001
         return failed(job, error)

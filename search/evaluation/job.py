@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from search.objective.reward import Reward
 from search.plugins import Plugin, number
@@ -17,6 +18,9 @@ from space.errors import RunError
 
 if TYPE_CHECKING:
     from trainer.train import DeviceKind, Recipe
+
+Progress = Callable[[int, int], None]
+"""Hears of (images seen, images in all)."""
 
 # Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
 # longer taken over.
@@ -34,13 +38,71 @@ class DataUse:
     reward_images: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Everything that a top-1 depends on; equal evaluations have equal results.
+class NodeFiles(Protocol):
+    """How an evaluation gets on another machine what it has here."""
 
-    `recipe` is None where given weights are judged as they are. `parent_key` is the key of the evaluation whose weights
-    are inherited (or the hash of a file of weights), None for training from scratch. `processes` share each batch.
+    def data(self, there: Path, wanted: str) -> Path:
+        """The folder of a prepared data set with this content hash."""
+
+    def weights(self, parent: "Parent", key: str | None) -> bytes:
+        """The weights to inherit, which the evaluation of this key made."""
+
+    def plugin(self, plugin: Plugin, content: str) -> Plugin:
+        """A user's callable of this content."""
+
+
+class Evaluation(ABC):
+    """How the top-1 of a network is found out; equal keys mean equal results. It travels to a worker."""
+
+    __slots__ = ()
+    architecture: Architecture
+    leaves_weights: ClassVar[bool]
+
+    @property
+    def processes(self) -> int:
+        """How many processes share it."""
+        return 1
+
+    @property
+    def is_of_given_weights(self) -> bool:
+        """Whether weights are judged as they are."""
+        return False
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """A hash of everything that the top-1 depends on."""
+
+    @abstractmethod
+    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":
+        """Evaluate, in a worker process; `interim` hears of what a watched training reached so far.
+
+        Raises:
+            MobilenasError: it cannot be done.
+        """
+
+    @abstractmethod
+    def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
+        """The job with the paths of another machine, where it may write into a folder."""
+
+    @abstractmethod
+    def images_at(self, share: float) -> int:
+        """How many images it has seen after a share (0-1) of it."""
+
+    def plugins(self) -> tuple[tuple[str, Plugin], ...]:
+        """The user's own callables that it needs, by their content."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training(Evaluation):
+    """Training on images, and judging on others; or judging weights that are given, where `recipe` is None.
+
+    `parent_key` is the key of the evaluation whose weights are inherited (or the hash of a file of weights), None for
+    training from scratch. `processes` share each batch.
     """
+
+    leaves_weights = True
 
     architecture: Architecture
     data: DataUse
@@ -51,8 +113,13 @@ class Evaluation:
     processes: int = 1
 
     @property
+    def is_of_given_weights(self) -> bool:
+        """See `Evaluation`."""
+        return self.recipe is None
+
+    @property
     def key(self) -> str:
-        """A hash of the content; what is as it was before there was a choice is left out, so that keys stay."""
+        """See `Evaluation`; what is as it was before there was a choice is left out, so that keys stay."""
         content = {
             **asdict(self),
             "architecture": self.architecture.arch_id,
@@ -63,10 +130,40 @@ class Evaluation:
                 del content[name]
         return _hash(content)
 
+    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":
+        """See `Evaluation`."""
+        import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
+
+        from search.evaluation.worker import run_training
+
+        torch.set_num_threads(threads)
+        return run_training(job, progress, interim)
+
+    def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
+        """See `Evaluation`."""
+        assert job.data_folder is not None
+        parent = job.parent
+        if parent is not None:
+            inherited = scratch / "parent.safetensors"
+            inherited.write_bytes(node.weights(parent, self.parent_key))
+            parent = Parent(architecture=parent.architecture, weights=inherited)
+        return replace(
+            job,
+            data_folder=node.data(job.data_folder, self.data.content_hash),
+            weights=scratch / "made.safetensors",
+            parent=parent,
+        )
+
+    def images_at(self, share: float) -> int:
+        """See `Evaluation`."""
+        return 0 if self.recipe is None else round(self.recipe.images * share)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnEvaluation:
+class OwnEvaluation(Evaluation):
     """A user's own function from architecture to top-1 (0-1); `content` identifies its source (`Plugin.content`)."""
+
+    leaves_weights = False
 
     architecture: Architecture
     evaluator: Plugin
@@ -74,8 +171,24 @@ class OwnEvaluation:
 
     @property
     def key(self) -> str:
-        """A hash of the content, the function's source among it."""
+        """See `Evaluation`; the function's source belongs to it."""
         return _hash({"architecture": self.architecture.arch_id, "evaluator": self.content})
+
+    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":  # noqa: ARG002
+        """See `Evaluation`."""
+        return ask_own(self)
+
+    def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":  # noqa: ARG002
+        """See `Evaluation`."""
+        return replace(job, evaluation=replace(self, evaluator=node.plugin(self.evaluator, self.content)))
+
+    def images_at(self, share: float) -> int:  # noqa: ARG002
+        """See `Evaluation`."""
+        return 0
+
+    def plugins(self) -> tuple[tuple[str, Plugin], ...]:
+        """See `Evaluation`."""
+        return ((self.content, self.evaluator),)
 
 
 # Asked for every trial; it does not change while a process runs.
@@ -125,17 +238,12 @@ class Job:
 
     number: int
     attempt: int
-    evaluation: Evaluation | OwnEvaluation
+    evaluation: Evaluation
     data_folder: Path | None = None
     weights: Path | None = None
     parent: Parent | None = None
     touch_test: bool = False
     watch: Watch | None = None
-
-    @property
-    def processes(self) -> int:
-        """How many train together."""
-        return self.evaluation.processes if isinstance(self.evaluation, Evaluation) else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from search.evaluation.job import Evaluation, Interim, Job, Outcome, Watch
+from search.evaluation.job import Interim, Job, Outcome, Training, Watch
 from search.evaluation.weights import read_weights, write_weights
 from trainer.data import Dataset, Progress, Splits, split, subset
 from trainer.inherit import inherit
@@ -24,7 +24,7 @@ def _data(folder: Path, reward_fraction: float, seed: int) -> tuple[Dataset, Spl
     return dataset, split(dataset, reward_fraction=reward_fraction, seed=seed)
 
 
-def run_job(
+def run_training(
     job: Job,
     progress: Progress | None = None,
     interim: Callable[[Interim], None] | None = None,
@@ -33,7 +33,7 @@ def run_job(
     """Train (or take as it is) and evaluate one network, and leave its weights behind; runs in a worker.
 
     `interim` hears of what a watched training reached so far. Of several processes that train, the first one is here,
-    and the others are in `help_job`.
+    and the others are in `help_training`.
 
     Raises:
         DataError: the data or the parent's weights cannot be read, or training diverged.
@@ -57,20 +57,20 @@ def run_job(
     return Outcome(top1=share_right, images_seen=trained.images_seen, right=right)
 
 
-def help_job(job: Job, shard: Shard) -> None:
+def help_training(job: Job, shard: Shard) -> None:
     """Do the part of another process than the first one in a training by several.
 
     Raises:
-        DataError: as in `run_job`.
-        RunError: as in `run_job`.
+        DataError: as in `run_training`.
+        RunError: as in `run_training`.
     """
     evaluation, dataset, splits = _given(job)
     _trained(job, evaluation, dataset, splits, None, None, shard)
 
 
-def _given(job: Job) -> tuple[Evaluation, Dataset, Splits]:
+def _given(job: Job) -> tuple[Training, Dataset, Splits]:
     evaluation = job.evaluation
-    assert isinstance(evaluation, Evaluation)
+    assert isinstance(evaluation, Training)
     assert job.data_folder is not None
     require_device(evaluation.device)
     return evaluation, *_data(job.data_folder, evaluation.data.reward_fraction, evaluation.data.split_seed)
@@ -86,7 +86,7 @@ def _check(watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable
 
 def _trained(
     job: Job,
-    evaluation: Evaluation,
+    evaluation: Training,
     dataset: Dataset,
     splits: Splits,
     progress: Progress | None,

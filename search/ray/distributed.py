@@ -44,7 +44,7 @@ def train_together(job: Job, key: str, setup: ClusterSetup) -> None:
             train_loop_config={"key": key, "setup": setup},
             torch_config=TorchConfig(backend="nccl" if setup.gpus else "gloo", timeout_s=math.ceil(setup.job_seconds)),
             scaling_config=ScalingConfig(
-                num_workers=job.processes,
+                num_workers=job.evaluation.processes,
                 use_gpu=setup.gpus > 0,
                 resources_per_worker={name: amount for name, amount in setup.need.items() if amount},
             ),
@@ -62,7 +62,7 @@ def train_together(job: Job, key: str, setup: ClusterSetup) -> None:
 
 def _take_part(config: dict[str, Any]) -> None:
     """One process; what fails by itself, as a training that diverges does, would only fail again."""
-    from search.evaluation.worker import help_job, run_job
+    from search.evaluation.worker import help_training, run_training
     from trainer.train import Shard
 
     key, setup = config["key"], config["setup"]
@@ -78,8 +78,8 @@ def _take_part(config: dict[str, Any]) -> None:
 
     def run(prepared: Job) -> Outcome | None:
         if shard.rank == 0:
-            return run_job(prepared, _teller(key), shard=shard)
-        help_job(prepared, shard)
+            return run_training(prepared, _teller(key), shard=shard)
+        help_training(prepared, shard)
         return None
 
     limit = threading.Timer(setup.job_seconds, _end_late, (key, job, setup))

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from search.evaluation.executor import Finished, end_with_parent, interrupts_ignored
-from search.evaluation.job import Job, OwnEvaluation
+from search.evaluation.job import Job
 from search.ray.messages import (
     Alive,
     Capacity,
@@ -130,11 +130,11 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         """See `Executor`."""
         self._jobs[job.number, job.attempt] = job
-        evaluation = job.evaluation
-        if isinstance(evaluation, OwnEvaluation) and evaluation.content not in self._sources:
-            self._sources[evaluation.content] = evaluation.evaluator.sources
-            if self._driver is not None:
-                self._driver.send(EvaluatorSources(evaluation.content, self._sources[evaluation.content]))
+        for content, plugin in job.evaluation.plugins():
+            if content not in self._sources:
+                self._sources[content] = plugin.sources
+                if self._driver is not None:
+                    self._driver.send(EvaluatorSources(content, self._sources[content]))
         if self._driver is not None:
             self._driver.send(RunJob(job))
         elif self._verdict is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
-from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, Parent
+from search.evaluation.job import Interim, Job, Outcome, Parent
 from search.plugins import Plugin
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data import Dataset
@@ -120,7 +120,7 @@ class NodeWorker:
         self._job = job
         try:
             self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
-            prepared = self._prepared(job, self._scratch)
+            prepared = job.evaluation.on_node(job, self, self._scratch)
         except (MobilenasError, OSError) as error:
             self._early = failed(job, error)
             return
@@ -176,7 +176,7 @@ class NodeWorker:
         """
         scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
         try:
-            finished = Finished(job=job, outcome=run(self._prepared(job, scratch)), error=None)
+            finished = Finished(job=job, outcome=run(job.evaluation.on_node(job, self, scratch)), error=None)
             result = self._result(finished, scratch / "made.safetensors")
         except (MobilenasError, OSError) as error:
             result = Result(finished=failed(job, error), weights=None)
@@ -213,24 +213,7 @@ class NodeWorker:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._job = self._scratch = self._early = None
 
-    def _prepared(self, job: Job, scratch: Path) -> Job:
-        """The job with the paths of this machine."""
-        if isinstance(job.evaluation, OwnEvaluation):
-            return replace(job, evaluation=replace(job.evaluation, evaluator=self._plugin(job.evaluation)))
-        assert job.data_folder is not None
-        parent = job.parent
-        if parent is not None:
-            inherited = scratch / "parent.safetensors"
-            inherited.write_bytes(self._weights(parent, job.evaluation.parent_key))
-            parent = Parent(architecture=parent.architecture, weights=inherited)
-        return replace(
-            job,
-            data_folder=self.data(job.data_folder, job.evaluation.data.content_hash),
-            weights=scratch / "made.safetensors",
-            parent=parent,
-        )
-
-    def _weights(self, parent: Parent, key: str | None) -> bytes:
+    def weights(self, parent: Parent, key: str | None) -> bytes:
         """The weights to inherit: from the artefact store where it has them, as it has all that the cluster trained."""
         stored = self._artifacts.get(weights_name(key)) if self._artifacts is not None and key is not None else None
         return self._remote.weights(parent.weights) if stored is None else stored
@@ -257,17 +240,16 @@ class NodeWorker:
             raise DataError(f"data {wanted} in {here} is damaged; remove that folder there")
         return here
 
-    def _plugin(self, evaluation: OwnEvaluation) -> Plugin:
-        """The evaluator where its sources lie on this machine; files that it reads must be here as they are there."""
-        plugin = evaluation.evaluator
+    def plugin(self, plugin: Plugin, content: str) -> Plugin:
+        """A callable where its sources lie on this machine; files that it reads must be here as they are there."""
         if plugin.folder is None:
             return plugin
-        here = self._folder / f"functions-{evaluation.content.replace(':', '-')}"
+        here = self._folder / f"functions-{content.replace(':', '-')}"
         if not here.exists():
-            sources = self._remote.sources(evaluation.content)
+            sources = self._remote.sources(content)
             if _has(Path(plugin.folder), sources):
                 return plugin
-            self._publish(here, {name: [content] for name, content in sources.items()})
+            self._publish(here, {name: [source] for name, source in sources.items()})
         return Plugin(name=plugin.name, folder=str(here))
 
     def _publish(self, folder: Path, files: Pieces, check: Callable[[Path], None] = lambda _: None) -> None:

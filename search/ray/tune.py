@@ -99,7 +99,7 @@ class Jobs(Searcher):
         assert isinstance(message, RunJob | Waiting)
         with self._changed:
             if isinstance(message, RunJob):
-                (self._waiting if message.job.processes == 1 else self._together).append(message.job)
+                (self._waiting if message.job.evaluation.processes == 1 else self._together).append(message.job)
             else:
                 self._answered = message.endings
             self._changed.notify()
@@ -136,12 +136,12 @@ class Jobs(Searcher):
         for key, job in list(self._jobs_together.items()):
             if key in shares:
                 self._shares[job.number] = shares[key]
-            elif job.processes > room and key not in self._noted:
+            elif job.evaluation.processes > room and key not in self._noted:
                 self._noted.add(key)
                 self._tell(
                     Note(
-                        f"trial {job.number} waits for room: {job.processes} processes (ray.final_processes) at once, "
-                        f"where the cluster has room for {room}"
+                        f"trial {job.number} waits for room: {job.evaluation.processes} processes "
+                        f"(ray.final_processes) at once, where the cluster has room for {room}"
                     )
                 )
 

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from search.config.sections import StartConfig
-from search.evaluation.job import Evaluation, OwnEvaluation
+from search.evaluation.job import Evaluation
 from search.objective.latency import scores_of
 from search.objective.limits import Limits
 from search.objective.objective import Objective
@@ -63,7 +63,7 @@ def _judge_start(session: Session, start: StartConfig) -> None:
             return None
         return session.new_trial(SearchStage.BLOCKS, arch, origin=Origin.START)
 
-    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
+    def evaluation_of(trial: Trial) -> Evaluation:
         return session.evaluation(trial.architecture, None, train_images=None, parent_key=start.weights)
 
     session.run(SearchStage.BLOCKS, ask, evaluation_of)

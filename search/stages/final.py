@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from search.evaluation.job import Evaluation, OwnEvaluation
+from search.evaluation.job import Evaluation
 from search.evaluation.weights import read_weights
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
@@ -89,7 +89,7 @@ def _chosen(session: Session) -> Trial | None:
     chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
         f"of {len(trained)} trained networks trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} on the "
-        f"reward split's {session.reward_total:,} images"
+        f"reward split's {len(session.images.splits.reward):,} images"
     )
     return chosen
 
@@ -111,7 +111,7 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         each = waiting.pop(0)
         return session.new_trial(SearchStage.FINAL, each.architecture, origin=each.origin, parent=each.source)
 
-    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
+    def evaluation_of(trial: Trial) -> Evaluation:
         key = None if trial.parent is None else session.trial(trial.parent).evaluation_key
         recipe = _recipe(session, trial)
         return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
@@ -130,12 +130,11 @@ def export_found(session: Session) -> ExportRecord:
     """Write the found network's files into the run folder and record them."""
     recorded = RecordedSearch.read(session.store, session.record.name)
     found, _ = recorded.both()
-    assert session.dataset is not None
     files = export_network(
         session.start.run_folder,
         found.architecture,
         read_weights(recorded.files.weights(found)),
-        session.dataset,
+        session.images.dataset,
         export_metadata(session.record, found, recorded.fingerprint),
     )
     return session.store.trials.add_export(

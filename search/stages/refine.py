@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from search.evaluation.job import Evaluation, OwnEvaluation
+from search.evaluation.job import Evaluation
 from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed, limits_of
@@ -209,7 +209,7 @@ def _evaluate(
     recorded = {trial.architecture for trial in of_iteration(session, iteration) if trial.state is not State.FAILED}
     waiting = [proposal for proposal in found if proposal.architecture not in recorded]
 
-    def evaluation_of(trial: Trial) -> Evaluation | OwnEvaluation:
+    def evaluation_of(trial: Trial) -> Evaluation:
         settings = session.config.netadapt
         recipe = session.config.training.recipe(settings.images, rate=settings.learning_rate_factor)
         key = current.evaluation_key

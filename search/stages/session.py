@@ -13,8 +13,9 @@ import numpy as np
 
 from latency.collect import measure_missing
 from search.config.load import RunConfig
+from search.evaluation.data import Data, Images
 from search.evaluation.executor import Executor, Finished
-from search.evaluation.job import DataUse, Evaluation, Interim, Job, Outcome, OwnEvaluation, Parent, Watch
+from search.evaluation.job import Evaluation, Interim, Job, Outcome, OwnEvaluation, Parent, Training, Watch
 from search.evaluation.weights import evaluation_of_weights
 from search.events import Listener
 from search.objective.latency import Goal, Latency, scores_of
@@ -31,7 +32,6 @@ from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError
 from space.keys import BlockKey
-from trainer.data import Dataset, split
 from trainer.train import Recipe
 
 # How often the record is asked whether somebody wants an early end.
@@ -51,15 +51,15 @@ class Interrupted(RunError):
 class Session:
     """The one coordinator of a search: asks, dispatches and writes.
 
-    `goals` are its devices, none where a user's own function predicts; `dataset` is None where a user's own evaluator
-    needs none. `stop` is called from outside, by the first Ctrl-C.
+    `goals` are its devices, none where a user's own function predicts. `stop` is called from outside, by the first
+    Ctrl-C.
     """
 
     store: Store
     record: SearchRecord
     config: RunConfig
     space: SearchSpace
-    dataset: Dataset | None
+    data: Data
     goals: tuple[Goal, ...]
     latency: Latency
     executor: Executor
@@ -146,7 +146,7 @@ class Session:
         train_images: int | None,
         parent_key: str | None = None,
         is_final: bool = False,
-    ) -> Evaluation | OwnEvaluation:
+    ) -> Evaluation:
         """The evaluation of an architecture in this search: by the user's own evaluator where there is one.
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
@@ -155,16 +155,14 @@ class Session:
         if not is_final and self.config.evaluator is not None:
             evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
             return OwnEvaluation(architecture=arch, evaluator=evaluator, content=self._evaluator_content)
-        assert self.dataset is not None
-        data = self.config.data
-        return Evaluation(
+        settings = self.config.data
+        return Training(
             architecture=arch,
-            data=DataUse(
-                content_hash=self.dataset.content_hash,
-                reward_fraction=data.reward_fraction,
-                split_seed=data.split_seed,
+            data=self.images.use(
+                reward_fraction=settings.reward_fraction,
+                split_seed=settings.split_seed,
                 train_images=train_images,
-                reward_images=self.reward_total if is_final else data.reward_images,
+                reward_images=len(self.images.splits.reward) if is_final else settings.reward_images,
             ),
             recipe=recipe,
             # One seed for all: networks start from like weights and see the same images in the same order, so that
@@ -181,14 +179,13 @@ class Session:
         assert self.config.evaluator is not None
         return Plugin(name=self.config.evaluator, folder=self.config.plugins).content
 
-    @cached_property
-    def reward_total(self) -> int:
-        """How many images the reward split has."""
-        assert self.dataset is not None
-        data = self.config.data
-        return len(split(self.dataset, reward_fraction=data.reward_fraction, seed=data.split_seed).reward)
+    @property
+    def images(self) -> Images:
+        """The images of a search that trains."""
+        assert isinstance(self.data, Images), "where there are no images nothing is trained"
+        return self.data
 
-    def proxy_evaluation(self, arch: Architecture) -> Evaluation | OwnEvaluation:
+    def proxy_evaluation(self, arch: Architecture) -> Evaluation:
         """The short training of the block-level search."""
         blocks = self.config.blocks
         recipe = self.config.training.recipe(blocks.images)
@@ -293,7 +290,7 @@ class Session:
         self,
         stage: SearchStage,
         ask: Callable[[], Trial | None],
-        evaluation_of: Callable[[Trial], Evaluation | OwnEvaluation],
+        evaluation_of: Callable[[Trial], Evaluation],
         *,
         finished: Callable[[Trial, float | None], None] = lambda _trial, _reward: None,
         advanced: Callable[[float], None] = lambda _running: None,
@@ -359,8 +356,8 @@ class Session:
             last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
             raise RunError(f"all {failures} trials failed, the last one because {last.error}; mend that, and resume")
 
-    def _job(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Job:
-        if isinstance(evaluation, OwnEvaluation):
+    def _job(self, trial: Trial, evaluation: Evaluation) -> Job:
+        if not evaluation.leaves_weights:
             return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
         parent = None
         if trial.origin == Origin.START:
@@ -368,12 +365,11 @@ class Session:
         elif trial.parent is not None:
             source = self.trial(trial.parent)
             parent = Parent(architecture=source.architecture, weights=self.start.files.weights(source))
-        assert self.dataset is not None
         return Job(
             number=trial.number,
             attempt=trial.attempt,
             evaluation=evaluation,
-            data_folder=self.dataset.folder,
+            data_folder=self.images.dataset.folder,
             weights=self.start.files.new_weights(trial.number),
             parent=parent,
             watch=self._watch(trial),
@@ -387,15 +383,14 @@ class Session:
         target_ms = self.start.seed_target_ms
         return Watch(times=INTERIM_LOOKS, reward=self.reward, scores=trial.scores, target_ms=target_ms)
 
-    def _taken_over(self, trial: Trial, evaluation: Evaluation | OwnEvaluation) -> Trial | None:
+    def _taken_over(self, trial: Trial, evaluation: Evaluation) -> Trial | None:
         """The trial completed with an equal evaluation's result, if the record has one with its weights."""
         if trial.stage is SearchStage.FINAL:
             return None  # its result on the test split belongs to this search
         candidates = self.store.trials.find_evaluations(evaluation.key)
         if not self.config.blocks.reuse:
             candidates = [each for each in candidates if each.run_folder == self.start.run_folder]
-        needs_weights = isinstance(evaluation, Evaluation)
-        found = next((each for each in candidates if not needs_weights or has_weights(each)), None)
+        found = next((each for each in candidates if not evaluation.leaves_weights or has_weights(each)), None)
         return None if found is None else self._taken(trial, found)
 
     def _taken(self, trial: Trial, found: FoundEvaluation) -> Trial:
@@ -428,9 +423,9 @@ class Session:
             return replace(trial, state=State.FAILED, error=result.error)
         return self._completed(trial, result.outcome, result.job.evaluation)
 
-    def _completed(self, trial: Trial, outcome: Outcome, evaluation: Evaluation | OwnEvaluation) -> Trial:
+    def _completed(self, trial: Trial, outcome: Outcome, evaluation: Evaluation) -> Trial:
         images_seen = outcome.images_seen
-        if isinstance(evaluation, Evaluation) and evaluation.recipe is None and trial.parent is not None:
+        if evaluation.is_of_given_weights and trial.parent is not None:
             images_seen = self.trial(trial.parent).images_seen  # its weights are its parent's
         if outcome.right is not None:
             np.save(self.start.files.correct(trial), np.array(outcome.right, dtype=bool))
@@ -439,20 +434,18 @@ class Session:
             state=State.COMPLETE,
             scores=replace(trial.scores, top1=outcome.top1),
             images_seen=images_seen,
-            weights=weights_name(trial.number) if isinstance(evaluation, Evaluation) else None,
+            weights=weights_name(trial.number) if evaluation.leaves_weights else None,
             correct=None if outcome.right is None else sum(outcome.right),
             total=None if outcome.right is None else len(outcome.right),
         )
 
 
-def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation | OwnEvaluation) -> Trial:
+def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation) -> Trial:
     """A trial that others had overtaken: what it had reached is told, but is no result."""
-    assert isinstance(evaluation, Evaluation)
-    assert evaluation.recipe is not None
     return replace(
         trial,
         state=State.STOPPED,
-        images_seen=round(evaluation.recipe.images * reached.share),
+        images_seen=evaluation.images_at(reached.share),
         error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%}, others had done better",
     )
 

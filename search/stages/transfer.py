@@ -80,6 +80,6 @@ def transfer_trials(session: Session) -> None:
         )
 
 
-def _is_usable(session: Session, found: FoundEvaluation, evaluation: object) -> bool:
-    has = has_weights(found) if isinstance(evaluation, Evaluation) else True
+def _is_usable(session: Session, found: FoundEvaluation, evaluation: Evaluation) -> bool:
+    has = has_weights(found) or not evaluation.leaves_weights
     return has and not session.latency.missing(keys_of(found.trial.architecture))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from latency.network import Network
 from search.config.load import NO_DATA, parse_config
+from search.evaluation.data import Images
 from search.evaluation.weights import read_weights
 from search.plan import look_up
 from search.record.recorded_search import RecordedSearch, found_trial
@@ -89,8 +90,9 @@ def _export(
             )
         if folder.exists() and any(folder.iterdir()):
             raise RunError(f"folder {folder} is not empty; choose another with --out")
-        dataset = look_up(config).dataset
-        assert dataset is not None
+        data = look_up(config).data
+        assert isinstance(data, Images), "without data it was refused above"
+        dataset = data.dataset
         if dataset.content_hash != start.data_hash:
             raise RunError(
                 f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' now is "

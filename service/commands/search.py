@@ -18,6 +18,7 @@ from latency.results import read_results_file
 from search.config.load import BUDGETS, RunConfig, budget_hours, load_config
 from search.config.sections import parse_target
 from search.coordinator import serve
+from search.evaluation.data import Images
 from search.events import Listener, Listeners
 from search.executors import cluster_of
 from search.groups import group_name, is_group, members, searches_of
@@ -138,8 +139,8 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
 def print_plan(plan: Plan) -> None:
     """What will be done, and how long it should take."""
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
-    if inputs.dataset is not None and inputs.splits is not None:
-        _print_images(inputs.dataset, inputs.splits)
+    if isinstance(inputs.data, Images):
+        _print_images(inputs.data.dataset, inputs.data.splits)
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "

@@ -14,7 +14,7 @@ from statistics import mean
 import pytest
 
 from search.evaluation.executor import Executor, Finished, LocalExecutor
-from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation, Watch
+from search.evaluation.job import DataUse, Job, OwnEvaluation, Training, Watch
 from search.evaluation.weights import read_weights
 from search.objective.reward import HARD
 from search.plugins import Plugin
@@ -42,7 +42,7 @@ def job(dataset: Dataset, tmp_path: Path) -> Job:
     return Job(
         number=0,
         attempt=1,
-        evaluation=Evaluation(
+        evaluation=Training(
             architecture=mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2),
             data=DataUse(
                 content_hash=dataset.content_hash, reward_fraction=0.2, split_seed=0, train_images=20, reward_images=10
@@ -73,7 +73,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 def numbered(job: Job, number: int, images: int | None = None) -> Job:
     """The same job under another number, perhaps longer."""
     evaluation = job.evaluation
-    assert isinstance(evaluation, Evaluation)
+    assert isinstance(evaluation, Training)
     assert evaluation.recipe is not None
     assert job.weights is not None
     recipe = evaluation.recipe if images is None else replace(evaluation.recipe, images=images)
@@ -327,7 +327,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     asked = [(seed, 1) for seed in range(4)] + [(seed, 2) for seed in range(2)]
     try:
         for number, (seed, processes) in enumerate(asked):
-            evaluation = Evaluation(
+            evaluation = Training(
                 architecture=arch, data=use, recipe=Recipe(images=6000), seed=seed, processes=processes
             )
             weights = tmp_path / f"{number}.safetensors"
@@ -351,7 +351,7 @@ def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
     executor = RayExecutor(replace(RAY_HERE, local_cpus=2, retries=1))
     try:
         long = numbered(job, 0, 15_000)
-        assert isinstance(long.evaluation, Evaluation)
+        assert isinstance(long.evaluation, Training)
         executor.submit(replace(long, evaluation=replace(long.evaluation, processes=2)))
         await_progress(executor)
         parts = [pid for pid, words in below().items() if words.startswith(b"ray::") and b"TrainWorker" in words]

@@ -5,11 +5,11 @@ import json
 from dataclasses import asdict, replace
 from importlib.metadata import version
 
-from search.evaluation.job import EVALUATOR_VERSION, DataUse, Evaluation
+from search.evaluation.job import EVALUATOR_VERSION, DataUse, Training
 from space.reference import mobilenet_v3_small_32px
 from trainer.train import Recipe
 
-EVALUATION = Evaluation(
+EVALUATION = Training(
     architecture=mobilenet_v3_small_32px(),
     data=DataUse(content_hash="abc", reward_fraction=0.15, split_seed=0, train_images=None, reward_images=10),
     recipe=Recipe(images=100),

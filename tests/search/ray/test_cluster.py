@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import NodeDiedError, RaySystemError, RayTaskError
 
 from search.evaluation.executor import Finished
-from search.evaluation.job import DataUse, Evaluation, Job
+from search.evaluation.job import DataUse, Job, Training
 from search.ray.cluster import Nodes, _probed, room_for
 from search.ray.messages import Note, RunJob, Waiting, versions
 from search.ray.tune import _ENDED, Jobs
@@ -49,7 +49,7 @@ def test_room_is_that_of_the_living_nodes(need: dict[str, float], room: int) -> 
 def numbered(number: int, processes: int = 1) -> Job:
     """A training."""
     use = DataUse(content_hash="x", reward_fraction=0.1, split_seed=0, train_images=None, reward_images=1)
-    evaluation = Evaluation(
+    evaluation = Training(
         architecture=mobilenet_v3_small_32px(), data=use, recipe=Recipe(images=1), seed=0, processes=processes
     )
     return Job(number=number, attempt=1, evaluation=evaluation)

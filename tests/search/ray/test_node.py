@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.evaluation.job import DataUse, Evaluation, Job, OwnEvaluation
+from search.evaluation.job import DataUse, Job, OwnEvaluation, Training
 from search.plugins import Plugin
 from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, pieces_of
 from space.errors import DataError, RunError
@@ -131,7 +131,7 @@ def training(dataset: Dataset, folder: Path) -> Job:
     use = DataUse(
         content_hash=dataset.content_hash, reward_fraction=0.2, split_seed=0, train_images=10, reward_images=4
     )
-    evaluation = Evaluation(
+    evaluation = Training(
         architecture=mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2),
         data=use,
         recipe=Recipe(images=10, batch_size=5),

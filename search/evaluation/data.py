@@ -1,0 +1,65 @@
+"""What a search judges networks by in the end: images, or nothing but a function of the user's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.evaluation.job import DataUse
+from search.plugins import Plugin
+from trainer.data import Dataset, Splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """A data set and its splits: networks are trained, tested and exported with their weights."""
+
+    dataset: Dataset
+    splits: Splits
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.dataset.name
+
+    @property
+    def content(self) -> str:
+        """What identifies it: equal contents have equal results."""
+        return self.dataset.content_hash
+
+    def use(self, *, reward_fraction: float, split_seed: int, train_images: int | None, reward_images: int) -> DataUse:
+        """Which part of it an evaluation uses."""
+        return DataUse(
+            content_hash=self.content,
+            reward_fraction=reward_fraction,
+            split_seed=split_seed,
+            train_images=train_images,
+            reward_images=reward_images,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoImages:
+    """A function of the user's own stands for the data: it judges every network, and none is trained."""
+
+    evaluator: Plugin
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.evaluator.name
+
+    @property
+    def content(self) -> str:
+        """The function's name with a hash of its source.
+
+        Raises:
+            InvalidConfig: it cannot be imported.
+        """
+        return self.evaluator.content
+
+
+Data = Images | NoImages
+
+
+def folder_of(data: Data) -> Path | None:
+    """Where prepared images lie that a cluster's nodes need, if there are any."""
+    return data.dataset.folder if isinstance(data, Images) else None
