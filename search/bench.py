@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from search.config.load import RunConfig, load_config
 from search.config.sections import SAMPLERS, named_or_callable
 from search.evaluation.job import OwnEvaluation, ask_own
 from search.objective.latency import OwnLatency, scores_of
-from search.objective.limits import Limits
+from search.objective.limits import Limits, Refusal
 from search.objective.objective import Objective
 from search.objective.reward import HARD, Reward, soft
 from search.plugins import Plugin, user_code
+from search.samplers.ask import Asking, Stuck
 from search.samplers.feasible_first import Exhausted
-from search.samplers.proposer import Proposer
+from search.samplers.proposer import Proposed, Proposer
 from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture, Stage
 from space.choices import SearchSpace
@@ -31,7 +33,6 @@ PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml"}
 SOFT = "/soft"
 # Spaces up to this size are listed, so that the best network is known.
 LISTED = 100_000
-_MAX_REFUSED = 5000
 
 
 @dataclass(frozen=True)
@@ -152,43 +153,74 @@ def run_sampler(problem: Problem, sampler: str, seed: int, evaluations: int) -> 
     """
     name = named_or_callable(sampler.removesuffix(SOFT), SAMPLERS)
     is_soft = name != sampler
-    objective = _objective(problem, soft() if is_soft else HARD, limited=not is_soft)
-    proposer = Proposer(objective, name, seed=seed, folder=problem.config.plugins)
+    reward = soft() if is_soft else HARD
+    objective = _objective(problem, reward, limited=not is_soft)
+    trials = _Trials()
+    proposer = _TimedProposer(objective, name, seed=seed, folder=problem.config.plugins)
+    asking = Asking(
+        proposer=proposer,
+        objective=objective,
+        new_trial=trials.add,
+        next_number=lambda: trials.count,
+        last_of=lambda arch: trials.evaluated.get(arch.arch_id),
+    )
     best: list[float] = []
-    times: list[float] = []
-    tried: set[str] = set()
     reached = 0.0
-    number = refused = 0
-    while len(best) < evaluations and refused < _MAX_REFUSED:
-        begun = time.perf_counter()
-        try:
-            proposed = proposer.ask(number)
-        except Exhausted:
-            break
-        times.append(time.perf_counter() - begun)
-        arch = problem.space.architecture(proposed.params)
-        scores = scores_of(arch, problem.latency)
-        is_over, is_repeated = problem.limits.refusal(scores) is not None, arch.arch_id in tried
-        trial = _trial(number, arch, scores, dict(proposed.params))
-        number += 1
-        if is_repeated or (is_over and not is_soft):
-            refused += 1
-            proposer.tell(trial, None, is_duplicate=not is_over)
-            continue
-        refused = 0
-        tried.add(arch.arch_id)
-        done = replace(trial, state=State.COMPLETE, scores=replace(scores, top1=problem.top1(arch)))
-        reward = (soft() if is_soft else HARD).of(done.scores, problem.limit_ms)
-        proposer.tell(done, reward)
-        if not is_over:
-            reached = max(reached, done.scores.top1 or 0.0)
-        best.append(reached)
+    with suppress(Exhausted, Stuck):  # it has nothing left to propose
+        while len(best) < evaluations and (trial := asking.ask()) is not None:
+            scores = replace(trial.scores, top1=problem.top1(trial.architecture))
+            done = replace(trial, state=State.COMPLETE, scores=scores)
+            proposer.tell(done, reward.of(done.scores, problem.limit_ms))
+            if problem.limits.refusal(scores) is None:
+                reached = max(reached, scores.top1 or 0.0)
+            best.append(reached)
     if not best:
         raise RunError(
             f"sampler {sampler} found no network within {problem.limit_ms:g} and the other limits; raise them"
         )
-    best += [reached] * (evaluations - len(best))  # it had nothing left to propose
-    return SamplerRun(sampler=sampler, seed=seed, best=tuple(best), propose_ms=1000 * float(np.median(times)))
+    best += [reached] * (evaluations - len(best))
+    propose_ms = 1000 * float(np.median(proposer.seconds))
+    return SamplerRun(sampler=sampler, seed=seed, best=tuple(best), propose_ms=propose_ms)
+
+
+class _TimedProposer(Proposer):
+    """Remembers how long each proposal took."""
+
+    def __init__(self, objective: Objective, name: str, *, seed: int, folder: str | None) -> None:
+        super().__init__(objective, name, seed=seed, folder=folder)
+        self.seconds: list[float] = []
+
+    def ask(self, number: int) -> Proposed:
+        """See `Proposer`."""
+        started = time.perf_counter()
+        proposed = super().ask(number)
+        self.seconds.append(time.perf_counter() - started)
+        return proposed
+
+
+@dataclass
+class _Trials:
+    """The trials of one run, in memory alone."""
+
+    count: int = 0
+    evaluated: dict[str, Trial] = field(default_factory=dict)
+
+    def add(self, arch: Architecture, *, scores: Scores, proposed: Proposed | None, refusal: Refusal | None) -> Trial:
+        """See `search.samplers.ask.NewTrial`."""
+        trial = Trial(
+            number=self.count,
+            stage=SearchStage.BLOCKS,
+            state=State.RUNNING if refusal is None else State.PRUNED,
+            origin="bench",
+            architecture=arch,
+            scores=scores,
+            seed=0,
+            params=dict(proposed.params) if proposed else None,
+        )
+        self.count += 1
+        if refusal is None:
+            self.evaluated[arch.arch_id] = trial
+        return trial
 
 
 def _objective(problem: Problem, reward: Reward, *, limited: bool) -> Objective:
@@ -198,21 +230,6 @@ def _objective(problem: Problem, reward: Reward, *, limited: bool) -> Objective:
         limits=problem.limits if limited else Limits(),
         reward_of=reward,
         target_ms=problem.limit_ms,
-    )
-
-
-def _trial(
-    number: int, arch: Architecture, scores: Scores, params: dict[str, float | int | str | bool | None]
-) -> Trial:
-    return Trial(
-        number=number,
-        stage=SearchStage.BLOCKS,
-        state=State.PRUNED,
-        origin="bench",
-        architecture=arch,
-        scores=scores,
-        seed=0,
-        params=params,
     )
 
 

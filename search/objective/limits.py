@@ -1,10 +1,28 @@
 """Hard limits: what no network may exceed that a search trains."""
 
 from dataclasses import dataclass, fields
+from enum import Enum
 
 import numpy as np
 
 from search.trial import Scores
+
+
+class Cause(Enum):
+    """Why a network is not evaluated."""
+
+    INFEASIBLE = "too slow"
+    LIMIT = "over another limit than that of latency"
+    DUPLICATE = "tried already"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why one network is not evaluated, as a value and in words."""
+
+    cause: Cause
+    reason: str
+
 
 _UNITS = {"latency_ms": "ms", "madds": "multiply-adds", "params": "parameters", "peak_bytes": "bytes of activations"}
 
@@ -18,15 +36,17 @@ class Limits:
     params: int | None = None
     peak_bytes: int | None = None
 
-    def refusal(self, scores: Scores) -> str | None:
+    def refusal(self, scores: Scores) -> Refusal | None:
         """Why a network is not trained, or None where it meets all limits."""
         for field in fields(self):
             limit, value = getattr(self, field.name), getattr(scores, field.name)
             if limit is None or value is None or value <= limit:
                 continue
             if field.name == "latency_ms":
-                return f"predicted {value:.3f} ms is over the limit of {limit:.3f} ms"
-            return f"{value:,} {_UNITS[field.name]} are over the limit of {limit:,}"
+                reason = f"predicted {value:.3f} ms is over the limit of {limit:.3f} ms"
+                return Refusal(cause=Cause.INFEASIBLE, reason=reason)
+            reason = f"{value:,} {_UNITS[field.name]} are over the limit of {limit:,}"
+            return Refusal(cause=Cause.LIMIT, reason=reason)
         return None
 
     def excess(self, costs: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from space.encoding import Codes, Encoding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """The prospects of one search; `target_ms` is what the reward compares latencies with."""
+    """What one search is after; `target_ms` is what the reward compares latencies with."""
 
     encoding: Encoding
     latency: Latency

@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.config.sections import SAMPLERS
+from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.plugins import Plugin, user_code
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
@@ -147,8 +148,12 @@ class Proposer:
         """Whether all of the last proposals before this one were refused: told by the record alone, as on resume."""
         return all(number - back in self._refused for back in range(1, STUCK_AFTER + 1))
 
-    def tell(self, trial: Trial, reward: float | None, *, is_duplicate: bool = False) -> None:
-        """Report a trial that ended, proposed here or read from the record; one outside the space is passed over."""
+    def tell(self, trial: Trial, reward: float | None, *, refusal: Refusal | None = None) -> None:
+        """Report a trial that ended, proposed here or read from the record; one outside the space is passed over.
+
+        `refusal` is why a pruned one was not evaluated.
+        """
+        assert (trial.state is State.PRUNED) is (refusal is not None), "what is pruned was refused, and nothing else"
         if trial.state is State.PRUNED:
             self._refused.add(trial.number)
         if trial.number not in self._known:
@@ -156,7 +161,7 @@ class Proposer:
         number = self._known.pop(trial.number, None)
         if number is None:
             return
-        state, values = self._outcome(trial, reward, is_duplicate=is_duplicate)
+        state, values = self._outcome(trial, reward, refusal)
         if values is not None and trial.scores.top1 is not None:
             self._top1[number] = trial.scores.top1
         with self._user_code():
@@ -168,14 +173,15 @@ class Proposer:
             self._add(trial)
 
     def _outcome(
-        self, trial: Trial, reward: float | None, *, is_duplicate: bool
+        self, trial: Trial, reward: float | None, refusal: Refusal | None
     ) -> tuple[TrialState, list[float] | None]:
         if trial.state is State.COMPLETE and reward is not None:
             if self._objectives:
                 return TrialState.COMPLETE, [float(getattr(trial.scores, name)) for name in self._objectives]
             return TrialState.COMPLETE, [reward]
         # A duplicate says nothing about its network, and failures say nothing that samplers could use.
-        pruned = trial.state is State.PRUNED and not is_duplicate and not self._objectives
+        is_over = refusal is not None and refusal.cause is not Cause.DUPLICATE
+        pruned = trial.state is State.PRUNED and is_over and not self._objectives
         return TrialState.PRUNED if pruned else TrialState.FAIL, None
 
     def _add(self, trial: Trial) -> None:
@@ -201,7 +207,7 @@ class Proposer:
             if trial.state is State.RUNNING or trial.number in hidden:
                 self.running(trial)
             else:
-                self.tell(trial, rewards.get(trial.number), is_duplicate=is_duplicate(trial, self._objective))
+                self.tell(trial, rewards.get(trial.number), refusal=recorded_refusal(trial, self._objective.limits))
         self._choose_parents_again()
 
     def _choose_parents_again(self) -> None:
@@ -214,9 +220,11 @@ class Proposer:
             sampler.get_parent_population(self._study, max(generations))
 
 
-def is_duplicate(trial: Trial, objective: Objective) -> bool:
-    """Whether a trial was refused for another reason than the limits."""
-    return trial.state is State.PRUNED and not objective.violation(trial.scores.costs()[None])[0]
+def recorded_refusal(trial: Trial, limits: Limits) -> Refusal | None:
+    """Why a trial of the record was refused, which follows from the limits; None: it was not."""
+    if trial.state is not State.PRUNED:
+        return None
+    return limits.refusal(trial.scores) or Refusal(cause=Cause.DUPLICATE, reason=trial.error or "")
 
 
 def _is_plain(value: object) -> bool:

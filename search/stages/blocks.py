@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 from search.config.sections import StartConfig
 from search.evaluation.job import Evaluation
-from search.objective.latency import scores_of
-from search.objective.limits import Limits
+from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
-from search.trial import Origin, SearchStage, State, Trial
+from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.encoding import Encoding
 from space.errors import RunError
@@ -20,9 +19,6 @@ from space.keys import keys_of
 
 if TYPE_CHECKING:
     from search.samplers.proposer import Proposed
-
-# Proposals refused in a row before the search gives up: the sampler then cannot find the feasible part of the space.
-MAX_REFUSED = 2000
 
 
 def search_blocks(session: Session) -> None:
@@ -73,6 +69,7 @@ class _Search:
     """Whose turn it is: the reference, then what was enqueued, then what the sampler proposes."""
 
     def __init__(self, session: Session, enqueued: tuple[Architecture, ...]) -> None:
+        from search.samplers.ask import Asking
         from search.samplers.proposer import Proposer
 
         self.session, self.blocks = session, session.config.blocks
@@ -86,13 +83,20 @@ class _Search:
             reward_of=session.reward,
             target_ms=session.start.seed_target_ms,
         )
-        self._limits = limits
         self._proposer = Proposer(
             objective,
             self.blocks.sampler,
             seed=session.config.seed,
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
+        )
+        self._asking = Asking(
+            proposer=self._proposer,
+            objective=objective,
+            new_trial=self._new_trial,
+            next_number=lambda: session.next_number,
+            last_of=lambda arch: session.last_of(SearchStage.BLOCKS, arch),
+            stopping=lambda: session.stopping,
         )
         # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
         # first. The record knows no batches; they follow from the order in which trials were begun.
@@ -137,12 +141,12 @@ class _Search:
             # Trained whatever its latency: everything else is compared with it.
             return session.new_trial(SearchStage.BLOCKS, session.space.reference, origin="reference")
         while (arch := self._next_enqueued()) is not None:
-            trial = self._admitted(arch, origin=Origin.ENQUEUED)
-            if trial.state is State.RUNNING:
+            trial, refusal = self._asking.admit(arch, again=True)
+            if refusal is None:
                 self._proposer.running(trial)
                 return trial
-            session.listener.note(f"trial {trial.number} [enqueued] is not trained: {trial.error}")
-            self._proposer.tell(trial, None, is_duplicate=not self._is_over_limits(trial))
+            session.listener.note(f"trial {trial.number} [enqueued] is not trained: {refusal.reason}")
+            self._proposer.tell(trial, None, refusal=refusal)
         return self._propose()
 
     def _tell_batch(self) -> None:
@@ -158,53 +162,37 @@ class _Search:
             del self._enqueued[0]
         return None
 
-    def _is_over_limits(self, trial: Trial) -> bool:
-        return self._limits.refusal(trial.scores) is not None
-
-    def _admitted(self, arch: Architecture, *, origin: str, proposed: "Proposed | None" = None) -> Trial:
-        """A new trial: running, or pruned with the reason where it is over a limit or was tried already."""
-        scores = scores_of(arch, self.session.latency)
-        refusal = self._limits.refusal(scores)
-        before = self.session.last_of(SearchStage.BLOCKS, arch)
-        if refusal is None and before is not None and (origin != Origin.ENQUEUED or before.state is not State.FAILED):
-            refusal = f"it was tried already, as trial {before.number}"
+    def _new_trial(
+        self, arch: Architecture, *, scores: Scores, proposed: "Proposed | None", refusal: Refusal | None
+    ) -> Trial:
         return self.session.new_trial(
             SearchStage.BLOCKS,
             arch,
-            origin=origin,
+            origin=Origin.ENQUEUED if proposed is None else self.blocks.sampler,
             state=State.RUNNING if refusal is None else State.PRUNED,
             params=proposed.params if proposed else None,
             sampler_attrs=proposed.attrs if proposed else None,
-            error=refusal,
+            error=refusal.reason if refusal else None,
             scores=scores,
         )
 
     def _propose(self) -> Trial | None:
         """The next trial to train, None where the search is stopping or the space is exhausted."""
-        session, over, repeated = self.session, 0, 0
-        origin = self.blocks.sampler
-        while over < MAX_REFUSED and repeated < MAX_REFUSED:
-            if session.stopping:
-                return None
-            try:
-                proposed = self._proposer.ask(session.next_number)
-            except Exhausted as error:
-                self._end_early(str(error))
-                return None
-            trial = self._admitted(session.space.architecture(proposed.params), origin=origin, proposed=proposed)
-            if trial.state is State.RUNNING:
-                return trial
-            is_over = self._is_over_limits(trial)
-            over, repeated = over + is_over, repeated + (not is_over)
-            self._proposer.tell(trial, None, is_duplicate=not is_over)
-        if repeated >= MAX_REFUSED:
+        from search.samplers.ask import MAX_REFUSED, Stuck
+
+        try:
+            return self._asking.ask()
+        except Exhausted as error:
+            self._end_early(str(error))
+        except Stuck as error:
+            if error.cause is not Cause.DUPLICATE:
+                raise RunError(
+                    f"{MAX_REFUSED} proposals in a row were over a limit (latency: "
+                    f"{latency_limit_ms(self.session):.3f} ms); raise the target or the limits, widen the space, or "
+                    "choose sampler feasible-first"
+                ) from error
             self._end_early(f"{MAX_REFUSED} proposals in a row had been tried already")
-            return None
-        limit_ms = latency_limit_ms(session)
-        raise RunError(
-            f"{MAX_REFUSED} proposals in a row were over a limit (latency: {limit_ms:.3f} ms); raise the target or the "
-            "limits, widen the space, or choose sampler feasible-first"
-        )
+        return None
 
     def _end_early(self, reason: str) -> None:
         # What still runs may fail and be due again, but there is nothing new to propose.
@@ -260,8 +248,8 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
     complete = [trial for trial in complete if refusals[trial.number] is None]
     if not complete:
         raise RunError(
-            f"no trained network meets the limits ({next(iter(refusals.values()))}); raise them under `limits`, or "
-            "choose a smaller width"
+            f"no trained network meets the limits ({next(filter(None, refusals.values())).reason}); raise them under "
+            "`limits`, or choose a smaller width"
         )
     if session.config.netadapt.max_steps == 0:
         within = [trial for trial in complete if trial.scores.latency_ms <= session.start.target_ms]

@@ -44,7 +44,7 @@ class Madds:
 def objective_within(
     encoding: Encoding, limit: float, *, reward: Reward = HARD, madds: Madds | None = None
 ) -> Objective:
-    """The prospects of a search that wants at most so many million multiply-adds."""
+    """The objective of a search that wants at most so many million multiply-adds."""
     return Objective(
         encoding=encoding,
         latency=madds or Madds(),

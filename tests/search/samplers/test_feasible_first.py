@@ -27,7 +27,7 @@ def encoding_of(name: str) -> Encoding:
 
 
 def made(name: str, share: float = 0.3, exponent: float = 0.0, madds: Madds | None = None) -> Objective:
-    """Prospects whose limit is met by this share of a space's networks; multiply-adds stand for the latency."""
+    """An objective whose limit is met by this share of a space's networks; multiply-adds stand for the latency."""
     encoding = encoding_of(name)
     found = encoding.cost(encoding.sample(4000, np.random.default_rng(100))).madds / 1e6
     limit = float(np.quantile(found, share))

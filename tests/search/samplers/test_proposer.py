@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from search.config.sections import SAMPLERS
+from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.samplers.feasible_first import Exhausted
-from search.samplers.proposer import Proposed, Proposer, derived_seed
+from search.samplers.proposer import Proposed, Proposer, derived_seed, recorded_refusal
 from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
@@ -32,14 +33,14 @@ def space() -> SearchSpace:
     )
 
 
-def prospects_of(space: SearchSpace, limit: float = LIMIT) -> Objective:
+def objective_of(space: SearchSpace, limit: float = LIMIT) -> Objective:
     """What is known of its networks: a limit on multiply-adds."""
     return objective_within(Encoding(space), limit)
 
 
 def make(space: SearchSpace, name: str, seed: int, objectives: tuple[str, ...] = ()) -> Proposer:
     """A proposer under the limit."""
-    return Proposer(prospects_of(space), name, seed=seed, objectives=objectives)
+    return Proposer(objective_of(space), name, seed=seed, objectives=objectives)
 
 
 def truth(params: Params) -> float:
@@ -60,7 +61,7 @@ def play(
         reward = None
         if trial.state is State.COMPLETE:
             reward = rewards[number] = truth(proposed.params)
-        proposer.tell(trial, reward)
+        proposer.tell(trial, reward, refusal=recorded_refusal(trial, Limits(latency_ms=LIMIT)))
         trials.append(trial)
     return trials, rewards
 
@@ -168,7 +169,7 @@ def test_a_small_space_is_exhausted() -> None:
         in_channels=1,
         num_classes=10,
     )
-    proposer = Proposer(prospects_of(space, 1e9), "feasible-first", seed=0)
+    proposer = Proposer(objective_of(space, 1e9), "feasible-first", seed=0)
     seen = set()
     for number in range(space.size):
         proposed = proposer.ask(number)
@@ -185,14 +186,15 @@ def test_a_sampler_that_repeats_itself_is_helped() -> None:
     space = SearchSpace(
         preset=read_preset(TINY_SPACE, "here"), width=0.25, resolution=32, in_channels=1, num_classes=10
     )
-    proposer, tried, number = Proposer(prospects_of(space, 1e9), "tpe", seed=0), set[str](), 0
+    proposer, tried, number = Proposer(objective_of(space, 1e9), "tpe", seed=0), set[str](), 0
     while len(tried) < space.size:
         proposed = proposer.ask(number)
         arch = space.architecture(proposed.params)
         trial = recorded(number, arch, proposed)
         is_repeated = arch.arch_id in tried
         state = State.PRUNED if is_repeated else State.COMPLETE
-        proposer.tell(replace(trial, state=state), None if is_repeated else 0.5, is_duplicate=is_repeated)
+        refusal = Refusal(cause=Cause.DUPLICATE, reason="tried") if is_repeated else None
+        proposer.tell(replace(trial, state=state), None if is_repeated else 0.5, refusal=refusal)
         tried.add(arch.arch_id)
         number += 1
         assert number < 200 * space.size
@@ -206,12 +208,12 @@ def test_users_own_sampler(space: SearchSpace, tmp_path: Path) -> None:
         "class Failing(RandomSampler):\n    def sample_independent(self, *given):\n"
         "        raise ValueError('no idea')\n"
     )
-    own = Proposer(prospects_of(space), "mine_sampling:make", seed=1, folder=str(tmp_path))
+    own = Proposer(objective_of(space), "mine_sampling:make", seed=1, folder=str(tmp_path))
     assert own.ask(0).params == make(space, "random", seed=1).ask(0).params
     for name in ("mine_sampling:wrong", "mine_sampling:without"):
         with pytest.raises(MobilenasError, match=name):
-            Proposer(prospects_of(space), name, seed=1, folder=str(tmp_path))
-    failing = Proposer(prospects_of(space), "mine_sampling:Failing", seed=1, folder=str(tmp_path))
+            Proposer(objective_of(space), name, seed=1, folder=str(tmp_path))
+    failing = Proposer(objective_of(space), "mine_sampling:Failing", seed=1, folder=str(tmp_path))
     with pytest.raises(RunError, match="mine_sampling:Failing failed: ValueError: no idea"):
         failing.ask(0)
 
