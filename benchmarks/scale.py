@@ -59,8 +59,9 @@ def main() -> None:
     from search.plan import look_up
     from search.record.heartbeat import hold
     from search.record.store import Store
-    from search.run import SearchRequest, create, session
+    from search.run import session
     from search.stages.blocks import search_blocks
+    from search.start import SearchRequest, create
     from search.trial import SearchStage, State
 
     class Watching(Watch, Listener):
@@ -96,7 +97,7 @@ def main() -> None:
             record = create(store, inputs, folder / "runs", Listener(), SearchRequest())
             watch = Watching(max(1, arguments.trials // 8))
             start, processor = time.monotonic(), time.process_time()
-            with hold(store, record.id) as heart, session(store, "scale", watch, heart) as running:
+            with hold(store, record.id) as heartbeat, session(store, "scale", watch, heartbeat) as running:
                 search_blocks(running)
             took, used = time.monotonic() - start, time.process_time() - processor
             trials = store.trials.of(record.id, SearchStage.BLOCKS)

@@ -12,8 +12,9 @@ from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.transactions import ClaimLost
-from search.run import RecordListener, begin, drive, session
+from search.run import RecordListener, drive, session
 from search.stages.session import Interrupted
+from search.start import begin
 from search.trial import SearchStage
 from space.errors import MobilenasError, StoreError
 
@@ -68,14 +69,14 @@ def _run(
     ends: Callable[[], bool],
 ) -> None:
     """Run a claimed search; whatever goes wrong is recorded with it, and the next one's turn comes."""
-    with Heartbeat(store, record.id, alive, ends) as heart, listener_for(record.name) as shown:
+    with Heartbeat(store, record.id, alive, ends) as heartbeat, listener_for(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
         try:
             try:
                 listener.note(f"search '{record.name}' is run, from stage {record.stage.value}")
                 if record.stage is SearchStage.QUEUED:
                     begin(store, record, runs, listener)
-                with session(store, record.name, listener, heart) as running:
+                with session(store, record.name, listener, heartbeat) as running:
                     report = drive(running)
                 outcome = store.searches.get(record.name).stage.value
                 listener.note(f"search '{record.name}' is {outcome}: {report}")

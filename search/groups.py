@@ -6,7 +6,7 @@ from search.config.load import RunConfig
 from search.record.rows import SearchRecord
 from search.record.searches import NameTaken
 from search.record.store import Store
-from search.run import names_for
+from search.start import names_for
 
 
 def is_group(config: RunConfig, repeat: int) -> bool:

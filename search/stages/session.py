@@ -64,7 +64,7 @@ class Session:
     latency: Latency
     executor: Executor
     listener: Listener
-    heart: Heartbeat
+    heartbeat: Heartbeat
     _stopping: bool = False
     _index: TrialIndex = field(init=False)
     _left_running: list[Trial] = field(init=False)
@@ -87,7 +87,7 @@ class Session:
     @property
     def stopping(self) -> bool:
         """Whether somebody here or elsewhere asked it to stop."""
-        return self._stopping or self.heart.stop_requested
+        return self._stopping or self.heartbeat.stop_requested
 
     @property
     def finish_requested(self) -> bool:
@@ -313,7 +313,7 @@ class Session:
             finished(trial, self._end(trial))
 
         while True:
-            self.heart.check()
+            self.heartbeat.check()
             while not self.stopping and len(running) < self.executor.slots:
                 trial = waiting.pop(0) if waiting else ask()
                 if trial is None:

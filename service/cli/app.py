@@ -121,7 +121,7 @@ def search(
     database: Database = DATABASE,
 ) -> None:
     """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
-    from search.run import SearchRequest
+    from search.start import SearchRequest
     from service.commands import search
     from space.errors import InvalidConfig
 
@@ -172,7 +172,7 @@ def netadapt(
     database: Database = DATABASE,
 ) -> None:
     """Walk from a trained network to a faster one by narrowing its layers, then fine-tune, measure and export it."""
-    from search.run import SearchRequest
+    from search.start import SearchRequest
     from service.commands import netadapt
 
     request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note)

@@ -9,8 +9,8 @@ from search.config.sections import StartConfig, parse_target
 from search.record.recorded_search import found_trial
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.run import SearchRequest
 from search.run_folder import WEIGHTS
+from search.start import SearchRequest
 from search.trial import State, Trial
 from service.commands import search
 from space.arch import Architecture

@@ -1,58 +1,35 @@
 """Commands that run a search: search, plan, resume, finish, stop, coordinator."""
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from latency.meter import DeviceSettings
-from latency.probe import processor_name
 from latency.results import read_results_file
 from search.config.load import BUDGETS, RunConfig, budget_hours, load_config
 from search.config.sections import parse_target
 from search.coordinator import serve
-from search.evaluation.data import Images
-from search.events import Listener, Listeners
-from search.executors import cluster_of
+from search.events import Listeners
 from search.groups import group_name, is_group, members, searches_of
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
 from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.reports.markdown import comparison, spec_alone, verdict
-from search.run import (
-    RecordListener,
-    SearchRequest,
-    begin,
-    check_limits,
-    check_target,
-    create,
-    drive,
-    enqueue,
-    require_table,
-    session,
-    with_device,
-)
-from search.run_folder import EXPORTED, REPORT, SPEC
+from search.run import RecordListener, run_claimed
 from search.stages.certify import certify as complete
-from search.stages.session import Interrupted, Session
+from search.start import SearchRequest, check_limits, check_target, create, enqueue, require_table, with_device
 from search.trial import SearchStage
-from service.settings import load_settings
 from service.terminal.console import console, say
-from service.terminal.logs import listener_for, logged
+from service.terminal.logs import logged, telling
 from service.terminal.progress import TerminalListener
-from service.terminal.rows import scientific
-from space.errors import MobilenasError, RunError, StoreError
+from service.terminal.searches import print_plan, print_result
+from service.terminal.signals import ProcessEnd, first_interrupt_stops
+from space.errors import RunError
 from space.preset import load_preset
-from trainer.data import Dataset, Splits, images_per_class
 
 # A database may be away for so long before a running search gives up; nothing that was trained is lost either way.
 RETRY_S = 900.0
@@ -136,86 +113,6 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
     return make_plan(inputs if hours is None else within_hours(inputs, speed, hours), speed)
 
 
-def print_plan(plan: Plan) -> None:
-    """What will be done, and how long it should take."""
-    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
-    if isinstance(inputs.data, Images):
-        _print_images(inputs.data.dataset, inputs.data.splits)
-    enqueued = len(config.blocks.networks(inputs.space))
-    lines = [
-        f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
-        f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
-        *_device_lines(plan),
-        f"target       {_target_text(plan)}",
-        f"trials       {config.blocks.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
-        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
-        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
-        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
-        f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
-        if plan.is_known
-        else f"expected     nobody knows how long {config.evaluator} takes",
-    ]
-    for line in lines:
-        say(line)
-
-
-def _print_images(dataset: Dataset, splits: Splits) -> None:
-    table = Table(title=escape(f"{dataset.name}: images per class"), title_justify="left")
-    for header in ("class", "train", "reward", "test"):
-        table.add_column(header, justify="left" if header == "class" else "right")
-    for name, counts in images_per_class(dataset, splits).items():
-        table.add_row(escape(name), *(f"{count:,}" for count in counts))
-    console.print(table)
-
-
-def _device_lines(plan: Plan) -> list[str]:
-    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
-    if config.latency is not None:
-        return [f"latency      {config.latency} predicts it; nothing is measured"]
-    reach = speed.range
-    return [
-        f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)"
-        + (f"; one network for {', '.join(config.devices)}" if len(config.devices) > 1 else ""),
-        f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
-        "range        known once the blocks are measured"
-        if reach is None
-        else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
-    ]
-
-
-def _where_trials_run(inputs: Inputs) -> str:
-    address, most = cluster_of(inputs.config), inputs.config.ray.max_concurrent_trials
-    if address is None:
-        return f"{inputs.workers} worker(s)"
-    return f"the Ray cluster {address}{f', at most {most} at once' if most else ''}"
-
-
-def _as_if(inputs: Inputs) -> str:
-    """Nobody knows a cluster before the search joins it."""
-    return "" if cluster_of(inputs.config) is None else f", as if it were {inputs.workers} such threads"
-
-
-def _per_trial(config: RunConfig) -> str:
-    if config.evaluator is not None:
-        return f"each judged by {config.evaluator}"
-    several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
-    return f"{config.blocks.images:,} images each; final training{several} {config.final.images:,} images each"
-
-
-def where(settings: DeviceSettings) -> str:
-    """How a device is reached, in words."""
-    if settings.is_kit:
-        return "reached by kit"
-    return processor_name() if settings.is_local else settings.address
-
-
-def _target_text(plan: Plan) -> str:
-    target, factor = plan.inputs.config.target, plan.inputs.config.seed_factor
-    known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
-    share = f"{target.relative:.0%} of the reference" if target.relative is not None else ""
-    return f"{known}{f' ({share})' if known and share else share}, block-level search aims at {factor:g} × that"
-
-
 def show_plan(config: RunConfig, database: str, budget: str) -> None:
     """The command `plan`: refuses what `search` would refuse, and starts nothing."""
     inputs = looked_up(config, budget)
@@ -278,7 +175,7 @@ def _created(
     plan = planned(inputs, store, budget)
     print_plan(plan)
     say(f"database     {store.shown_url}")
-    with _Ending().said("nothing was started"), telling(None) as listener:
+    with ProcessEnd().said("nothing was started"), telling(None) as listener:
         record = create(store, plan.inputs, runs, listener, request, weights)
     say(f"search       {record.name}")
     say(f"run folder   {record.require_start().run_folder}")
@@ -374,118 +271,32 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
         if health_file is not None:
             health_file.touch()
 
-    ending = _Ending()
+    ending = ProcessEnd()
     try:
         with ending.heard(), closing(Store.open(database, RETRY_S)) as store:
             log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
-            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.require_start)
+            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
     except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
 
 
-class _Ending:
-    """The end of this process at once, by SIGTERM or Ctrl-C, wherever it is.
-
-    What fails while it is put away half done is no failure of anything, so it is remembered that the end has begun.
-    """
-
-    def __init__(self) -> None:
-        self.require_start = False
-
-    def begin(self, _number: int, _frame: object) -> None:
-        """The handler of a signal."""
-        self.require_start = True
-        raise KeyboardInterrupt
-
-    @contextmanager
-    def heard(self) -> Iterator[None]:
-        """Listen to signals; what fails once the end has begun is logged, and all that is left is KeyboardInterrupt."""
-        before = {number: signal.signal(number, self.begin) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        except BaseException as error:
-            if not self.require_start or isinstance(error, KeyboardInterrupt):
-                raise
-            log.warning("something failed at the end", error=repr(error))
-            raise KeyboardInterrupt from error
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def said(self, meaning: str) -> Iterator[None]:
-        """Listen to signals, and say what it means that this ended at once."""
-        try:
-            with self.heard():
-                yield
-        except KeyboardInterrupt as error:
-            raise Interrupted(f"stopped at once; {meaning}") from error
-
-
-@contextmanager
-def _first_interrupt_stops(running: Session, ending: _Ending) -> Iterator[None]:
-    """The first Ctrl-C lets running trials end; the second one ends at once, and what runs is done again on resume."""
-
-    def on_signal(number: int, frame: object) -> None:
-        if running.stopping:
-            ending.begin(number, frame)
-        running.stop()
-        console.print("stopping: running trials may end (Ctrl-C again: stop at once)")
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
     stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
-    ending = _Ending()
-    held = hold(store, record.id, lambda: ending.require_start)
-    with ending.said(stopped), held as heart, telling(record.name) as shown:
+    ending = ProcessEnd()
+    held = hold(store, record.id, lambda: ending.has_begun)
+    with ending.said(stopped), held as heartbeat, telling(record.name) as shown:
         listener = Listeners(shown, RecordListener(store, record.id))
-        if record.stage is SearchStage.QUEUED:
-            begin(store, record, runs, listener)
-        with session(store, record.name, listener, heart) as running, _first_interrupt_stops(running, ending):
-            try:
-                drive(running, until)
-            except (Interrupted, StoreError):
-                raise  # nothing failed; or it is another one's now, or there is nowhere to write it
-            except MobilenasError as error:
-                if not ending.require_start:
-                    store.searches.set_stage(record.id, running.record.stage, error=str(error))
-                raise
+        run_claimed(
+            store,
+            record,
+            runs,
+            listener,
+            heartbeat,
+            until,
+            ends=lambda: ending.has_begun,
+            beside=lambda running: first_interrupt_stops(running, ending),
+        )
         listener.note("")
     if until != "blocks":
         print_result(RecordedSearch.read(store, record.name))
-
-
-@contextmanager
-def telling(search: str | None = None, *, quiet: bool = False) -> Iterator[Listener]:
-    """Who tells of what goes on; on stderr where stdout is for a program."""
-    with listener_for(load_settings(), Console(stderr=True) if quiet else console, search=search) as listener:
-        yield listener
-
-
-def print_result(recorded: RecordedSearch) -> None:
-    """The comparison, the findings, and where the files are."""
-    if not recorded.has_finals:
-        for line in spec_alone(recorded):
-            say(line)
-        for name in (REPORT, SPEC):
-            say(str(recorded.start.run_folder / name))
-        return
-    header, *rows = comparison(recorded)
-    table = Table(title=recorded.record.name, title_justify="left")
-    for title in header:
-        table.add_column(title)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    for line in verdict(recorded):
-        say(f"- {line}")
-    say("")
-    for name in (REPORT, *EXPORTED):
-        say(str(recorded.start.run_folder / name))

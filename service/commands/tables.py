@@ -22,9 +22,9 @@ from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.stages.refine import keys_to_refine
 from search.tables import Tables, settings_for, workspace
-from service.commands.search import telling
 from service.commands.spaces import space_named
 from service.terminal.console import console, say
+from service.terminal.logs import telling
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import DeviceError, InvalidConfig, InvalidResults, InvalidTable, RunError

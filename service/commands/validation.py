@@ -22,11 +22,11 @@ from latency.validate import Validation, draw_networks, naive_sums
 from latency.validate import validate as validate_table
 from search.plan import available_cores
 from search.tables import settings_for
-from service.commands.search import telling
 from service.commands.spaces import named_or_read
 from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, opened, tables_of
 from service.report import validation_figures
 from service.terminal.console import console, say
+from service.terminal.logs import telling
 from service.terminal.rows import show
 from space.errors import DeviceError, InvalidConfig, InvalidTable
 from space.keys import keys_of

@@ -12,7 +12,8 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
 from search.events import Line, LineListener, Listener
-from service.settings import LogFormat, LogLevel, Settings
+from service.settings import LogFormat, LogLevel, Settings, load_settings
+from service.terminal.console import console
 from service.terminal.progress import TerminalListener
 
 OURS = "mobilenas"
@@ -101,4 +102,11 @@ def listener_for(settings: Settings, console: Console, *, search: str | None = N
             yield log
         return
     with TerminalListener(console) as listener:
+        yield listener
+
+
+@contextmanager
+def telling(search: str | None = None, *, quiet: bool = False) -> Iterator[Listener]:
+    """Who tells of what goes on; on stderr where stdout is for a program."""
+    with listener_for(load_settings(), Console(stderr=True) if quiet else console, search=search) as listener:
         yield listener

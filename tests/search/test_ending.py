@@ -92,11 +92,11 @@ def test_an_interrupt_that_got_lost_ends_a_search_at_its_next_look(tmp_path: Pat
     store = Store.open(f"sqlite:///{tmp_path / 'record.db'}")
     record = store.searches.create(name="one", config=CONFIG)
     ended = False
-    with hold(store, record.id, lambda: ended) as heart:
-        heart.check()
+    with hold(store, record.id, lambda: ended) as heartbeat:
+        heartbeat.check()
         ended = True
         with pytest.raises(KeyboardInterrupt):
-            heart.check()
+            heartbeat.check()
     assert store.searches.get("one").holder is None
     store.close()
 
@@ -138,7 +138,7 @@ def test_a_search_that_is_told_to_end_has_not_failed(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ends the command with 130 and how to go on, whatever fails then; no error is recorded."""
-    monkeypatch.setattr("service.commands.search.drive", told_to_end)
+    monkeypatch.setattr("search.run.drive", told_to_end)
     url = f"sqlite:///{tmp_path / 'record.db'}"
     config = write_run(tmp_path / "run")
     told = mobilenas("search", "--config", config, "--name", "told", "--runs", tmp_path / "runs", "--database", url)

@@ -9,7 +9,7 @@ from latency.table import LatencyTable
 from search.events import Listener
 from search.plan import Inputs
 from search.record.store import Store
-from search.run import table_for
+from search.start import table_for
 from tests.strategies import random_table, small_space
 
 

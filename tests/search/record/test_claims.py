@@ -240,17 +240,17 @@ def test_heart_beats_until_the_end_and_tells_of_a_stop(
     age_of = store.searches.get("one")
     assert age_of.is_held
     beats = []
-    with Heartbeat(store, record.id, lambda: beats.append(1)) as heart:
+    with Heartbeat(store, record.id, lambda: beats.append(1)) as heartbeat:
         store.searches.request_stop(record.id)
-        wait_for(lambda: heart.stop_requested)
-        heart.check()
+        wait_for(lambda: heartbeat.stop_requested)
+        heartbeat.check()
         engine = create_engine(database_url)
         with engine.begin() as connection:
             connection.execute(update(searches).values(claimed_by=str(new_claim())))
         engine.dispose()
-        wait_for(lambda: heart.lost)
+        wait_for(lambda: heartbeat.lost)
         with pytest.raises(ClaimLost):
-            heart.check()
+            heartbeat.check()
     assert beats
     assert store.searches.get("one").is_held, "the claim of another process was released"
 

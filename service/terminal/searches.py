@@ -1,0 +1,119 @@
+"""What a terminal shows of a search: its plan before it starts, and its result."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from latency.meter import DeviceSettings
+from latency.probe import processor_name
+from search.config.load import RunConfig
+from search.evaluation.data import Images
+from search.executors import cluster_of
+from search.plan import Inputs, Plan
+from search.record.recorded_search import RecordedSearch
+from search.reports.markdown import comparison, spec_alone, verdict
+from search.run_folder import EXPORTED, REPORT, SPEC
+from service.terminal.console import console, say
+from service.terminal.rows import scientific
+from trainer.data import Dataset, Splits, images_per_class
+
+
+def print_plan(plan: Plan) -> None:
+    """What will be done, and how long it should take."""
+    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
+    if isinstance(inputs.data, Images):
+        _print_images(inputs.data.dataset, inputs.data.splits)
+    enqueued = len(config.blocks.networks(inputs.space))
+    lines = [
+        f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
+        f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
+        *_device_lines(plan),
+        f"target       {_target_text(plan)}",
+        f"trials       {config.blocks.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
+        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
+        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
+        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
+        f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
+        if plan.is_known
+        else f"expected     nobody knows how long {config.evaluator} takes",
+    ]
+    for line in lines:
+        say(line)
+
+
+def _print_images(dataset: Dataset, splits: Splits) -> None:
+    table = Table(title=escape(f"{dataset.name}: images per class"), title_justify="left")
+    for header in ("class", "train", "reward", "test"):
+        table.add_column(header, justify="left" if header == "class" else "right")
+    for name, counts in images_per_class(dataset, splits).items():
+        table.add_row(escape(name), *(f"{count:,}" for count in counts))
+    console.print(table)
+
+
+def _device_lines(plan: Plan) -> list[str]:
+    inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
+    if config.latency is not None:
+        return [f"latency      {config.latency} predicts it; nothing is measured"]
+    reach = speed.range
+    return [
+        f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)"
+        + (f"; one network for {', '.join(config.devices)}" if len(config.devices) > 1 else ""),
+        f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
+        "range        known once the blocks are measured"
+        if reach is None
+        else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
+    ]
+
+
+def _where_trials_run(inputs: Inputs) -> str:
+    address, most = cluster_of(inputs.config), inputs.config.ray.max_concurrent_trials
+    if address is None:
+        return f"{inputs.workers} worker(s)"
+    return f"the Ray cluster {address}{f', at most {most} at once' if most else ''}"
+
+
+def _as_if(inputs: Inputs) -> str:
+    """Nobody knows a cluster before the search joins it."""
+    return "" if cluster_of(inputs.config) is None else f", as if it were {inputs.workers} such threads"
+
+
+def _per_trial(config: RunConfig) -> str:
+    if config.evaluator is not None:
+        return f"each judged by {config.evaluator}"
+    several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
+    return f"{config.blocks.images:,} images each; final training{several} {config.final.images:,} images each"
+
+
+def where(settings: DeviceSettings) -> str:
+    """How a device is reached, in words."""
+    if settings.is_kit:
+        return "reached by kit"
+    return processor_name() if settings.is_local else settings.address
+
+
+def _target_text(plan: Plan) -> str:
+    target, factor = plan.inputs.config.target, plan.inputs.config.seed_factor
+    known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
+    share = f"{target.relative:.0%} of the reference" if target.relative is not None else ""
+    return f"{known}{f' ({share})' if known and share else share}, block-level search aims at {factor:g} × that"
+
+
+def print_result(recorded: RecordedSearch) -> None:
+    """The comparison, the findings, and where the files are."""
+    if not recorded.has_finals:
+        for line in spec_alone(recorded):
+            say(line)
+        for name in (REPORT, SPEC):
+            say(str(recorded.start.run_folder / name))
+        return
+    header, *rows = comparison(recorded)
+    table = Table(title=recorded.record.name, title_justify="left")
+    for title in header:
+        table.add_column(title)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for line in verdict(recorded):
+        say(f"- {line}")
+    say("")
+    for name in (REPORT, *EXPORTED):
+        say(str(recorded.start.run_folder / name))
