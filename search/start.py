@@ -45,6 +45,17 @@ def with_device(inputs: Inputs, store: Store) -> Inputs:
     return replace(inputs, settings=settings_for(store, inputs.config.device))
 
 
+def inputs_for(store: Store, config: RunConfig, budget: str) -> Inputs:
+    """Everything that a configuration names, scaled to a budget; one in hours takes a calibration of some seconds.
+
+    Raises:
+        MobilenasError: as `look_up` and `with_device` do.
+    """
+    hours = budget_hours(budget)
+    inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
+    return inputs if hours is None else within_hours(inputs, calibrate_speed(inputs, store), hours)
+
+
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:
     """The recorded table of this device and space; where the device is this machine, a newly measured one will do.
 
@@ -290,10 +301,6 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     Raises:
         MobilenasError: as `look_up` and `create` do.
     """
-    config, budget = parse_config(dict(record.config)), record.budget or "default"
-    hours = budget_hours(budget)
-    inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
-    if hours is not None:
-        inputs = within_hours(inputs, calibrate_speed(inputs, store), hours)
+    inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
     start, further = _prepare(store, inputs, record.name, runs, listener)
     store.searches.begin(record.id, _named(inputs.config, record.name), start, further)

@@ -1,6 +1,7 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -279,13 +280,14 @@ def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:
     return f"{where}{message}" + ("" if isinstance(got, dict) or repr(got) in message else f", got {got!r}")
 
 
-def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> RunConfig:
-    """The default configuration, a file's changes to it, and overrides from the command line, in this order.
+def load_config(source: str | Path | Mapping[str, Any] | None, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """The default configuration, the changes of a file or a mapping to it, and overrides, in this order.
 
     Raises:
         InvalidConfig: see `parse_config`; or the file cannot be read or is not YAML.
     """
-    content = _read_yaml(path) if path else {}
+    path = Path(source) if isinstance(source, str | Path) else None
+    content = _read_yaml(path) if path else dict(source) if isinstance(source, Mapping) else {}
     config = parse_config(_merged(content, overrides or {}))
     if path is not None and config.callables and config.plugins is None:
         return config.model_copy(update={"plugins": str(path.parent)})  # they lie beside the file that names them

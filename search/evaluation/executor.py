@@ -16,7 +16,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
 from search.evaluation.job import Interim, Job, Outcome
-from space.errors import MobilenasError
+from space.errors import MobilenasError, RunError
+from space.packages import foreign
 
 _PROGRESS_SECONDS = 0.5
 
@@ -96,12 +97,13 @@ def interrupts_ignored() -> Iterator[None]:
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
     """A worker's life: jobs in; that each is taken, shares done, interim results, and then how it ended, out."""
     end_with_parent()
+    problem = foreign()
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
             job = pipe.recv()
             assert isinstance(job, Job)
             pipe.send(0.0)
-            pipe.send(_finished(job, pipe, threads))
+            pipe.send(failed(job, RunError(problem)) if problem else _finished(job, pipe, threads))
 
 
 def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Finished:

@@ -16,6 +16,7 @@ from search.evaluation.artifacts import VARIABLE
 from search.ray.coordinator_actor import ACTOR_NAME, PULSE_S, artifacts_of, node_worker
 from search.ray.messages import ClusterSetup, versions
 from space.errors import MobilenasError, RunError
+from space.packages import foreign
 
 # How long nodes may take to be tried, and how slowly a data set may reach them, bytes per second.
 _PROBE_S, _SLOWEST = 300.0, 2e6
@@ -137,6 +138,8 @@ def _size_of(folder: Path | None) -> int:
 def _probed(setup: ClusterSetup, wanted: Mapping[str, str], token: str) -> str | None:
     """What is wrong with this node; None: nothing."""
     try:
+        if problem := foreign():
+            return problem
         if (found := versions()) != wanted:
             return f"it has {found}, the coordinator {wanted}; install the same versions"
         artifacts = artifacts_of(setup)

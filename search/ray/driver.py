@@ -2,7 +2,7 @@
 
 It is a process of its own, apart from the coordinator, because a driver of Ray can hang or end when the cluster does:
 `search.ray.executor` watches it from outside, and starts another one. What it knows is lost with it, and may be; so may
-Tune's own files. Nodes reach the coordinator's machine through one actor there, the coordinator's actor.
+Tune's own files. Nodes reach the coordinator's machine through one actor there.
 """
 
 import itertools

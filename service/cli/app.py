@@ -81,8 +81,28 @@ Owner = Annotated[
 Label = Annotated[list[str] | None, typer.Option(help="A word to group searches by; repeatable.")]
 
 
+def _show_version(asked: bool) -> None:
+    """What a person who reports a fault is asked for; heavy packages are named, not imported."""
+    if not asked:
+        return
+    from importlib.metadata import version
+    from platform import python_version
+
+    from search.record.schema import REVISIONS
+
+    named = {"python": python_version(), "torch": version("torch"), "onnxruntime": version("onnxruntime")}
+    told = ", ".join(f"{name} {number}" for name, number in {**named, "schema": REVISIONS[-1]}.items())
+    typer.echo(f"mobilenas {version('mobilenas')} ({told})")
+    raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print versions, and end.")
+]
+
+
 @app.callback()
-def begin() -> None:
+def begin(version: Version = False) -> None:  # noqa: ARG001 - its callback answers
     """Put the settings in force, before any command."""
     if "--help" in sys.argv:
         return

@@ -4,6 +4,7 @@ import json
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,25 +39,27 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
     """
     formats = tuple(format_named(text) for text in asked)
     if out != Path("-"):
-        folder = _export(
-            database, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
-        )
+        with closing(Store.open(database)) as store:
+            folder = export_trial(
+                store, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
+            )
         for file in dict.fromkeys((*EXPORTED, *(FILE_NAMES[form] for form in formats))):
             say(str(folder / file))
         return
     if sys.stdout.isatty():
         raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
     with TemporaryDirectory(prefix="mobilenas-") as draft:
-        folder = _export(
-            database, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded=Path("-")
-        )
+        with closing(Store.open(database)) as store:
+            folder = export_trial(
+                store, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded=Path("-")
+            )
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
             archive.add(folder, folder.name)
 
 
-def _export(
-    database: str,
+def export_trial(
+    store: Store,
     name: str,
     number: int | None,
     folder_of: Callable[[int], Path],
@@ -64,51 +67,54 @@ def _export(
     *,
     recorded: Path | None = None,
 ) -> Path:
-    """Write the files into the folder of a trial's number, and record that or another place as theirs."""
-    store = Store.open(database)
-    try:
-        record = store.searches.get(name)
-        config = parse_config(dict(record.config))
-        if config.data.source == NO_DATA:
-            folder = record.require_start().run_folder
-            raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
-        complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
-        if number is None:
-            found = found_trial(complete.values(), store.trials.exports(record.id), has_finals=True)
-            if found is None:
-                raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
-            number = found.number
-        if number not in complete:
-            raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
-        trial, start, folder = complete[number], record.require_start(), folder_of(number)
-        if trial.weights is None and trial.images_seen == 0:
-            raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
-        if trial.weights is None:
-            raise RunError(
-                f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
-                f"own, such as the found network (without --trial)"
-            )
-        if folder.exists() and any(folder.iterdir()):
-            raise RunError(f"folder {folder} is not empty; choose another with --out")
-        data = look_up(config).data
-        assert isinstance(data, Images), "without data it was refused above"
-        dataset = data.dataset
-        if dataset.content_hash != start.data_hash:
-            raise RunError(
-                f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' now is "
-                f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
-            )
-        files = export_network(
-            folder,
-            trial.architecture,
-            read_weights(start.files.weights(trial)),
-            dataset,
-            export_metadata(record, trial, RecordedSearch.read(store, name).fingerprint),
-            formats,
+    """Write the files into the folder of a trial's number, and record that or another place as theirs.
+
+    Without a number it is the found network.
+
+    Raises:
+        RunError: there is no such trial, it has no weights, the data have changed, or the folder is not empty.
+        NotExpressible: one of the formats has no words for the network.
+    """
+    record = store.searches.get(name)
+    config = parse_config(dict(record.config))
+    if config.data.source == NO_DATA:
+        folder = record.require_start().run_folder
+        raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
+    complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
+    if number is None:
+        found = found_trial(complete.values(), store.trials.exports(record.id), has_finals=True)
+        if found is None:
+            raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
+        number = found.number
+    if number not in complete:
+        raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
+    trial, start, folder = complete[number], record.require_start(), folder_of(number)
+    if trial.weights is None and trial.images_seen == 0:
+        raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
+    if trial.weights is None:
+        raise RunError(
+            f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
+            f"own, such as the found network (without --trial)"
         )
-        store.trials.add_export(record.id, number, folder=recorded or folder, files=files)
-    finally:
-        store.close()
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"folder {folder} is not empty; choose another with --out")
+    data = look_up(config).data
+    assert isinstance(data, Images), "without data it was refused above"
+    dataset = data.dataset
+    if dataset.content_hash != start.data_hash:
+        raise RunError(
+            f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' now is "
+            f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
+        )
+    files = export_network(
+        folder,
+        trial.architecture,
+        read_weights(start.files.weights(trial)),
+        dataset,
+        export_metadata(record, trial, RecordedSearch.read(store, name).fingerprint),
+        formats,
+    )
+    store.trials.add_export(record.id, number, folder=recorded or folder, files=files)
     return folder
 
 

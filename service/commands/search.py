@@ -1,6 +1,6 @@
 """Commands that run a search: search, plan, resume, finish, stop, coordinator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ log = structlog.stdlib.get_logger("mobilenas.coordinator")
 
 
 def configuration(
-    path: Path | None,
+    source: str | Path | Mapping[str, Any] | None,
     *,
     name: str | None,
     device: str | None,
@@ -55,7 +55,7 @@ def configuration(
     start_from: Sequence[str] = (),
     reuse: bool = True,
 ) -> RunConfig:
-    """The configuration file, or the default, with what the command line changes."""
+    """A configuration file, or its content, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
         "name": name,
         "seed": seed,
@@ -84,7 +84,7 @@ def configuration(
         }
         or None,
     }
-    return load_config(path, {key: value for key, value in overrides.items() if value is not None}).from_anywhere()
+    return load_config(source, {key: value for key, value in overrides.items() if value is not None}).from_anywhere()
 
 
 def looked_up(config: RunConfig, budget: str) -> Inputs:

@@ -12,8 +12,8 @@ from service.terminal.rows import Format, scientific, show
 from space.arch import Architecture, json_schema
 from space.choices import SearchSpace
 from space.cost import Cost, cost_of, unit_cost
-from space.errors import InvalidArchitecture, RunError
-from space.formats import FormatName, read_spec_file, write_spec
+from space.errors import RunError
+from space.formats import FormatName, published_or_read, read_spec_file, write_spec
 from space.keys import named_keys, out_shape
 from space.preset import load_preset, preset_names
 from space.reference import REFERENCES, Rounding
@@ -43,24 +43,6 @@ def _hand_out(text: str, out: Path | None) -> None:
         out.write_text(text)
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
-
-
-def named_or_read(
-    what: str, *, width: float | None = None, resolution: int | None = None, rounding: Rounding | None = None
-) -> Architecture:
-    """A published network by name, or the architecture of a spec file.
-
-    Raises:
-        InvalidArchitecture: there is neither, or the file is no spec, or is to be scaled, which only references can be.
-    """
-    if what in REFERENCES:
-        return REFERENCES[what](width=1.0 if width is None else width, resolution=resolution, rounding=rounding)
-    path = Path(what)
-    if not path.is_file():
-        raise InvalidArchitecture(f"{what!r} is neither a file nor a published network; see: mobilenas arch list")
-    if width is not None or rounding is not None:
-        raise InvalidArchitecture(f"{what} has absolute widths; --width and --rounding go with published networks")
-    return read_spec_file(path, resolution=resolution)
 
 
 def list_references(form: Format, out: Path | None) -> None:
@@ -110,7 +92,7 @@ def show_architecture(
     out: Path | None,
 ) -> None:
     """The command `arch show`."""
-    arch = named_or_read(what, width=width, resolution=resolution, rounding=rounding)
+    arch = published_or_read(what, width=width, resolution=resolution, rounding=rounding)
     cost = cost_of(arch)
     if form == "table":
         if out is not None:
@@ -266,7 +248,7 @@ def has(name: str, what: str, width: float) -> None:
     """The command `space has`: whether a space holds an architecture, why not, and what comes closest."""
     from space.variation import nearest
 
-    arch = named_or_read(what)
+    arch = published_or_read(what)
     space = SearchSpace(
         preset=load_preset(name),
         width=width,

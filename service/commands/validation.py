@@ -22,13 +22,13 @@ from latency.validate import Validation, draw_networks, naive_sums
 from latency.validate import validate as validate_table
 from search.plan import available_cores
 from search.tables import settings_for
-from service.commands.spaces import named_or_read
 from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, opened, tables_of
 from service.report import validation_figures
 from service.terminal.console import console, say
 from service.terminal.logs import telling
 from service.terminal.rows import show
 from space.errors import DeviceError, InvalidConfig, InvalidTable
+from space.formats import published_or_read
 from space.keys import keys_of
 
 # It ends when its parent does, however that ends.
@@ -180,7 +180,7 @@ def profile(
             with console.status(f"measuring {what}"):
                 found = profile_file(Path(what), settings.runtime, _shape(shape))
         else:
-            arch = named_or_read(what)
+            arch = published_or_read(what)
             meter = meter_of(settings, "profile")
             tables = store.tables.of(meter.device)
             with telling(quiet=form == "json") as listener:

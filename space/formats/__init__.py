@@ -12,6 +12,7 @@ from space.arch import MAX_SPEC_BYTES, Architecture, json_object
 from space.errors import InvalidArchitecture, InvalidConfig
 from space.formats import ofa, standalone, timm, torchvision
 from space.formats.fields import Fields
+from space.reference import REFERENCES, Rounding
 
 FormatName = Literal["spec", "timm", "torchvision", "ofa", "model.py"]
 
@@ -97,3 +98,21 @@ _READERS: Mapping[str, Callable[[Fields, int | None], Architecture]] = {
     "first_conv": ofa.read,
     "ks": ofa.read_subnet,
 }
+
+
+def published_or_read(
+    what: str, *, width: float | None = None, resolution: int | None = None, rounding: Rounding | None = None
+) -> Architecture:
+    """A published network by name, or the architecture of a spec file.
+
+    Raises:
+        InvalidArchitecture: there is neither, or the file is no spec, or is to be scaled, which only references can be.
+    """
+    if what in REFERENCES:
+        return REFERENCES[what](width=1.0 if width is None else width, resolution=resolution, rounding=rounding)
+    path = Path(what)
+    if not path.is_file():
+        raise InvalidArchitecture(f"{what!r} is neither a file nor a published network; see: mobilenas arch list")
+    if width is not None or rounding is not None:
+        raise InvalidArchitecture(f"{what} has absolute widths; --width and --rounding go with published networks")
+    return read_spec_file(path, resolution=resolution)

@@ -183,8 +183,8 @@ class Cluster:
         """Whether the head takes a machine for one that lives."""
         words = ["ip", "netns", "exec", self._netns(HEAD), sys.executable, "-c", ALIVE, self.address]
         # On a busy machine the head may not answer in time: then nothing has changed.
-        ask_coordinator = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
-        return ask_coordinator.returncode != 0 or self._ip(machine) in ask_coordinator.stdout.split()
+        asked = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
+        return asked.returncode != 0 or self._ip(machine) in asked.stdout.split()
 
     def cut(self, machine: str) -> None:
         """Cut the link to a machine, without a word."""

@@ -35,10 +35,10 @@ class Coordinator:
     folder: Path
     modules: Mapping[str, bytes] = field(default_factory=dict)
     damage: bytes = b""
-    ask_coordinator: int = 0
+    asked: int = 0
 
     def _files(self, _: Path) -> Pieces:
-        self.ask_coordinator += 1
+        self.asked += 1
         return {path.name: self._pieces(path) for path in self.folder.iterdir()}
 
     def _pieces(self, path: Path) -> Iterator[bytes]:
@@ -46,7 +46,7 @@ class Coordinator:
             yield piece if path.name != "images.npy" or not self.damage else piece[: -len(self.damage)] + self.damage
 
     def _sources(self, _: str) -> Mapping[str, bytes]:
-        self.ask_coordinator += 1
+        self.asked += 1
         return self.modules
 
     def node_worker(self, folder: Path) -> NodeWorker:
@@ -62,14 +62,14 @@ def test_data_reach_a_node_once_and_are_found_whole(dataset: Dataset, tmp_path: 
         found = coordinator.node_worker(tmp_path / "node").data(NOWHERE, dataset.content_hash, measure=True)
         assert found.is_relative_to(tmp_path / "node")
         assert Dataset.open(found).measured_hash() == dataset.content_hash
-    assert coordinator.ask_coordinator == 1
+    assert coordinator.asked == 1
 
 
 def test_data_that_a_node_sees_are_not_sent(dataset: Dataset, tmp_path: Path) -> None:
     """On the coordinator's machine, or where its folder is shared, the data stay where they are."""
     coordinator = Coordinator(dataset.folder)
     assert coordinator.node_worker(tmp_path).data(dataset.folder, dataset.content_hash, measure=True) == dataset.folder
-    assert coordinator.ask_coordinator == 0
+    assert coordinator.asked == 0
 
 
 def test_data_that_were_damaged_on_their_way_do_not_stay(dataset: Dataset, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_evaluator_reaches_a_node(tmp_path: Path) -> None:
     assert finished.error is None
     assert finished.outcome is not None
     assert finished.outcome.top1 == 0.25
-    assert coordinator.ask_coordinator == 1
+    assert coordinator.asked == 1
 
 
 def training(dataset: Dataset, folder: Path) -> Job:
