@@ -20,7 +20,7 @@ from space.cost import cost_of
 from space.keys import BlockKey, StageBlockKey, halved, keys_of, named_keys
 from space.layers import layers_of
 from space.narrowing import narrowed_at_random
-from space.onnx_graph import build_graph, random_weights
+from space.networks.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
 
 FITTED, REPEATS = 40, 20

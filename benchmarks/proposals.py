@@ -23,9 +23,9 @@ from search.samplers.feasible_first import propose
 from search.samplers.proposer import Proposer
 from search.trial import Scores, SearchStage, State, Trial
 from space.choices import SearchSpace
-from space.code_moves import canonical
 from space.encoding import Codes, Encoding
 from space.preset import load_preset
+from space.variation.moves import canonical
 
 SPACES = (("mobilenet-v3-small-32px", 32), ("mobilenet-v3-large", 224), ("ofa-mbv3", 224))
 COUNTS = (100, 300, 1000)

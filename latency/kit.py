@@ -19,7 +19,7 @@ from latency.probe import Protocol, Runtime
 from space.arch import Architecture
 from space.cost import unit_cost
 from space.keys import BlockKey, keys_of, named_keys
-from space.onnx_graph import build_graph, external_weights
+from space.networks.onnx_graph import build_graph, external_weights
 
 FORMAT = "mobilenas-kit"
 VERSION = 1

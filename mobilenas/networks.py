@@ -41,7 +41,7 @@ def build_model(arch: Architecture, weights: str | Path | None = None) -> "nn.Mo
     >>> model(torch.zeros(2, 3, 224, 224)).shape
     torch.Size([2, 1000])
     """
-    from space.modules import build_model as build
+    from space.networks.modules import build_model as build
 
     if weights is None:
         return build(arch)

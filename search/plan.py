@@ -21,12 +21,12 @@ from search.record.store import Store
 from search.tables import Tables
 from space.arch import Architecture
 from space.choices import SearchSpace
-from space.code_moves import mutate
 from space.encoding import Encoding
 from space.errors import InvalidConfig
 from space.keys import BlockKey, keys_of
 from space.narrowing import narrowings
 from space.preset import load_preset
+from space.variation.moves import mutate
 from trainer.data import Progress, prepare, split
 from trainer.train import train
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latency.analysis.validate import Group, validation_from
 from latency.calibration import POOR
 from latency.collect import Collected, campaign_for, collect, is_reliable, needed_keys, table_from
 from latency.device import Device
@@ -14,7 +15,6 @@ from latency.meter import DeviceSettings, Meter
 from latency.probe import Protocol
 from latency.results import Results
 from latency.table import LatencyTable
-from latency.validate import Group, validation_from
 from search.config.sections import DeviceConfig
 from search.events import Listener
 from search.record.store import Store

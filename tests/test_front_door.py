@@ -228,7 +228,9 @@ def test_latency_needs_a_table_with_all_blocks(tmp_path: Path) -> None:
     arch = mobilenet_v3_small_32px()
     with closing(Store.open(url)) as store:
         record_table(store)
-        with pytest.raises(mobilenas.MobilenasError, match=r"lacks \d+ of the network's blocks.*latency collect --device desk"):
+        with pytest.raises(
+            mobilenas.MobilenasError, match=r"lacks \d+ of the network's blocks.*latency collect --device desk"
+        ):
             mobilenas.predict_latency(arch, device="desk", database=url)
         table = table_of(arch)
         record_table(store, table)

@@ -15,7 +15,7 @@ from torch import Tensor
 from space.arch import Architecture
 from space.errors import InvalidArchitecture
 from space.keys import StageBlockKey, named_keys
-from space.modules import build_model, folded_weights
+from space.networks.modules import build_model, folded_weights
 from trainer.train import Weights, load_model
 
 

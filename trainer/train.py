@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
 from space.errors import DataError, RunError
-from space.modules import build_model, fused
+from space.networks.modules import build_model, fused
 from trainer.data import Dataset, Progress
 
 Weights = Mapping[str, Tensor]

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select
 
+from latency.analysis.validate import Validated, Validation
 from latency.meter import DeviceSettings
-from latency.validate import Validated, Validation
 from search.record.schema import device_settings, validated_networks, validations
 from search.record.transactions import Transactions
 from space.arch import Architecture

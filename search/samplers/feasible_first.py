@@ -14,9 +14,9 @@ import numpy as np
 
 from search.objective.objective import Objective
 from search.samplers.surrogate import Surrogate
-from space.code_moves import canonical, crossover, members, mutate
 from space.encoding import Codes
 from space.errors import RunError
+from space.variation.moves import canonical, crossover, members, mutate
 
 
 class Exhausted(RunError):

@@ -13,8 +13,8 @@ from threadpoolctl import ThreadpoolController
 
 from search.objective.objective import Objective
 from search.samplers.feasible_first import propose
-from space.code_moves import canonical, mutate
 from space.encoding import Codes, Encoding
+from space.variation.moves import canonical, mutate
 
 
 class _CodeSampler(BaseSampler):

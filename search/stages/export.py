@@ -20,8 +20,8 @@ from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, FormatName, write_spec
 from space.keys import named_keys
-from space.modules import folded_weights
-from space.onnx_graph import build_graph, given_weights
+from space.networks.modules import folded_weights
+from space.networks.onnx_graph import build_graph, given_weights
 from trainer.data import Dataset
 from trainer.train import load_model
 

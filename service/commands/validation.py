@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latency.agreement import agreement
-from latency.compare import Comparison, advice
-from latency.compare import compare as compare_tables
+from latency.analysis.agreement import agreement
+from latency.analysis.compare import Comparison, advice
+from latency.analysis.compare import compare as compare_tables
+from latency.analysis.profile import Profile, profile_file
+from latency.analysis.profile import profile as profile_network
+from latency.analysis.validate import Validation, draw_networks, naive_sums
+from latency.analysis.validate import validate as validate_table
 from latency.meter import DeviceSettings
-from latency.profile import Profile, profile_file
-from latency.profile import profile as profile_network
-from latency.validate import Validation, draw_networks, naive_sums
-from latency.validate import validate as validate_table
 from search.plan import available_cores
 from search.tables import settings_for
 from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, opened, tables_of

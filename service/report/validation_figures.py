@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from latency.profile import Profile
-from latency.validate import GROUPS, Validation
+from latency.analysis.profile import Profile
+from latency.analysis.validate import GROUPS, Validation
 from space.errors import RunError
 
 

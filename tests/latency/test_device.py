@@ -11,7 +11,7 @@ from latency.network import Network
 from latency.probe import Refused, Runtime, conditions, session_of
 from space.errors import InvalidTable
 from space.keys import named_keys
-from space.onnx_graph import build_graph, random_weights
+from space.networks.onnx_graph import build_graph, random_weights
 from tests.strategies import DEVICE, small_space
 
 GRAPH = build_graph(named_keys(small_space().reference), random_weights(0))

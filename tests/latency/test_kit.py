@@ -25,7 +25,7 @@ from latency.results import read_results, read_results_file
 from space.choices import SearchSpace
 from space.errors import InvalidResults
 from space.keys import named_keys
-from space.onnx_graph import build_graph, random_weights
+from space.networks.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
 from tests.mutations import mutated
 from tests.strategies import small_space

@@ -28,7 +28,7 @@ from latency.probe import (
     warnings_of,
 )
 from space.keys import named_keys
-from space.onnx_graph import build_graph, random_weights
+from space.networks.onnx_graph import build_graph, random_weights
 from tests.strategies import minute_space
 
 KEYS = minute_space().reachable_keys()[:5]

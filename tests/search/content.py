@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from latency.analysis.validate import GROUPS, Validated, Validation
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
-from latency.validate import GROUPS, Validated, Validation
 from search.record.database import Database
 from search.record.rows import FurtherTarget, SearchRecord
 from search.record.schema import metadata, searches

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from space.arch import Architecture
 from space.cost import Cost, cost_of, unit_cost
 from space.keys import keys_of, named_keys
-from space.modules import build_model
-from space.onnx_graph import INPUT, build_graph, random_weights
+from space.networks.modules import build_model
+from space.networks.onnx_graph import INPUT, build_graph, random_weights
 from space.reference import REFERENCES, Reference
 from tests.strategies import architectures, default_space
 

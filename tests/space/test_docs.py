@@ -12,7 +12,7 @@ from space.choices import SearchSpace
 from space.formats import FILE_NAMES, write_spec
 from space.preset import load_preset, preset_names
 from space.reference import REFERENCES, mobilenet_v3_small
-from tests.space.test_onnx_graph import made
+from tests.space.networks.test_onnx_graph import made
 from tests.space.test_oracles import imported, needs
 
 DOCS = Path(__file__).parents[2] / "docs"

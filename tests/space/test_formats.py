@@ -21,7 +21,7 @@ from space.formats import FILE_NAMES, FormatName, read_spec, write_spec
 from space.keys import keys_of
 from space.reference import REFERENCES
 from tests.mutations import mutated, with_value
-from tests.space.test_onnx_graph import made
+from tests.space.networks.test_onnx_graph import made
 from tests.space.test_presets import shipped
 from tests.strategies import architectures
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from space.arch import Architecture, Block
 from space.errors import InvalidTable
 from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey, keys_of, named_keys, out_shape, parse_key
-from space.modules import Unit, build_model
+from space.networks.modules import Unit, build_model
 from space.reference import mobilenet_v3_large, mobilenet_v3_small, mobilenet_v3_small_32px
 from tests.strategies import architectures, block_keys, default_space, small_space
 

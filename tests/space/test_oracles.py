@@ -21,7 +21,7 @@ from space.cost import cost_of
 from space.errors import NotExpressible
 from space.formats import FormatName, read_spec, write_spec
 from space.reference import REFERENCES, mobilenet_v3_large
-from tests.space.test_onnx_graph import made
+from tests.space.networks.test_onnx_graph import made
 from tests.space.test_presets import shipped
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from space.arch import Architecture, Head
 from space.cost import Cost, cost_of, layer_cost
-from space.detection import DetectorCost, detection_head_cost, detector_cost
 from space.errors import InvalidArchitecture
 from space.keys import keys_of
 from space.layers import Conv, Linear, layers_of
+from space.networks.detection import DetectorCost, detection_head_cost, detector_cost
 from space.reference import REFERENCES, ROUNDINGS, Reference, Rounding
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "published_models.csv").read_text().splitlines()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
 from space.errors import DataError, InvalidArchitecture
-from space.modules import ConvUnit, SqueezeExciteUnit, build_model
+from space.networks.modules import ConvUnit, SqueezeExciteUnit, build_model
 from space.reference import mobilenet_v3_small_32px
 from tests.strategies import architectures, small_space
 from trainer.inherit import inherit

@@ -16,7 +16,7 @@ from torch import nn
 
 from space.arch import Architecture, Block, Head, Stage, Stem
 from space.errors import DataError, RunError
-from space.modules import ConvUnit
+from space.networks.modules import ConvUnit
 from trainer.data import Dataset, Splits, prepare, split
 from trainer.train import (
     Check,

@@ -9,8 +9,8 @@ from search.objective.objective import Objective
 from search.objective.pareto import hypervolume
 from search.objective.reward import soft
 from search.samplers.feasible_first import DEFAULT, Effort, Exhausted, propose
-from space.code_moves import canonical, members
 from space.encoding import Codes, Encoding
+from space.variation.moves import canonical, members
 from tests.search.madds import Madds, objective_within
 from tests.space.test_presets import shipped
 from tests.strategies import free_space, small_space

@@ -23,7 +23,7 @@ from latency.table import LatencyTable
 from search.record.store import Store
 from space.choices import SearchSpace
 from space.keys import named_keys, parse_key
-from space.onnx_graph import build_graph, random_weights
+from space.networks.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
 from tests.tiny import TINY_SPACE, Result
 

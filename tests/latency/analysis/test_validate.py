@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from latency.analysis.validate import GROUPS, NEAR, Validation, draw_networks, naive_sums, validate
 from latency.collect import ATTEMPTS, calibration_networks
 from latency.probe import Protocol
 from latency.table import LatencyTable
-from latency.validate import GROUPS, NEAR, Validation, draw_networks, naive_sums, validate
 from space.errors import InfeasibleTarget
 from space.keys import keys_of
 from tests.latency.fakes import FakeMeter

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.choices import SearchSpace
-from space.code_moves import canonical, crossover, members, mutate
 from space.encoding import INACTIVE, Codes, Encoding
 from space.preset import preset_names
+from space.variation.moves import canonical, crossover, members, mutate
 from tests.space.test_presets import shipped
 from tests.strategies import free_space, small_space
 

@@ -204,7 +204,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 
 def folded_weights(model: nn.Module) -> dict[str, np.ndarray]:
-    """Weights and biases by the names that `space.onnx_graph` asks for, BatchNorm folded into the convolutions.
+    """Weights and biases by the names that `onnx_graph` asks for, BatchNorm folded into the convolutions.
 
     w' = w * gamma / sqrt(var + eps), b' = beta - mean * gamma / sqrt(var + eps); computed in float64.
     """

@@ -4,6 +4,8 @@ SSDLite replaces the full 3x3 convolutions of SSD by depthwise-separable ones. T
 at half the final resolution's stride, taken behind the expansion of the block that halves it; the second is the last
 map of the network; four more follow, each by a 1x1 convolution to half the width and a 3x3 one of stride 2. Three
 boxes per place on the first map and six on the others reproduce the paper's parameters (tables 5 and 6).
+
+Until detectors are trained, only tests use this: it is what our specs of the published ones are held against.
 """
 
 from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from latency.agreement import Agreement, agreement
+from latency.analysis.agreement import Agreement, agreement
 from latency.calibration import fit_linear
 from latency.collect import ATTEMPTS, anchors_of, calibration_networks, entries_from, ratios
 from latency.kit import Campaign

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latency.agreement import kendall_tau, spearman
+from latency.analysis.agreement import kendall_tau, spearman
 from latency.predict import Predictor
 from latency.table import LatencyTable
 from space.choices import SearchSpace

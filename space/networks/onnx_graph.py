@@ -38,7 +38,7 @@ def random_weights(seed: int) -> WeightSource:
 
 
 def given_weights(weights: Mapping[str, np.ndarray]) -> WeightSource:
-    """Weights from a mapping, as `space.modules.folded_weights` makes it."""
+    """Weights from a mapping, as `space.networks.modules.folded_weights` makes it."""
 
     def look_up(name: str, shape: tuple[int, ...]) -> np.ndarray:
         found = weights.get(name)

@@ -15,8 +15,8 @@ from torch import nn
 from space.arch import Architecture, Block
 from space.errors import InvalidArchitecture
 from space.keys import BlockKey, StageBlockKey, named_keys, out_shape
-from space.modules import build_model, folded_weights
-from space.onnx_graph import INPUT, OUTPUT, build_graph, given_weights, random_weights
+from space.networks.modules import build_model, folded_weights
+from space.networks.onnx_graph import INPUT, OUTPUT, build_graph, given_weights, random_weights
 from space.reference import REFERENCES, Reference
 from tests.strategies import architectures, default_space, small_space
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from latency.compare import OPTIONS, advice, compare, option_costs
+from latency.analysis.compare import OPTIONS, advice, compare, option_costs
 from latency.table import LatencyTable
 from space.errors import MissingBlock
 from space.keys import BlockKey, StageBlockKey

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kendalltau, spearmanr
 
-from latency.agreement import agreement, kendall_tau, spearman
+from latency.analysis.agreement import agreement, kendall_tau, spearman
 
 # Few different values, so that there are ties.
 VALUES = st.integers(2, 40).flatmap(lambda n: st.tuples(*[arrays(np.float64, n, elements=st.integers(0, 12))] * 2))

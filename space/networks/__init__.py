@@ -1,0 +1,1 @@
+"""Architectures as torch modules and ONNX graphs, and detectors made of them."""
