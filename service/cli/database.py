@@ -1,0 +1,84 @@
+"""The commands that keep the record."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import DATABASE, RUNS, Database, Runs
+
+db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help=True)
+
+
+def archive(
+    name: Annotated[str | None, typer.Argument(help="The search to hand over.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, or - for stdout; default: <name>.zip.")] = None,
+    source: Annotated[Path | None, typer.Option("--import", help="Archive to record instead, or - for stdin.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Name to record it under.")] = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Put one search with its tables and files into a zip file, or record the search of such a file."""
+    from service.commands import database as commands
+    from space.errors import InvalidConfig
+
+    if (name is None) == (source is None):
+        raise InvalidConfig("name a search to archive, or a file with --import")
+    if source is not None:
+        commands.import_archive(database, source, runs, new_name)
+    elif name is not None:
+        commands.archive(database, name, out or Path(f"{name}.zip"))
+
+
+def gc(
+    search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and free nothing.")] = False,
+    database: Database = DATABASE,
+) -> None:
+    """Free weights of finished searches, but for the best ten, exported and final networks, and their ancestors."""
+    from service.commands import database as commands
+
+    commands.gc(database, search, dry_run=dry_run)
+
+
+@db_app.command("upgrade")
+def db_upgrade(database: Database = DATABASE) -> None:
+    """Create the schema or bring it up to date; on PostgreSQL also the read-only role of MOBILENAS_READER_PASSWORD."""
+    from service.commands import database as commands
+
+    commands.upgrade(database)
+
+
+@db_app.command("check")
+def db_check(database: Database = DATABASE) -> None:
+    """Look for faults, in the file and in what its rows say of each other; change nothing."""
+    from service.commands import database as commands
+
+    commands.check(database)
+
+
+@db_app.command("copy")
+def db_copy(
+    source: Annotated[str, typer.Argument(help="URL of the database to read.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="URL of a blank one.", show_default=False)],
+) -> None:
+    """Copy a whole record into a blank database, ids kept; SQLite and PostgreSQL in either direction."""
+    from service.commands import database as commands
+
+    commands.copy(source, target)
+
+
+@db_app.command("backup")
+def db_backup(
+    out: Annotated[Path, typer.Option(help="SQLite file to write.", show_default=False)], database: Database = DATABASE
+) -> None:
+    """Copy a whole record into a new SQLite file; searches may run meanwhile."""
+    from service.commands import database as commands
+
+    commands.backup(database, out)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (archive, gc):
+        app.command()(command)

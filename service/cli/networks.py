@@ -1,0 +1,55 @@
+"""The commands about a found network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import DATABASE, Database, DataDir, Name, Run
+
+
+def export(
+    name: Name,
+    trial: Annotated[int | None, typer.Option(help="Number of a completed trial; default: the found network.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to, or - for a tar file on stdout; default: <name>-trial-<n>.")
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Also for other tools: timm, torchvision, ofa or model.py; repeatable."),
+    ] = None,
+    database: Database = DATABASE,
+) -> None:
+    """Write spec, weights, ONNX file, labels and preprocessing of a trial."""
+    from service.commands import networks
+
+    networks.export(database, name, trial, out, form or [])
+
+
+def predict(
+    run: Run,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+) -> None:
+    """Classify your own pictures with an exported network."""
+    from service.commands import networks
+
+    networks.predict(run, pictures, top)
+
+
+def evaluate(
+    run: Run,
+    data: Annotated[str, typer.Option(help="fashion-mnist, cifar10 or imagefolder:PATH.")],
+    data_dir: DataDir = None,
+    everything: Annotated[bool, typer.Option("--all", help="All images, not the test split alone.")] = False,
+) -> None:
+    """Top-1 with interval, recall per class and confusion matrix of an exported network."""
+    from service.commands import networks
+
+    networks.evaluate(run, data, data_dir, everything=everything)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (export, predict, evaluate):
+        app.command()(command)

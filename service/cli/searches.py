@@ -1,0 +1,212 @@
+"""The commands that run searches."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import (
+    DATABASE,
+    OWNER,
+    RUNS,
+    Budget,
+    Config,
+    Data,
+    Database,
+    DataDir,
+    Device,
+    Enqueue,
+    Label,
+    Name,
+    NoReuse,
+    Note,
+    Owner,
+    Priority,
+    Queue,
+    Repeat,
+    Resolution,
+    Runs,
+    Sampler,
+    Seed,
+    StartFrom,
+    Target,
+    Until,
+    Workers,
+)
+
+
+def search(
+    config: Config = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search; default: <data>-<device>-<n>.")] = None,
+    device: Device = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    resolution: Resolution = None,
+    target: Target = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    enqueue: Enqueue = None,
+    sampler: Sampler = None,
+    repeat: Repeat = 1,
+    start_from: StartFrom = None,
+    no_reuse: NoReuse = False,
+    budget: Budget = "default",
+    until: Until = None,
+    queue: Queue = False,
+    priority: Priority = None,
+    owner: Owner = OWNER,
+    label: Label = None,
+    note: Note = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
+    from search.start import SearchRequest
+    from service.commands import search
+    from space.errors import InvalidConfig
+
+    if priority is not None and not queue:
+        raise InvalidConfig("--priority belongs to searches of the queue; add --queue")
+    request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note, budget=budget, priority=priority or 0)
+
+    settings = search.configuration(
+        config,
+        name=name,
+        device=device,
+        data=data,
+        data_dir=data_dir,
+        resolution=resolution,
+        target=target,
+        seed=seed,
+        workers=workers,
+        sampler=sampler,
+        enqueue=enqueue or (),
+        start_from=start_from or (),
+        reuse=not no_reuse,
+    )
+    if queue and until:
+        raise InvalidConfig("--until belongs to searches in the foreground; leave out --queue")
+    if queue:
+        search.queue(settings, database, request, repeat)
+    else:
+        search.start(settings, database, runs, request, until, repeat)
+
+
+def netadapt(
+    source: Annotated[str, typer.Option("--from", help="A recorded search, or a run folder.", show_default=False)],
+    target: Annotated[str, typer.Option(help="4.0ms, or 80% of the network's latency.", show_default=False)],
+    trial: Annotated[
+        int | None, typer.Option(help="Number of a completed trial of it; default: the found one.")
+    ] = None,
+    config: Config = None,
+    name: Annotated[str | None, typer.Option(help="Name of the search; default: <data>-<device>-<n>.")] = None,
+    device: Device = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    owner: Owner = OWNER,
+    label: Label = None,
+    note: Note = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Walk from a trained network to a faster one by narrowing its layers, then fine-tune, measure and export it."""
+    from search.start import SearchRequest
+    from service.commands import netadapt
+
+    request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note)
+    netadapt.netadapt(
+        database,
+        runs,
+        request,
+        netadapt.NetAdaptRequest(
+            source=source,
+            trial=trial,
+            target=target,
+            config=config,
+            name=name,
+            device=device,
+            data=data,
+            data_dir=data_dir,
+            workers=workers,
+        ),
+    )
+
+
+def plan(
+    config: Config = None,
+    device: Device = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    resolution: Resolution = None,
+    target: Target = None,
+    workers: Workers = None,
+    budget: Budget = "default",
+    database: Database = DATABASE,
+) -> None:
+    """Say what a search would do and how long it would take, without starting it."""
+    from service.commands import search
+
+    settings = search.configuration(
+        config,
+        name=None,
+        device=device,
+        data=data,
+        data_dir=data_dir,
+        resolution=resolution,
+        target=target,
+        seed=None,
+        workers=workers,
+    )
+    search.show_plan(settings, database, budget)
+
+
+def resume(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
+    """Go on with a search that was stopped or killed, in whichever stage it was."""
+    from service.commands import search
+
+    search.resume(name, database, runs, queue=queue)
+
+
+def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
+    """End the block-level search now: the best so far goes through NetAdapt, final training and export."""
+    from service.commands import search
+
+    search.resume(name, database, runs, finish=True, queue=queue)
+
+
+def certify(
+    name: Name,
+    source: Annotated[Path | None, typer.Option("--import", help="results.json of the search's certify.zip.")] = None,
+    database: Database = DATABASE,
+) -> None:
+    """Complete a search that awaits certification: measured over ssh, or by the results of its kit."""
+    from service.commands import search
+
+    search.certify(name, database, source)
+
+
+def stop(name: Name, database: Database = DATABASE) -> None:
+    """Stop a search, wherever it runs, when its running trials have ended."""
+    from service.commands import search
+
+    search.stop(name, database)
+
+
+def coordinator(
+    device: Annotated[str | None, typer.Option(help="Only searches for the device of this name.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when the queue is empty.")] = False,
+    health_file: Annotated[Path | None, typer.Option(help="File to touch every few seconds while all is well.")] = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
+) -> None:
+    """Run queued searches, one after the other; several coordinators may share a queue."""
+    from service.commands import search
+
+    search.coordinate(database, runs, device, health_file, drain=drain)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (search, netadapt, plan, resume, finish, certify, stop, coordinator):
+        app.command()(command)
