@@ -48,7 +48,7 @@ def fashion_mnist() -> None:
 
 
 @pytest.fixture
-def tiny_config(tmp_path: Path, fashion_mnist: None) -> Path:  # noqa: ARG001 - asked for its skip
+def tiny_config(tmp_path: Path) -> Path:
     """The tiny configuration, in a folder of its own."""
     return tiny_run(tmp_path)
 

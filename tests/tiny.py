@@ -56,19 +56,28 @@ def dark_and_bright(folder: Path, *, each: int, pixels: int, seed: int | None = 
     return folder
 
 
-def tiny_run(folder: Path) -> Path:
-    """The configuration of a search that takes some seconds, with its space, written into `folder`."""
+def tiny_run(folder: Path, *, real: bool = False) -> Path:
+    """The configuration of a search that takes some seconds, with its space, written into `folder`.
+
+    Its pictures are made up, so that judging them takes no time; `real` ones are those of Fashion-MNIST.
+    """
     space = folder / "tiny-space.yaml"
     space.write_text(yaml.safe_dump(TINY_SPACE))
+    data: dict[str, object] = {"source": "fashion-mnist", "reward_images": 300}
+    if not real:
+        photos = folder / "photos"
+        if not photos.exists():
+            dark_and_bright(photos, each=100, pixels=32)
+        data = {"source": f"imagefolder:{photos}", "resolution": 32, "reward_images": 20}
     config = {
         "workers": 1,
-        "data": {"source": "fashion-mnist", "reward_images": 300},
+        "data": data,
         "space": {"preset": str(space), "width": 0.25},
         "device": {"rounds": 25, "warm_runs": 8},
         "target": {"relative": 0.9},
-        "blocks": {"trials": 3, "train_images": 300},
+        "blocks": {"trials": 3, "train_images": 300 if real else 130},
         "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
-        "final": {"images": 300},
+        "final": {"images": 300 if real else 130},
     }
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(config))

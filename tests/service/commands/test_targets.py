@@ -19,7 +19,7 @@ Mobilenas = Callable[..., Result]
 
 
 @dataclass
-class CoordinatorActor:
+class Workplace:
     """A folder with a record, and commands that use it."""
 
     folder: Path
@@ -54,10 +54,10 @@ class CoordinatorActor:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, mobilenas: Mobilenas, fashion_mnist: None) -> Iterator[CoordinatorActor]:  # noqa: ARG001 - for its skip
+def place(tmp_path: Path, mobilenas: Mobilenas, fashion_mnist: None) -> Iterator[Workplace]:  # noqa: ARG001 - for its skip
     """An empty one."""
     store = Store.open(f"sqlite:///{tmp_path}/record.db")
-    yield CoordinatorActor(tmp_path, mobilenas, store)
+    yield Workplace(tmp_path, mobilenas, store)
     store.close()
 
 
@@ -66,11 +66,11 @@ def complete(trials: list[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.state is State.COMPLETE]
 
 
-def test_one_network_for_two_devices(desk: CoordinatorActor) -> None:
+def test_one_network_for_two_devices(place: Workplace) -> None:
     """Shared: one found network whose predicted latency meets both targets, certified on both, told for both."""
-    config = desk.config(targets={"one": "95%", "two": "90%"}, mode="shared")
-    done = desk.run("search", "--config", config, "--name", "both")
-    recorded = desk.recorded("both")
+    config = place.config(targets={"one": "95%", "two": "90%"}, mode="shared")
+    done = place.run("search", "--config", config, "--name", "both")
+    recorded = place.recorded("both")
     assert recorded.record.stage is SearchStage.DONE
     assert [device.name for device in recorded.devices] == ["one", "two"]
     found, _ = recorded.both()
@@ -81,18 +81,18 @@ def test_one_network_for_two_devices(desk: CoordinatorActor) -> None:
         assert f"measured ms on {device.name}" in done.out
     share = max(recorded.predicted_ms(found, device) / device.target_ms for device in recorded.devices)
     assert found.scores.latency_ms == pytest.approx(share * recorded.devices[0].target_ms)
-    assert "no faults" in desk.run("db", "check").out
-    desk.run("report", "both", "--out", desk.folder / "both.html")
+    assert "no faults" in place.run("db", "check").out
+    place.run("report", "both", "--out", place.folder / "both.html")
 
 
-def test_a_network_for_each_device(desk: CoordinatorActor) -> None:
+def test_a_network_for_each_device(place: Workplace) -> None:
     """Per device: a group of two searches that divide the trials, and each takes over what the other trained."""
-    config = desk.config(targets={"one": "95%", "two": "80%"}, mode="per-device", blocks={"trials": 6})
-    done = desk.run("search", "--config", config, "--name", "each")
+    config = place.config(targets={"one": "95%", "two": "80%"}, mode="per-device", blocks={"trials": 6})
+    done = place.run("search", "--config", config, "--name", "each")
     assert "each-one, each-two" in done.out
-    tolds = [desk.recorded(f"each-{name}") for name in ("one", "two")]
+    both = [place.recorded(f"each-{name}") for name in ("one", "two")]
     trained = []
-    for recorded in tolds:
+    for recorded in both:
         assert recorded.record.group == "each"
         assert recorded.record.stage is SearchStage.DONE
         found, _ = recorded.both()
@@ -102,17 +102,17 @@ def test_a_network_for_each_device(desk: CoordinatorActor) -> None:
         assert len(blocks) >= 5
     assert not trained[0] & trained[1]
     networks = [
-        {trial.architecture.arch_id for trial in complete(recorded.trials(SearchStage.BLOCKS))} for recorded in tolds
+        {trial.architecture.arch_id for trial in complete(recorded.trials(SearchStage.BLOCKS))} for recorded in both
     ]
     assert networks[0] == networks[1]
 
 
-def test_a_walk_alone(desk: CoordinatorActor) -> None:
+def test_a_walk_alone(place: Workplace) -> None:
     """`netadapt` walks from a search's network or a run folder, keeps its weights, fine-tunes, certifies, exports."""
-    desk.run("search", "--config", desk.config(), "--name", "base")
-    base, _ = desk.recorded("base").both()
-    desk.run("netadapt", "--from", "base", "--target", "95%", "--name", "narrower")
-    recorded = desk.recorded("narrower")
+    place.run("search", "--config", place.config(), "--name", "base")
+    base, _ = place.recorded("base").both()
+    place.run("netadapt", "--from", "base", "--target", "95%", "--name", "narrower")
+    recorded = place.recorded("narrower")
     (start,) = recorded.trials(SearchStage.BLOCKS)
     found, reference = recorded.both()
     assert (start.origin, start.architecture) == ("start", base.architecture)
@@ -123,29 +123,29 @@ def test_a_walk_alone(desk: CoordinatorActor) -> None:
     assert all(trial.parent is not None for trial in recorded.trials(SearchStage.NETADAPT))
     assert found.parent is not None
     assert (recorded.start.run_folder / "model.onnx").exists()
-    desk.run(
+    place.run(
         "netadapt",
         "--from",
-        desk.folder / "runs" / "base",
+        place.folder / "runs" / "base",
         "--config",
-        desk.config(),
+        place.config(),
         "--target",
         "97%",
         "--name",
         "again",
     )
-    assert desk.recorded("again").trials(SearchStage.BLOCKS)[0].architecture == base.architecture
-    met = desk.run("netadapt", "--from", "base", "--target", "110%", code=2)
+    assert place.recorded("again").trials(SearchStage.BLOCKS)[0].architecture == base.architecture
+    met = place.run("netadapt", "--from", "base", "--target", "110%", code=2)
     assert "is met already" in met.err
-    nowhere = desk.run("netadapt", "--from", "base", "--trial", "999", "--target", "80%", code=2)
+    nowhere = place.run("netadapt", "--from", "base", "--trial", "999", "--target", "80%", code=2)
     assert "no such completed trial" in nowhere.err
 
 
-def test_the_reward_split_chooses_among_the_best(desk: CoordinatorActor) -> None:
+def test_the_reward_split_chooses_among_the_best(place: Workplace) -> None:
     """Of top_k trained candidates only the chosen one, with its weights, and the reference meet the test split."""
-    config = desk.config(final={"top_k": 3}, netadapt={"max_steps": 0}, blocks={"trials": 6}, workers=2)
-    desk.run("search", "--config", config, "--name", "three")
-    recorded = desk.recorded("three")
+    config = place.config(final={"top_k": 3}, netadapt={"max_steps": 0}, blocks={"trials": 6}, workers=2)
+    place.run("search", "--config", config, "--name", "three")
+    recorded = place.recorded("three")
     finals = recorded.trials(SearchStage.FINAL)
     candidates = [trial for trial in finals if trial.origin == "candidate"]
     found, reference = recorded.both()
