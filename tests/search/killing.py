@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,13 +41,13 @@ def ms(arch):
 """
 
 
-def write_run(folder: Path, *, seconds: float = 0.15, **changes: object) -> Path:
+def write_run(folder: Path, *, seconds: float = 0.15, gate: Path | None = None, **changes: Any) -> Path:  # noqa: ANN401 - sections of a run
     """A configuration whose evaluator answers after some time, and whose latency is multiply-adds in millions.
 
-    While there is a file `gate` in the folder, it answers for the reference alone.
+    While there is a file `gate`, in the folder if it is not said where, it answers for the reference alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "slow_judge.py").write_text(EVALUATOR.format(seconds=seconds, gate=str(folder / "gate")))
+    (folder / "slow_judge.py").write_text(EVALUATOR.format(seconds=seconds, gate=str(gate or folder / "gate")))
     config = {
         "evaluator": "slow_judge:top1",
         "latency": "slow_judge:ms",

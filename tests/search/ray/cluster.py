@@ -61,7 +61,7 @@ class Cluster:
 
     def __init__(self, hidden: Path, shared: Path, nodes: int = 2) -> None:
         self._id = secrets.token_hex(3)
-        self._hidden, self._shared = hidden, shared
+        self._hidden, self.shared = hidden, shared
         self._hub = f"mn{self._id}-hub"
         self.nodes = [f"node{number}" for number in range(nodes)]
         self._machines = [HEAD, COORDINATOR, *self.nodes]
@@ -87,7 +87,7 @@ class Cluster:
         return f"mn{self._id}-{machine}"
 
     def __enter__(self) -> "Cluster":
-        self._shared.mkdir(exist_ok=True)
+        self.shared.mkdir(exist_ok=True)
         _ip("netns", "add", self._hub)
         _ip("-n", self._hub, "link", "add", "bridge", "type", "bridge")
         _ip("-n", self._hub, "link", "set", "bridge", "up")
@@ -124,7 +124,7 @@ class Cluster:
         hide = f"mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs tmpfs {self._hidden}"
         if not shares:
             hide += " && mount -t tmpfs tmpfs /mnt"
-        self._running[machine] = self._popen(machine, ray, hide, log=self._shared / f"{machine}.log")
+        self._running[machine] = self._popen(machine, ray, hide, log=self.shared / f"{machine}.log")
         time.sleep(5 if machine == HEAD else 0)
 
     def _popen(
@@ -132,8 +132,8 @@ class Cluster:
     ) -> "subprocess.Popen[bytes]":
         words = ["ip", "netns", "exec", self._netns(machine)]
         words += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        script = f'mount --bind {self._shared} /mnt && {prepare} && exec "$@"'
-        with (log or self._shared / "unused.log").open("ab") as output:
+        script = f'mount --bind {self.shared} /mnt && {prepare} && exec "$@"'
+        with (log or self.shared / "unused.log").open("ab") as output:
             return subprocess.Popen(
                 [*words, "sh", "-c", script, "sh", *command],
                 env=self.environment,
@@ -151,6 +151,12 @@ class Cluster:
         process = self._running.pop(machine)
         process.kill()  # and with it, by --kill-child, the first process of its namespace
         process.wait()
+
+    def restart(self, machine: str) -> None:
+        """Start a machine anew, whether it still ran or not."""
+        if machine in self._running:
+            self.kill(machine)
+        self.start(machine)
 
     def kill_process(self, machine: str, named: bytes) -> int:
         """SIGKILL to the processes of a machine whose command line begins with, or is a path that ends with, a name."""

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ from space.errors import StoreError
 from tests.search.killing import command, outcome, write_run
 from tests.search.ray.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.tiny import dark_and_bright, tiny_run
-from tests.waiting import wait_for
+from tests.waiting import HANGS_S, wait_for
 from trainer.data import Dataset
 
 pytestmark = [
@@ -27,8 +28,8 @@ pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=f"FAULTS OF A CLUSTER NOT TESTED: {why_not()}"),
 ]
 
-SECONDS = 0.5
-CHANGES = {"blocks": {"trials": 24}, "netadapt": {"delta": 0.03, "max_steps": 2}}
+SECONDS = 0.3
+CHANGES: dict[str, Any] = {"blocks": {"trials": 40}, "netadapt": {"delta": 0.03, "max_steps": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +76,18 @@ def kill_actors(cluster: Cluster) -> None:
 
 
 def kill_node(cluster: Cluster) -> None:
-    """A machine, which comes back after a while."""
+    """A machine with all that runs there."""
     cluster.kill(cluster.nodes[0])
-    time.sleep(15)
-    cluster.start(cluster.nodes[0])
 
 
 def kill_raylet(cluster: Cluster) -> None:
-    """Ray's own process on a node; the machine is started again."""
+    """Ray's own process on a node."""
     assert cluster.kill_process(cluster.nodes[0], b"raylet")
-    time.sleep(15)
-    cluster.kill(cluster.nodes[0])
-    cluster.start(cluster.nodes[0])
+
+
+def cut_link(cluster: Cluster) -> None:
+    """A node falls silent."""
+    cluster.cut(cluster.nodes[0])
 
 
 def kill_own_raylet(cluster: Cluster) -> None:
@@ -99,20 +100,10 @@ def kill_driver(cluster: Cluster) -> None:
     assert cluster.kill_spawned(COORDINATOR)
 
 
-def cut_link(cluster: Cluster) -> None:
-    """A node falls silent, which is noticed meanwhile; then it is reached again, and starts anew."""
-    assert cluster.counts_as_alive(cluster.nodes[0])
-    cluster.cut(cluster.nodes[0])
-    wait_for(lambda: not cluster.counts_as_alive(cluster.nodes[0]))
-    cluster.mend(cluster.nodes[0])
-    cluster.kill(cluster.nodes[0])
-    cluster.start(cluster.nodes[0])
-
-
 def restart_head(cluster: Cluster) -> None:
     """The head, and with it, as Ray does it, all nodes."""
     cluster.kill(HEAD)
-    time.sleep(10)
+    time.sleep(5)
     cluster.start(HEAD)
     for node in cluster.nodes:
         cluster.kill(node)
@@ -126,15 +117,20 @@ class Started:
     process: "subprocess.Popen[bytes]"
     url: str
     log: Path
+    gate: Path
 
-    def wait_for_trials(self) -> None:
-        """Wait until some trials have ended, and more are under way."""
+    def go_on(self) -> None:
+        """Let two more trials end, and then none, so that others are under way."""
+        before = completed(self.url)
 
-        def some_have_ended() -> bool:
+        def more_have_ended() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return completed(self.url) >= 5
+            return completed(self.url) >= before + 2
 
-        wait_for(some_have_ended)
+        self.gate.unlink(missing_ok=True)
+        wait_for(more_have_ended)
+        self.gate.touch()
+        time.sleep(2 * SECONDS)  # what was nearly done has ended, and others are held
 
     def ended(self) -> int | None:
         """The exit code, None where it does not end in time."""
@@ -149,75 +145,93 @@ class Started:
 
 
 @contextmanager
-def started(cluster: Cluster, folder: Path, *, again: bool = False, seconds: float = SECONDS) -> Iterator[Started]:
+def started(cluster: Cluster, folder: Path, *, again: bool = False) -> Iterator[Started]:
     """A search, or one that goes on; whatever is left of it at the end is killed, with all of its machine."""
-    url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
+    url, log, gate = f"sqlite:///{folder}/record.db", folder / "search.log", cluster.shared / f"{folder.name}.gate"
     arguments: tuple[str | Path, ...] = ("resume", "same")
     if not again:
-        config = write_run(folder, seconds=seconds, executor="ray", ray={"address": cluster.address}, **CHANGES)
+        config = write_run(
+            folder, seconds=SECONDS, gate=gate, executor="ray", ray={"address": cluster.address}, **CHANGES
+        )
         arguments = ("search", "--config", config, "--name", "same")
     process = cluster.run(command(*arguments, "--database", url, "--runs", folder / "runs"), log)
     try:
-        yield Started(process, url, log)
+        yield Started(process, url, log, gate)
     finally:
         process.kill()
         process.wait()
 
 
-def resumed(cluster: Cluster, folder: Path) -> int | None:
-    """The exit code of a search that goes on, as soon as its last coordinator does not count as alive any more."""
-    end = time.monotonic() + 600
+@contextmanager
+def resumed(cluster: Cluster, folder: Path) -> Iterator[Started]:
+    """A search that goes on, as soon as its last coordinator does not count as alive any more."""
+    end = time.monotonic() + HANGS_S
     while True:
         with started(cluster, folder, again=True) as search:
-            code = search.ended()
-        if code == 0 or "being run by another process" not in search.last_line or time.monotonic() > end:
-            return code
+            # Whoever is refused ends at once; whoever runs it goes on.
+            refused = search.process.poll() is not None or _is_refused(search)
+            if not refused:
+                yield search
+                return
+        assert time.monotonic() < end, search.log.read_text()
         time.sleep(3)
 
 
-@pytest.mark.parametrize(
-    "strike", [kill_actors, kill_node, kill_raylet, kill_own_raylet, kill_driver, cut_link, restart_head]
-)
-def test_no_trial_is_lost_and_none_doubled(
-    cluster: Cluster,
-    place: Path,
-    undisturbed: tuple[list[object], list[object], object],
-    strike: Callable[[Cluster], None],
+def _is_refused(search: Started) -> bool:
+    """Wait until it is known whether a coordinator runs its search."""
+    before = len(search.log.read_text().splitlines())
+
+    def is_known() -> bool:
+        return search.process.poll() is not None or len(search.log.read_text().splitlines()) > before
+
+    wait_for(is_known)
+    return "being run by another process" in search.last_line
+
+
+def test_lost_nodes_lose_no_trial_and_double_none(
+    cluster: Cluster, place: Path, undisturbed: tuple[list[object], list[object], object]
 ) -> None:
-    """A search on two machines that see nothing of the coordinator's files ends as one on this machine does."""
-    with started(cluster, place / strike.__name__) as search:
-        search.wait_for_trials()
-        strike(cluster)
+    """A search goes on without the node that is lost, and with it when it is back, and ends as if nothing had been."""
+    node = cluster.nodes[0]
+    with started(cluster, place / "nodes") as search:
+        search.go_on()
+        kill_actors(cluster)
+        for strike in (kill_node, kill_raylet, cut_link):
+            search.go_on()
+            assert cluster.counts_as_alive(node)
+            strike(cluster)
+            wait_for(lambda: not cluster.counts_as_alive(node))
+            search.go_on()
+            cluster.mend(node)
+            cluster.restart(node)
+            wait_for(lambda: cluster.counts_as_alive(node))
+        search.gate.unlink()
         assert search.ended() == 0, search.log.read_text()
     assert outcome(search.url, "same") == undisturbed
 
 
-def test_a_killed_coordinator_loses_nothing(
+def test_a_lost_coordinator_loses_no_trial_and_doubles_none(
     cluster: Cluster, place: Path, undisturbed: tuple[list[object], list[object], object]
 ) -> None:
-    """A coordinator that is killed with all that runs on its machine resumes, and ends as if nothing had been."""
-    folder = place / "kill_coordinator"
+    """So does one whose driver, own raylet and head are lost, that an unfit node ends, and that is killed itself."""
+    folder, node = place / "coordinator", cluster.nodes[0]
     with started(cluster, folder) as search:
-        search.wait_for_trials()
-    assert resumed(cluster, folder) == 0, search.log.read_text()
-    assert outcome(search.url, "same") == undisturbed
-
-
-def test_an_unfit_node_that_joins_ends_the_search_with_the_reason(
-    cluster: Cluster, place: Path, undisturbed: tuple[list[object], list[object], object]
-) -> None:
-    """A node that has another folder in the place of the artefacts runs nothing; without it the search is resumed."""
-    folder, node = place / "unfit", cluster.nodes[0]
-    with started(cluster, folder, seconds=3 * SECONDS) as search:  # it must last until the node has joined
-        search.wait_for_trials()
+        for strike in (kill_driver, kill_own_raylet, restart_head):
+            search.go_on()
+            strike(cluster)
+        search.go_on()
+        # A node that has another folder in the place of the artefacts runs nothing.
         cluster.kill(node)
         cluster.start(node, shares=False)
-        code = search.ended()
+        assert search.ended() == 2, search.log.read_text()
+    assert "cannot run trials: it does not find the coordinator's artefacts" in search.last_line
     cluster.kill(node)
     cluster.start(node)
-    assert code == 2, search.log.read_text()
-    assert "cannot run trials: it does not find the coordinator's artefacts" in search.last_line
-    assert resumed(cluster, folder) == 0, search.log.read_text()
+    with resumed(cluster, folder) as search:
+        search.go_on()
+    with resumed(cluster, folder) as search:  # with its machine the coordinator was killed
+        search.gate.unlink()
+        assert search.ended() == 0, search.log.read_text()
     assert outcome(search.url, "same") == undisturbed
 
 
@@ -249,7 +263,7 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     arguments = ("search", "--config", folder / "run.yaml", "--name", "trained", "--database", url)
     process = cluster.run(command(*arguments, "--runs", folder / "runs"), log)
     try:
-        assert Started(process, url, log).ended() == 0, log.read_text()
+        assert Started(process, url, log, folder / "gate").ended() == 0, log.read_text()
     finally:
         process.kill()
         process.wait()

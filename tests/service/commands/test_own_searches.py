@@ -30,9 +30,14 @@ class CoordinatorActor:
 
     def config(self, **changes: Any) -> Path:  # noqa: ANN401 - sections of a run
         """A configuration with some of the small run's sections changed."""
-        small = {"blocks": {"trials": 8}, "netadapt": {"max_steps": 0}, "determinism": "eager", "workers": 1}
+        small: dict[str, Any] = {
+            "blocks": {"trials": 8},
+            "netadapt": {"max_steps": 0},
+            "determinism": "eager",
+            "workers": 1,
+        }
         for name, value in changes.items():
-            small[name] = {**small.get(name, {}), **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
+            small[name] = {**small.get(name, {}), **value} if isinstance(value, dict) else value
         return write_run(self.folder, seconds=0.0, **small)
 
     def run(self, *arguments: str | Path, code: int = 0) -> Result:
