@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 
 import pytest
 
@@ -144,11 +143,26 @@ def await_progress(executor: Executor) -> None:
 
 @pytest.mark.slow
 def test_every_job_ends_once_with_its_outcome(executor: Executor, job: Job) -> None:
-    """More jobs than slots: each ends once, and equal evaluations have equal results and weights."""
+    """More jobs than slots: each ends once, and equal evaluations have equal results and weights.
+
+    What Tune writes vanishes again and again meanwhile: nothing of it is read.
+    """
+    deleted = 0
     for number in range(5):
         executor.submit(numbered(job, number))
-    results = collect(executor, 5)
+    results: dict[int, Finished] = {}
+    end = time.monotonic() + HANGS_S
+    while len(results) < 5:
+        assert time.monotonic() < end
+        for result in executor.wait(0.2):
+            assert result.job.number not in results
+            results[result.job.number] = result
+        if isinstance(executor, RayExecutor):
+            folder = Path(executor._folder.name) / "tune"
+            deleted += folder.exists()
+            shutil.rmtree(folder, ignore_errors=True)
     assert executor.wait(0.1) == []
+    assert deleted or not isinstance(executor, RayExecutor)
     assert all(result.error is None for result in results.values())
     assert len({result.outcome for result in results.values()}) == 1
     first, last = (read_weights(weights_of(results[number].job)) for number in (0, 4))
@@ -231,24 +245,31 @@ def test_a_failing_job_says_why(executor: Executor, job: Job, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["local", "ray"])
-def test_a_killed_worker_takes_only_its_own_job(job: Job, kind: str) -> None:
-    """SIGKILL on all workers, busy and idle, ends the running job with that reason; later jobs end well."""
+def test_killed_and_late_workers_take_only_their_own_jobs(job: Job, kind: str, tmp_path: Path) -> None:
+    """SIGKILL on all workers, busy and idle, ends the running job with that reason, and so does a job's time.
+
+    Later jobs end well.
+    """
     others = trainers()
-    executor = make(kind, 2)
+    executor = make(kind, 2, 20)
+    stuck = own(tmp_path, f"while not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)", "return 0.5")
     try:
-        executor.submit(numbered(job, 0, LONG))
-        await_progress(executor)
+        executor.submit(Job(number=0, attempt=1, evaluation=stuck))
         executor.submit(numbered(job, 1))
         assert collect(executor, 1)[1].outcome is not None
-        killed = trainers() - others
-        for pid in killed:
+        for pid in trainers() - others:
             os.kill(pid, signal.SIGKILL)
         result = collect(executor, 1)[0]
         assert result.outcome is None
         assert "died" in str(result.error)
         executor.submit(numbered(job, 2))
-        executor.submit(numbered(job, 3))
-        assert all(result.outcome is not None for result in collect(executor, 2).values())
+        executor.submit(Job(number=3, attempt=1, evaluation=stuck))
+        results = collect(executor, 2)
+        assert results[2].outcome is not None
+        assert "longer than" in str(results[3].error)
+        (tmp_path / "end").touch()
+        executor.submit(Job(number=4, attempt=1, evaluation=stuck))
+        assert collect(executor, 1)[4].outcome is not None
     finally:
         executor.close()
 
@@ -271,26 +292,12 @@ def test_ctrl_c_spares_a_starting_worker(job: Job, seconds: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["local", "ray"])
-def test_a_job_over_its_time_is_stopped(tmp_path: Path, kind: str) -> None:
-    """A job that takes too long ends with that reason, and its worker is free for the next."""
-    executor = make(kind, 1, 20)
-    long = own(tmp_path, f"while not os.path.exists({str(tmp_path / 'end')!r}): time.sleep(0.05)", "return 0.5")
-    try:
-        executor.submit(Job(number=0, attempt=1, evaluation=long))
-        assert "longer than" in str(collect(executor, 1)[0].error)
-        (tmp_path / "end").touch()
-        executor.submit(Job(number=1, attempt=1, evaluation=long))
-        assert collect(executor, 1)[1].outcome is not None
-    finally:
-        executor.close()
+def test_a_trial_that_falls_behind_is_stopped(job: Job) -> None:
+    """Of watched trials the one with far lower rewards ends before its time, with no result; others go on.
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheduler", ["asha", "median"])
-def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
-    """Of watched trials the one with far lower rewards ends before its time, with no result; others go on."""
-    executor = RayExecutor(replace(RAY_HERE, scheduler=scheduler))
+    By the median; a whole search with ASHA is in `ray/test_early_stopping.py`.
+    """
+    executor = RayExecutor(replace(RAY_HERE, scheduler="median"))
 
     def watched(number: int, latency_ms: float, images: int) -> Job:
         scores = Scores(top1=None, latency_ms=latency_ms, madds=1, params=1)
@@ -299,8 +306,8 @@ def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
 
     try:
         for number in range(3):
-            executor.submit(watched(number, 1.0, 4000))
-        executor.submit(watched(3, 1000.0, 20_000))
+            executor.submit(watched(number, 1.0, 2000))
+        executor.submit(watched(3, 1000.0, 10_000))
         executor.submit(numbered(job, 4))
         results = collect(executor, 5)
     finally:
@@ -315,42 +322,11 @@ def test_a_trial_that_falls_behind_is_stopped(job: Job, scheduler: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fashion_mnist")
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """Two processes that share each batch leave networks as good as one process does, within the spread of seeds."""
-    data = prepare("fashion-mnist", resolution=None, data_dir=None)
-    use = DataUse(
-        content_hash=data.content_hash, reward_fraction=0.15, split_seed=0, train_images=None, reward_images=2000
-    )
-    arch = mobilenet_v3_small_32px(width=0.25, resolution=28, in_channels=1)
-    executor = RayExecutor(replace(RAY_HERE, local_cpus=2))
-    asked = [(seed, 1) for seed in range(4)] + [(seed, 2) for seed in range(2)]
-    try:
-        for number, (seed, processes) in enumerate(asked):
-            evaluation = Training(
-                architecture=arch, data=use, recipe=Recipe(images=6000), seed=seed, processes=processes
-            )
-            weights = tmp_path / f"{number}.safetensors"
-            executor.submit(
-                Job(number=number, attempt=1, evaluation=evaluation, data_folder=data.folder, weights=weights)
-            )
-        results = collect(executor, len(asked))
-    finally:
-        executor.close()
-    assert [result.error for result in results.values()] == [None] * len(asked)
-    top1 = [result.outcome.top1 for _, result in sorted(results.items()) if result.outcome]
-    alone, together = top1[:4], top1[4:]
-    spread = max(alone) - min(alone)
-    assert abs(mean(together) - mean(alone)) <= spread, (alone, together)
-    assert all(weights_of(result.job).exists() for result in results.values())
-
-
-@pytest.mark.slow
 def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
-    """It begins anew, as often as `retries` says, and ends well; nothing of the first try is taken for a result."""
+    """It begins anew, as often as `retries` says, and learns; nothing of the first try is taken for a result."""
     executor = RayExecutor(replace(RAY_HERE, local_cpus=2, retries=1))
     try:
-        long = numbered(job, 0, 15_000)
+        long = numbered(job, 0, 5000)
         assert isinstance(long.evaluation, Training)
         executor.submit(replace(long, evaluation=replace(long.evaluation, processes=2)))
         await_progress(executor)
@@ -362,30 +338,6 @@ def test_a_training_of_two_processes_survives_the_loss_of_one(job: Job) -> None:
         executor.close()
     assert result.error is None
     assert result.outcome is not None
-    assert result.outcome.images_seen == 15_000
+    assert result.outcome.images_seen == 5000
+    assert result.outcome.top1 > 0.9, "dark and bright pictures are easily told apart"
     assert weights_of(result.job).exists()
-
-
-@pytest.mark.slow
-def test_all_that_tune_writes_may_be_deleted(job: Job) -> None:
-    """Its files vanish again and again while trials run; every trial ends well, and only once."""
-    executor = make("ray", 2)
-    assert isinstance(executor, RayExecutor)
-    results: dict[int, Finished] = {}
-    deleted = 0
-    try:
-        for number in range(8):
-            executor.submit(numbered(job, number, 2000))
-        end = time.monotonic() + HANGS_S
-        while len(results) < 8 and time.monotonic() < end:
-            for result in executor.wait(0.5):
-                assert result.job.number not in results
-                results[result.job.number] = result
-            folder = Path(executor._folder.name) / "tune"
-            deleted += folder.exists()
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        executor.close()
-    assert sorted(results) == list(range(8))
-    assert all(result.outcome is not None for result in results.values())
-    assert deleted > 1

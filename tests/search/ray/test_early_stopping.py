@@ -11,23 +11,24 @@ from search.config.load import parse_config
 from search.record.store import Store
 from search.trial import SearchStage, State
 from space.errors import InvalidConfig
-from tests.tiny import Result
+from tests.tiny import Result, tiny_run
 
 Mobilenas = Callable[..., Result]
 TRIALS = 10
 
 
 @pytest.mark.slow
-def test_stopped_trials_count_and_are_no_results(tiny_config: Path, tmp_path: Path, mobilenas: Mobilenas) -> None:
+@pytest.mark.usefixtures("fashion_mnist")
+def test_stopped_trials_count_and_are_no_results(tmp_path: Path, mobilenas: Mobilenas) -> None:
     """A search with ASHA trains as many networks as it should, some of them in part, and finds one of the whole."""
-    config = yaml.safe_load(tiny_config.read_text())
+    run = tiny_run(tmp_path, real=True)  # pictures that not every network can tell apart
+    config = yaml.safe_load(run.read_text())
     config |= {"executor": "ray", "ray": {"scheduler": "asha"}}
     config["blocks"] |= {"trials": TRIALS, "train_images": 3000}
-    tiny_config.write_text(yaml.safe_dump(config))
+    config["netadapt"]["max_steps"] = 0
+    run.write_text(yaml.safe_dump(config))
     url = f"sqlite:///{tmp_path}/record.db"
-    done = mobilenas(
-        "search", "--config", tiny_config, "--name", "early", "--database", url, "--runs", tmp_path / "runs"
-    )
+    done = mobilenas("search", "--config", run, "--name", "early", "--database", url, "--runs", tmp_path / "runs")
     assert done.code == 0, done.err
     with closing(Store.open(url)) as store:
         record = store.searches.get("early")

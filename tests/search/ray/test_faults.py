@@ -258,6 +258,7 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     config = yaml.safe_load(tiny_run(folder).read_text())
     config["data"] = {"source": f"imagefolder:{photos}", "resolution": 32, "reward_images": 20}
     config["blocks"]["train_images"] = 60
+    config["netadapt"]["max_steps"] = 1
     (folder / "run.yaml").write_text(yaml.safe_dump({**config, "executor": "ray", "ray": {"address": cluster.address}}))
     url, log = f"sqlite:///{folder}/record.db", folder / "search.log"
     arguments = ("search", "--config", folder / "run.yaml", "--name", "trained", "--database", url)
