@@ -23,6 +23,19 @@ settings.register_profile("mobilenas", deadline=None)
 settings.load_profile("mobilenas")
 
 
+# Files whose tests take minutes, the longest first: begun last, they would be waited for by one process alone.
+LONG = ("ray/test_faults.py", "evaluation/test_executor.py", "search/test_run.py", "commands/test_targets.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(LONG) if str(item.path).endswith(name)), len(LONG))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(autouse=True)
 def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No setting of whoever runs the tests reaches them, but for the folder of data sets."""

@@ -26,7 +26,6 @@ Mobilenas = Callable[..., Result]
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fashion_mnist")
 def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path, mobilenas: Mobilenas) -> None:
     """Weights that cannot be written end the search with a line; when there is space it goes on to its end."""
     if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:
@@ -97,7 +96,9 @@ def test_a_clock_that_is_set_back_leaves_no_negative_time(store: Store) -> None:
 @pytest.mark.slow
 def test_a_second_coordinator_is_refused(tmp_path: Path, mobilenas: Mobilenas) -> None:
     """Two who resume one search: the first runs it, the second hears so in one line and changes nothing."""
-    config, url = write_run(tmp_path, seconds=0.5), f"sqlite:///{tmp_path}/record.db"
+    config, url = write_run(tmp_path, seconds=0.0, blocks={"trials": 6}), f"sqlite:///{tmp_path}/record.db"
+    gate = tmp_path / "gate"
+    gate.touch()
     where = ("--runs", tmp_path / "runs", "--database", url)
     with subprocess.Popen(
         command("search", "--config", config, "--name", "one", *where), stdout=subprocess.DEVNULL
@@ -108,6 +109,7 @@ def test_a_second_coordinator_is_refused(tmp_path: Path, mobilenas: Mobilenas) -
         refused = mobilenas("resume", "one", *where)
         assert refused.code == 2
         assert "is being run by another process" in refused.err
+        gate.unlink()
         assert process.wait(300) == 0
         record = store.searches.get("one")
         numbers = [each.number for each in store.trials.of(record.id)]

@@ -151,7 +151,7 @@ def test_bombs_are_not_unpacked(packed: bytes, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1), byte=st.integers(1, 255), cut=st.booleans())
 def test_damaged_archive_is_refused_or_whole(packed: bytes, tmp_path: Path, place: float, byte: int, cut: bool) -> None:
     """A flipped byte or a cut is told in one line; where it did not matter, the search is there."""
@@ -214,7 +214,7 @@ anything = st.recursive(
 
 
 @pytest.mark.parametrize("member", ["manifest.json", *(f"rows/{table}.jsonl" for table in limits.TABLES)])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chance=st.randoms(use_true_random=True), new=anything)
 def test_changed_value_is_refused_or_readable(
     packed: bytes, tmp_path: Path, member: str, chance: random.Random, new: object
@@ -233,7 +233,7 @@ def test_changed_value_is_refused_or_readable(
     check_import(rewritten(packed, change), tmp_path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chance=st.randoms(use_true_random=True),
     # zipfile cannot write an empty name, nor one behind a NUL.

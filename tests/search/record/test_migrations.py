@@ -246,16 +246,16 @@ def test_many_threads_open_a_blank_database_at_once(database_url: str) -> None:
 
 
 def test_several_processes_open_a_blank_database_at_once(database_url: str) -> None:
-    """Sixteen processes that open a blank database together all succeed."""
+    """Eight processes that open a blank database together all succeed."""
     code = "import sys; from search.record.store import Store; sys.stdin.read(); Store.open(sys.argv[1]).close()"
     command = [sys.executable, "-W", "error", "-c", code, database_url]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(16)]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
     for child in children:
         assert child.stdin
         child.stdin.close()
         child.stdin = None
     outcomes = [(child.communicate(timeout=600)[1], child.returncode) for child in children]
-    assert outcomes == [(b"", 0)] * 16
+    assert outcomes == [(b"", 0)] * 8
 
 
 def test_newer_database_is_refused_and_unchanged(tmp_path: Path) -> None:
