@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
-from search.evaluation.job import Interim, Job, Outcome
+from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, ask_own
 from space.errors import MobilenasError, RunError
 from space.packages import foreign
 
@@ -94,6 +94,26 @@ def interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def run_job(
+    job: Job, *, threads: int, progress: Callable[[int, int], None], interim: Callable[[Interim], None]
+) -> Outcome:
+    """Evaluate a network in this process.
+
+    `progress` hears of (images seen, images in all), `interim` of what a watched training reached so far.
+
+    Raises:
+        MobilenasError: it cannot be done; and whatever a user's own evaluator raises.
+    """
+    if isinstance(job.evaluation, OwnEvaluation):
+        return ask_own(job.evaluation)
+    import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
+
+    from search.evaluation.worker import run_training
+
+    torch.set_num_threads(threads)
+    return run_training(job, progress, interim)
+
+
 def _work(pipe: "Connection[object, object]", threads: int) -> None:
     """A worker's life: jobs in; that each is taken, shares done, interim results, and then how it ended, out."""
     end_with_parent()
@@ -116,7 +136,7 @@ def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Fin
             pipe.send(done / total)
 
     try:
-        outcome = job.evaluation.run(job, threads=threads, progress=report, interim=pipe.send)
+        outcome = run_job(job, threads=threads, progress=report, interim=pipe.send)
         return Finished(job=job, outcome=outcome, error=None)
     # Whatever a trial raises is recorded as its failure, even what is meant to end a process: Ctrl-C is ignored here.
     except BaseException as error:  # noqa: BLE001

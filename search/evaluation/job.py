@@ -19,9 +19,6 @@ from space.errors import RunError
 if TYPE_CHECKING:
     from trainer.train import DeviceKind, Recipe
 
-Progress = Callable[[int, int], None]
-"""Hears of (images seen, images in all)."""
-
 # Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
 # longer taken over.
 EVALUATOR_VERSION = 1
@@ -74,14 +71,6 @@ class Evaluation(ABC):
         """A hash of everything that the top-1 depends on."""
 
     @abstractmethod
-    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":
-        """Evaluate, in a worker process; `interim` hears of what a watched training reached so far.
-
-        Raises:
-            MobilenasError: it cannot be done.
-        """
-
-    @abstractmethod
     def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
         """The job with the paths of another machine, where it may write into a folder."""
 
@@ -130,15 +119,6 @@ class Training(Evaluation):
                 del content[name]
         return _hash(content)
 
-    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":
-        """See `Evaluation`."""
-        import torch  # takes seconds and 200 MB, which a user's own evaluator may do without
-
-        from search.evaluation.worker import run_training
-
-        torch.set_num_threads(threads)
-        return run_training(job, progress, interim)
-
     def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
         """See `Evaluation`."""
         assert job.data_folder is not None
@@ -173,10 +153,6 @@ class OwnEvaluation(Evaluation):
     def key(self) -> str:
         """See `Evaluation`; the function's source belongs to it."""
         return _hash({"architecture": self.architecture.arch_id, "evaluator": self.content})
-
-    def run(self, job: "Job", *, threads: int, progress: Progress, interim: "Callable[[Interim], None]") -> "Outcome":  # noqa: ARG002
-        """See `Evaluation`."""
-        return ask_own(self)
 
     def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":  # noqa: ARG002
         """See `Evaluation`."""

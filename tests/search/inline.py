@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from search.evaluation.executor import Finished, failed
+from search.evaluation.executor import Finished, failed, run_job
 from search.evaluation.job import Job
 from search.events import Listener
 from search.plan import Inputs
@@ -24,7 +24,7 @@ class InlineExecutor:
         """See `Executor`."""
         self.jobs.append(job)
         try:
-            outcome = job.evaluation.run(job, threads=1, progress=lambda _done, _total: None, interim=lambda _: None)
+            outcome = run_job(job, threads=1, progress=lambda _done, _total: None, interim=lambda _: None)
             self._results.append(Finished(job=job, outcome=outcome, error=None))
         except Exception as error:  # noqa: BLE001 - whatever a job raises is its failure
             self._results.append(failed(job, error))
