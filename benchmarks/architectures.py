@@ -1,14 +1,17 @@
 """How fast architectures are drawn, checked and priced, one by one and as rows: python benchmarks/architectures.py."""
 
+import argparse
 import random
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.raw import Raw
 from space.choices import SearchSpace
 from space.cost import cost_of
 from space.encoding import Encoding
@@ -17,14 +20,14 @@ from space.preset import load_preset, preset_names
 REPEATS = 5
 
 
-def median_rate(count: int, run: Callable[[int], None]) -> float:
-    """Things per second: the median of some repeats."""
+def rates_of(count: int, run: Callable[[int], None]) -> list[float]:
+    """Things per second, of each of some repeats."""
     rates = []
     for seed in range(REPEATS):
         start = time.process_time()
         run(seed)
         rates.append(count / (time.process_time() - start))
-    return statistics.median(rates)
+    return rates
 
 
 def as_objects(space: SearchSpace, count: int) -> Callable[[int], None]:
@@ -51,23 +54,33 @@ def as_rows(encoding: Encoding, count: int) -> Callable[[int], None]:
     return run
 
 
-def import_ms(statement: str) -> float:
-    """Milliseconds of an import in a fresh interpreter, the median of some."""
+def import_ms(statement: str) -> list[float]:
+    """Milliseconds of an import in fresh interpreters."""
     code = f"import time; start = time.perf_counter(); {statement}; print(1e3 * (time.perf_counter() - start))"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(11)]
-    return statistics.median(float(run.stdout) for run in runs)
+    return [float(run.stdout) for run in runs]
 
 
 def main() -> None:
     """Print the figures of the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("architectures")
     print("| space | one by one, per s | rows, per s |\n| --- | --- | --- |")
     for name in preset_names():
         space = SearchSpace(preset=load_preset(name), width=1.0, resolution=224, in_channels=3, num_classes=1000)
-        objects = median_rate(3000, as_objects(space, 3000))
-        rows = median_rate(100_000, as_rows(Encoding(space), 100_000))
-        print(f"| {name} | {objects:,.0f} | {rows:,.0f} |")
-    for statement in ("import space", "import space.arch", "import space.choices, space.cost", "import space.formats"):
-        print(f"{statement}: {import_ms(statement):.1f} ms")
+        objects = rates_of(3000, as_objects(space, 3000))
+        rows = rates_of(100_000, as_rows(Encoding(space), 100_000))
+        for repeat, (one, many) in enumerate(zip(objects, rows, strict=True)):
+            raw.add(what=name, repeat=repeat, one_by_one_per_s=one, rows_per_s=many)
+        print(f"| {name} | {statistics.median(objects):,.0f} | {statistics.median(rows):,.0f} |")
+    specs = ("import space.arch", "import space.choices, space.cost", "import space.formats")
+    for statement in ("import mobilenas", "import space", *specs):
+        took = import_ms(statement)
+        for repeat, each in enumerate(took):
+            raw.add(what=statement, repeat=repeat, ms=each)
+        print(f"{statement}: {statistics.median(took):.1f} ms")
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":

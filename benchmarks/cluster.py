@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.raw import Raw
 from search.evaluation.executor import Executor, LocalExecutor
 from search.evaluation.job import DataUse, Job, OwnEvaluation, Training, ask_own
 from search.plugins import Plugin
@@ -44,7 +45,7 @@ def executor(kind: str, slots: int) -> Iterator[Executor]:
 
 
 @dataclass(frozen=True)
-class Course:
+class Endings:
     """When trials ended, in seconds since the first was handed in."""
 
     ended: list[float]
@@ -55,7 +56,7 @@ class Course:
         return (last - first) / (self.ended[last - 1] - self.ended[first - 1])
 
 
-def run(on: Executor, jobs: list[Job], slots: int) -> Course:
+def run(on: Executor, jobs: list[Job], slots: int) -> Endings:
     """All jobs, with never more of them handed in than there are slots."""
     started, waiting, running = time.monotonic(), list(jobs), 0
     ended: list[float] = []
@@ -69,7 +70,7 @@ def run(on: Executor, jobs: list[Job], slots: int) -> Course:
             running -= 1
             ended.append(time.monotonic() - started)
             top1[result.job.number] = result.outcome.top1
-    return Course(ended=ended, top1=[value for _, value in sorted(top1.items())])
+    return Endings(ended=ended, top1=[value for _, value in sorted(top1.items())])
 
 
 def sleepers(folder: Path, count: int, seconds: float) -> list[Job]:
@@ -102,7 +103,7 @@ def trainings(folder: Path, count: int, images: int, judging: int, processes: in
     ]
 
 
-def overhead(folder: Path, count: int) -> None:
+def overhead(folder: Path, count: int, raw: Raw) -> None:
     """Trials of an evaluator that answers at once, on one slot."""
     jobs = sleepers(folder, count, 0.0)
     evaluation = jobs[0].evaluation
@@ -114,48 +115,55 @@ def overhead(folder: Path, count: int) -> None:
     print(f"bare   {(time.perf_counter() - start) / count * 1e3:8.3f} ms per trial")
     for kind in KINDS:
         with executor(kind, 1) as made:
-            course = run(made, jobs, 1)
-        gaps = [later - earlier for earlier, later in zip(course.ended, course.ended[1:], strict=False)]
+            endings = run(made, jobs, 1)
+        gaps = [later - earlier for earlier, later in zip(endings.ended, endings.ended[1:], strict=False)]
+        for number, gap in enumerate(gaps):
+            raw.add(executor=kind, trial=number + 1, ms=1000 * gap)
         print(
-            f"{kind:6} {statistics.median(gaps) * 1e3:8.3f} ms per trial (median), first after {course.ended[0]:.1f} s"
+            f"{kind:6} {statistics.median(gaps) * 1e3:8.3f} ms per trial (median), first after {endings.ended[0]:.1f} s"
         )
 
 
-def scaling(folder: Path, count: int, images: int, repeats: int) -> None:
+def scaling(folder: Path, count: int, images: int, repeats: int, raw: Raw) -> None:
     """Trainings on one slot and on two, while all slots run: neither while they import, nor when trials run out."""
     jobs = trainings(folder, count, images, 500)
-    for _ in range(repeats):
+    for repeat in range(repeats):
         for kind in KINDS:
             rates = {}
             for slots in (1, 2):
                 with executor(kind, slots) as made:
                     rates[slots] = run(made, jobs, slots).rate(count // 4, count - slots)
+            raw.add(executor=kind, repeat=repeat, one_slot_per_s=rates[1], two_slots_per_s=rates[2])
             print(f"{kind:6} {rates[1]:.3f} and {rates[2]:.3f} trials/s: {rates[2] / rates[1]:.2f} times", flush=True)
 
 
-def busy(folder: Path, slots: int, rounds: int, seconds: float) -> None:
+def busy(folder: Path, slots: int, rounds: int, seconds: float, raw: Raw) -> None:
     """Sleeping evaluators on many slots: the share of the slots' time that they sleep."""
     count = slots * rounds
     for kind in KINDS:
         with executor(kind, slots) as made:
-            course = run(made, sleepers(folder, count, seconds), slots)
+            endings = run(made, sleepers(folder, count, seconds), slots)
         # In whole rounds of the second half, before slots run out of trials: while slots start, two cores have to
         # import for all of them.
-        share = course.rate(count // 2, count - slots) * seconds / slots
-        overall = count * seconds / slots / (course.ended[-1] - course.ended[0] + seconds)
+        share = endings.rate(count // 2, count - slots) * seconds / slots
+        overall = count * seconds / slots / (endings.ended[-1] - endings.ended[0] + seconds)
+        raw.add(executor=kind, slots=slots, trial_seconds=seconds, busy=share, busy_in_all=overall)
         print(
             f"{kind:6} {share:.1%} busy with trials of {seconds:g} s in the steady state, {overall:.1%} since the "
-            f"first one began; first ending after {course.ended[0]:.1f} s, {count} trials in {course.ended[-1]:.1f} s",
+            f"first one began; first ending after {endings.ended[0]:.1f} s, {count} trials in "
+            f"{endings.ended[-1]:.1f} s",
             flush=True,
         )
 
 
-def together(folder: Path, seeds: int, images: int) -> None:
+def together(folder: Path, seeds: int, images: int, raw: Raw) -> None:
     """Trainings by one process and by two, seed for seed."""
     for processes in (1, 2):
         with executor("ray", 2) as made:
             found = run(made, trainings(folder, seeds, images, 9000, processes), 1).top1
         spread = statistics.stdev(found)
+        for seed, top1 in enumerate(found):
+            raw.add(processes=processes, seed=seed, images=images, top1=top1)
         told = " ".join(f"{top1:.4f}" for top1 in found)
         print(f"{processes} process(es): {told}, mean {statistics.mean(found):.4f}, sd {spread:.4f}", flush=True)
 
@@ -172,16 +180,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
     asked = parser.parse_args()
+    raw = Raw(f"cluster {asked.what}")
     with tempfile.TemporaryDirectory() as folder:
         if asked.what == "overhead":
-            overhead(Path(folder), asked.trials)
+            overhead(Path(folder), asked.trials, raw)
         elif asked.what == "scaling":
-            scaling(Path(folder), asked.trainings, asked.images, asked.repeats)
+            scaling(Path(folder), asked.trainings, asked.images, asked.repeats, raw)
         elif asked.what == "busy":
-            busy(Path(folder), asked.slots, asked.rounds, asked.seconds)
+            busy(Path(folder), asked.slots, asked.rounds, asked.seconds, raw)
         else:
-            together(Path(folder), asked.seeds, asked.images)
+            together(Path(folder), asked.seeds, asked.images, raw)
+    raw.write(asked.csv)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.raw import Raw
 from tests.search.killing import command, outcome, run_with_kills, write_run
 
 
@@ -24,7 +25,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=0.5, help="what one evaluation takes")
-    arguments = parser.parse_args()
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("kills")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = write_run(
@@ -49,6 +51,8 @@ def main() -> None:
         specs = [(folder / kind / "x" / "architecture.json").read_text() for kind in ("alone", "killed")]
     for (target, stage), count in sorted(killed.counts.items()):
         print(f"{count} {target}s killed in stage {stage}")
+        raw.add(seed=arguments.seed, target=target, stage=stage, kills=count, alone_s=alone_s, killed_s=killed_s)
+    raw.write(arguments.csv)
     print(f"{len(expected[0])} trials, {len(expected[1])} steps; {alone_s:.0f} s alone, {killed_s:.0f} s with kills")
     same = expected == found and specs[0] == specs[1]
     print("every trial once, counts, walk and spec equal" if same else "THEY DIFFER")

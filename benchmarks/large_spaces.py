@@ -8,6 +8,7 @@ regrets are against the best that any sampler found.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import yaml
 
 from benchmarks import imitator
+from benchmarks.raw import Raw
 from search.problems.nas_bench_macro import WHERE
 from service.commands.bench import COMPARED
 from space.choices import SearchSpace
@@ -60,7 +62,8 @@ def main() -> None:
     parser.add_argument("--sampler", nargs="+", default=list(COMPARED))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/large-spaces"))
-    arguments = parser.parse_args()
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("large spaces")
     folder = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[WHERE] = str(arguments.data_dir.absolute())
@@ -76,6 +79,10 @@ def main() -> None:
         for sampler in arguments.sampler:
             command += ["--sampler", sampler]
         subprocess.run(command, check=True, env=environment)
+        (found,) = json.loads((folder / f"{name}.json").read_text())
+        for run in found["courses"]:
+            raw.add(space=name, limit=found["limit_ms"], **{**run, "best": run["best"][-1]})
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":

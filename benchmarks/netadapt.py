@@ -11,7 +11,6 @@ latency are tuned, and their top-1 on the test split are interpolated linearly.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from benchmarks.raw import Raw
 from latency.collect import measure_missing
 from latency.meter import LocalMeter
 from search.config.load import parse_config
@@ -283,12 +283,14 @@ def main() -> None:
     parser.add_argument("--until", type=float, default=0.55, help="share of the start network's latency")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.85, 0.7, 0.55])
     parser.add_argument("--folder", type=Path, default=Path("runs/netadapt-benchmark"))
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
     arguments = parser.parse_args()
     rows = run(arguments)
     print("\n".join(summary(rows)))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    raw = Raw("netadapt")
+    for row in rows:
+        raw.add(data=arguments.data, **row)
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":

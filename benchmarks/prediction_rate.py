@@ -1,11 +1,14 @@
 """How many networks a second a latency table predicts, from rows: python benchmarks/prediction_rate.py (one core)."""
 
+import argparse
 import random
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.raw import Raw
 from latency.calibration import Calibration
 from latency.measurement import Measurement
 from latency.meter import LocalMeter
@@ -32,6 +35,9 @@ def made_up_table(space: SearchSpace) -> LatencyTable:
 
 def main() -> None:
     """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("prediction rate")
     print("| space | rows, per s | one by one, per s |\n| --- | --- | --- |")
     for name in preset_names():
         preset = load_preset(name)
@@ -49,7 +55,10 @@ def main() -> None:
             for arch in networks:
                 table.estimate(arch)
             single.append(len(networks) / (time.process_time() - start))
+        for repeat, (many, one) in enumerate(zip(rates, single, strict=True)):
+            raw.add(space=name, repeat=repeat, rows_per_s=many, one_by_one_per_s=one)
         print(f"| {name} | {statistics.median(rates):,.0f} | {statistics.median(single):,.0f} |")
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":

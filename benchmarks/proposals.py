@@ -7,14 +7,17 @@ are medians over proposals, the fit of the surrogate included; "alone" is `searc
 "in a search" is the whole way through Optuna's study as a coordinator takes it.
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.prediction_rate import made_up_table
+from benchmarks.raw import Raw
 from search.objective.latency import DeviceLatency, Goal
 from search.objective.limits import Limits
 from search.objective.objective import Objective
@@ -31,18 +34,21 @@ SPACES = (("mobilenet-v3-small-32px", 32), ("mobilenet-v3-large", 224), ("ofa-mb
 COUNTS = (100, 300, 1000)
 
 
-def median_ms(calls: Sequence[Callable[[], object]]) -> float:
-    """The median time of some calls."""
+def times_ms(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """The time of each of some calls."""
     times = []
     for call in calls:
         start = time.perf_counter()
         call()
         times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    return times
 
 
 def main() -> None:
     """Print a line per space and count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("proposals")
     print(f"{'space':<26}{'members':>10}{'trials':>8}{'alone, ms':>12}{'in a search, ms':>18}")
     for name, resolution in SPACES:
         space = SearchSpace(preset=load_preset(name), width=1.0, resolution=resolution, in_channels=3, num_classes=1000)
@@ -81,9 +87,13 @@ def main() -> None:
                 )
                 proposer.tell(trial, float(value))
 
-            alone = median_ms([partial(propose, objective, rng=np.random.default_rng(n), **given) for n in range(9)])
-            in_search = median_ms([partial(proposer.ask, count + n) for n in range(9)])
-            print(f"{name:<26}{float(space.size):>10.0e}{count:>8,}{alone:>12.1f}{in_search:>18.1f}")
+            alone = times_ms([partial(propose, objective, rng=np.random.default_rng(n), **given) for n in range(9)])
+            in_search = times_ms([partial(proposer.ask, count + n) for n in range(9)])
+            for repeat, (one, other) in enumerate(zip(alone, in_search, strict=True)):
+                raw.add(space=name, trials=count, repeat=repeat, alone_ms=one, in_search_ms=other)
+            medians = f"{statistics.median(alone):>12.1f}{statistics.median(in_search):>18.1f}"
+            print(f"{name:<26}{float(space.size):>10.0e}{count:>8,}{medians}")
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.raw import Raw
+
 EVALUATOR = """
 import time
 
@@ -73,7 +75,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--sampler", default="random")
     parser.add_argument("--space", default="mobilenet-v3-small-32px")
-    arguments = parser.parse_args()
+    parser.add_argument("--csv", type=Path, default=None, help="file to add the raw figures to")
+    arguments, raw = parser.parse_args(), Raw("scale")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sleeper.py").write_text(EVALUATOR.format(seconds=arguments.seconds))
@@ -108,6 +111,9 @@ def main() -> None:
     assert complete == arguments.trials
     print(f"{complete:,} trials complete, {len(trials):,} recorded, threads alive {threading.active_count()}")
     print(f"{took:.1f} s: {complete / took:.0f} trials/s, {len(trials) / took:.0f} records/s")
+    for count, seconds, memory_mb in watch.marks:
+        raw.add(workers=arguments.workers, ended=count, seconds=seconds - start, memory_mb=memory_mb)
+    raw.write(arguments.csv)
     (first, t1, m1), (last, t2, m2) = watch.marks[-3], watch.marks[-1]
     print(f"last quarter: {(last - first) / (t2 - t1):.0f} endings/s")
     print(f"workers asleep {complete * arguments.seconds / took / arguments.workers:.0%} of the time")
