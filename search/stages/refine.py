@@ -35,7 +35,7 @@ def refine(session: Session) -> list[Trial]:
     for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
-    session.listener.begin("NetAdapt (ms to walk)", way)
+    session.listener.begin(f"NetAdapt, {way:.3f} ms to remove" if way else "NetAdapt, nothing to remove", way)
     session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     done = len(session.store.trials.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < settings.max_steps:

@@ -74,6 +74,7 @@ class Session:
     def __post_init__(self) -> None:
         self._left_running = self.store.trials.requeue_running(self.record.id)
         self._index = TrialIndex(self.store.trials.of(self.record.id))
+        self.listener.judged_by(self.config.evaluator)
 
     @property
     def start(self) -> SearchStart:

@@ -158,7 +158,12 @@ def test_report_shows_both_networks(whole: Whole) -> None:
     """The report holds both networks with intervals, the walk, and what a person needs to trust it."""
     text = (whole.run / "report.md").read_text()
     record, _, steps = read(whole.url, "whole")
-    for words in ("| found | reference |", "95 %", "measured ms", f"target {record.require_start().target_ms:.3f} ms"):
+    for words in (
+        "| found | reference: ",
+        "95%",
+        "measured latency, ms",
+        f"target: {record.require_start().target_ms:.3f} ms",
+    ):
         assert words in text
     assert all(f"| {step.narrowed} |" in text for step in steps)
     assert "whole" in whole.out
@@ -420,7 +425,7 @@ def test_a_running_search_is_left_alone_and_can_be_finished(whole: Whole, tmp_pa
     try:
         _await_completed(2, process, tmp_path / "record.db")
         assert "another process" in mobilenas("resume", "long", "--database", url).err
-        assert "a process is running it" in mobilenas("status", "long", "--database", url).out
+        assert "run by process" in mobilenas("status", "long", "--database", url).out
         finish = mobilenas("finish", "long", "--database", url)
         assert finish.code == 0
         assert "will now end" in finish.out
