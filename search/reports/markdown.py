@@ -93,11 +93,13 @@ def difference_sentence(gap: Difference, other: str, images: str) -> str:
         if gap.is_clear
         else "the difference may be noise, since the interval includes zero"
     )
+    return f"Top-1 of the found network minus that of the {other}, on {images}: {in_points(gap)}; {meant}"
+
+
+def in_points(gap: Difference) -> str:
+    """A difference of shares with its interval."""
     found, low, high = (f"{100 * value:+.2f}" for value in (gap.difference, gap.low, gap.high))
-    return (
-        f"Top-1 of the found network minus that of the {other}, on {images}: {found} percentage points "
-        f"(95% interval {low} to {high}); {meant}"
-    )
+    return f"{found} percentage points (95% interval {low} to {high})"
 
 
 def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
