@@ -84,7 +84,7 @@ class Problem:
         members = map(self.space.with_stages, _chains(self.space, 1, self.space.stem.out_channels))
         within = [arch for arch in members if self.limits.refusal(scores_of(arch, self.latency)) is None]
         if not within:
-            raise RunError(f"no network of the space is within {self.limit_ms:g} and the other limits; raise them")
+            raise RunError(f"no network of the space is within {self.limit_ms:g} ms and the other limits; raise them")
         return max(map(self.top1, within))
 
 
