@@ -61,8 +61,8 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
     if now != data_hash:
         what = inputs.data.name
         raise RunError(
-            f"the data of search '{record.name}' has changed: '{what}' had content hash {data_hash}, and now has "
-            f"{now}; restore it, or start a new search"
+            f"search '{record.name}' was started on data {data_hash}, but '{what}' is now {now}; restore it, or start "
+            "a new search"
         )
 
 

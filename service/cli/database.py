@@ -25,7 +25,7 @@ def archive(
     from space.errors import InvalidConfig
 
     if (name is None) == (source is None):
-        raise InvalidConfig("give either a search to archive, or an archive with --import")
+        raise InvalidConfig("name a search to archive, or an archive with --import")
     if source is not None:
         commands.import_archive(database, source, runs, new_name)
     elif name is not None:

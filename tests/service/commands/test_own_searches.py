@@ -202,7 +202,7 @@ def test_rescoring_ranks_anew_and_records_nothing(desk: CoordinatorActor) -> Non
         assert row["reward"] == pytest.approx(row["top1"] - 9 * abs(row["latency_ms"] / 3 - 1))
     assert rows[0]["rank_before"] != 1
     wrong = desk.run("rescore", "old", "--reward", "nice", code=2)
-    assert "'nice' is none of soft, hard, absolute" in wrong.err
+    assert "'nice' is neither one of soft, hard, absolute" in wrong.err
     for exponent in ("0.1", "nan"):
         steep = desk.run("rescore", "old", "--reward", "absolute", "--exponent", exponent, code=2)
         assert steep.err == f"error: --exponent {exponent} must lie between -10 and 0\n"
@@ -332,12 +332,12 @@ def test_nothing_but_failures_ends_a_search(desk: CoordinatorActor) -> None:
     """It says why and what to do; its status tells of no trial that runs, and nothing walks from it."""
     (desk.folder / "never.py").write_text("def top1(arch):\n    raise ValueError('never')\n")
     failed = desk.run("search", "--config", desk.config(evaluator="never:top1", workers=2), "--name", "never", code=2)
-    assert "failed, the last one because ValueError: never; mend that, and resume" in failed.err
+    assert "failed, the last one with: ValueError: never; fix that, then resume" in failed.err
     status = desk.run("status", "never").out
     assert " running" not in status
     assert "failed" in status
     refused = desk.run("netadapt", "--from", "never", "--target", "70%", code=2)
-    assert "trained nothing (data.source none), so there are no weights to walk from" in refused.err
+    assert "trained nothing (data.source none), so there are no weights to start from" in refused.err
 
 
 def test_a_changed_evaluator_is_noticed(desk: CoordinatorActor) -> None:
@@ -361,7 +361,10 @@ def test_a_changed_evaluator_is_noticed(desk: CoordinatorActor) -> None:
             {"target": {"ms": 8.0}, "limits": {"madds": 1000}},
             "limits.madds 1,000 is out of reach: the space's smallest network has",
         ),
-        ({"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}}, "sampler evolution has one objective"),
+        (
+            {"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}},
+            "sampler evolution has only one objective",
+        ),
         ({"targets": {"a": "3ms", "b": "4ms"}}, "`latency` predicts for one device"),
     ],
 )

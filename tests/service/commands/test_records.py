@@ -100,7 +100,7 @@ def test_parquet_has_types_also_without_values(run: Run, tmp_path: Path) -> None
     run("trials", "--search", "shoes-phone-1", "--format", "parquet", "--out", other)
     assert parquet.read_schema(other) == parquet.read_schema(out)
     assert len(run("trials", "--format", "csv").out.splitlines()) == len(rows) + 1
-    refused(run("trials", "--out", tmp_path / "x"), "choose --format")
+    refused(run("trials", "--out", tmp_path / "x"), "choose csv, json or parquet")
     refused(run("trials", "--format", "csv", "--out", tmp_path / "no" / "x"), "choose another --out")
 
 

@@ -257,8 +257,8 @@ def test_searches_of_every_kind_can_be_shown(tmp_path: Path) -> None:
         assert read(made, name).open == []
     said = read(made, *names).said
     assert "Not begun yet, so not compared: photos-desk-1, shoes-phone-1." in said
-    assert "different data, so top-1 does not compare" in said
-    assert "different devices, so latencies do not compare" in said
+    assert "different data, so top-1 cannot be compared" in said
+    assert "different devices, so latencies cannot be compared" in said
     assert "it took longer than 60 minutes" in said
 
 
