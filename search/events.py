@@ -187,7 +187,7 @@ def trial_line(trial: Trial, reward: float | None, evaluator: str | None = None)
     if reward is not None:
         words.append(f"reward {reward:.4f}")
     if trial.reused_from is not None:
-        words.append("(taken from an earlier evaluation)")
+        words.append("(reused from an earlier trial)")
     if trial.state in _ENDINGS:
         words.append(": ".join(filter(None, (_ENDINGS[trial.state], trial.error))))
     return Line(

@@ -234,7 +234,7 @@ def _progress(subject: Subject) -> Section:
         )
     said = (
         f"The best {top1_head(history)} among the networks within the target, from block-level search and NetAdapt, "
-        "over the time spent; a result taken from an earlier evaluation counts with the time that it took then."
+        "over the time spent; a result reused from an earlier trial counts with the time that it took then."
     )
     drawn = best_by_cost([("best top-1 within the target", curve, COLOURS[4])], None)
     return subject.section("progress", title, *parts, figure(drawn, said))
@@ -252,9 +252,9 @@ def _cost(subject: Subject) -> Section:
         rows.append([_TITLES[stage], *in_state, f"{reused:,}", f"{images:,}", spent])
     header = ("stage", *(state.value for state in State), "reused", "images seen", "core-minutes")
     said = (
-        "A trial trains on one thread, so its minutes are those of one core. Reused: the result was taken from an "
-        "earlier, equal evaluation, and counts with the time that it took then. Pruned: the network was over a limit, "
-        "and was never trained."
+        "A trial trains on one thread, so its minutes are those of one core. Reused: the result is that of an "
+        "earlier trial with an equal evaluation, and counts with the time that it took then. Pruned: the network was "
+        "over a limit, and was never trained."
     )
     return subject.section("cost", "Cost", sentence(said), table(header, rows))
 

@@ -139,7 +139,7 @@ def test_lines_say_what_became_of_a_trial() -> None:
     collector.step(STEP)
     assert [line.message for line in collector.lines] == [
         "trial 0  [random]  1.500 ms predicted  top-1 25.00% (reward split)  reward 0.2000  "
-        "(taken from an earlier evaluation)",
+        "(reused from an earlier trial)",
         "trial 4  [random]  1.500 ms predicted  failed: it took too long",
         "trial 5  [random]  1.500 ms predicted  not trained",
         "NetAdapt step 2: stage 3: 40→32, 2.000 → 1.900 ms predicted, top-1 90.00% → 89.00% (reward split)",
