@@ -138,7 +138,9 @@ def _target_line(
     target_ms: float, relative: float | None, measured: tuple[NetworkMeasurement, NetworkMeasurement], other: str
 ) -> str:
     found = measured[0]
-    meant = f"{target_ms:.3f} ms" if relative is None else f"{relative:.0%} of the {other} ({target_ms:.3f} ms)"
+    meant = (
+        f"{target_ms:.3f} ms" if relative is None else f"{relative:.0%} of the {other}'s latency ({target_ms:.3f} ms)"
+    )
     outcome = target_outcome(target_ms, relative, *measured)
     return (
         f"Target {meant}: predicted {found.predicted_ms:.3f} ms, measured {found.measured_ms:.3f} ms; target {outcome}."
@@ -236,11 +238,16 @@ def _data_text(recorded: RecordedSearch) -> str:
 def _device_text(target: DeviceTarget) -> str:
     device, fit = target.table.device, target.table.calibration
     threads = f"{device.threads} thread{'' if device.threads == 1 else 's'}"
+    calibrated = "not calibrated on whole networks"
+    if fit.networks:
+        calibrated = (
+            f"calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out of the fit"
+        )
     return (
         f"- device: `{device.name}`, {device.processor}, {device.provider}, {threads}, "
         f"graph optimisation {device.graph_optimization}, ONNX Runtime {device.runtime_version}, "
         f"fingerprint {device.fingerprint}; latency table {target.table_id} with {len(target.table.entries):,} blocks, "
-        f"calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out of the fit"
+        f"{calibrated}"
     )
 
 

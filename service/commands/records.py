@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,13 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
     show("trials", rows, form, shown=columns, types=VIEWS["trial_summary"].python_types(), out=out)
+    _say_what_top1_is(rows, form, out)
+
+
+def _say_what_top1_is(rows: Sequence[Mapping[str, Any]], form: Format, out: Path | None) -> None:
+    """Below a table, whose columns are named as those of the record are."""
+    if rows and form == "table" and out is None:
+        say("top1: on the reward split, or by the evaluator of the search where it has one of its own")
 
 
 _RESCORED = {
@@ -123,6 +130,7 @@ def rescore(
         types=_RESCORED,
         out=out,
     )
+    _say_what_top1_is(rows, form, out)
 
 
 def ranked(recorded: RecordedSearch, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
@@ -284,7 +292,7 @@ def status(database: str, name: str) -> None:
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
         trial = next(trial for trial in all_trials if trial.number == best)
-        lines.append(f"best      {_trial_text(trial, record)}, reward {rewards[best]:.4f}")
+        lines.append(f"best      block-level {_trial_text(trial, record)}, reward {rewards[best]:.4f}")
     if steps:
         lines.append(f"narrowed  {counted(len(steps), 'step')}, down to {steps[-1].latency_after_ms:.3f} ms predicted")
     if found:

@@ -107,9 +107,9 @@ def _networks(title: str, trials: Sequence[Trial], top1: str) -> None:
             "trial": trial.number,
             "stage": trial.stage.value,
             top1: share(trial.scores.top1),
-            "predicted ms": milliseconds(trial.scores.latency_ms),
-            "multiply-adds, M": f"{trial.scores.madds / 1e6:.2f}",
-            "parameters, M": f"{trial.scores.params / 1e6:.3f}",
+            "ms": milliseconds(trial.scores.latency_ms),
+            "madds, M": f"{trial.scores.madds / 1e6:.2f}",
+            "params, M": f"{trial.scores.params / 1e6:.3f}",
             "architecture": trial.architecture.arch_id,
         }
         for trial in trials

@@ -134,8 +134,14 @@ def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any], judged: str
         row("best reward (hard)", (each["reward"] for each in searches), "{:.4f}"),
         row("hypervolume", (each["hypervolume"] for each in searches), "{:.2%}"),
         row("images seen", (each["images_seen"] for each in searches), "{:,}"),
-        *(row(f"core-minutes, {stage}", (each[stage] for each in minutes), "{:,.1f}") for stage in minutes[0]),
+        *(
+            row(f"core-minutes, {_STAGES.get(stage, stage)}", (each[stage] for each in minutes), "{:,.1f}")
+            for stage in minutes[0]
+        ),
     ]
+
+
+_STAGES = {"blocks": "block-level search", "netadapt": "NetAdapt", "final": "final training"}
 
 
 def _difference_line(names: Sequence[str], found: dict[str, Any] | None) -> str:

@@ -223,5 +223,9 @@ def test_status_says_on_which_split_each_top1_is(run: Run) -> None:
     """The found network has one on each split, a block-level trial on the reward split alone."""
     told = run("status", "shoes-desk-1").out
     assert "found     trial 30: top-1 90.00% (test split), 90.00% (reward split), 1.900 ms predicted" in told
-    assert re.search(r"best      trial \d+: top-1 \d\d\.\d\d% \(reward split\), \d\.\d{3} ms predicted, reward ", told)
+    assert re.search(
+        r"best      block-level trial \d+: top-1 \d\d\.\d\d% \(reward split\), \d\.\d{3} ms predicted, reward ", told
+    )
     assert "narrowed  3 steps, down to 1.900 ms predicted" in told
+    assert "top1: on the reward split" in run("trials", "--search", "shoes-desk-1").out
+    assert "top1" not in run("trials", "--search", "shoes-phone-1").out
