@@ -144,14 +144,14 @@ class Address:
             parts = urlsplit(url)
             host, port, user = parts.hostname, parts.port, parts.username
         except ValueError as error:
-            raise DeviceError(f"{url!r} is no address: {error}; give ssh://user@host:port") from error
+            raise DeviceError(f"{url!r} is not an address: {error}; give ssh://user@host:port") from error
         # What begins with a dash, ssh would take for an option.
         plain = all(part is None or (part.isprintable() and not part.startswith("-")) for part in (host, user))
         odd = not url.isprintable() or " " in url
         if parts.scheme != "ssh" or not host or parts.path not in ("", "/") or not plain or odd:
-            raise DeviceError(f"{url!r} is no address of a device; give ssh://user@host:port")
+            raise DeviceError(f"{url!r} is not the address of a device; give ssh://user@host:port")
         if parts.password is not None:
-            raise DeviceError("an address holds no password: set up a key for ssh, and give ssh://user@host:port")
+            raise DeviceError("an address must not hold a password; set up an ssh key, and give ssh://user@host:port")
         return cls(f"{user}@{host}" if user else host, port, python, cpus)
 
     def ssh(self, command: str) -> list[str]:
@@ -326,7 +326,7 @@ class DeviceSettings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", self.name):
-            raise DeviceError(f"device name {self.name!r} may hold letters, digits, dots and dashes only")
+            raise DeviceError(f"device name {self.name!r} may hold only letters, digits, dots and dashes")
         if self.address not in ("local", "kit"):
             Address.parse(self.address)
         if not 1 <= self.threads <= 256:
@@ -334,10 +334,10 @@ class DeviceSettings:
         if self.graph_optimization not in get_args(GraphOptimization):
             raise DeviceError(f"no optimisation {self.graph_optimization!r}; {', '.join(get_args(GraphOptimization))}")
         if not re.fullmatch(r"[A-Za-z]{1,60}ExecutionProvider", self.provider):
-            raise DeviceError(f"{self.provider!r} is no provider; give a name such as {probe.CPU}")
+            raise DeviceError(f"{self.provider!r} is not an execution provider; give a name such as {probe.CPU}")
         if self.cpus is not None:
             if self.is_local:
-                raise DeviceError("cpus belongs to devices that are reached by kit or ssh, not to this machine")
+                raise DeviceError("cpus is for devices reached over ssh or by kit, not for this machine")
             try:
                 probe.cores_of(self.cpus)
             except probe.Refused as error:

@@ -285,13 +285,16 @@ def warnings_of(state: Mapping[str, str | float]) -> list[str]:
         found.append(f"the cores may run at {allowed} of {highest} kHz only; lift the limit")
     throttled = _answer("vcgencmd", "get_throttled")  # Raspberry Pi
     if throttled is not None and throttled.partition("=")[2] not in ("", "0x0"):
-        found.append(f"the firmware reports {throttled}: too hot, or too little power; cool it, use another supply")
+        found.append(
+            f"the firmware reports {throttled}: too hot, or too little power; cool the device, or use another power "
+            "supply"
+        )
     if os.environ.get("ANDROID_ROOT") and _answer("settings", "get", "global", "low_power") == "1":
         found.append("battery saver is on; switch it off")
     for supply in sorted(Path("/sys/class/power_supply").glob("*")):
         level, status = read_text(f"{supply}/capacity"), read_text(f"{supply}/status")
         if status == "Discharging" and level is not None and level.isdigit() and int(level) < 20:
-            found.append(f"the battery is at {level} %; plug the device in")
+            found.append(f"the battery is at {level}%; plug the device in")
     return found
 
 
@@ -345,7 +348,7 @@ def _random_input(entry: Any, asked: tuple[int, ...] | None, rng: np.random.Gene
         Refused: the input has sides that are neither fixed nor given, or is of another kind than numbers.
     """
     if entry.type not in _NUMBERS:
-        raise Refused(f"input {entry.name} is a {entry.type}; only numbers can be made up")
+        raise Refused(f"input {entry.name} is a {entry.type}; only numeric inputs can be generated")
     fixed = [side if isinstance(side, int) and side > 0 else None for side in entry.shape]
     if asked is not None and len(asked) != len(fixed):
         raise Refused(f"input {entry.name} has {len(fixed)} sides, the shape {asked} has {len(asked)}")
@@ -751,7 +754,7 @@ def _measure_alone(
     state = conditions()
     warnings = warnings_of(state)
     if warnings and not anyway:
-        raise Refused(f"{'; '.join(warnings)}. --anyway measures all the same and records the warning")
+        raise Refused(f"{'; '.join(warnings)}. --anyway measures nevertheless and records the warning")
     make_weights(folder / "models")
     protocol = Protocol(**manifest["protocol"])
     limit = protocol.seconds if seconds is None else seconds
@@ -762,7 +765,7 @@ def _measure_alone(
     everything: dict[str, Samples] = {name: samples for run in runs for name, samples in run.samples.items()}
     resumed = journal.read(everything)
     if resumed and progress:
-        progress(0, 1, f"going on after {resumed} lines of {JOURNAL}")
+        progress(0, 1, f"continuing after {resumed} lines of {JOURNAL}")
     # Networks are few; the calibration needs them all the same.
     shares = (0.8, 0.2) if groups[0] else (0.0, 1.0)
     found = [
@@ -803,14 +806,14 @@ def _show_lines(done: int, total: int, what: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the script, and return its exit code."""
-    parser = argparse.ArgumentParser(description="Times the models of this kit on this device.")
+    parser = argparse.ArgumentParser(description="Measure the models of this kit on this device.")
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads of ONNX Runtime (default: 1)")
     parser.add_argument("--provider", default=CPU, help=f"execution provider (default: {CPU})")
     parser.add_argument("--optimization", default="all", choices=("disabled", "basic", "extended", "all"))
     parser.add_argument("--cpus", help="cores to run on, such as 4-7")
-    parser.add_argument("--seconds", type=float, help="stop refining after so many seconds")
+    parser.add_argument("--seconds", type=float, help="stop repeating measurements after so many seconds")
     parser.add_argument("--anyway", action="store_true", help="measure although the device is throttled")
-    parser.add_argument("--describe", action="store_true", help="say what device this is, and measure nothing")
+    parser.add_argument("--describe", action="store_true", help="describe this device, and measure nothing")
     parser.add_argument("--lines", action="store_true", help="progress as lines of JSON, for programs")
     chosen = parser.parse_args(arguments)
     try:

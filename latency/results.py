@@ -285,7 +285,7 @@ def read_results_file(path: Path) -> str:
     try:
         if path.suffix != ".zip":
             if path.stat().st_size > MAX_BYTES:
-                raise InvalidResults(f"{path} is larger than {MAX_BYTES} bytes; it is no results.json")
+                raise InvalidResults(f"{path} is larger than {MAX_BYTES} bytes, so it is no results.json")
             return path.read_text()
         with zipfile.ZipFile(path) as archive:
             return _results_in(archive, path)

@@ -84,7 +84,7 @@ class Problem:
         members = map(self.space.with_stages, _chains(self.space, 1, self.space.stem.out_channels))
         within = [arch for arch in members if self.limits.refusal(scores_of(arch, self.latency)) is None]
         if not within:
-            raise RunError(f"no network of the space is within {self.limit_ms:g} and the other limits; raise them")
+            raise RunError(f"no network of the space is within {self.limit_ms:g} ms and the other limits; raise them")
         return max(map(self.top1, within))
 
 
@@ -115,7 +115,7 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
     elif name.endswith((".yaml", ".yml")):
         config = load_config(Path(name)).from_anywhere()
     else:
-        raise InvalidConfig(f"problem {name!r} is none of {', '.join(PROBLEMS)} and no YAML file of a run")
+        raise InvalidConfig(f"problem {name!r} is neither {', '.join(PROBLEMS)} nor a YAML file of a run")
     if config.evaluator is None or config.latency is None or config.data.source != "none":
         raise InvalidConfig(f"problem {name!r} needs `evaluator`, `latency` and data.source none")
     if config.blocks.objectives or config.blocks.reward.kind != "hard":

@@ -73,13 +73,13 @@ def _run(
         listener = Listeners(shown, RecordListener(store, record.id))
         try:
             try:
-                listener.note(f"search '{record.name}' is run, from stage {record.stage.value}")
+                listener.note(f"running search '{record.name}', from stage {record.stage.value}")
                 if record.stage is SearchStage.QUEUED:
                     begin(store, record, runs, listener)
                 with session(store, record.name, listener, heartbeat) as running:
                     report = drive(running)
                 outcome = store.searches.get(record.name).stage.value
-                listener.note(f"search '{record.name}' is {outcome}: {report}")
+                listener.note(f"search '{record.name}' is {outcome}; report: {report}")
             except (Interrupted, ClaimLost, Unavailable):
                 raise
             except Exception as error:  # a mistake of ours must not keep the queue from the next search
@@ -93,7 +93,7 @@ def _run(
         except Interrupted as error:
             listener.note(str(error))
         except StoreError as error:  # lost to another one, or no database for a long time: both go on by themselves
-            _log.error("search '%s' is given up here: %s", record.name, error)
+            _log.error("this coordinator gives up search '%s': %s", record.name, error)
 
 
 def _fail(store: Store, record: SearchRecord, listener: Listener, error: str) -> None:

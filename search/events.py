@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from search.trial import NetAdaptStep, State, Trial
+from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
 
 PROGRESS_SECONDS = 60.0
 """A line about progress is told at most this often."""
@@ -14,6 +14,9 @@ PROGRESS_SECONDS = 60.0
 
 class Listener:
     """Hears of a search's progress; this one ignores everything. Called from the coordinator's thread only."""
+
+    def judged_by(self, evaluator: str | None) -> None:
+        """Before any trial: the user's own evaluator that judges them, None where the reward split does."""
 
     def begin(self, title: str, total: float) -> None:
         """A long step begins; `total` is in units of its own."""
@@ -39,6 +42,11 @@ class Listeners(Listener):
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
+
+    def judged_by(self, evaluator: str | None) -> None:
+        """Forwarded."""
+        for listener in self._listeners:
+            listener.judged_by(evaluator)
 
     def begin(self, title: str, total: float) -> None:
         """Forwarded."""
@@ -96,10 +104,15 @@ class LineListener(Listener, ABC):
         self._clock = clock
         self._running: _Step | None = None
         self._told = 0.0
+        self._evaluator: str | None = None
 
     @abstractmethod
     def line(self, line: Line) -> None:
         """Show or keep a line."""
+
+    def judged_by(self, evaluator: str | None) -> None:
+        """Remembered, for every top-1 says what it is on."""
+        self._evaluator = evaluator
 
     def begin(self, title: str, total: float) -> None:
         """A line; the clock starts."""
@@ -118,7 +131,7 @@ class LineListener(Listener, ABC):
             Line(
                 level="info",
                 event="progress",
-                message=f"{running.title}: {done:g} of {of:g}",
+                message=f"{running.title}: {done / of:.0%}" if of else running.title,
                 fields={"title": running.title, "done": done, "total": of},
             )
         )
@@ -128,7 +141,7 @@ class LineListener(Listener, ABC):
         running, self._running = self._running, None
         if running is not None:
             seconds = round(self._clock() - running.begun, 3)
-            message = f"{running.title}: done in {seconds:.1f} s"
+            message = f"{running.title}: done in {_duration(seconds)}"
             self.line(
                 Line(level="info", event="end", message=message, fields={"title": running.title, "seconds": seconds})
             )
@@ -140,32 +153,43 @@ class LineListener(Listener, ABC):
 
     def trial(self, trial: Trial, reward: float | None) -> None:
         """A line per trial."""
-        self.line(trial_line(trial, reward))
+        self.line(trial_line(trial, reward, self._evaluator))
 
     def step(self, step: NetAdaptStep) -> None:
         """A line per accepted proposal."""
-        self.line(step_line(step))
+        self.line(step_line(step, self._evaluator))
 
 
+def _duration(seconds: float) -> str:
+    """So long in words: "42.3 s", "31 min 5 s", "2 h 7 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+_ENDINGS: Mapping[State, str] = {
+    State.FAILED: "failed",
+    State.STOPPED: "stopped early",
+    State.PRUNED: "not trained",
+}
 # Refused networks are many and cost nothing; a failure is worth attention.
 _TRIAL_LEVELS: Mapping[State, Literal["debug", "warning"]] = {State.PRUNED: "debug", State.FAILED: "warning"}
 
 
-def trial_line(trial: Trial, reward: float | None) -> Line:
-    """What became of a trial."""
-    words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms"]
+def trial_line(trial: Trial, reward: float | None, evaluator: str | None = None) -> Line:
+    """What became of a trial, whose network a user's own evaluator may have judged."""
+    words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms predicted"]
+    if trial.total:
+        words.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
     if trial.scores.top1 is not None:
-        words.append(f"top-1 {trial.scores.top1:.2%}")
+        words.append(f"top-1 {trial.scores.top1:.2%} ({judged_on(trial.stage, evaluator)})")
     if reward is not None:
         words.append(f"reward {reward:.4f}")
     if trial.reused_from is not None:
-        words.append("(taken over)")
-    if trial.state is State.FAILED:
-        words.append(f"failed: {trial.error}")
-    if trial.state is State.STOPPED:
-        words.append(f"stopped early: {trial.error}")
-    if trial.state is State.PRUNED:
-        words.append("refused untrained")
+        words.append("(reused from an earlier trial)")
+    if trial.state in _ENDINGS:
+        words.append(": ".join(filter(None, (_ENDINGS[trial.state], trial.error))))
     return Line(
         level=_TRIAL_LEVELS.get(trial.state, "info"),
         event="trial",
@@ -184,13 +208,14 @@ def trial_line(trial: Trial, reward: float | None) -> Line:
     )
 
 
-def step_line(step: NetAdaptStep) -> Line:
-    """One step of the NetAdapt walk."""
+def step_line(step: NetAdaptStep, evaluator: str | None = None) -> Line:
+    """One step of NetAdapt."""
     return Line(
         level="info",
         event="step",
         message=f"NetAdapt step {step.iteration}: {step.narrowed}, {step.latency_before_ms:.3f} → "
-        f"{step.latency_after_ms:.3f} ms, top-1 {step.top1_before:.2%} → {step.top1_after:.2%}",
+        f"{step.latency_after_ms:.3f} ms predicted, top-1 {step.top1_before:.2%} → {step.top1_after:.2%} "
+        f"({judged_on(SearchStage.NETADAPT, evaluator)})",
         trial=step.trial,
         fields={
             "iteration": step.iteration,

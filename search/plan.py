@@ -102,7 +102,7 @@ def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, N
     asked = {"blocks.train_images": config.blocks.train_images, "data.reward_images": data.reward_images}
     for name, count in asked.items():
         if count < classes:
-            raise InvalidConfig(f"config key {name}: {count} images do not cover {classes} classes; raise it")
+            raise InvalidConfig(f"config key {name}: {count} images are fewer than the {classes} classes; raise it")
     splits = split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed)
     return Images(dataset=dataset, splits=splits), NetworkSizes(
         resolution=dataset.preprocess.resolution, in_channels=len(dataset.preprocess.mean), num_classes=classes
@@ -301,12 +301,14 @@ def within_hours(inputs: Inputs, speed: Speed, hours: float) -> Inputs:
         InvalidConfig: measuring the table alone takes longer, or nobody knows how long a user's own evaluator takes.
     """
     if inputs.config.evaluator is not None:
-        raise InvalidConfig("a budget in hours needs our training; with `evaluator` set blocks.trials instead")
+        raise InvalidConfig(
+            "a budget in hours cannot be planned with an `evaluator` of your own; set blocks.trials instead"
+        )
     minutes = hours * 60 - speed.table_minutes
     if minutes <= 0:
         raise InvalidConfig(
             f"a budget of {hours * 60:.0f} minutes is too short: measuring the latency table takes "
-            f"{speed.table_minutes:.0f}; give more, or lower device.rounds"
+            f"{speed.table_minutes:.0f} of them; give more, or lower device.rounds"
         )
     # Trials are whole numbers and have lower bounds, so the plan does not scale exactly; two corrections suffice.
     factor, scaled = 1.0, inputs

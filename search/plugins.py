@@ -28,7 +28,7 @@ def callable_name(name: str) -> str:
         InvalidConfig: it has not.
     """
     if not re.fullmatch(_NAME, name):
-        raise InvalidConfig(f"{name!r} names no callable; write package.module:callable")
+        raise InvalidConfig(f"{name!r} does not name a callable; write package.module:callable")
     return name
 
 
@@ -66,10 +66,10 @@ class Plugin:
         except Exception as error:
             raise InvalidConfig(
                 f"{self.name} cannot be imported ({type(error).__name__}: {error}); the import path ends with "
-                f"{self.folder or 'nothing of yours: set plugins'}; mend the name or the module"
+                f"{self.folder or 'nothing of yours: set plugins'}; correct the name or the module"
             ) from error
         if not callable(found):
-            raise InvalidConfig(f"{self.name} is no callable but {type(found).__name__}; name a function or a class")
+            raise InvalidConfig(f"{self.name} is not callable, but {type(found).__name__}; name a function or a class")
         call: Callable[..., Any] = found
         return call
 
@@ -132,7 +132,7 @@ def _gather(file: Path, folder: Path | None, sources: dict[Path, bytes]) -> None
 
 
 @contextmanager
-def user_code(what: str, remedy: str = "mend it") -> Iterator[None]:
+def user_code(what: str, remedy: str = "fix it") -> Iterator[None]:
     """Tell whatever a user's own code raises in one line, with its name.
 
     Raises:

@@ -61,8 +61,8 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
     if now != data_hash:
         what = inputs.data.name
         raise RunError(
-            f"search '{record.name}' was started on data {data_hash}, but '{what}' now is {now}; restore it or start a "
-            "new search"
+            f"search '{record.name}' was started on data {data_hash}, but '{what}' is now {now}; restore it, or start "
+            "a new search"
         )
 
 
@@ -72,8 +72,8 @@ def _check_device(record: SearchRecord, inputs: Inputs, table: LatencyTable, dev
     if device is not None and table.device.fingerprint != device.fingerprint:
         raise RunError(
             f"search '{record.name}' was started on {table.device.processor} with ONNX Runtime "
-            f"{table.device.runtime_version}; this is {device.processor} with {device.runtime_version}: "
-            "go on there, or start a new search here"
+            f"{table.device.runtime_version}, but this is {device.processor} with {device.runtime_version}; "
+            "resume it there, or start a new search here"
         )
 
 
@@ -154,8 +154,8 @@ def _check_functions(running: Session) -> None:
     for what, trial, said, now in found:
         if now is None or not math.isclose(said, now, rel_tol=1e-9):
             raise RunError(
-                f"{what} says {now} of trial {trial.number}, where {said} is recorded; restore it, or start a new "
-                "search"
+                f"{what} has changed: it gives {now} for trial {trial.number}, where {said} is recorded; restore it, "
+                "or start a new search"
             )
 
 

@@ -77,7 +77,7 @@ def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, La
                     return table_id, collected.table
         known = found
     name = inputs.settings.name
-    listener.note(f"latency table {known[0]} of device '{name}' is reused ({len(known[1].entries):,} blocks)")
+    listener.note(f"using latency table {known[0]} of device '{name}' ({len(known[1].entries):,} blocks)")
     return known
 
 
@@ -113,11 +113,11 @@ def check_target(target_ms: float, reach: Range, what: str = "target") -> None:
         InfeasibleTarget: the target lies below the fastest network.
     """
     if target_ms < reach.fastest_ms:
-        reference = "" if reach.reference_ms is None else f" (its reference {reach.reference_ms:.3f} ms)"
+        reference = "" if reach.reference_ms is None else f", the reference {reach.reference_ms:.3f} ms"
         raise InfeasibleTarget(
-            f"{what} {target_ms:.4g} ms is out of reach: the space's networks take {reach.fastest_ms:.3f} to "
+            f"{what} {target_ms:.4g} ms is out of reach: the networks of the space take {reach.fastest_ms:.3f} to "
             f"{reach.slowest_ms:.3f} ms on this device{reference}; "
-            "choose a target in this range or a smaller width multiplier"
+            "choose a target in this range, or a smaller width multiplier"
         )
 
 
@@ -134,8 +134,8 @@ def check_limits(inputs: Inputs) -> None:
         limit, least = getattr(inputs.config.limits, name), getattr(smallest, name)
         if limit is not None and limit < least:
             raise InfeasibleTarget(
-                f"limits.{name} {limit:,} is out of reach: the space's smallest network has {least:,}; raise it, or "
-                "choose a smaller width multiplier"
+                f"limits.{name} {limit:,} is out of reach: the smallest network of the space has {least:,}; raise it, "
+                "or choose a smaller width multiplier"
             )
 
 
@@ -170,7 +170,7 @@ def _reached(store: Store, inputs: Inputs, listener: Listener) -> Iterator[_Reac
             table = _with_blocks(store, table_id, table, one, reference)
             reach = latency_range(table, inputs.space, reference)
         takes = "" if reach.reference_ms is None else f", the reference takes {reach.reference_ms:.3f} ms"
-        listener.note(f"{on}the space reaches {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms{takes}")
+        listener.note(f"{on}the networks of the space take {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms{takes}")
         target_ms = target.in_ms(reach.reference_ms)
         if config.netadapt.start is None:
             check_target(target_ms, reach)
@@ -178,7 +178,8 @@ def _reached(store: Store, inputs: Inputs, listener: Listener) -> Iterator[_Reac
                 check_target(config.limits.latency_ms, reach, "limits.latency_ms")
         elif reach.reference_ms is not None and target_ms >= reach.reference_ms:
             raise InfeasibleTarget(
-                f"target {target_ms:.3f} ms is met already: the network takes {reach.reference_ms:.3f} ms; ask for less"
+                f"target {target_ms:.3f} ms is met already: the start network takes {reach.reference_ms:.3f} ms; "
+                "choose a lower target"
             )
         yield _Reached(table_id=table_id, reach=reach, target_ms=target_ms)
 
@@ -213,7 +214,7 @@ def _prepare(
     """Measure what is missing, check the targets, and make the run folder; nothing is recorded but tables."""
     folder = (runs / name).absolute()
     if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"folder {folder} is not empty; choose another --name or remove it")
+        raise RunError(f"run folder {folder} is not empty; choose another --name, or remove it")
     if inputs.config.netadapt.start is None:
         check_limits(inputs)
     first, *others = _reached(store, inputs, listener)
@@ -258,7 +259,9 @@ def create(
     """
     name = next(names_for(store, inputs.config, runs))
     if name in {search.name for search in store.searches.all()}:
-        raise RunError(f"a search named '{name}' exists already; resume it (mobilenas resume {name}) or choose another")
+        raise RunError(
+            f"a search named '{name}' exists already; resume it (mobilenas resume {name}), or choose another name"
+        )
     _refuse_group_name(store, name)
     start, further = _prepare(store, inputs, name, runs, listener)
     if weights is not None:
@@ -287,7 +290,7 @@ def enqueue(store: Store, config: RunConfig, request: SearchRequest) -> SearchRe
 def _refuse_group_name(store: Store, name: str) -> None:
     if any(name == search.group for search in store.searches.all()):
         raise NameTaken(
-            f"a group named '{name}' exists already, and commands would take it for that; choose another name"
+            f"a group named '{name}' exists already, and commands could not tell them apart; choose another name"
         )
 
 

@@ -137,7 +137,7 @@ class Tables:
         name = self.settings.name
         if self.settings.is_kit:
             remedy = (
-                f"run: mobilenas latency bundle --device {name} {run} --out kit.zip, run measure.py there, then: "
+                f"run: mobilenas latency bundle --device {name} {run} --out kit.zip, run its measure.py there, then: "
                 f"mobilenas latency import results.json --device {name}"
             )
         else:
@@ -183,8 +183,8 @@ class Tables:
             self.store.devices.add_validation(table_id, validation, found.conditions)
             agreed = validation.agreement("wall")
             listener.note(
-                f"on {agreed.networks} networks that the fit has not seen: mean error {agreed.mape:.1%}, "
-                f"{agreed.within_5:.0%} within 5 %"
+                f"validated on {agreed.networks} networks that its fit has not seen: mean error {agreed.mape:.1%}, "
+                f"{agreed.within_5:.0%} within 5%"
             )
         return table_id, found
 
@@ -208,21 +208,21 @@ def lines_about(table_id: int, found: Collected, protocol: Protocol) -> list[str
     inside = share_inside(found.conditions)
     lines = [
         f"latency table {table_id}: {len(table.entries):,} blocks ({found.measured:,} measured now, {inside:.0%} of "
-        f"the time inside of kernels), calibrated on {fit.networks} whole networks, "
-        f"mean error {fit.error:.1%} (cross-validated)"
+        f"the time inside kernels), calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} "
+        "(cross-validated)"
     ]
     lines += [f"warning: {warning}" for warning in found.warnings]
     if found.unsettled:
         names = ", ".join(found.unsettled[:3])
-        others = f" and others (mobilenas device show {table.device.name} --format json has all)"
+        others = f" and others (all of them: mobilenas device show {table.device.name} --format json)"
         lines.append(
             f"{len(found.unsettled):,} blocks or networks did not settle within {protocol.precision:.1%}: "
             f"{names}{others if len(found.unsettled) > 3 else ''}"
         )
     if fit.error > POOR:
         lines.append(
-            "the device was busy while the table was measured: expect predictions to be that far off"
-            + ("" if is_reliable(table, protocol) else "; on this machine the next search measures again")
+            f"the device was busy while the table was measured: expect predictions to be off by {fit.error:.1%}"
+            + ("" if is_reliable(table, protocol) else "; the next search on this machine measures again")
         )
     return lines
 

@@ -24,6 +24,11 @@ class SearchStage(StrEnum):
     DONE = "done"
 
 
+def judged_on(stage: SearchStage, evaluator: str | None) -> str:
+    """What the top-1 of a stage's trials is on, in words; a user's own evaluator judges none of the final ones."""
+    return "reward split" if evaluator is None or stage is SearchStage.FINAL else f"by {evaluator}"
+
+
 class Origin(StrEnum):
     """Who proposed a trial's network, where that is neither a sampler, which gives its name, nor NetAdapt.
 

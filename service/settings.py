@@ -129,7 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
         remedy = f"correct or unset {FILE_VARIABLE}" if os.environ.get(FILE_VARIABLE) else "make it readable"
         raise InvalidConfig(f"settings file {path} cannot be read: {error.strerror}; {remedy}") from error
     except NotPlainYaml as error:
-        raise InvalidConfig(f"settings file {path} is not YAML as it is read here: {_fault(error)}; mend it") from None
+        raise InvalidConfig(f"settings file {path} is not plain YAML: {_fault(error)}; correct it") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

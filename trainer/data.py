@@ -137,7 +137,7 @@ def prepare(
         return _once(spec, plan, _file_stamp(source), cache, progress, lambda: sources.read_cifar10(source))
     if spec.startswith("imagefolder:") and spec != "imagefolder:":
         if resolution is None:
-            raise DataError(f"{spec} has no natural resolution; set `resolution:`, for example 96")
+            raise DataError(f"{spec} has no resolution of its own; set `resolution:`, for example 96")
         root = Path(spec.removeprefix("imagefolder:")).expanduser()
         pictures = list_imagefolder(root)
         stamp = f"{root.resolve()}\n{pictures.stamp}"
@@ -201,7 +201,10 @@ def _write(folder: Path, spec: str, plan: Preprocess, raw: RawImages | PictureFi
     shape = (len(labels), len(plan.mean), plan.resolution, plan.resolution)
     if math.prod(shape) > MAX_PREPARED_BYTES:
         size = math.prod(shape) / 2**30
-        raise DataError(f"{spec} at {plan.resolution} px takes {size:.1f} GiB prepared, 8 at most; lower `resolution`")
+        raise DataError(
+            f"{spec} at {plan.resolution} px takes {size:.1f} GiB once prepared; at most 8 are accepted, so lower "
+            "`resolution`"
+        )
     digest = _digest(shape, raw.classes, labels, roles)
     counts = np.zeros((shape[1], 256), dtype=np.int64)
     # Written in sequence and not through a memory map: a full disk is then an error and not a bus error.

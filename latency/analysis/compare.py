@@ -154,8 +154,8 @@ def advice(found: Comparison, names: tuple[str, str]) -> list[str]:
             high, low = max(cost.first, cost.second), min(cost.first, cost.second)
             lines.append(
                 f"{cost.option} is unusually expensive on '{worse}': a block takes {high:.2f} times as long with it, "
-                f"on '{better}' {low:.2f} times; for '{worse}' search the space minimalistic as well"
+                f"on '{better}' {low:.2f} times; for '{worse}', also search the space minimalistic"
             )
     if not lines:
-        lines.append("no operator is unusually expensive on one of them")
+        lines.append("no operator is unusually expensive on one device compared with the other")
     return lines

@@ -1,4 +1,4 @@
-"""Proof of a table: networks that no fit has seen, predicted, then measured whole beside known blocks."""
+"""Validation of a table: networks that no fit has seen, predicted, then measured whole beside known blocks."""
 
 import math
 import random

@@ -93,7 +93,7 @@ def write_archive(database: Database, name: str, out: IO[bytes]) -> int:
     with database.read() as connection, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         search = connection.execute(select(searches).where(searches.c.name == name)).mappings().one_or_none()
         if search is None:
-            raise StoreError(f"there is no search named {name!r}; see `mobilenas searches`")
+            raise StoreError(f"there is no search named {name!r}; see: mobilenas searches")
         for table, query in _queries(search["id"]).items():
             with archive.open(f"rows/{table.name}.jsonl", "w") as member:
                 for row in connection.execute(query).mappings():

@@ -136,9 +136,9 @@ def _check_sizes(members: list[zipfile.ZipInfo], length: int) -> None:
     # zipfile gives no more bytes of a member than the directory says, so that these sums bound what is written.
     packed, unpacked = sum(each.compress_size for each in members), sum(each.file_size for each in members)
     if packed > length:
-        raise InvalidArchive("parts of the archive lie over each other")
+        raise InvalidArchive("parts of the archive overlap")
     if unpacked > MAX_RATIO * packed + CHUNK:
-        raise InvalidArchive(f"the archive claims to hold {unpacked} bytes, which is beyond belief")
+        raise InvalidArchive(f"the archive claims to hold {unpacked} bytes, which is not credible")
     rows = sum(each.file_size for each in members if not each.filename.startswith("run/"))
     for what, size, cap in (("rows", rows, MAX_ROW_BYTES), ("run folder", unpacked - rows, MAX_RUN_BYTES)):
         if size > cap:

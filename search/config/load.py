@@ -69,11 +69,15 @@ class RunConfig(ConfigSection):
         elif not self.blocks.reference:
             raise ValueError("blocks.reference false is for searches without data (data.source none)")
         elif sizes[1:] != (None, None):
-            raise ValueError("data.channels and data.classes are the data set's own; leave them out")
+            raise ValueError("data.channels and data.classes are those of the data set; leave them out")
         if not self.blocks.reference and self.target.ms is None:
-            raise ValueError("a target relative to the reference needs blocks.reference; give target: {ms: ...}")
+            raise ValueError(
+                "a target relative to the reference needs blocks.reference: true; or give target: {ms: ...}"
+            )
         if self.blocks.objectives and self.blocks.sampler == "evolution":
-            raise ValueError("sampler evolution has one objective; choose another, or leave blocks.objectives out")
+            raise ValueError(
+                "sampler evolution has only one objective; choose another sampler, or leave blocks.objectives out"
+            )
         for text in self.targets.values():
             parse_target(text)
         if self.latency is not None and self.targets:
@@ -213,7 +217,7 @@ def budget_hours(budget: str) -> float | None:
         return None
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(h|m)", budget)
     if match is None or not 0 < (hours := float(match[1]) / (60 if match[2] == "m" else 1)) <= 24 * 365:
-        raise InvalidConfig(f"budget {budget!r} is none of {', '.join(BUDGETS)} and no time such as 4h or 30m")
+        raise InvalidConfig(f"budget {budget!r} is neither one of {', '.join(BUDGETS)} nor a time such as 4h or 30m")
     return hours
 
 
@@ -245,7 +249,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InvalidConfig(f"config {path} cannot be read: {error.strerror}; give the path of a YAML file") from error
     except NotPlainYaml as error:
-        raise InvalidConfig(f"config {path} is not YAML as it is read here: {error}") from error
+        raise InvalidConfig(f"config {path} is not plain YAML: {error}") from error
     if not isinstance(content, dict):
         raise InvalidConfig(f"config {path} must hold keys and values, got {type(content).__name__}")
     return content

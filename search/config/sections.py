@@ -30,7 +30,7 @@ def named_or_callable(value: str, names: tuple[str, ...]) -> str:
         InvalidConfig: it is neither.
     """
     if value not in names and ":" not in value:
-        raise InvalidConfig(f"{value!r} is none of {', '.join(names)}, and no package.module:callable of your own")
+        raise InvalidConfig(f"{value!r} is neither one of {', '.join(names)} nor a package.module:callable of your own")
     return value if value in names else callable_name(value)
 
 

@@ -76,8 +76,8 @@ class Own(Reward):
         )
 
     def _of(self, scores: Scores, target_ms: float) -> float:
-        what, expected = f"reward {self.name}", "it must give a finite number; mend it, and resume"
-        with user_code(what, "mend it, and resume"):
+        what, expected = f"reward {self.name}", "it must give a finite number; fix it, then resume"
+        with user_code(what, "fix it, then resume"):
             said = self.function(scores, target_ms)
         reward = number(said, what, expected)
         if not np.isfinite(reward):

@@ -184,7 +184,7 @@ class RayExecutor:
             self._lose(driver, self._reason or "its driver process died")
             return finished
         if time.monotonic() >= driver.deadline:
-            self._lose(driver, "its driver fell silent")
+            self._lose(driver, "its driver stopped answering")
         return finished
 
     def _heard(self, driver: _Driver, message: object) -> list[Finished]:
@@ -233,9 +233,9 @@ class RayExecutor:
         self._away_since = self._away_since or now
         where = self._setup.address or "on this machine"
         if now - self._away_since > self._retry_s:
-            self._verdict = RunError(f"the Ray cluster {where} cannot be used ({what}: {last}); mend it, and resume")
+            self._verdict = RunError(f"the Ray cluster {where} cannot be used ({what}: {last}); fix that, then resume")
             return
-        self._note(f"the Ray cluster {where} is lost ({what}: {last}); {len(self._jobs)} trials begin anew")
+        self._note(f"the Ray cluster {where} was lost ({what}: {last}); {len(self._jobs)} trials start again")
         self._start_at = now + _RESTART_S
 
     def progress(self) -> Mapping[int, float]:

@@ -134,7 +134,7 @@ class Searches:
                 return found[0]
             nearest = difflib.get_close_matches(name, list(connection.scalars(select(searches.c.name))), cutoff=0.0)
             hint = f"the nearest names are {', '.join(map(repr, nearest))}" if nearest else "there are none yet"
-            raise StoreError(f"there is no search named {name!r}; {hint}; see `mobilenas searches`")
+            raise StoreError(f"there is no search named {name!r}; {hint}; see: mobilenas searches")
 
         return self._transactions.read(find)
 
@@ -322,7 +322,7 @@ class Searches:
 
 
 def _unknown(search_id: int) -> StoreError:
-    return StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
+    return StoreError(f"there is no search with id {search_id}; see: mobilenas searches")
 
 
 def _start_row(connection: Connection, start: SearchStart) -> dict[str, Any]:
@@ -370,6 +370,6 @@ def _claim_first(connection: Connection, token: str, device: str | None, now: da
         if row.claims < MAX_CLAIMS:
             _take(connection, row.id, token, now)
             return int(row.id)
-        error = f"{MAX_CLAIMS} coordinators in a row died before they completed a trial; look into their logs"
+        error = f"{MAX_CLAIMS} coordinators in a row died before they completed a trial; see their logs"
         change_search(connection, row.id, None, error=error, updated_at=now)
     return None

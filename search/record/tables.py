@@ -199,7 +199,7 @@ def load_table(connection: Connection, table_id: int) -> LatencyTable:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreError(
             f"latency table {table_id} in the database is damaged ({type(error).__name__}: {error}); restore a "
-            "backup, or search with another database (--database), which measures anew"
+            "backup, or use another database (--database), for which blocks are measured again"
         ) from error
 
 
@@ -221,7 +221,7 @@ def device_id(connection: Connection, device: Device) -> int:
 def _require_table(connection: Connection, table_id: int) -> RowMapping:
     row = connection.execute(select(latency_tables).where(latency_tables.c.id == table_id)).mappings().one_or_none()
     if row is None:
-        raise StoreError(f"there is no latency table with id {table_id}; see `mobilenas devices`")
+        raise StoreError(f"there is no latency table with id {table_id}; see: mobilenas devices")
     return row
 
 

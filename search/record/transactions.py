@@ -115,5 +115,5 @@ def change_search(connection: Connection, search_id: int, token: str | None, **v
         return
     name = connection.scalar(select(searches.c.name).where(searches.c.id == search_id))
     if name is None:
-        raise StoreError(f"there is no search with id {search_id}; see `mobilenas searches`")
+        raise StoreError(f"there is no search with id {search_id}; see: mobilenas searches")
     raise ClaimLost(f"search {name!r} was taken over by another process; see: mobilenas status {name}")

@@ -197,12 +197,12 @@ def _same_data(one: History, other: History) -> bool:
 
 
 _TOP1_RESTS_ON = {
-    "data.reward_fraction": "other images rank the networks",
-    "data.reward_images": "other images rank the networks",
-    "data.split_seed": "other images rank the networks",
-    "blocks.train_images": "networks are trained on more or fewer images",
-    "blocks.epochs": "networks are trained for longer or shorter",
-    "netadapt.images": "NetAdapt's networks are trained for longer or shorter",
+    "data.reward_fraction": "networks are ranked on different images",
+    "data.reward_images": "networks are ranked on different images",
+    "data.split_seed": "networks are ranked on different images",
+    "blocks.train_images": "networks are trained on different numbers of images",
+    "blocks.epochs": "networks are trained for different times",
+    "netadapt.images": "NetAdapt's networks are fine-tuned for different times",
 }
 
 
@@ -218,16 +218,16 @@ def warnings(histories: Sequence[History]) -> list[str]:
 
 def _reasons(one: History, other: History) -> Iterator[str]:
     if one.record.start and other.record.start and not _same_data(one, other):
-        yield "different data, so top-1 does not compare"
+        yield "different data, so top-1 cannot be compared"
     devices, tables = _predicted_by(one, other)
     if devices:
-        yield "different devices, so latencies do not compare"
+        yield "different devices, so latencies cannot be compared"
     elif tables:
-        yield "predicted by different tables of one device, so latencies differ by some percent"
+        yield "predicted by different latency tables of one device, so latencies may differ by a few percent"
     for reason in dict.fromkeys(_TOP1_RESTS_ON.values()):
         keys = [key for key, why in _TOP1_RESTS_ON.items() if why == reason]
         if any(one.setting(key) != other.setting(key) for key in keys):
-            yield f"{reason}, so top-1 during the search compares only roughly"
+            yield f"{reason}, so top-1 during the search can be compared only roughly"
 
 
 def _predicted_by(one: History, other: History) -> tuple[bool, bool]:

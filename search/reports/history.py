@@ -237,7 +237,11 @@ def front_of(trials: Sequence[Trial], cost: Callable[[Trial], float] = latency_o
 
 def published_name(history: History, arch: Architecture) -> str | None:
     """What the literature calls a network, if it is a published one at this search's width multiplier."""
-    width = history.setting("space.width")
+    return name_at_width(history.setting("space.width"), arch)
+
+
+def name_at_width(width: object, arch: Architecture) -> str | None:
+    """What the literature calls a network, if it is a published one at a width multiplier."""
     if not isinstance(width, int | float):
         return None
     return _published(float(width)).get((arch.stem, arch.stages, arch.head))

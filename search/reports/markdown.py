@@ -4,8 +4,10 @@ from pathlib import Path
 
 from search.config.load import NO_DATA
 from search.record.recorded_search import DeviceTarget, RecordedSearch
-from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
-from trainer.metrics import wilson_interval
+from search.reports.naming import compared_with, reference_head
+from search.run_folder import CERTIFY_KIT, SPEC
+from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
+from trainer.metrics import Difference, wilson_interval
 
 # The device then ran otherwise than when the table was measured; both figures are shown, and this is said.
 NOTABLE_ERROR = 0.05
@@ -22,9 +24,10 @@ def write_report(recorded: RecordedSearch) -> Path:
 
 def comparison(recorded: RecordedSearch) -> list[list[str]]:
     """The table found-vs-reference: a header row, then one row per figure."""
-    columns = [_figures(recorded, trial) for trial in recorded.both()]
+    _, reference = both = recorded.both()
+    columns = [_figures(recorded, trial) for trial in both]
     return [
-        ["", Origin.FOUND, Origin.REFERENCE],
+        ["", Origin.FOUND, reference_head(recorded.record.config, reference.architecture)],
         *([name, *(column[name] for column in columns)] for name in columns[0]),
     ]
 
@@ -34,12 +37,12 @@ def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     assert trial.total is not None
     low, high = wilson_interval(trial.correct, trial.total)
     return {
-        "top-1 (test)": f"{trial.correct / trial.total:.2%}",
-        "its 95 % interval": f"{low:.2%} to {high:.2%}",
+        "top-1 (test split)": f"{trial.correct / trial.total:.2%}",
+        "its 95% interval": f"{low:.2%} to {high:.2%}",
         **_latency_figures(recorded, trial),
         "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
         "parameters": f"{trial.scores.params:,}",
-        "images seen": f"{trial.images_seen:,}",
+        "training images seen": f"{trial.images_seen:,}",
         "architecture": trial.architecture.arch_id,
     }
 
@@ -47,39 +50,31 @@ def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
 def _latency_figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     """Predicted and measured, on each device."""
     if not recorded.devices:
-        return {"predicted ms": f"{trial.scores.latency_ms:.3f}", "measured ms": "predicted, not measured"}
+        return {"predicted latency, ms": f"{trial.scores.latency_ms:.3f}", "measured latency, ms": "not measured"}
     rows: dict[str, str] = {}
     for device in recorded.devices:
         on = f" on {device.name}" if len(recorded.devices) > 1 else ""
         measured = recorded.measurements(device).get(trial.number)
-        rows[f"predicted ms{on}"] = f"{recorded.predicted_ms(trial, device):.3f}"
-        rows[f"measured ms{on}"] = (
+        rows[f"predicted latency{on}, ms"] = f"{recorded.predicted_ms(trial, device):.3f}"
+        rows[f"measured latency{on}, ms"] = (
             f"{measured.measured_ms:.3f} ({measured.low_ms:.3f} to {measured.high_ms:.3f})"
             if measured
-            else "predicted, not measured"
+            else "not measured"
         )
         if measured:
-            rows[f"median ms{on}"] = f"{measured.median_ms:.3f}"
+            rows[f"median latency{on}, ms"] = f"{measured.median_ms:.3f}"
     return rows
 
 
 def verdict(recorded: RecordedSearch) -> list[str]:
     """The findings in sentences: accuracy, latency, target."""
     found, _ = recorded.both()
-    gap = recorded.difference()
-    clear = (
-        f"the found network is {'more' if gap.difference > 0 else 'less'} accurate than the reference"
-        if gap.is_clear
-        else "the difference may be noise: its interval holds zero"
-    )
-    lines = [
-        f"Top-1, found minus reference on the same {found.total:,} test images: {gap.difference:+.2%} "
-        f"({gap.low:+.2%} to {gap.high:+.2%}, 95 %): {clear}."
-    ]
+    gap, other = recorded.difference(), compared_with(recorded.record.config)
+    lines = [f"{difference_sentence(gap, other, f'the same {found.total:,} images of the test split')}."]
     if not recorded.devices:
         lines.append(
-            f"Latency is what {recorded.config.latency} predicts: {found.scores.latency_ms:.3f} ms, for a target of "
-            f"{recorded.start.target_ms:.3f} ms."
+            f"Latency is predicted by {recorded.config.latency}, not measured: {found.scores.latency_ms:.3f} ms, for a "
+            f"target of {recorded.start.target_ms:.3f} ms."
         )
     for device in recorded.devices:
         lines += (
@@ -90,12 +85,29 @@ def verdict(recorded: RecordedSearch) -> list[str]:
     return [*lines, *(recorded.warnings() if recorded.is_certified else [])]
 
 
+def difference_sentence(gap: Difference, other: str, images: str) -> str:
+    """How much more accurate the found network is than `other`, and whether that may be noise; without a full stop."""
+    clear = "more" if gap.difference > 0 else "less"
+    meant = (
+        f"the found network is {clear} accurate"
+        if gap.is_clear
+        else "the difference may be noise, since the interval includes zero"
+    )
+    return f"Top-1 of the found network minus that of the {other}, on {images}: {in_points(gap)}; {meant}"
+
+
+def in_points(gap: Difference) -> str:
+    """A difference of shares with its interval."""
+    found, low, high = (f"{100 * value:+.2f}" for value in (gap.difference, gap.low, gap.high))
+    return f"{found} percentage points (95% interval {low} to {high})"
+
+
 def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
     found, reference = (recorded.predicted_ms(trial, device) for trial in recorded.both())
     return [
-        f"Latency is predicted, not measured: {found:.3f} ms, {found / reference:.1%} of the reference's, for a "
-        f"target of {device.target_ms:.3f} ms. certify.zip beside this report measures both networks on "
-        f"'{device.name}': run its measure.py there, then: "
+        f"Latency is predicted, not measured: {found:.3f} ms, {found / reference:.1%} of that of the "
+        f"{compared_with(recorded.record.config)}, for a target of {device.target_ms:.3f} ms. To measure both networks "
+        f"on '{device.name}', unzip {CERTIFY_KIT}, which lies beside this report, run its measure.py there, then: "
         f"mobilenas certify {recorded.record.name} --import results.json",
     ]
 
@@ -106,28 +118,46 @@ def _measured_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[st
     mine, theirs = measured[found.number], measured[reference.number]
     share = mine.measured_ms / theirs.measured_ms
     on = f"On '{device.name}', measured" if len(recorded.devices) > 1 else "Measured"
+    other = compared_with(recorded.record.config)
     lines = [
-        f"{on} side by side, the found network takes {share:.1%} of the reference's time.",
-        _target_line(device.target_ms, recorded.config.devices[device.name].relative, mine, share),
+        f"{on} side by side, the found network takes {share:.1%} of the time of the {other}.",
+        _target_line(device.target_ms, recorded.config.devices[device.name].relative, (mine, theirs), other),
     ]
     worst = max((mine, theirs), key=lambda row: abs(row.measured_ms / row.predicted_ms - 1))
     error = worst.measured_ms / worst.predicted_ms - 1
     if abs(error) > NOTABLE_ERROR:
         lines.append(
-            f"Measured and predicted differ by {error:+.1%}: the device ran otherwise than when its table was "
-            "measured (load, frequency, temperature). The two networks were timed interleaved, so their ratio holds."
+            f"Measured latency differs from the prediction by {error:+.1%}: the device no longer runs as it did when "
+            "its latency table was measured (load, clock frequency, temperature). Both networks were timed in turns, "
+            "so the ratio of their latencies holds."
         )
     return lines
 
 
-def _target_line(target_ms: float, relative: float | None, found: NetworkMeasurement, share: float) -> str:
-    """Whether the target was met: in ms, or as the share of the reference that was asked for."""
+def _target_line(
+    target_ms: float, relative: float | None, measured: tuple[NetworkMeasurement, NetworkMeasurement], other: str
+) -> str:
+    found = measured[0]
+    meant = (
+        f"{target_ms:.3f} ms" if relative is None else f"{relative:.0%} of the {other}'s latency ({target_ms:.3f} ms)"
+    )
+    outcome = target_outcome(target_ms, relative, *measured)
+    return (
+        f"Target {meant}: predicted {found.predicted_ms:.3f} ms, measured {found.measured_ms:.3f} ms; target {outcome}."
+    )
+
+
+def target_outcome(
+    target_ms: float, relative: float | None, found: NetworkMeasurement, reference: NetworkMeasurement
+) -> str:
+    """Whether a target was met: in ms, or as the share of the reference that was asked for."""
+    share = found.measured_ms / reference.measured_ms
     reached, asked = (found.measured_ms, target_ms) if relative is None else (share, relative)
     gap = reached / asked - 1
     # A tenth of a percent over is no miss: repeated measurements differ by more.
-    outcome = f"{'met' if gap <= 0 else 'missed'} by {abs(gap):.1%}" if abs(gap) > PRECISION else "just met"
-    meant = f"{target_ms:.3f} ms" if relative is None else f"{relative:.0%} of the reference ({target_ms:.3f} ms)"
-    return f"Target {meant}: predicted {found.predicted_ms:.3f} ms, measured {found.measured_ms:.3f} ms, {outcome}."
+    if abs(gap) <= PRECISION:
+        return "just met"
+    return f"met with {-gap:.1%} to spare" if gap < 0 else f"missed by {gap:.1%}"
 
 
 def _markdown(rows: list[list[str]]) -> list[str]:
@@ -137,7 +167,8 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 
 def _walk(recorded: RecordedSearch) -> list[str]:
     steps = recorded.store.trials.steps(recorded.record.id)
-    rows = [["step", "narrowed", "latency ms", "top-1 (reward split)", "proposals"]]
+    judged = judged_on(SearchStage.NETADAPT, recorded.config.evaluator)
+    rows = [["step", "narrowed", "predicted latency, ms", f"top-1 ({judged})", "proposals"]]
     rows.extend(
         [
             str(step.iteration),
@@ -155,14 +186,14 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     taken = next(trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE)
     where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
-    said = f"Trial {taken.number} of {where} was taken: {_figures_on_reward_split(taken)}"
+    said = f"The found network is that of trial {taken.number} of {where}: {_in_short(taken, judged)}"
     if walked is None:
-        return [f"{said}; it met the target already."]
-    return [*_markdown(rows), "", f"{said}, where the walk ended with {_figures_on_reward_split(walked)}."]
+        return [f"{said}. It met the target without NetAdapt."]
+    return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(walked, judged)}."]
 
 
-def _figures_on_reward_split(trial: Trial) -> str:
-    return f"top-1 {trial.scores.top1 or 0:.2%} on the reward split and {trial.scores.latency_ms:.3f} ms"
+def _in_short(trial: Trial, judged: str) -> str:
+    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms predicted"
 
 
 def _counts(trials: list[Trial]) -> str:
@@ -175,11 +206,12 @@ def _counts(trials: list[Trial]) -> str:
 
 def _provenance(recorded: RecordedSearch) -> list[str]:
     return [
-        f"- search `{recorded.record.name}`, seed {recorded.config.seed}, target {recorded.start.target_ms:.3f} ms, "
-        f"seed target {recorded.start.seed_target_ms:.3f} ms",
+        f"- search: `{recorded.record.name}`, seed {recorded.config.seed}",
+        f"- target: {recorded.start.target_ms:.3f} ms; the block-level search aimed at "
+        f"{recorded.start.seed_target_ms:.3f} ms, the seed target",
         f"- top-1: {_data_text(recorded)}",
         *(_device_text(device) for device in recorded.devices),
-        "- latencies: batch 1, 10 % quantile of wall time in the steady state; interval 95 %"
+        "- latencies: batch 1, steady state, 10th percentile of wall time, with 95% intervals"
         if recorded.devices
         else f"- latencies: predicted by {recorded.config.latency}",
         f"- block-level trials: {_counts(recorded.trials(SearchStage.BLOCKS))}; "
@@ -189,22 +221,33 @@ def _provenance(recorded: RecordedSearch) -> list[str]:
 
 def _data_text(recorded: RecordedSearch) -> str:
     use, evaluator = recorded.config.data, recorded.config.evaluator
-    said = f"by {evaluator} during the search" if evaluator else f"from {use.reward_images:,} images"
     if use.source == NO_DATA:
-        return said
+        return f"by {evaluator}"
+    ranked = (
+        f"by {evaluator} during the search"
+        if evaluator
+        else f"during the search on {use.reward_images:,} images of the reward split, which is held out of the "
+        "training split"
+    )
     return (
-        f"{said}; data `{use.source}`, content {recorded.start.data_hash}; rewards from images held out of the "
-        "training split, the test split looked at once, above"
+        f"{ranked}; in the table above on the test split, which was used once; data `{use.source}` (content hash "
+        f"{recorded.start.data_hash})"
     )
 
 
 def _device_text(target: DeviceTarget) -> str:
     device, fit = target.table.device, target.table.calibration
+    threads = f"{device.threads} thread{'' if device.threads == 1 else 's'}"
+    calibrated = "not calibrated on whole networks"
+    if fit.networks:
+        calibrated = (
+            f"calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out of the fit"
+        )
     return (
-        f"- device `{device.name}`: {device.processor}, {device.provider}, {device.threads} thread(s), "
+        f"- device: `{device.name}`, {device.processor}, {device.provider}, {threads}, "
         f"graph optimisation {device.graph_optimization}, ONNX Runtime {device.runtime_version}, "
-        f"fingerprint {device.fingerprint}; latency table {target.table_id}: {len(target.table.entries):,} blocks; "
-        f"calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out of the fit"
+        f"fingerprint {device.fingerprint}; latency table {target.table_id} with {len(target.table.entries):,} blocks, "
+        f"{calibrated}"
     )
 
 
@@ -215,7 +258,7 @@ def render(recorded: RecordedSearch) -> str:
         "",
         *(_with_finals(recorded) if recorded.has_finals else spec_alone(recorded)),
         "",
-        "## NetAdapt walk",
+        "## NetAdapt, step by step",
         "",
         *_walk(recorded),
         "",
@@ -228,7 +271,11 @@ def render(recorded: RecordedSearch) -> str:
 
 
 def _with_finals(recorded: RecordedSearch) -> list[str]:
-    how = "going on from the weights found" if recorded.config.final.weights == "inherited" else "from scratch"
+    how = (
+        "from the weights that the search had trained"
+        if recorded.config.final.weights == "inherited"
+        else "from scratch"
+    )
     return [
         *_markdown(comparison(recorded)),
         "",
@@ -243,8 +290,8 @@ def spec_alone(recorded: RecordedSearch) -> list[str]:
     found = recorded.found
     cost = found.scores
     return [
-        f"The best network within the target of {recorded.start.target_ms:.3f} ms is trial {found.number}: top-1 "
-        f"{cost.top1 or 0:.2%} by {recorded.config.evaluator}, {cost.latency_ms:.3f} ms predicted, "
-        f"{cost.madds / 1e6:.2f} M multiply-adds, {cost.params:,} parameters. Its spec is architecture.json beside "
-        "this report; without data nothing was trained.",
+        f"The best network within the target of {recorded.start.target_ms:.3f} ms is that of trial {found.number}: "
+        f"top-1 {cost.top1 or 0:.2%} (by {recorded.config.evaluator}), {cost.latency_ms:.3f} ms predicted, "
+        f"{cost.madds / 1e6:.2f} M multiply-adds, {cost.params:,} parameters. Its spec is {SPEC}, which lies beside "
+        "this report; nothing was trained, since the search had no data.",
     ]

@@ -120,9 +120,7 @@ class _Candidates:
         if not self.free.any():
             name = encoding.space.preset.name
             found = "is left" if every is not None else "was found"
-            raise Exhausted(
-                f"no further network of space '{name}' {found} within the limits; loosen them, or stop here"
-            )
+            raise Exhausted(f"no further network of space '{name}' {found} within the limits; raise them, or stop here")
 
     def fittest(self) -> Codes | None:
         """The row of the fittest that is free, None where all of them are out of the question."""

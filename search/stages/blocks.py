@@ -52,7 +52,7 @@ def search_blocks(session: Session) -> None:
 def _judge_start(session: Session, start: StartConfig) -> None:
     """The only network of a search that is but a walk: judged with the weights that it came with."""
     arch = Architecture.from_json(start.network)
-    session.measure(keys_of(arch), "the network to start from", reason="enqueued")
+    session.measure(keys_of(arch), "start network", reason="enqueued")
 
     def ask() -> Trial | None:
         if session.finish_requested or not _is_due(session, Origin.START, arch):
@@ -187,17 +187,17 @@ class _Search:
         except Stuck as error:
             if error.cause is not Cause.DUPLICATE:
                 raise RunError(
-                    f"{MAX_REFUSED} proposals in a row were over a limit (latency: "
+                    f"{MAX_REFUSED:,} proposals in a row were over a limit (latency: "
                     f"{latency_limit_ms(self.session):.3f} ms); raise the target or the limits, widen the space, or "
                     "choose sampler feasible-first"
                 ) from error
-            self._end_early(f"{MAX_REFUSED} proposals in a row had been tried already")
+            self._end_early(f"{MAX_REFUSED:,} proposals in a row had been tried before")
         return None
 
     def _end_early(self, reason: str) -> None:
         # What still runs may fail and be due again, but there is nothing new to propose.
         self._is_over = True
-        self.session.listener.note(f"the block-level search ends with {self.trained} trained networks: {reason}")
+        self.session.listener.note(f"the block-level search ends early, with {self.trained} trained networks: {reason}")
 
 
 def _counts(trial: Trial) -> bool:
@@ -240,7 +240,7 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
     complete = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
     if not complete:
         raise RunError(
-            f"search '{session.record.name}' has no completed trial to refine; go on with: "
+            f"search '{session.record.name}' has no completed trial for NetAdapt to start from; resume it: "
             f"mobilenas resume {session.record.name}"
         )
     # The reference is trained whatever it costs, but that is all.
@@ -248,8 +248,8 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
     complete = [trial for trial in complete if refusals[trial.number] is None]
     if not complete:
         raise RunError(
-            f"no trained network meets the limits ({next(filter(None, refusals.values())).reason}); raise them under "
-            "`limits`, or choose a smaller width"
+            f"no trained network is within the limits ({next(filter(None, refusals.values())).reason}); raise them "
+            "under `limits`, or choose a smaller width"
         )
     if session.config.netadapt.max_steps == 0:
         within = [trial for trial in complete if trial.scores.latency_ms <= session.start.target_ms]

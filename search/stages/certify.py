@@ -1,4 +1,4 @@
-"""The proof: found network and reference, as they are shipped, measured whole on the device, interleaved."""
+"""Certification: found network and reference, as they are shipped, measured whole on the device, interleaved."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)
 
 
 def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
-    """What proves a search: both final networks with their trained weights, interleaved.
+    """What certifies a search: both final networks with their trained weights, interleaved.
 
     Raises:
         RunError: the search has not trained them yet.
@@ -60,7 +60,7 @@ def certify_on_devices(session: Session) -> bool:
 def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: DeviceTarget) -> bool:
     """Measure and record, unless a device that is far away cannot be asked now."""
     on = f" on '{device.name}'" if len(recorded.devices) > 1 else ""
-    session.listener.begin(f"measuring both networks{on}", 1)
+    session.listener.begin(f"measuring the final networks{on}", 1)
     try:
         results = meter.run(
             campaign_for_certification(recorded),
@@ -69,7 +69,7 @@ def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: 
     except DeviceError as error:
         if settings_for(session.store, session.config.device.named(device.name)).is_local:
             raise
-        session.listener.note(f"the device cannot be asked now: {error}")
+        session.listener.note(f"the device cannot be reached now: {error}")
         return False
     finally:
         session.listener.end()
@@ -82,9 +82,9 @@ def _await(session: Session, recorded: RecordedSearch, device: DeviceTarget, *, 
     path, name = _write_kit(recorded, campaign_for_certification(recorded)), session.record.name
     options = measure_options(device.table.device.runtime, device.table.device.processor)
     session.listener.note(
-        f"awaiting certification: run measure.py{options} of {path} on '{device.name}', then: "
+        f"awaiting certification: unzip {path} on '{device.name}', run measure.py{options} there, then: "
         f"mobilenas certify {name} --import results.json"
-        + ("" if is_kit else f"; or, when the device answers again: mobilenas certify {name}")
+        + ("" if is_kit else f"; or, once the device answers again: mobilenas certify {name}")
     )
 
 
@@ -106,7 +106,7 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
     campaign = campaign_for_certification(recorded)
     if results.purpose != campaign.purpose or set(results.networks) != set(campaign.networks):
         raise InvalidResults(
-            f"the results are not those of the kit that certifies '{record.name}'; run its {CERTIFY_KIT}"
+            f"these results are not from the kit that certifies '{record.name}'; run the kit in its {CERTIFY_KIT}"
         )
     target = _device_of(recorded, results)
     expected = make_kit(campaign).networks()
@@ -115,7 +115,8 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
         network = results.networks[trial.origin]
         if network.sha256 != expected[trial.origin]["sha256"] or network.architecture != trial.architecture:
             raise InvalidResults(
-                f"the {trial.origin} network that was measured is not that of '{record.name}'; run its {CERTIFY_KIT}"
+                f"the {trial.origin} network in these results is not that of '{record.name}'; run the kit in its "
+                f"{CERTIFY_KIT}"
             )
         predicted_ms = recorded.predicted_ms(trial, target)
         rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
@@ -136,8 +137,8 @@ def _device_of(recorded: RecordedSearch, results: Results) -> DeviceTarget:
     device = recorded.devices[0].table.device
     raise InvalidResults(
         f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
-        f"{results.device.threads} thread(s), the search's table is from {device.processor} with "
-        f"{device.runtime_version} and {device.threads}: measure there, with the same options"
+        f"{results.device.threads} thread(s), but the latency table of the search is from {device.processor} with "
+        f"{device.runtime_version} and {device.threads}; measure there, with the same options"
     )
 
 
@@ -166,7 +167,7 @@ def certify(store: Store, name: str, results_text: str | None) -> RecordedSearch
     """
     recorded = RecordedSearch.read(store, name)
     if recorded.record.stage is not SearchStage.AWAITING:
-        raise RunError(f"search '{name}' is at stage {recorded.record.stage.value}; it does not await certification")
+        raise RunError(f"search '{name}' is at stage {recorded.record.stage.value}, so there is nothing to certify yet")
     waiting = [device for device in recorded.devices if not recorded.measurements(device)]
     if results_text is not None:
         record_certificate(recorded, read_results(results_text, _name_of(results_text, waiting)))
@@ -205,6 +206,6 @@ def _certify_reached(recorded: RecordedSearch, waiting: list[DeviceTarget]) -> N
     if kits:
         path = _write_kit(recorded, campaign_for_certification(recorded))
         raise RunError(
-            f"device '{kits[0]}' is reached by kit: run measure.py of {path} there, then: "
+            f"device '{kits[0]}' is reached by kit: unzip {path} there, run its measure.py, then: "
             f"mobilenas certify {recorded.record.name} --import results.json"
         )

@@ -115,4 +115,4 @@ def upload_export(search: str, export: ExportRecord, report: Path, note: Callabl
     except (RunError, OSError) as error:
         note(f"warning: {error}; everything is in {export.folder}")
     else:
-        note(f"exports are copied to exports/{search} of {VARIABLE}")
+        note(f"the exported files are also in exports/{search} of {VARIABLE}")

@@ -88,8 +88,8 @@ def _chosen(session: Session) -> Trial | None:
         return None
     chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
-        f"of {len(trained)} trained networks trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} on the "
-        f"reward split's {len(session.images.splits.reward):,} images"
+        f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} on "
+        f"the {len(session.images.splits.reward):,} images of the reward split"
     )
     return chosen
 

@@ -9,7 +9,7 @@ from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed, limits_of
 from search.stages.netadapt import Judged, choose, proposals
 from search.stages.session import Interrupted, Session
-from search.trial import NetAdaptStep, SearchStage, State, Trial
+from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
 from space.keys import BlockKey, keys_of
@@ -35,7 +35,7 @@ def refine(session: Session) -> list[Trial]:
     for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)
-    session.listener.begin("NetAdapt (ms to walk)", way)
+    session.listener.begin(f"NetAdapt, {way:.3f} ms to remove" if way else "NetAdapt, nothing to remove", way)
     session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     done = len(session.store.trials.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < settings.max_steps:
@@ -78,11 +78,11 @@ def pause_before_refinement(session: Session) -> str:
     session.store.searches.request_stop(session.record.id)
     lacking = _kits_lacking(session)
     if not lacking:
-        return f"search '{name}' stopped before its refinement; go on with: mobilenas resume {name}"
+        return f"search '{name}' stopped before NetAdapt; go on with: mobilenas resume {name}"
     device, missing = lacking[0].table.device.name, lacking[0].table.missing(keys_to_refine(session))
     return (
-        f"search '{name}' stopped before its refinement, which needs {len(missing):,} blocks measured on '{device}'; "
-        f"run: mobilenas latency bundle --refine {name} --out refine.zip, run measure.py there, then: "
+        f"search '{name}' stopped before NetAdapt, which needs {len(missing):,} more blocks measured on '{device}'; "
+        f"run: mobilenas latency bundle --refine {name} --out refine.zip, run its measure.py there, then: "
         f"mobilenas latency import results.json --device {device}, and: mobilenas resume {name}"
     )
 
@@ -102,20 +102,19 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:
-        ended = "nothing walked (netadapt.max_steps is 0)"
+        ended = "NetAdapt is switched off (netadapt.max_steps is 0)"
         if session.config.netadapt.max_steps > 0:
-            ended = (
-                f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms (nothing left to narrow, or netadapt.max_steps)"
-            )
+            why = "nothing left to narrow, or netadapt.max_steps reached"
+            ended = f"NetAdapt ended at {walked.scores.latency_ms:.3f} ms ({why})"
         raise RunError(
-            f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; look at what was found: "
-            f"mobilenas report {session.record.name}, and search again with a larger target or a smaller width"
+            f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; see what was found: "
+            f"mobilenas report {session.record.name}, and search again with a higher target or a smaller width"
         )
-    best = next(iter(candidates.values()))
+    best, judged = next(iter(candidates.values())), judged_on(SearchStage.BLOCKS, session.config.evaluator)
     if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
-            f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} with "
-            f"{best.scores.latency_ms:.3f} ms, the walk ended with {_judged(walked).top1:.2%} and "
+            f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} ({judged}) in "
+            f"{best.scores.latency_ms:.3f} ms, where NetAdapt ended with {_judged(walked).top1:.2%} in "
             f"{walked.scores.latency_ms:.3f} ms"
         )
     return list(candidates.values())
@@ -142,7 +141,10 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
     _evaluate(session, current, iteration, found, lambda share: session.listener.advance(walked_ms + share * delta_ms))
     judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
     if not judged:
-        raise RunError(f"all {len(found)} proposals of NetAdapt's iteration {iteration} failed; see: mobilenas trials")
+        raise RunError(
+            f"all {len(found)} proposals of NetAdapt's step {iteration} failed; see: mobilenas logs "
+            f"{session.record.name}"
+        )
     best = judged[choose(_judged(current), [_judged(trial) for trial in judged], by=session.config.netadapt.choice)]
     step = NetAdaptStep(
         iteration=iteration,
@@ -174,7 +176,9 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
         found = proposals(current.architecture, latency, delta_ms=delta_ms / 2**halvings)
         if found:
             if halvings:
-                session.listener.note(f"no layer can save {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that")
+                session.listener.note(
+                    f"narrowing one layer saves less than {delta_ms:.4f} ms; taking steps of 1/{2**halvings} of that"
+                )
             return found
     return ()
 
@@ -200,7 +204,7 @@ def _measure_narrowings(session: Session, current: Trial, iteration: int) -> Non
         for proposal in place
         for key in keys_of(proposal.architecture)
     }
-    session.measure(reachable, f"NetAdapt iteration {iteration}", reason="netadapt", on=reached)
+    session.measure(reachable, f"NetAdapt step {iteration}", reason="netadapt", on=reached)
 
 
 def _evaluate(

@@ -74,6 +74,7 @@ class Session:
     def __post_init__(self) -> None:
         self._left_running = self.store.trials.requeue_running(self.record.id)
         self._index = TrialIndex(self.store.trials.of(self.record.id))
+        self.listener.judged_by(self.config.evaluator)
 
     @property
     def start(self) -> SearchStart:
@@ -207,10 +208,10 @@ class Session:
             if goal.meter is None:
                 raise MissingBlock(
                     f"{why}: {len(missing)} blocks, such as '{missing[0]}', are not measured on '{name}', which is "
-                    "reached by kit alone"
+                    "reached only by kit"
                 )
             where = f" on '{name}'" if len(self.goals) > 1 else ""
-            self.listener.note(f"{why}: measuring {len(missing)} blocks{where} that the table lacks")
+            self.listener.note(f"{why}: measuring {len(missing)} blocks{where} that the latency table lacks")
             measured = measure_missing(goal.table, missing, goal.meter, self.config.device.protocol)
             self.store.tables.add_entries(goal.table_id, measured, reason=reason)
             # From the record, which keeps the first measurement where another search on this table was quicker.
@@ -354,7 +355,7 @@ class Session:
         failures = self.count(stage, State.FAILED)
         if failures >= HOPELESS and not self.count(stage, State.COMPLETE):
             last = [trial for trial in self.trials(stage) if trial.state is State.FAILED][-1]
-            raise RunError(f"all {failures} trials failed, the last one because {last.error}; mend that, and resume")
+            raise RunError(f"all {failures} trials failed, the last one with: {last.error}; fix that, then resume")
 
     def _job(self, trial: Trial, evaluation: Evaluation) -> Job:
         if not evaluation.leaves_weights:
@@ -409,7 +410,7 @@ class Session:
 
     def _retried(self, result: Finished) -> Trial:
         trial = self.trial(result.job.number)
-        self.listener.note(f"trial {trial.number} failed and is tried again: {result.error}")
+        self.listener.note(f"trial {trial.number} failed and is being retried: {result.error}")
         self._failed_once.add(trial.number)
         trial = replace(trial, attempt=trial.attempt + 1)
         self._index.put(trial)
@@ -446,7 +447,8 @@ def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation) -> Trial:
         trial,
         state=State.STOPPED,
         images_seen=evaluation.images_at(reached.share),
-        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%}, others had done better",
+        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%} (reward split), "
+        "others had done better",
     )
 
 

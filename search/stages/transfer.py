@@ -75,8 +75,12 @@ def transfer_trials(session: Session) -> None:
             taken += 1
     if taken or other:
         session.listener.note(
-            f"{taken} trials are taken over from {', '.join(session.config.blocks.start_from)}"
-            + (f"; {other} were evaluated otherwise, or their weights or blocks are missing here" if other else "")
+            f"{taken} trials are reused from {', '.join(session.config.blocks.start_from)}"
+            + (
+                f"; {other} are not, as they were evaluated differently, or their weights or blocks are missing here"
+                if other
+                else ""
+            )
         )
 
 

@@ -14,7 +14,7 @@ from service.cli.spaces import arch_app, space_app
 from space.errors import MobilenasError
 
 app = typer.Typer(
-    help="Finds the network for your device: hardware-aware search over MobileNetV3-class networks.",
+    help="Find the image classifier for your device: hardware-aware search over MobileNetV3-class networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,7 +45,7 @@ def _show_version(asked: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print versions, and end.")
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print versions and exit.")
 ]
 
 
@@ -64,7 +64,7 @@ def begin(version: Version = False) -> None:  # noqa: ARG001 - its callback answ
 
 @config_app.command("show")
 def config_show(config: Config = None) -> None:
-    """Print the settings with their origins, and the run: the default one with its comments, or what a file makes."""
+    """Print the settings and where each comes from, and the run: the default with its comments, or that of a file."""
     from service.commands.config import config_text
 
     typer.echo(config_text(config), nl=False)

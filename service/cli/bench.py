@@ -20,19 +20,25 @@ def samplers(
     ] = "nas-bench-macro",
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="As in a run, or with /soft behind it to ignore limits; repeatable.", show_default=False),
+        typer.Option(
+            help="Sampler as in a run, with /soft appended to ignore the limits; repeatable; default: all of ours.",
+            show_default=False,
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="So many repetitions.")] = 20,
-    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first one.")] = 0,
-    evaluations: Annotated[int, typer.Option(min=1, help="Networks that each may evaluate.")] = 150,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs per sampler, each with its own seed.")] = 20,
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first run.")] = 0,
+    evaluations: Annotated[int, typer.Option(min=1, help="Networks that each run may evaluate.")] = 150,
     limit: Annotated[
-        list[float] | None, typer.Option(help="Latency limit; repeatable; default: the problem's.", show_default=False)
+        list[float] | None,
+        typer.Option(help="Latency limit; repeatable; default: that of the problem.", show_default=False),
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder of the table of NAS-Bench-Macro.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file with every course.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that holds the NAS-Bench-Macro table.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of processes; default: one per core.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write, with the course of every run.")] = None,
 ) -> None:
-    """Mean regret of samplers, ours, Optuna's and yours, over many seeds."""
+    """Print the mean regret of samplers (ours, Optuna's and yours) over many seeds."""
     from service.commands import bench
 
     bench.samplers(

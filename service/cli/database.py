@@ -11,19 +11,21 @@ db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help
 
 
 def archive(
-    name: Annotated[str | None, typer.Argument(help="The search to hand over.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="The search to put into an archive.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, or - for stdout; default: <name>.zip.")] = None,
-    source: Annotated[Path | None, typer.Option("--import", help="Archive to record instead, or - for stdin.")] = None,
-    new_name: Annotated[str | None, typer.Option("--name", help="Name to record it under.")] = None,
+    source: Annotated[Path | None, typer.Option("--import", help="Import this archive instead; - for stdin.")] = None,
+    new_name: Annotated[
+        str | None, typer.Option("--name", help="With --import: name to record the search under.")
+    ] = None,
     runs: Runs = RUNS,
     database: Database = DATABASE,
 ) -> None:
-    """Put one search with its tables and files into a zip file, or record the search of such a file."""
+    """Put a search with its latency tables and files into a zip file, or import such a file."""
     from service.commands import database as commands
     from space.errors import InvalidConfig
 
     if (name is None) == (source is None):
-        raise InvalidConfig("name a search to archive, or a file with --import")
+        raise InvalidConfig("name a search to archive, or an archive with --import")
     if source is not None:
         commands.import_archive(database, source, runs, new_name)
     elif name is not None:
@@ -31,11 +33,11 @@ def archive(
 
 
 def gc(
-    search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and free nothing.")] = False,
+    search: Annotated[str | None, typer.Option(help="Only in this search.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
     database: Database = DATABASE,
 ) -> None:
-    """Free weights of finished searches, but for the best ten, exported and final networks, and their ancestors."""
+    """Delete weights of finished searches that nobody should need: not those of the best, final and exported trials."""
     from service.commands import database as commands
 
     commands.gc(database, search, dry_run=dry_run)
@@ -51,7 +53,7 @@ def db_upgrade(database: Database = DATABASE) -> None:
 
 @db_app.command("check")
 def db_check(database: Database = DATABASE) -> None:
-    """Look for faults, in the file and in what its rows say of each other; change nothing."""
+    """Check the database file and the consistency of its rows; change nothing."""
     from service.commands import database as commands
 
     commands.check(database)
@@ -60,9 +62,9 @@ def db_check(database: Database = DATABASE) -> None:
 @db_app.command("copy")
 def db_copy(
     source: Annotated[str, typer.Argument(help="URL of the database to read.", show_default=False)],
-    target: Annotated[str, typer.Argument(help="URL of a blank one.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="URL of an empty database to write.", show_default=False)],
 ) -> None:
-    """Copy a whole record into a blank database, ids kept; SQLite and PostgreSQL in either direction."""
+    """Copy the whole record into an empty database, keeping ids; SQLite and PostgreSQL in either direction."""
     from service.commands import database as commands
 
     commands.copy(source, target)
@@ -72,7 +74,7 @@ def db_copy(
 def db_backup(
     out: Annotated[Path, typer.Option(help="SQLite file to write.", show_default=False)], database: Database = DATABASE
 ) -> None:
-    """Copy a whole record into a new SQLite file; searches may run meanwhile."""
+    """Copy the whole record into a new SQLite file; searches may go on running."""
     from service.commands import database as commands
 
     commands.backup(database, out)

@@ -16,11 +16,13 @@ def export(
     ] = None,
     form: Annotated[
         list[str] | None,
-        typer.Option("--format", help="Also for other tools: timm, torchvision, ofa or model.py; repeatable."),
+        typer.Option(
+            "--format", help="Write the spec for another tool, too: timm, torchvision, ofa or model.py; repeatable."
+        ),
     ] = None,
     database: Database = DATABASE,
 ) -> None:
-    """Write spec, weights, ONNX file, labels and preprocessing of a trial."""
+    """Write the spec, weights, ONNX file, labels and preprocessing of a trial."""
     from service.commands import networks
 
     networks.export(database, name, trial, out, form or [])
@@ -29,7 +31,7 @@ def export(
 def predict(
     run: Run,
     pictures: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to name for each picture.")] = 3,
 ) -> None:
     """Classify your own pictures with an exported network."""
     from service.commands import networks
@@ -41,9 +43,9 @@ def evaluate(
     run: Run,
     data: Annotated[str, typer.Option(help="fashion-mnist, cifar10 or imagefolder:PATH.")],
     data_dir: DataDir = None,
-    everything: Annotated[bool, typer.Option("--all", help="All images, not the test split alone.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Use all images, not only the test split.")] = False,
 ) -> None:
-    """Top-1 with interval, recall per class and confusion matrix of an exported network."""
+    """Print top-1 with its interval, recall per class and confusion matrix of an exported network."""
     from service.commands import networks
 
     networks.evaluate(run, data, data_dir, everything=everything)

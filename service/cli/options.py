@@ -19,17 +19,20 @@ Database = Annotated[
     str,
     typer.Option(
         envvar="MOBILENAS_DATABASE_URL",
-        help="SQLAlchemy URL of the record; default: the settings', or an SQLite file of yours.",
+        help="SQLAlchemy URL of the record; default: that of the settings, or an SQLite file in your data directory.",
         show_default=False,
     ),
 ]
-Form = Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="How to print.")]
-Out = Annotated[Path | None, typer.Option(help="File to write instead of printing.")]
-Name = Annotated[str, typer.Argument(help="The search's name.", show_default=False)]
+Form = Annotated[Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="Output format.")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")]
+Name = Annotated[str, typer.Argument(help="Name of the search.", show_default=False)]
 Priority = Annotated[
     int | None,
     typer.Option(
-        min=-1000, max=1000, help="Of those that wait in the queue, the highest goes first.", show_default=False
+        min=-1000,
+        max=1000,
+        help="Of the searches in the queue, the one with the highest priority goes first.",
+        show_default=False,
     ),
 ]
 Note = Annotated[str | None, typer.Option(help="Free text to keep with the search.")]
@@ -51,36 +54,65 @@ def _owner() -> str:
 RUNS = cast("Path", _runs)
 OWNER = cast("str", _owner)
 
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file with what differs from the default run.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with everything that differs from the default run.")
+]
 Runs = Annotated[
     Path,
     typer.Option(
-        envvar="MOBILENAS_RUNS", help="Folder for the run folders; default: the settings', or runs.", show_default=False
+        envvar="MOBILENAS_RUNS",
+        help="Folder that holds the run folders; default: that of the settings, or runs.",
+        show_default=False,
     ),
 ]
-Budget = Annotated[str, typer.Option(help="quick, default, thorough, or a time such as 4h or 30m.")]
-Data = Annotated[str | None, typer.Option(help="fashion-mnist, cifar10 or imagefolder:PATH.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder to look for the data set first.")]
-Device = Annotated[str | None, typer.Option(help="Name of this device in the record.")]
-Resolution = Annotated[int | None, typer.Option(help="Side of the input images in pixels.")]
-Target = Annotated[str | None, typer.Option(help="Latency target: 4.0ms, or 80% of the reference's.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of what is proposed; trainings have one of their own.")]
-Workers = Annotated[int | None, typer.Option(help="Trials that run at once.")]
-Enqueue = Annotated[list[str] | None, typer.Option(help="A published network or spec file to try first; repeatable.")]
-Sampler = Annotated[
-    str | None, typer.Option(help="feasible-first, tpe, nsga2, evolution, random, or package.module:callable.")
+Budget = Annotated[
+    str, typer.Option(help="How much to train: quick, default, thorough, or a time to fill such as 4h or 30m.")
 ]
-Repeat = Annotated[int, typer.Option(min=1, max=1000, help="So many searches with other seeds, as one group.")]
+Data = Annotated[str | None, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for the data set first.")]
+Device = Annotated[
+    str | None, typer.Option(help="Name of the device to search for; default: that of the configuration, or local.")
+]
+Resolution = Annotated[int | None, typer.Option(help="Side of the input images in pixels.")]
+Target = Annotated[
+    str | None,
+    typer.Option(help="Latency target: a time such as 4.0ms, or a share of the reference's latency such as 80%."),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the sampler; training has a seed of its own, in the configuration.")
+]
+Workers = Annotated[int | None, typer.Option(help="Number of trials to run at once; default: one per core.")]
+Enqueue = Annotated[
+    list[str] | None,
+    typer.Option(help="Published network or spec file to try before the sampler proposes any; repeatable."),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        help="Who proposes networks: feasible-first, tpe, nsga2, evolution, random, or package.module:callable."
+    ),
+]
+Repeat = Annotated[
+    int, typer.Option(min=1, max=1000, help="Number of searches to run as one group, each with the next seed.")
+]
 StartFrom = Annotated[
     list[str] | None,
-    typer.Option(help="A recorded search whose trials are taken over; repeatable.", show_default=False),
+    typer.Option(
+        help="Earlier search whose trials are reused, and whose found network is tried first; repeatable.",
+        show_default=False,
+    ),
 ]
-NoReuse = Annotated[bool, typer.Option("--no-reuse", help="Train what earlier searches have trained once more.")]
+NoReuse = Annotated[
+    bool, typer.Option("--no-reuse", help="Train every network, even those that earlier searches have trained.")
+]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
-Until = Annotated[Literal["refine"] | None, typer.Option(help="Stop before this stage, to measure on a device first.")]
-Queue = Annotated[bool, typer.Option("--queue", help="Leave it to a coordinator.")]
+Until = Annotated[
+    Literal["refine"] | None,
+    typer.Option(help="Stop before NetAdapt (refine), so that its blocks can be measured on the device first."),
+]
+Queue = Annotated[bool, typer.Option("--queue", help="Put the search into the queue, for a coordinator to run.")]
 Owner = Annotated[
     str,
-    typer.Option(envvar="MOBILENAS_OWNER", help="Whose search it is; default: your login name.", show_default=False),
+    typer.Option(envvar="MOBILENAS_OWNER", help="Owner of the search; default: your login name.", show_default=False),
 ]
-Label = Annotated[list[str] | None, typer.Option(help="A word to group searches by; repeatable.")]
+Label = Annotated[list[str] | None, typer.Option(help="Label of the search, to filter by later; repeatable.")]

@@ -10,29 +10,32 @@ from service.cli.options import DATABASE, Database, Form, Name, Note, Out, Prior
 def rescore(
     name: Name,
     reward: Annotated[str, typer.Option(help="hard, soft, absolute, or package.module:callable.", show_default=False)],
-    exponent: Annotated[float | None, typer.Option(help="w of soft, beta of absolute; default: the space's w.")] = None,
+    exponent: Annotated[
+        float | None, typer.Option(help="Exponent w of soft, or beta of absolute; default: that of the space.")
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Such as 4.0ms or 80%; default: what the block-level search aimed at.")
+        str | None,
+        typer.Option(help="Latency target, such as 4.0ms or 80%; default: the one the block-level search aimed at."),
     ] = None,
     form: Form = "table",
     out: Out = None,
     database: Database = DATABASE,
 ) -> None:
-    """Rank the trials of an old search by another reward or target; the record stays as it is."""
+    """Rank the trials of a search by another reward or target; the record is not changed."""
     from service.commands import records
 
     records.rescore(database, name, reward, exponent, target, form, out)
 
 
 def status(name: Name, database: Database = DATABASE) -> None:
-    """Say where a search stands."""
+    """Say where a search stands, and what to do next."""
     from service.commands import records
 
     records.status(database, name)
 
 
 def trials(
-    search: Annotated[str | None, typer.Option(help="Only this search.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only trials of this search.")] = None,
     sort: Annotated[str, typer.Option(help="Column to sort by, such as reward, top1 or latency_ms.")] = "number",
     form: Form = "table",
     out: Out = None,
@@ -45,8 +48,8 @@ def trials(
 
 
 def searches(
-    owner: Annotated[str | None, typer.Option(help="Only those of this owner.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only searches of this owner.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only searches with this label.")] = None,
     form: Form = "table",
     out: Out = None,
     database: Database = DATABASE,
@@ -59,11 +62,11 @@ def searches(
 
 def logs(
     name: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the search ends.")] = False,
     form: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
     database: Database = DATABASE,
 ) -> None:
-    """Print what a search told, wherever it runs."""
+    """Print the log of a search, wherever it runs."""
     from service.commands import records
 
     records.logs(database, name, form, follow=follow)
@@ -71,13 +74,13 @@ def logs(
 
 def annotate(
     name: Name,
-    owner: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Its labels from now on, all of them; repeatable.")] = None,
+    owner: Annotated[str | None, typer.Option(help="New owner.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="New label, replacing all that it has; repeatable.")] = None,
     note: Note = None,
     priority: Priority = None,
     database: Database = DATABASE,
 ) -> None:
-    """Change owner, labels, note or priority of a search."""
+    """Change the owner, labels, note or priority of a search."""
     from service.commands import records
 
     records.annotate(database, name, owner, label, note, priority)

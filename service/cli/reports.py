@@ -7,12 +7,16 @@ import typer
 
 from service.cli.options import DATABASE, Database
 
-Names = Annotated[list[str], typer.Argument(help="The searches; several are compared.", show_default=False)]
+Names = Annotated[
+    list[str], typer.Argument(help="Names of searches or groups; several are compared.", show_default=False)
+]
 Target = Annotated[
     str | None,
-    typer.Option(help="Latency that several are judged by, such as 4.0ms; default: the largest of their targets."),
+    typer.Option(
+        help="Common latency target when comparing, such as 4.0ms; default: the largest target of the searches."
+    ),
 ]
-Answer = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print.")]
+Answer = Annotated[Literal["table", "json"], typer.Option("--format", help="Output format.")]
 
 
 def report(
@@ -21,32 +25,34 @@ def report(
     target: Target = None,
     database: Database = DATABASE,
 ) -> None:
-    """Write one HTML file, which opens offline, about a search, or about several of them compared."""
+    """Write one HTML file that opens offline: about a search, or about several compared."""
     from service.commands import reports
 
     reports.report(database, names, out, target)
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="A search.", show_default=False)],
-    other: Annotated[str, typer.Argument(help="Another one.", show_default=False)],
+    one: Annotated[str, typer.Argument(help="Name of a search.", show_default=False)],
+    other: Annotated[str, typer.Argument(help="Name of another search.", show_default=False)],
     target: Target = None,
     form: Answer = "table",
     database: Database = DATABASE,
 ) -> None:
-    """Say how two searches differ: configuration, best networks under one target, cost, top-1 with its interval."""
+    """Say how two searches differ: configuration, best networks within one target, cost, top-1 on the test split."""
     from service.commands import reports
 
     reports.compare(database, one, other, target, form)
 
 
 def dashboard(
-    name: Annotated[str | None, typer.Argument(help="Only this search.", show_default=False)] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; who reaches it may read the record.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8080,
+    name: Annotated[str | None, typer.Argument(help="Show only this search.", show_default=False)] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; anyone who can reach it may read the record.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 8080,
     database: Database = DATABASE,
 ) -> None:
-    """Show searches in optuna-dashboard, which may read the record and not change it."""
+    """Show searches in optuna-dashboard, read-only."""
     from service.commands import dashboard
 
     dashboard.dashboard(database, name, host, port)

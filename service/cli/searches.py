@@ -60,13 +60,13 @@ def search(
     runs: Runs = RUNS,
     database: Database = DATABASE,
 ) -> None:
-    """Search, refine, train, measure and export a network for this device; or leave that to a coordinator."""
+    """Search a network for a device, then refine, train, measure and export it; or queue that for a coordinator."""
     from search.start import SearchRequest
     from service.commands import search
     from space.errors import InvalidConfig
 
     if priority is not None and not queue:
-        raise InvalidConfig("--priority belongs to searches of the queue; add --queue")
+        raise InvalidConfig("--priority is for searches in the queue; add --queue")
     request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note, budget=budget, priority=priority or 0)
 
     settings = search.configuration(
@@ -85,7 +85,7 @@ def search(
         reuse=not no_reuse,
     )
     if queue and until:
-        raise InvalidConfig("--until belongs to searches in the foreground; leave out --queue")
+        raise InvalidConfig("--until is for searches in the foreground; leave --queue out")
     if queue:
         search.queue(settings, database, request, repeat)
     else:
@@ -93,10 +93,18 @@ def search(
 
 
 def netadapt(
-    source: Annotated[str, typer.Option("--from", help="A recorded search, or a run folder.", show_default=False)],
-    target: Annotated[str, typer.Option(help="4.0ms, or 80% of the network's latency.", show_default=False)],
+    source: Annotated[
+        str, typer.Option("--from", help="Search or run folder whose network to start from.", show_default=False)
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Latency target: a time such as 4.0ms, or a share of the network's latency such as 70%.",
+            show_default=False,
+        ),
+    ],
     trial: Annotated[
-        int | None, typer.Option(help="Number of a completed trial of it; default: the found one.")
+        int | None, typer.Option(help="Number of a completed trial of that search; default: its found network.")
     ] = None,
     config: Config = None,
     name: Annotated[str | None, typer.Option(help="Name of the search; default: <data>-<device>-<n>.")] = None,
@@ -110,7 +118,7 @@ def netadapt(
     runs: Runs = RUNS,
     database: Database = DATABASE,
 ) -> None:
-    """Walk from a trained network to a faster one by narrowing its layers, then fine-tune, measure and export it."""
+    """Make a trained network faster by narrowing its layers, then fine-tune, measure and export it."""
     from search.start import SearchRequest
     from service.commands import netadapt
 
@@ -162,14 +170,14 @@ def plan(
 
 
 def resume(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
-    """Go on with a search that was stopped or killed, in whichever stage it was."""
+    """Resume a search that was stopped or killed, at the stage where it was."""
     from service.commands import search
 
     search.resume(name, database, runs, queue=queue)
 
 
 def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:
-    """End the block-level search now: the best so far goes through NetAdapt, final training and export."""
+    """End the block-level search now, and take its best network through NetAdapt, final training and export."""
     from service.commands import search
 
     search.resume(name, database, runs, finish=True, queue=queue)
@@ -177,26 +185,30 @@ def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Databa
 
 def certify(
     name: Name,
-    source: Annotated[Path | None, typer.Option("--import", help="results.json of the search's certify.zip.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--import", help="results.json that the kit of the search, certify.zip, has written.")
+    ] = None,
     database: Database = DATABASE,
 ) -> None:
-    """Complete a search that awaits certification: measured over ssh, or by the results of its kit."""
+    """Measure the found network of a search that awaits certification, over ssh, or import the results of its kit."""
     from service.commands import search
 
     search.certify(name, database, source)
 
 
 def stop(name: Name, database: Database = DATABASE) -> None:
-    """Stop a search, wherever it runs, when its running trials have ended."""
+    """Stop a search, wherever it runs, once its running trials have ended."""
     from service.commands import search
 
     search.stop(name, database)
 
 
 def coordinator(
-    device: Annotated[str | None, typer.Option(help="Only searches for the device of this name.")] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="End when the queue is empty.")] = False,
-    health_file: Annotated[Path | None, typer.Option(help="File to touch every few seconds while all is well.")] = None,
+    device: Annotated[str | None, typer.Option(help="Run only searches for the device of this name.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Exit when the queue is empty.")] = False,
+    health_file: Annotated[
+        Path | None, typer.Option(help="File to touch every few seconds while the coordinator works.")
+    ] = None,
     runs: Runs = RUNS,
     database: Database = DATABASE,
 ) -> None:

@@ -93,20 +93,20 @@ def _print(posed: Problem, summaries: Sequence[Summary], best: float | None, at:
             "sampler": summary.sampler,
             **{f"at {count}": f"{summary.regrets[count]:.3f}" for count in at},
             f"worst at {at[-1]}": f"{summary.worst[at[-1]]:.3f}",
-            "found best": f"{summary.found:.0%}",
+            "found the best": f"{summary.found:.0%}",
             "ms": f"{summary.propose_ms:.1f}",
         }
         for summary in summaries
     ]
-    known = f"the best has {best:.4%}" if best is not None else "against the best that any found"
+    known = f"the best possible top-1 is {best:.4%}" if best is not None else "relative to the best that any run found"
     show(
-        f"mean regret in points over {summaries[0].seeds} seeds, within {posed.limit_ms:g}: {known}",
+        f"mean regret in percentage points over {summaries[0].seeds} seeds, within {posed.limit_ms:g} ms; {known}",
         rows,
         "table",
         shown=list(rows[0]),
         types={},
     )
-    say("ms: the median time of a proposal")
+    say("at N: after N evaluations; ms: median time to propose a network")
 
 
 def check_workers(workers: int | None) -> int:

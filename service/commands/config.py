@@ -48,7 +48,7 @@ def _settings_text() -> str:
     shown = {name: _on_one_line(str(value)) for name, value in values.items()}
     names, widest = max(map(len, shown)), max(map(len, shown.values()))
     lines = [f"#   {name:<{names}}  {value:<{widest}}  {origin[name]}" for name, value in shown.items()]
-    return "\n".join(["# Settings, each with its origin; they are not part of a run.", *lines, ""])
+    return "\n".join(["# Settings and where each comes from; they are not part of a run.", *lines, ""])
 
 
 def _changed_text(config: Path) -> str:
@@ -57,7 +57,7 @@ def _changed_text(config: Path) -> str:
     widest = max((len(line) for line, changed in lines if changed), default=0)
     mark = _on_one_line(str(config))
     told = [f"{line:<{widest}}  # {mark}" if changed else line for line, changed in lines]
-    return "\n".join(["# The run: values that a file changed name it.", *told, ""])
+    return "\n".join(["# The run; a value that a file has changed names that file.", *told, ""])
 
 
 def _lines(values: Mapping[str, Any], default: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, bool]]:

@@ -32,7 +32,9 @@ class ReadOnlyApplication:
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         """Answer a request."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _refused(start, "405 Method Not Allowed", "the dashboard only reads; use the commands of mobilenas")
+            return _refused(
+                start, "405 Method Not Allowed", "the dashboard is read-only; use the commands of mobilenas"
+            )
         host = environ.get("HTTP_HOST", "").rpartition(":")[0].strip("[]") or environ.get("HTTP_HOST", "")
         if self._hosts is not None and host not in self._hosts:
             return _refused(start, "403 Forbidden", "the dashboard answers at the address that it printed")
@@ -68,15 +70,15 @@ def server_for(application: Application, host: str, port: int) -> WSGIServer:
         return make_server(host, port, ReadOnlyApplication(application, hosts), _Server, _Quiet)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{host}:{port} cannot be listened on: {reason}; choose another --host or --port") from error
+        raise RunError(f"cannot listen on {host}:{port}: {reason}; choose another --host or --port") from error
 
 
 def dashboard(database: str, name: str | None, host: str, port: int) -> None:
     """The command `dashboard`: serve until Ctrl-C."""
     with closing(Store.open(database)) as store, server_for(dashboard_app(store, name), host, port) as server:
         if host not in LOOPBACK:
-            say(f"Warning: whoever reaches {host} may read what the dashboard shows; it asks for no password.")
-        say(f"dashboard: http://{host}:{server.server_port}/dashboard (Ctrl-C ends it; the record is not changed)")
+            say(f"Warning: anyone who can reach {host} may read what the dashboard shows; it asks for no password.")
+        say(f"dashboard: http://{host}:{server.server_port}/dashboard (Ctrl-C ends it; it cannot change the record)")
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -44,7 +44,7 @@ def upgrade(url: str) -> None:
         if password is None:
             return
         if database.is_sqlite:
-            say(f"no role {READER}: whoever may read an SQLite file may read it")
+            say(f"no role {READER}: whoever can read the SQLite file can read the record")
         else:
             database.grant_reader(READER, password.get_secret_value())
             say(f"role {READER} may read")
@@ -65,7 +65,7 @@ def check(url: str) -> None:
             raise StoreError(f"the database {database.shown_url} has {faults} fault(s)")
         absent = missing_weights(database)
         if absent:
-            say(f"{len(absent)} weights file(s) are not on this machine, such as {absent[0]}")
+            say(f"{len(absent)} file(s) of weights are not on this machine, such as {absent[0]}")
         say(f"{database.shown_url}: no faults")
 
 
@@ -92,7 +92,7 @@ def archive(url: str, name: str, out: Path) -> None:
     with _opened(url) as database:
         if out == Path("-"):
             if sys.stdout.isatty():
-                raise RunError("a zip file is nothing for a terminal; redirect it, or name a file with --out")
+                raise RunError("a zip file cannot be shown on a terminal; redirect it, or name a file with --out")
             sys.stdout.flush()
             write_archive(database, name, sys.stdout.buffer)
             return
@@ -122,7 +122,7 @@ def import_archive(url: str, source: Path, runs: Path, name: str | None) -> None
             name = read_archive(database, file, runs, name)
     except OSError as error:
         raise RunError(f"{source} cannot be read: {error}") from error
-    say(f"search '{name}' is recorded; its files are in {(runs / name).absolute()}")
+    say(f"search '{name}' is imported; its files are in {(runs / name).absolute()}")
 
 
 def gc(url: str, search: str | None, *, dry_run: bool) -> None:

@@ -29,7 +29,7 @@ def add(
     """The command `add`."""
     assert optimization in get_args(GraphOptimization)
     if python.startswith("-") or not python.isprintable():
-        raise InvalidConfig(f"--python {python!r} is no program; give a name or path such as python3")
+        raise InvalidConfig(f"--python {python!r} is not a program; give a name or path such as python3")
     settings = DeviceSettings(
         name=name,
         address=address,
@@ -133,7 +133,7 @@ def show_device(database: str, name: str, form: Literal["table", "json"]) -> Non
             wall = each["wall"]
             say(
                 f"  validation {each['id']}{' under load' if each['under_load'] else ''}: {wall['networks']} networks, "
-                f"mean error {wall['mape']:.1%}, {wall['within_5']:.0%} within 5 %, tau {_short(wall['kendall_tau'])}"
+                f"mean error {wall['mape']:.1%}, {wall['within_5']:.0%} within 5%, tau {_short(wall['kendall_tau'])}"
             )
 
 

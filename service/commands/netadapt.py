@@ -61,7 +61,7 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
 
 def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
     if walk.trial is not None:
-        raise RunError("--trial belongs to a recorded search; a run folder holds the found network alone")
+        raise RunError("--trial is for a recorded search; a run folder holds only the found network")
     spec = folder / FILE_NAMES["spec"]
     return _Source(
         architecture=read_spec_file(spec), weights=folder / WEIGHTS, config=load_config(walk.config).from_anywhere()
@@ -71,15 +71,15 @@ def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
 def _of_search(store: Store, walk: NetAdaptRequest) -> _Source:
     record = store.searches.get(walk.source)
     if walk.config is not None:
-        raise RunError(f"--config belongs to a run folder; '{walk.source}' has its own configuration")
+        raise RunError(f"--config is for a run folder; '{walk.source}' has its own configuration")
     if record.config["data"]["source"] == NO_DATA:
         raise RunError(
-            f"search '{walk.source}' trained nothing (data.source none), so there are no weights to walk from; name "
+            f"search '{walk.source}' trained nothing (data.source none), so there are no weights to start from; name "
             "a search with data, or a run folder"
         )
     trial = _chosen(store, record, walk)
     if trial.weights is None:
-        raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to go on from; name another --trial")
+        raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to start from; name another --trial")
     return _Source(
         architecture=trial.architecture,
         weights=record.require_start().files.weights(trial),

@@ -47,7 +47,7 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
             say(str(folder / file))
         return
     if sys.stdout.isatty():
-        raise RunError("a tar file is nothing for a terminal; redirect it, or name a folder with --out")
+        raise RunError("a tar file cannot be shown on a terminal; redirect it, or name a folder with --out")
     with TemporaryDirectory(prefix="mobilenas-") as draft:
         with closing(Store.open(database)) as store:
             folder = export_trial(
@@ -79,7 +79,9 @@ def export_trial(
     config = parse_config(dict(record.config))
     if config.data.source == NO_DATA:
         folder = record.require_start().run_folder
-        raise RunError(f"search '{name}' had no data, so it has no weights; its best network's spec is in {folder}")
+        raise RunError(
+            f"search '{name}' had no data, so it has no weights; the spec of its best network is in {folder}"
+        )
     complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
     if number is None:
         found = found_trial(complete.values(), store.trials.exports(record.id), has_finals=True)
@@ -93,8 +95,8 @@ def export_trial(
         raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
     if trial.weights is None:
         raise RunError(
-            f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that kept its "
-            f"own, such as the found network (without --trial)"
+            f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that still has "
+            f"its own, such as the found network (without --trial)"
         )
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"folder {folder} is not empty; choose another with --out")
@@ -103,8 +105,8 @@ def export_trial(
     dataset = data.dataset
     if dataset.content_hash != start.data_hash:
         raise RunError(
-            f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' now is "
-            f"{dataset.content_hash}: labels and preprocessing would not fit the weights; restore the data"
+            f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' is now {dataset.content_hash}; "
+            "restore it, or labels and preprocessing may not fit the weights"
         )
     files = export_network(
         folder,
@@ -143,7 +145,7 @@ class ExportedNetwork:
         side, channels = self.preprocess.resolution, len(self.preprocess.mean)
         if self.network.shapes != ((1, channels, side, side), (1, len(labels))):
             raise RunError(
-                f"{path} takes and gives {self.network.shapes}, which does not fit its {len(labels)} labels and "
+                f"{path} has inputs and outputs {self.network.shapes}, which does not fit its {len(labels)} labels and "
                 f"{channels} x {side} x {side} px; export it again"
             )
         self.labels: list[str] = labels
@@ -169,12 +171,12 @@ def _matching_dataset(exported: ExportedNetwork, data: str, data_dir: Path | Non
     dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
     if list(dataset.classes) != exported.labels:
         raise DataError(
-            f"data set {data} has the classes {', '.join(dataset.classes)[:100]}, the network was trained for "
+            f"data set {data} has the classes {', '.join(dataset.classes)[:100]}, but the network was trained for "
             f"{', '.join(exported.labels)[:100]}; give data with the same classes"
         )
     if dataset.preprocess.channels != exported.preprocess.channels:
         raise DataError(
-            f"data set {data} has {dataset.preprocess.channels} images, the network takes "
+            f"data set {data} has {dataset.preprocess.channels} images, but the network takes "
             f"{exported.preprocess.channels}; give data of the same kind"
         )
     return dataset
@@ -192,13 +194,13 @@ def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -
     counts = confusion_matrix(labels[chosen], predicted, len(exported.labels))
     correct, total = int(counts.trace()), int(counts.sum())
     low, high = wilson_interval(correct, total)
-    part = "all" if everything else "test"
+    part = "all splits" if everything else "the test split"
     console.print(
-        f"top-1 {correct / total:.2%} ({low:.2%} to {high:.2%}, 95 %) on {total:,} {part} images of {data}",
+        f"top-1 {correct / total:.2%} (95% interval {low:.2%} to {high:.2%}) on {total:,} images, {part} of {data}",
         highlight=False,
         markup=False,
     )
-    table = Table(title="confusion matrix: rows are the true classes", title_justify="left")
+    table = Table(title="confusion matrix: rows are true classes, columns predicted ones", title_justify="left")
     for header in ("class", "recall", *(str(index) for index in range(len(exported.labels)))):
         table.add_column(header, justify="left" if header == "class" else "right")
     for index, (label, row) in enumerate(zip(exported.labels, counts, strict=True)):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import LogLine, SearchRecord
 from search.record.store import Store
 from search.record.views import VIEWS
-from search.trial import SearchStage, State
+from search.trial import SearchStage, State, Trial, judged_on
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
+from service.terminal.wording import counted
 from space.errors import InvalidConfig
 from space.preset import load_preset
 
@@ -68,6 +69,13 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
         store.close()
     columns = _TRIAL_COLUMNS if search is not None else ("search", *_TRIAL_COLUMNS)
     show("trials", rows, form, shown=columns, types=VIEWS["trial_summary"].python_types(), out=out)
+    _say_what_top1_is(rows, form, out)
+
+
+def _say_what_top1_is(rows: Sequence[Mapping[str, Any]], form: Format, out: Path | None) -> None:
+    """Below a table, whose columns are named as those of the record are."""
+    if rows and form == "table" and out is None:
+        say("top1: on the reward split, or by the evaluator of the search where it has one of its own")
 
 
 _RESCORED = {
@@ -106,13 +114,23 @@ def rescore(
         reward = chosen.reward(load_preset(recorded.config.space.preset).reward_exponent, str(Path.cwd()))
         start = recorded.start
         if asked is not None and asked.relative is not None and start.reference_ms is None:
-            raise InvalidConfig(f"--target {target} is a share, but '{name}' has no reference; give it in ms")
+            raise InvalidConfig(
+                f"--target {target} is a share of the reference's latency, but '{name}' has no reference; give it in ms"
+            )
         target_ms = start.seed_target_ms if asked is None else asked.in_ms(start.reference_ms)
         rows = ranked(recorded, reward, target_ms)
     finally:
         store.close()
     shown = [column for column in _RESCORED if column not in ("reward_before", "madds", "params", "arch_id")]
-    show(f"trials by {kind} reward against {target_ms:.3f} ms", rows, form, shown=shown, types=_RESCORED, out=out)
+    show(
+        f"block-level trials by their {kind} reward for a target of {target_ms:.3f} ms",
+        rows,
+        form,
+        shown=shown,
+        types=_RESCORED,
+        out=out,
+    )
+    _say_what_top1_is(rows, form, out)
 
 
 def ranked(recorded: RecordedSearch, reward: Reward, target_ms: float) -> list[dict[str, Any]]:
@@ -213,7 +231,9 @@ def logs(database: str, name: str, form: str, *, follow: bool) -> None:
             if not follow or record.state in ("done", "failed", "stopped", SearchStage.AWAITING.value):
                 break
             if record.state != state and record.state == "queued":
-                console.print(f"search '{name}' waits for a coordinator (Ctrl-C ends this, not the search)")
+                console.print(
+                    f"search '{name}' is waiting for a coordinator (Ctrl-C ends this command, not the search)"
+                )
             state = record.state
             time.sleep(FOLLOW_S)
     except KeyboardInterrupt:
@@ -250,7 +270,7 @@ def status(database: str, name: str) -> None:
         store.close()
     lines = [
         f"search    {record.name}",
-        f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S}",
+        f"created   {record.created_at:%Y-%m-%d %H:%M:%S} UTC, last change {record.updated_at:%Y-%m-%d %H:%M:%S} UTC",
         f"stage     {record.stage.value}{_state_text(record)}",
     ]
     about = [f"owner {record.owner}" if record.owner else "", " ".join(record.labels), record.note or ""]
@@ -263,7 +283,7 @@ def status(database: str, name: str) -> None:
         lines.append(
             f"target    {start.target_ms:.3f} ms; "
             + ("" if start.reference_ms is None else f"the reference takes {start.reference_ms:.3f} ms, ")
-            + f"the space reaches {start.fastest_ms:.3f} to {start.slowest_ms:.3f} ms"
+            + f"the networks of the space take {start.fastest_ms:.3f} to {start.slowest_ms:.3f} ms"
         )
     lines += [
         f"{stage.value:<9} {_counts((trial.state for trial in all_trials if trial.stage is stage), record)}"
@@ -272,33 +292,39 @@ def status(database: str, name: str) -> None:
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
         trial = next(trial for trial in all_trials if trial.number == best)
-        lines.append(
-            f"best      trial {best}: top-1 {trial.scores.top1:.2%}, {trial.scores.latency_ms:.3f} ms, "
-            f"reward {rewards[best]:.4f}"
-        )
-    if found:
-        lines.append(f"found     trial {found.number}: top-1 {found.scores.top1:.2%}, {found.scores.latency_ms:.3f} ms")
+        lines.append(f"best      block-level {_trial_text(trial, record)}, reward {rewards[best]:.4f}")
     if steps:
-        lines.append(f"walk      {len(steps)} steps, now {steps[-1].latency_after_ms:.3f} ms")
+        lines.append(f"narrowed  {counted(len(steps), 'step')}, down to {steps[-1].latency_after_ms:.3f} ms predicted")
+    if found:
+        lines.append(f"found     {_trial_text(found, record)}")
     if record.error:
         lines.append(f"error     {record.error}")
     if record.stage is SearchStage.DONE:
         lines.append(f"report    {record.require_start().files.report}")
     elif record.stage is SearchStage.AWAITING:
         lines.append(f"report    {record.require_start().files.report}")
-        lines.append(f"next      mobilenas certify {name}, with the results of certify.zip where it is reached by kit")
+        lines.append(f"next      mobilenas certify {name}; for a device reached by kit with --import results.json")
     elif record.state in ("stopped", "failed"):
         lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
     for line in lines:
         say(line)
 
 
+def _trial_text(trial: Trial, record: SearchRecord) -> str:
+    """A network in short, its top-1 on each split where it was judged."""
+    judged = judged_on(trial.stage, record.config.get("evaluator"))
+    shares = [f"{(trial.correct or 0) / trial.total:.2%} (test split)"] if trial.total else []
+    if trial.scores.top1 is not None:
+        shares.append(f"{trial.scores.top1:.2%} ({judged})")
+    return f"trial {trial.number}: top-1 {', '.join(shares)}, {trial.scores.latency_ms:.3f} ms predicted"
+
+
 def _state_text(record: SearchRecord) -> str:
     if record.is_held and record.holder is not None:
         holder = Claim.parse(record.holder)
-        return f", a process is running it ({holder.pid} on {holder.host})"
+        return f", run by process {holder.pid} on {holder.host}"
     if record.state == "queued":
-        return ", waits for a coordinator"
+        return ", waiting for a coordinator"
     return "" if record.stage in (SearchStage.AWAITING, SearchStage.DONE) else f", {record.state}"
 
 
@@ -306,5 +332,5 @@ def _counts(states: Iterable[State], record: SearchRecord) -> str:
     found = list(states)
     words = {state: state.value for state in State}
     if not record.is_held:
-        words[State.RUNNING] = "to be taken up again"
+        words[State.RUNNING] = "to be done again"
     return ", ".join(f"{count} {words[state]}" for state in State if (count := found.count(state))) or "not begun"

@@ -9,6 +9,7 @@ from typing import Literal
 from search.config.sections import parse_target
 from search.groups import searches_of
 from search.record.store import Store
+from search.reports.answer import answer
 from search.reports.history import SEARCHED, History, front_of
 from search.trial import Trial
 from service.report import comparison, search
@@ -16,7 +17,7 @@ from service.report.compared import compared, print_comparison
 from service.report.figures import plotly_js
 from service.report.latency import published_section
 from service.report.page import Section, page, section
-from service.report.subject import Subject
+from service.report.subject import Subject, top1_head
 from service.terminal.console import say
 from service.terminal.rows import show
 from service.terminal.wording import counted, milliseconds, share, states
@@ -28,13 +29,15 @@ _SHOWN = 5
 def report(database: str, names: Sequence[str], out: Path | None, target: str | None) -> None:
     """The command `report`: one HTML file about some searches, and a summary in the terminal."""
     if repeated := [name for name in names if list(names).count(name) > 1]:
-        raise InvalidConfig(f"search '{repeated[0]}' is named twice; name each once")
+        raise InvalidConfig(f"search '{repeated[0]}' is named twice; name each search once")
     target_ms = _target_ms(target)
     with closing(Store.open(database)) as store:
         chosen = list(dict.fromkeys(record.name for name in names for record in searches_of(store, name)))
         several = len(chosen) > 1
         if target_ms is not None and not several:
-            raise InvalidConfig(f"--target is what several searches are judged by; '{chosen[0]}' has its own")
+            raise InvalidConfig(
+                f"--target is for several searches; '{chosen[0]}' is judged by its own, so leave it out"
+            )
         subjects = [
             Subject.read(store, name, f"s{number}-" if several else "") for number, name in enumerate(chosen, 1)
         ]
@@ -53,7 +56,9 @@ def _target_ms(target: str | None) -> float | None:
         return None
     parsed = parse_target(target)
     if parsed.get("ms", 0) <= 0:
-        raise InvalidConfig(f"target {target!r} is no time such as 4.0ms, which searches have in common")
+        raise InvalidConfig(
+            f"target {target!r} is not a time, which alone several searches have in common; give one, such as 4.0ms"
+        )
     return parsed["ms"]
 
 
@@ -78,30 +83,33 @@ def _summarise(subject: Subject, target_ms: float | None) -> None:
     """The terminal's summary: counts, cost, best networks, front."""
     history, start = subject.history, subject.history.record.start
     counts, minutes = states(history.counts()), f"{history.core_minutes():,.1f} core-minutes"
-    say(f"{history.name}: {history.record.state}, {counts}, {minutes}")
+    say(f"{history.name}: {history.record.state}; trials: {counts}; {minutes}")
+    for words in answer(history).sentences:
+        say(words)
     if start is None:
         return
     limit = start.target_ms if target_ms is None else target_ms
     within = history.within(limit)
     if within:
-        _networks(f"best within {milliseconds(limit)} ms", within[:_SHOWN])
+        _networks(f"best trials within {milliseconds(limit)} ms", within[:_SHOWN], top1_head(history))
     else:
         say(f"no trained network is within {milliseconds(limit)} ms")
     front = front_of(history.complete(*SEARCHED))
     if front:
-        ends = [f"{milliseconds(each.scores.latency_ms)} ms ({share(each.scores.top1)})" for each in front]
-        say(f"front: {counted(len(front), 'network')}, {' to '.join(dict.fromkeys((ends[0], ends[-1])))}")
+        ends = [f"{milliseconds(each.scores.latency_ms)} ms with {share(each.scores.top1)}" for each in front]
+        reach = " to ".join(dict.fromkeys((ends[0], ends[-1])))
+        say(f"Pareto front: {counted(len(front), 'network')}, {reach} {top1_head(history)}")
 
 
-def _networks(title: str, trials: Sequence[Trial]) -> None:
+def _networks(title: str, trials: Sequence[Trial], top1: str) -> None:
     rows = [
         {
             "trial": trial.number,
             "stage": trial.stage.value,
-            "top-1": share(trial.scores.top1),
+            top1: share(trial.scores.top1),
             "ms": milliseconds(trial.scores.latency_ms),
-            "M madds": f"{trial.scores.madds / 1e6:.2f}",
-            "M params": f"{trial.scores.params / 1e6:.3f}",
+            "madds, M": f"{trial.scores.madds / 1e6:.2f}",
+            "params, M": f"{trial.scores.params / 1e6:.3f}",
             "architecture": trial.architecture.arch_id,
         }
         for trial in trials
@@ -113,11 +121,11 @@ def compare(database: str, one: str, other: str, target: str | None, form: Liter
     """The command `compare`."""
     target_ms = _target_ms(target)
     if one == other:
-        raise InvalidConfig(f"search '{one}' is compared with itself; name another one")
+        raise InvalidConfig(f"search '{one}' cannot be compared with itself; name another one")
     with closing(Store.open(database)) as store:
         histories = [History.read(store, name) for name in (one, other)]
     found = compared(histories, target_ms)
     if form == "json":
         print(json.dumps(found, indent=2, ensure_ascii=False))  # noqa: T201 - it is for a program
     else:
-        print_comparison([one, other], found)
+        print_comparison(histories, found)

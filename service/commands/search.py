@@ -108,7 +108,7 @@ def looked_up(config: RunConfig, budget: str) -> Inputs:
 def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
     """Calibrate, and scale the run to its budget if that is a time."""
     hours = budget_hours(budget)
-    with console.status("calibrating: how fast does this machine train and measure?"):
+    with console.status("calibrating how fast this machine trains and measures"):
         speed = calibrate_speed(inputs, store)
     return make_plan(inputs if hours is None else within_hours(inputs, speed, hours), speed)
 
@@ -217,7 +217,7 @@ def _waiting(store: Store, name: str) -> list[SearchRecord]:
     found = searches_of(store, name)
     waiting = [record for record in found if record.stage not in (SearchStage.AWAITING, SearchStage.DONE)]
     if len(found) > 1 and not waiting:
-        raise RunError(f"the searches of group '{name}' are done: {', '.join(record.name for record in found)}")
+        raise RunError(f"all searches of group '{name}' are done: {', '.join(record.name for record in found)}")
     return waiting or found
 
 
@@ -230,7 +230,7 @@ def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, que
     if finish:
         store.searches.request_finish(record.id)
     if finish and record.is_held:
-        say(f"the process that runs '{name}' will now end its block-level search and finish")
+        say(f"the process that runs '{name}' will now end its block-level search and go on to NetAdapt")
     elif queue:
         store.searches.enqueue(record.id)
         say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
@@ -256,12 +256,12 @@ def stop(name: str, database: str) -> None:
         if record.stage is SearchStage.DONE:
             raise RunError(f"search '{name}' is done; there is nothing to stop")
         if record.stage is SearchStage.AWAITING:
-            raise RunError(f"search '{name}' is not running, it awaits certification: mobilenas certify {name}")
+            raise RunError(f"search '{name}' is not running; it awaits certification: mobilenas certify {name}")
         store.searches.request_stop(record.id)
     finally:
         store.close()
     what = "will stop when its running trials have ended" if record.is_held else "is stopped"
-    say(f"search '{name}' {what}; go on with: mobilenas resume {name}, or resume --queue")
+    say(f"search '{name}' {what}; go on with: mobilenas resume {name} (or add --queue)")
 
 
 def coordinate(database: str, runs: Path, device: str | None, health_file: Path | None, *, drain: bool) -> None:
@@ -274,7 +274,7 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
     ending = ProcessEnd()
     try:
         with ending.heard(), closing(Store.open(database, RETRY_S)) as store:
-            log.info("coordinator waits for searches", database=store.shown_url, device=device, runs=str(runs))
+            log.info("coordinator is waiting for searches", database=store.shown_url, device=device, runs=str(runs))
             serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
     except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
@@ -282,7 +282,7 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
 
 
 def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) -> None:
-    stopped = f"all that was finished is recorded; go on with: mobilenas resume {record.name}"
+    stopped = f"all finished trials are recorded; go on with: mobilenas resume {record.name}"
     ending = ProcessEnd()
     held = hold(store, record.id, lambda: ending.has_begun)
     with ending.said(stopped), held as heartbeat, telling(record.name) as shown:

@@ -96,7 +96,7 @@ def show_architecture(
     cost = cost_of(arch)
     if form == "table":
         if out is not None:
-            raise RunError(f"a table is for the eyes; for {out} choose another --format")
+            raise RunError(f"--format table cannot be written to {out}; choose another --format")
         _show_table(what, arch, cost)
         return
     if form == "json":
@@ -130,7 +130,7 @@ def _show_table(what: str, arch: Architecture, cost: Cost) -> None:
     show("units", rows, "table", shown=tuple(rows[0]), types={}, out=None)
     say(
         f"{cost.madds:,} multiply-adds; {cost.params:,} parameters ({cost.params_without_batch_norm:,} without "
-        f"BatchNorm); {cost.peak_bytes / 1e6:.2f} MB of activations at the peak (float32)"
+        f"BatchNorm); {cost.peak_bytes / 1e6:.2f} MB of activations at their peak (float32)"
     )
 
 
@@ -226,21 +226,21 @@ def _tell_summary(space: SearchSpace) -> None:
     least, typical, most = np.quantile(costs.params / 1e6, (0.01, 0.5, 0.99))
     free = [str(number) for number, stage in enumerate(space.preset.stages, start=1) if stage.blocks == "free"]
     if free:
-        say(f"in stages {', '.join(free)} each block has its own kernel, expansion, se and activation")
+        say(f"in stages {', '.join(free)} each block chooses its own kernel, expansion, se and activation")
     say(f"{space.size:,} networks of {len(space.reachable_keys()):,} blocks at {space.resolution} px")
     say(
-        f"98 % of them have {low:.1f} to {high:.1f} M multiply-adds (median {middle:.1f}) and {least:.2f} to "
+        f"98% of them have {low:.1f} to {high:.1f} M multiply-adds (median {middle:.1f}) and {least:.2f} to "
         f"{most:.2f} M parameters (median {typical:.2f})"
     )
     reason = space.why_not(space.reference)
-    member = "is a member" if reason is None else f"is no member: {reason}"
+    member = "is one of its networks" if reason is None else f"is not one of its networks: {reason}"
     say(f"its reference {space.preset.reference} {member}")
 
 
 def check_space(name: str, width: float, resolution: int | None, in_channels: int, classes: int) -> None:
     """The command `space check`."""
     space = space_named(name, width, resolution, in_channels, classes)
-    say(f"space '{space.preset.name}' is sound")
+    say(f"space '{space.preset.name}' is valid")
     _tell_summary(space)
 
 
@@ -258,10 +258,10 @@ def has(name: str, what: str, width: float) -> None:
     )
     reason = space.why_not(arch)
     if reason is None:
-        say(f"yes: {what} is a member of space '{space.preset.name}'")
+        say(f"yes: {what} is in space '{space.preset.name}'")
         return
     say(f"no: {reason}")
     if len(arch.stages) == len(space.preset.stages):
         closest = nearest(space, arch)
-        say(f"the nearest member is {closest.arch_id}:")
+        say(f"the nearest network in it is {closest.arch_id}:")
         typer.echo(closest.to_json())

@@ -54,13 +54,13 @@ class Wanted:
             MobilenasError: as `search.plan.look_up` does.
         """
         if (self.config is None) == (self.space is None):
-            raise InvalidConfig("name what the table is for: either --config RUN.yaml, or --space with its sizes")
+            raise InvalidConfig("say what the table is for: either --config RUN.yaml, or --space with its sizes")
         if self.space is not None:
             space = space_named(self.space, self.width, self.resolution, self.in_channels, self.classes)
             named = parse_config({"blocks": {"enqueue": self.enqueue}}).from_anywhere().blocks
             return space, self._changed({}), named.networks(space)
         if self.enqueue:
-            raise InvalidConfig("--enqueue belongs to --space; a configuration names its networks itself")
+            raise InvalidConfig("--enqueue is for --space; a configuration names its networks itself")
         inputs = look_up(load_config(self.config).from_anywhere())
         device = self._changed(inputs.config.device.model_dump())
         return inputs.space, device, inputs.config.blocks.networks(inputs.space)
@@ -122,7 +122,7 @@ def collect(database: str, device: str | None, wanted: Wanted) -> None:
         if known is not None:
             say(
                 f"latency table {known[0]} of '{device}' holds all {len(known[1].entries):,} blocks: "
-                "nothing to measure (--anew measures them once more)"
+                "nothing to measure (--anew measures them again)"
             )
             return
         with console.status("timing a sample of the blocks"):
@@ -132,14 +132,14 @@ def collect(database: str, device: str | None, wanted: Wanted) -> None:
             table_id, found = tables.collect(listener)
         _tell_range(found.table, tables.space)
         if found.table.calibration.error > POOR:
-            say(f"table {table_id} is recorded all the same; measure again when the device is quiet")
+            say(f"table {table_id} is recorded anyway; measure again when the device is idle")
 
 
 def _tell_range(table: LatencyTable, space: SearchSpace) -> None:
     reach = latency_range(table, space)
     say(
-        f"the space reaches {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms there, its reference "
-        f"{space.preset.reference} takes {reach.reference_ms:.3f} ms"
+        f"the networks of the space take {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms there, its reference "
+        f"{space.preset.reference} {reach.reference_ms:.3f} ms"
     )
 
 
@@ -160,7 +160,7 @@ def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None
         if (known := tables.known()) is not None:
             raise RunError(
                 f"latency table {known[0]} of '{device}' holds all {len(known[1].entries):,} blocks; "
-                "--anew makes a kit that measures them once more"
+                "--anew makes a kit that measures them again"
             )
         campaign = tables.to_measure()
         named = f"mobilenas latency import results.json --device {device}"
@@ -175,7 +175,10 @@ def bundle_refinement(database: str, name: str, out: Path) -> None:
         keys = keys_to_refine(recorded)
         table = next((each.table for each in recorded.devices if each.table.missing(keys)), None)
         if table is None:
-            raise RunError(f"the table of '{name}' holds all that NetAdapt can reach; go on: mobilenas resume {name}")
+            raise RunError(
+                f"the latency table of '{name}' holds all blocks that NetAdapt can reach; go on with: mobilenas "
+                f"resume {name}"
+            )
         campaign = campaign_for_missing(table, table.missing(keys), _for_small_memory(recorded.config.device.protocol))
         campaign = replace(campaign, purpose={"kind": "refine", "search": name, "scope": table.scope})
         device = table.device.name
@@ -191,8 +194,8 @@ def _for_small_memory(protocol: Protocol) -> Protocol:
 
 def _write(campaign: Campaign, out: Path, options: str, then: str) -> None:
     if not out.name or out.is_dir():
-        raise RunError(f"--out {str(out)!r} is a folder; name the zip file to write")
-    with console.status("making the models, and timing a sample of them here"):
+        raise RunError(f"--out {str(out)!r} is a folder; name a zip file to write")
+    with console.status("making the models, and timing a sample of them on this machine"):
         kit = make_kit(campaign)
         cost = _cost(campaign, LocalMeter("local"))
         try:
@@ -201,7 +204,11 @@ def _write(campaign: Campaign, out: Path, options: str, then: str) -> None:
             raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {cost} (on this machine)")
     say("on the device, with Python 3.9, numpy and onnxruntime 1.15 or newer:")
-    hint = "it can be stopped" if "--cpus" in options else "--cpus 4-7 keeps to some cores; it can be stopped"
+    hint = (
+        "it can be stopped and started again"
+        if "--cpus" in options
+        else "--cpus 4-7 keeps to these cores; it can be stopped and started again"
+    )
     say(f"  unzip {out.name} && python3 {out.stem}/measure.py{options}      ({hint})")
     say(f"then, with the results.json that it writes: {then}")
 
@@ -233,9 +240,14 @@ def take(database: str, file: Path, device: str | None) -> None:
             case "certify":
                 name = results.purpose.get("search")
                 name = name if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", str(name)) else "NAME"
-                raise InvalidResults(f"these results certify a search; run: mobilenas certify {name} --import {file}")
+                raise InvalidResults(
+                    f"these results are for certifying a search; run: mobilenas certify {name} --import {file}"
+                )
             case kind:
-                raise InvalidResults(f"results of a kit for {str(kind)[:40]!r} cannot be imported; make it with bundle")
+                raise InvalidResults(
+                    f"results of a kit for {str(kind)[:40]!r} cannot be imported; make the kit with: mobilenas "
+                    "latency bundle"
+                )
 
 
 def _known_device(store: Store, device: Device) -> DeviceSettings:
@@ -270,7 +282,7 @@ def _take_table(store: Store, text: str, device: str | None) -> None:
     table = LatencyTable.from_json(text)
     name = DeviceSettings(name=device or table.device.name).name
     if not table.entries:
-        raise InvalidTable("the table holds no block; export it again")
+        raise InvalidTable("the table holds no blocks; export it again")
     table = replace(table, device=replace(table.device, name=name))
     _known_device(store, table.device)
     table_id = store.tables.add(table, conditions={"imported": "table"}, protocol="as exported")
@@ -301,7 +313,7 @@ def _take_refinement(store: Store, results: Results) -> None:
         )
     new = entries_from(results, table)
     store.tables.add_entries(target.table_id, new, reason="netadapt")
-    say(f"{len(new):,} blocks are added to latency table {target.table_id}")
+    say(f"{len(new):,} blocks added to latency table {target.table_id}")
     say(f"go on with: mobilenas resume {recorded.record.name}")
 
 

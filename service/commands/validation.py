@@ -59,7 +59,9 @@ def _load(wanted: bool, settings: DeviceSettings) -> Iterator[None]:
         yield
         return
     if not settings.is_local:
-        raise DeviceError(f"--with-load starts processes on this machine, '{settings.name}' is another")
+        raise DeviceError(
+            f"--with-load starts processes on this machine, and '{settings.name}' is another; leave it out"
+        )
     with busy_neighbours(len(available_cores())):
         yield
 
@@ -85,7 +87,7 @@ def validate(
         known = tables.newest()
         if known is None:
             raise InvalidTable(
-                f"'{device}' has no table of this space with its present fingerprint; "
+                f"'{device}' has no latency table of this space for its present state (fingerprint); "
                 f"measure it first: mobilenas latency collect --device {device}"
             )
         table_id, table = known
@@ -97,8 +99,8 @@ def validate(
                 )
             recorded = store.devices.validations(table_id)
             if not recorded:
-                raise DeviceError(f"table {table_id} of '{device}' came without networks to hold out; {KIT_HINT}")
-            say("validated on the networks that its kit held out", quiet=quiet)
+                raise DeviceError(f"latency table {table_id} of '{device}' came without held-out networks; {KIT_HINT}")
+            say("validated on the networks that its kit had held out", quiet=quiet)
             _print_validation(recorded[-1].validation, {}, table_id, recorded[-1].id, form)
             _plot(recorded[-1].validation, plot, device, recorded[-1].id, quiet=quiet)
             return
@@ -151,14 +153,15 @@ def _print_validation(
         add("all", clock, plain[clock])
         for group, figures in plain[clock]["groups"].items():
             add(f"  {group}", clock, figures)
-        add("  all, drift left in", clock, plain[clock]["as_measured"])
+        add("  all, drift not corrected", clock, plain[clock]["as_measured"])
     for name, figures in baselines.items():
         add(f"instead: {name}", "wall", figures)
     shown = ("what", "clock", "networks", "mape", "bias", "within_5", "within_10", "kendall_tau", "spearman")
     show(f"validation {validation_id} of latency table {table_id}", rows, "table", shown=shown, types={})
     say(
-        f"beside the networks, known blocks took {validation.drift_wall - 1:+.1%} wall and "
-        f"{validation.drift_cpu - 1:+.1%} CPU time of what the table has: that drift of the device is taken out above"
+        f"the device has drifted since the table was measured: known blocks, measured beside the networks, took "
+        f"{validation.drift_wall - 1:+.1%} wall time and "
+        f"{validation.drift_cpu - 1:+.1%} CPU time; the figures above are corrected for that"
     )
 
 
@@ -176,7 +179,7 @@ def profile(
         settings = settings_for(store, default_device(device))
         if what.endswith(".onnx"):
             if not settings.is_local:
-                raise DeviceError(f"ONNX files are measured on this machine alone; '{device}' is another")
+                raise DeviceError(f"ONNX files are measured only on this machine; '{device}' is another")
             with console.status(f"measuring {what}"):
                 found = profile_file(Path(what), settings.runtime, _shape(shape))
         else:
@@ -199,7 +202,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         return None
     sides = text.split("x")
     if not all(side.isdigit() and 0 < int(side) <= 10_000 for side in sides):
-        raise InvalidConfig(f"--shape {text!r} is no shape such as 1x3x48x192")
+        raise InvalidConfig(f"--shape {text!r} is not a shape such as 1x3x48x192")
     return tuple(map(int, sides))
 
 
@@ -230,9 +233,9 @@ def _print_profile(what: str, found: Profile, form: Literal["table", "json"]) ->
             for block in found.blocks
         ]
         show(what, told, "table", shown=("block", "key", "ms", "share", "madds_m"), types={})
-        say(f"no block's: {found.rest_ms:.4f} ms ({found.rest_ms / found.whole_ms:.1%})")
+        say(f"outside any block: {found.rest_ms:.4f} ms ({found.rest_ms / found.whole_ms:.1%})")
     say(
-        f"{what}: {found.whole_ms:.4f} ms measured whole ({found.low_ms:.4f} to {found.high_ms:.4f}, 95 %), "
+        f"{what}: {found.whole_ms:.4f} ms measured whole (95% interval {found.low_ms:.4f} to {found.high_ms:.4f}), "
         f"median {found.median_ms:.4f} ms"
     )
 
@@ -262,23 +265,29 @@ def _print_comparison(found: Comparison, devices: tuple[str, str]) -> None:
     one, other = devices
     say(
         f"over {found.networks:,} networks: Kendall's tau {found.kendall_tau:.3f}, Spearman {found.spearman:.3f}; "
-        f"a network changes its rank by {found.moved:.1%} of all on average; the median takes {found.ratio:.2f} times "
-        f"as long on '{other}'"
+        f"on average a network moves by {found.moved:.1%} of all ranks; the median network takes {found.ratio:.2f} "
+        f"times as long on '{other}'"
     )
     rows = [
         {
             f"target on {one}": f"{each.target_ms:.3f} ms",
-            "chosen for it": f"{each.chosen_ms:.3f} ms",
-            f"that on {other}": f"{each.on_other_ms:.3f} ms",
-            f"{other}'s own choice": f"{each.best_ms:.3f} ms",
-            "costs more": f"{each.overhead:+.1%}",
+            "network chosen for it": f"{each.chosen_ms:.3f} ms",
+            f"the same on {other}": f"{each.on_other_ms:.3f} ms",
+            f"network chosen for {other}": f"{each.best_ms:.3f} ms",
+            "slower by": f"{each.overhead:+.1%}",
         }
         for each in found.transfers
     ]
-    show(f"networks chosen for {one}, on {other}", rows, "table", shown=list(rows[0]), types={})
+    show(f"networks chosen for {one}, measured by the table of {other}", rows, "table", shown=list(rows[0]), types={})
     options = [
         {"option": cost.option, one: f"{cost.first:.2f}x", other: f"{cost.second:.2f}x", "pairs": cost.pairs}
         for cost in found.options
     ]
     if options:
-        show("a block with it, by the same without", options, "table", shown=list(options[0]), types={})
+        show(
+            "time of a block with the option, relative to the same block without it",
+            options,
+            "table",
+            shown=list(options[0]),
+            types={},
+        )

@@ -30,7 +30,7 @@ def importance(found: Sequence[tuple[str, Importances]]) -> str:
             y=[safe(name) for name in names],
             orientation="h",
             marker={"color": [COLOURS[0] if value > chance else GREY for value in values]},
-            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+            hovertemplate="%{y}: %{x:.1f}%<extra></extra>",
             row=1,
             col=column,
         )

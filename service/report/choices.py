@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from search.reports.choices import ASPECTS, Share, choice_shares, described
-from search.reports.history import SEARCHED
+from search.reports.history import SEARCHED, History
 from search.reports.importance import FEWEST
 from search.trial import SearchStage, Trial
 from service.report import choice_figures as plots
-from service.report.page import Cell, Html, Section, figure, joined, sentence, table, tag
-from service.report.subject import TOP, Subject, folded
+from service.report.page import Cell, Html, Section, figure, joined, sentence, table, tag, text
+from service.report.subject import TOP, Subject, folded, top1_head
 from service.terminal.wording import counted, milliseconds, share
 
 # More axes than these are too narrow to read.
@@ -20,17 +20,17 @@ def importance_section(subject: Subject) -> Section:
     found, title = subject.importances, "What mattered"
     if not found:
         few = (
-            f"There are too few networks to tell what mattered: {len(subject.with_params)} were trained with "
-            f"parameters, and at least {FEWEST} are needed whose parameters varied."
+            f"There are too few networks to tell what mattered: the search has trained {len(subject.with_params)} "
+            f"with parameters, and needs at least {FEWEST} whose parameters vary."
         )
         return subject.section("importance", title, sentence(few))
     clear = [f"for {name} {', '.join(each.parameter for each in one.clear[:5]) or 'none'}" for name, one in found]
-    stands = f"Stand out from chance among {found[0][1].networks} networks: {'; '.join(clear)}."
+    stands = f"What stands out from chance among {found[0][1].networks} networks: {'; '.join(clear)}."
     said = (
         "How much of the variance among the trained networks each parameter explains by itself (epsilon squared of a "
-        "one-way analysis of variance). Grey bars, left of the dashed line, are within what chance alone reaches among "
-        "so many parameters (95 %). Parameters that the sampler changed together share the credit, and what only a "
-        "combination does is nobody's."
+        "one-way analysis of variance). Grey bars, left of the dashed line, are within what chance alone reaches with "
+        "this many parameters (95%). Parameters that the sampler changed together share the credit; effects of "
+        "combinations alone are not shown."
     )
     return subject.section("importance", title, sentence(stands), figure(plots.importance(found), said))
 
@@ -39,14 +39,16 @@ def parallel_section(subject: Subject) -> Section:
     """The trained networks as lines through their choices."""
     trials, title = subject.with_params, "Parallel coordinates"
     if len(trials) < 2:
-        return subject.section("parallel", title, sentence("Fewer than two networks with parameters were trained."))
+        return subject.section(
+            "parallel", title, sentence("Fewer than two networks with parameters have been trained.")
+        )
     common = sorted(set.intersection(*(set(trial.params or {}) for trial in trials)))
     varied = [name for name in common if len({(trial.params or {})[name] for trial in trials}) > 1]
     ranked = [one.parameter for one in subject.importances[0][1].ranked] if subject.importances else varied
     said = (
-        "Each line is a trained network of the block-level search, coloured by its reward, through the parameters that "
-        "explain most of it; lines of one choice are spread a little. Drag along an axis to choose, drag its name to "
-        "move it."
+        "Each line is a trained network of the block-level search, coloured by its reward; the axes are the parameters "
+        "that explain most of the reward, then latency and top-1. Lines through the same choice are spread a little. "
+        "Drag along an axis to select lines, drag its name to move it."
     )
     drawn = plots.parallel(trials, subject.history.rewards, [name for name in ranked if name in varied][:_AXES])
     return subject.section("parallel", title, figure(drawn, said))
@@ -57,35 +59,39 @@ def choices_section(subject: Subject) -> Section:
     history, title = subject.history, "What the best networks chose"
     trials = history.complete(*SEARCHED)
     if not trials:
-        return subject.section("choices", title, sentence("No network was trained yet."))
+        return subject.section("choices", title, sentence("No network has been trained yet."))
     within = history.within(history.record.require_start().target_ms)
     best = (within or sorted(trials, key=lambda trial: -(trial.scores.top1 or 0)))[:TOP]
-    which = "within the target" if within else "of all, since none meets the target"
+    which = "within the target" if within else "of all, since none is within the target"
     said = (
-        f"Bars: the choices of {counted(len(best), 'network')}, the most accurate {which}, by stage; the mark is the "
-        "share among all trained networks of the block-level search. Kernels, expansions, SE and activations count "
-        "once for each block; an expansion is the ratio to the block's input."
+        f"Bars: what {counted(len(best), 'network')}, the most accurate {which}, chose in each stage. The mark on a "
+        "bar is the share among all trained networks of the block-level search. Kernels, expansions, SE and "
+        "activations count once for each block; an expansion is relative to the width of the block's input."
     )
     shares = choice_shares(
         [trial.architecture for trial in best], [trial.architecture for trial in history.complete(SearchStage.BLOCKS)]
     )
     rows = [[str(number), *(_bars(stage[aspect]) for aspect in ASPECTS)] for number, stage in enumerate(shares, 1)]
-    in_full = folded("These networks in full (k kernel, e expansion, w width)", _in_full(best))
+    in_full = folded("These networks in full (k kernel, e expansion, w width)", _in_full(history, best))
     return subject.section("choices", title, sentence(said), table(("stage", *ASPECTS), rows), in_full)
 
 
-def _in_full(trials: Sequence[Trial]) -> Html:
+def _in_full(history: History, trials: Sequence[Trial]) -> Html:
     stages = max(len(trial.architecture.stages) for trial in trials)
     rows: list[list[Cell]] = [
         [
             str(trial.number),
             share(trial.scores.top1),
             milliseconds(trial.scores.latency_ms),
-            *[*described(trial.architecture), *[""] * stages][:stages],
+            # As text: a stage that begins with its number of blocks is no number.
+            *[*map(text, described(trial.architecture)), *[""] * stages][:stages],
         ]
         for trial in trials
     ]
-    return table(["trial", "top-1", "ms", *(f"stage {number}" for number in range(1, stages + 1))], rows)
+    return table(
+        ["trial", top1_head(history), "predicted latency, ms", *(f"stage {number}" for number in range(1, stages + 1))],
+        rows,
+    )
 
 
 def _bars(shares: Sequence[Share]) -> Html:

@@ -19,6 +19,7 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import History
+from search.trial import SearchStage, judged_on
 from service.terminal.console import console, say
 from service.terminal.wording import milliseconds, states
 
@@ -88,8 +89,15 @@ def plain(value: Any) -> str:  # noqa: ANN401 - any value of a configuration
     return MISSING if value == MISSING else json.dumps(value, ensure_ascii=False)
 
 
-def print_comparison(names: Sequence[str], found: dict[str, Any]) -> None:
+def ranked_on(histories: Sequence[History]) -> str:
+    """On which images, or by which evaluators, the networks of searches are ranked."""
+    judged = (judged_on(SearchStage.BLOCKS, history.setting("evaluator")) for history in histories)
+    return " or ".join(dict.fromkeys(judged))
+
+
+def print_comparison(histories: Sequence[History], found: dict[str, Any]) -> None:
     """Print what `compared` found."""
+    names = [history.name for history in histories]
     for line in found["warnings"]:
         say(f"Warning: {line}")
     if found["config"]:
@@ -98,17 +106,16 @@ def print_comparison(names: Sequence[str], found: dict[str, Any]) -> None:
     else:
         say("the configurations are the same")
     title = f"within {milliseconds(found['target_ms'])} ms, {found['target_is']}"
-    _grid(title, ["", *names], _rows(found["searches"], found["at_equal"]))
+    _grid(title, ["", *names], _rows(found["searches"], found["at_equal"], ranked_on(histories)))
     reference = found["reference_point"]
     say(
-        "top-1 is on the reward split; hypervolume is the share covered of the rectangle from top-1 "
-        f"{reference['top1']:.3g} (guessing) and {milliseconds(reference['latency_ms'])} ms to a perfect network that "
-        "takes no time"
+        "hypervolume is the share of a rectangle that the networks cover, from guessing (top-1 "
+        f"{reference['top1']:.3g}) at {milliseconds(reference['latency_ms'])} ms to a perfect network at 0 ms"
     )
     say(_difference_line(names, found["final_top1_difference"]))
 
 
-def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any]) -> list[list[str]]:
+def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any], judged: str) -> list[list[str]]:
     bests = [each["best"] or {} for each in searches]
     minutes = [each["core_minutes"] for each in searches]
 
@@ -119,26 +126,32 @@ def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any]) -> list[lis
         row("state", (each["state"] for each in searches)),
         row("trials", (states(each["trials"]) for each in searches)),
         row("evaluations", (each["evaluations"] for each in searches), "{:,}"),
-        row("best top-1", (best.get("top1") for best in bests), "{:.2%}"),
-        row("  its latency, ms", (best.get("latency_ms") for best in bests), "{:.4f}"),
+        row(f"best top-1 ({judged})", (best.get("top1") for best in bests), "{:.2%}"),
+        row("  its predicted latency, ms", (best.get("latency_ms") for best in bests), "{:.4f}"),
         row("  its trial", (best.get("trial") for best in bests)),
         row(f"best top-1 after {equal['evaluations']:,} evaluations", equal["top1_by_evaluations"], "{:.2%}"),
         row(f"  after {equal['core_minutes']:,.1f} core-minutes", equal["top1_by_core_minutes"], "{:.2%}"),
         row("best reward (hard)", (each["reward"] for each in searches), "{:.4f}"),
         row("hypervolume", (each["hypervolume"] for each in searches), "{:.2%}"),
         row("images seen", (each["images_seen"] for each in searches), "{:,}"),
-        *(row(f"core-minutes, {stage}", (each[stage] for each in minutes), "{:,.1f}") for stage in minutes[0]),
+        *(
+            row(f"core-minutes, {_STAGES.get(stage, stage)}", (each[stage] for each in minutes), "{:,.1f}")
+            for stage in minutes[0]
+        ),
     ]
+
+
+_STAGES = {"blocks": "block-level search", "netadapt": "NetAdapt", "final": "final training"}
 
 
 def _difference_line(names: Sequence[str], found: dict[str, Any] | None) -> str:
     if found is None:
-        return "test top-1: there are no two final networks on the same data to compare"
-    clear = "clear" if found["is_clear"] else "not clear, since the interval holds zero"
-    interval = f"{found['low']:+.2%} to {found['high']:+.2%}, 95 %, {found['kind']}"
+        return "top-1 on the test split: there are no two found networks that were tested on the same data"
+    clear = "more than noise" if found["is_clear"] else "may be noise, since the interval includes zero"
+    interval = f"95% interval {100 * found['low']:+.2f} to {100 * found['high']:+.2f}, {found['kind']}"
     return (
-        f"test top-1 of the found networks, {names[0]} − {names[1]}: {found['difference']:+.2%} ({interval}), {clear}; "
-        "it covers the luck of the images, not that of the seeds"
+        f"top-1 of the found networks on the test split, {names[0]} − {names[1]}: {100 * found['difference']:+.2f} "
+        f"percentage points ({interval}): {clear}; the interval covers the luck of the images, not that of the seeds"
     )
 
 

@@ -16,16 +16,53 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import SEARCHED, History
+from search.reports.markdown import in_points
+from search.trial import Trial, judged_on
 from service.report import comparison_figures as plots
-from service.report.compared import plain
+from service.report.compared import plain, ranked_on
 from service.report.figures import colours
 from service.report.page import Cell, Html, Section, figure, joined, section, sentence, table
 from service.terminal.wording import milliseconds, share
+from trainer.metrics import wilson_interval
 
 
 def lead(histories: Sequence[History]) -> Html:
-    """What the page is about."""
-    return sentence(f"{len(histories)} searches compared, then each by itself.")
+    """What the page is about, and what each search ended with."""
+    found = [(history, history.found) for history in histories]
+    rows = [[history.name, *_found_cells(history, trial)] for history, trial in found if trial is not None]
+    said = f"{len(histories)} searches: first compared with each other, then each by itself."
+    if len(histories) == 2 and (gap := final_difference(histories[0], histories[1])):
+        one, other = (f"'{history.name}'" for history in histories)
+        meant = "is more than noise" if gap.difference.is_clear else "may be noise"
+        said += (
+            f" Top-1 on the test split, found network of {one} minus that of {other}: {in_points(gap.difference)}, "
+            f"which {meant}."
+        )
+    return joined([sentence(said), *([table(_FOUND, rows)] if rows else [])])
+
+
+_FOUND = (
+    *("search", "top-1 of its found network", "95% interval", "predicted latency, ms", "measured latency, ms"),
+    *("target, ms", "multiply-adds, M", "parameters, M"),
+)
+
+
+def _found_cells(history: History, trial: Trial) -> list[Cell]:
+    """The network that a search ended with."""
+    judged = judged_on(trial.stage, history.setting("evaluator"))
+    top1: list[Cell] = [f"{share(trial.scores.top1)} ({judged})", ""]
+    if trial.total:
+        low, high = wilson_interval(trial.correct or 0, trial.total)
+        top1 = [f"{(trial.correct or 0) / trial.total:.2%} (test split)", f"{low:.2%} to {high:.2%}"]
+    measured = history.measured(trial, history.served[0]) if history.served else None
+    return [
+        *top1,
+        milliseconds(trial.scores.latency_ms),
+        "not measured" if measured is None else milliseconds(measured.measured_ms),
+        milliseconds(history.record.require_start().target_ms),
+        f"{trial.scores.madds / 1e6:.2f}",
+        f"{trial.scores.params / 1e6:.3f}",
+    ]
 
 
 def sections(histories: Sequence[History], target_ms: float | None) -> list[Section]:
@@ -47,7 +84,15 @@ def sections(histories: Sequence[History], target_ms: float | None) -> list[Sect
 
 
 _STANDING = (
-    *("search", "state", "evaluations", "best top-1 within target", "its ms", "best reward", "hypervolume"),
+    *(
+        "search",
+        "state",
+        "evaluations",
+        "best top-1 within the target ({})",
+        "its predicted latency, ms",
+        "best reward",
+    ),
+    "hypervolume",
     *("images seen", "core-minutes"),
 )
 
@@ -70,14 +115,19 @@ def _standing_row(found: Standing) -> list[Cell]:
 def _standings(histories: Sequence[History], target_ms: float, *, chosen: bool) -> Html:
     reference = reference_point(histories, target_ms)
     found = [standing(history, target_ms, reference) for history in histories]
-    why = "as asked for" if chosen else "the largest of the searches' targets"
+    why = "as asked for" if chosen else "the largest target of the searches"
     said = (
-        f"Common target: {milliseconds(target_ms)} ms, {why}. Top-1 is on the reward split, the best of block-level "
-        "search and NetAdapt; rewards are hard ones against this target. Hypervolume: the share that the networks "
-        f"cover of the rectangle from top-1 {reference.top1:.3g} (guessing) and {milliseconds(reference.latency_ms)} "
-        "ms to a perfect network that takes no time. A search is one draw of its seed: what differs may be luck."
+        f"Common target: {milliseconds(target_ms)} ms, {why}. The best networks are those of block-level search and "
+        "NetAdapt, and rewards are hard rewards for this target. Hypervolume: the share of a rectangle that the "
+        f"networks cover, from guessing (top-1 {reference.top1:.3g}) at {milliseconds(reference.latency_ms)} ms to a "
+        "perfect network at 0 ms. Each search is one draw of its seed, so a difference may be luck."
     )
-    return joined([sentence(said), table(_STANDING, [_standing_row(each) for each in found])])
+    return joined(
+        [
+            sentence(said),
+            table([head.format(ranked_on(histories)) for head in _STANDING], [_standing_row(each) for each in found]),
+        ]
+    )
 
 
 def _shades(histories: Sequence[History]) -> list[str]:
@@ -101,17 +151,18 @@ def _equal(histories: Sequence[History], target_ms: float) -> list[Html]:
     found_curves = [history.top1_curve(target_ms) for history in histories]
     curves = list(zip(names, found_curves, _shades(histories), strict=True))
     if not any(value is not None for curve in found_curves for value in curve.best):
-        return [sentence("No search has a network within the common target yet.")]
+        return [sentence("No search has trained a network within the common target yet.")]
     rows: list[list[Cell]] = [
         [name, share(by_evaluations), share(by_minutes)]
         for name, by_evaluations, by_minutes in zip(names, found.by_evaluations, found.by_core_minutes, strict=True)
     ]
     header = ("search", f"after {found.evaluations:,} evaluations", f"after {found.core_minutes:,.1f} core-minutes")
     said = (
-        "The best top-1 (reward split) among networks within the common target, after as many evaluations and after as "
-        "many minutes of one core as the shortest search has. Evaluations need not cost alike, so the second is fairer."
+        f"The best top-1 ({ranked_on(histories)}) among the networks within the common target, after as many "
+        "evaluations, and after as many core-minutes, as the shortest search has. Evaluations need not cost the same, "
+        "so core-minutes are the fairer measure."
     )
-    shown = "The same over the whole of each search; the dashed line is where the shortest one ends."
+    shown = "The best so far over the whole of each search; the dashed line is where the shortest search ends."
     return [
         sentence(said),
         table(header, rows),
@@ -132,8 +183,8 @@ def _groups(histories: Sequence[History], best: dict[str, float | None], when: s
         spread = f"{min(values):.2%} to {max(values):.2%}" if values else ""
         middle = share(median(values) if values else None)
         rows.append([", ".join(history.name for history in group), f"{len(values)} of {len(group)}", middle, spread])
-    header = ("searches that differ in their seeds alone", "with a network", f"median {when}", "range")
-    return [table(header, rows)]
+    header = ("searches that differ only in their seeds", "with such a network", f"median {when}", "range")
+    return [table(header, rows, breaks=True)]
 
 
 def _finals(histories: Sequence[History]) -> list[Html]:
@@ -142,16 +193,22 @@ def _finals(histories: Sequence[History]) -> list[Html]:
         gap = final_difference(one, other)
         if gap is not None:
             difference = gap.difference
-            interval = f"{difference.low:+.2%} to {difference.high:+.2%}"
-            clear = "yes" if difference.is_clear else "no"
-            rows.append([f"{one.name} − {other.name}", f"{difference.difference:+.2%}", interval, clear, gap.kind])
+            interval = f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+            clear = "yes" if difference.is_clear else "no, may be noise"
+            rows.append(
+                [f"{one.name} − {other.name}", f"{100 * difference.difference:+.2f}", interval, clear, gap.kind]
+            )
     if not rows:
-        return [sentence("No two of the searches have final networks on the same data.")]
+        return [sentence("No two of the searches have found networks that were tested on the same data.")]
     said = (
-        "Test top-1 of the networks that were found. Paired: on the same images, image by image; unpaired: where it is "
-        "not known which were right, so the interval is wider. It covers the luck of the images, not that of the seeds."
+        "Top-1 of the found networks on the test split. Paired: compared image by image; unpaired: it is not recorded "
+        "which images each network classified correctly, so the interval is wider. The interval covers the luck of the "
+        "images, not that of the seeds."
     )
-    return [sentence(said), table(("difference", "top-1", "95 % interval", "clear", "kind"), rows)]
+    return [
+        sentence(said),
+        table(("difference", "points of top-1 (test split)", "95% interval", "clear", "kind"), rows),
+    ]
 
 
 def _configs(histories: Sequence[History]) -> list[Html]:
@@ -159,4 +216,4 @@ def _configs(histories: Sequence[History]) -> list[Html]:
     if not found:
         return [sentence("The configurations are the same.")]
     rows = [[key, *map(plain, values)] for key, values in found.items()]
-    return [table(("key", *(history.name for history in histories)), rows)]
+    return [table(("key", *(history.name for history in histories)), rows, breaks=True)]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from search.reports.history import SEARCHED, Curve, History
 from service.report.figures import (
     LATENCY,
-    TOP1,
     add_front,
     add_points,
     add_vertical,
@@ -14,12 +13,13 @@ from service.report.figures import (
     safe,
     steps_of,
     to_json,
+    top1_title,
 )
 
 
 def best_by_cost(curves: Sequence[tuple[str, Curve, str]], limit: float | None) -> str:
     """The best top-1 within the target by core-minutes; each curve with its name and colour."""
-    figure = new_figure("minutes of one core, all trials until then", "best top-1 within the target so far, %")
+    figure = new_figure("core-minutes spent so far", "best top-1 within the target so far, %")
     for name, curve, colour in curves:
         figure.add_scatter(
             x=list(curve.core_minutes), y=percent(curve.best), mode="lines", name=safe(name), line=steps_of(colour)
@@ -42,7 +42,7 @@ def best_by_evaluations(curves: Sequence[tuple[str, Curve, str]], limit: int | N
 
 def fronts(histories: Sequence[History], shades: Sequence[str], target_ms: float) -> str:
     """The fronts of several searches, each in its colour, with its networks behind it."""
-    figure = new_figure(LATENCY.title, TOP1, height=520)
+    figure = new_figure(LATENCY.title, top1_title(*histories), height=520)
     for history, colour in zip(histories, shades, strict=True):
         trials = history.complete(*SEARCHED)
         add_points(figure, "", trials, {"color": colour, "size": 5, "opacity": 0.3}, showlegend=False)

@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.reports.history import front_of, latency_of, peak_bytes
-from search.trial import Trial
+from search.reports.history import History, front_of, latency_of, peak_bytes
+from search.trial import SearchStage, Trial
 from service.terminal.wording import milliseconds
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without those too light or too dark for a page.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6bb1", "#8a8a00")
 GREY = "#8a939b"
-TOP1 = "top-1 on the reward split, %"
 _SHOWN = 80
 
 Figure = Any  # plotly has no types
@@ -33,6 +32,15 @@ COSTS = {
     "params": Cost("parameters, M", lambda trial: trial.scores.params / 1e6),
     "peak_bytes": Cost("peak memory of activations, KiB", lambda trial: peak_bytes(trial) / 1024),
 }
+
+
+def top1_title(*histories: History) -> str:
+    """What an axis of top-1 shows; final networks are on the reward split whoever judged the others."""
+    evaluators = {history.setting("evaluator") for history in histories}
+    if len(evaluators) > 1:
+        return "top-1 (each search by its own evaluator or split), %"
+    (evaluator,) = evaluators
+    return "top-1 on the reward split, %" if evaluator is None else f"top-1 by {safe(evaluator)}, %"
 
 
 def plotly_js() -> str:
@@ -79,8 +87,10 @@ def hover(trial: Trial) -> str:
     """What the pointer shows of a trial."""
     scores, lines = trial.scores, [f"trial {trial.number}: {safe(trial.origin)}"]
     if trial.scores.top1 is not None:
-        lines.append(f"top-1 {trial.scores.top1:.2%}")
-    lines.append(f"{milliseconds(scores.latency_ms)} ms")
+        lines.append(f"top-1 {trial.scores.top1:.2%}{' (reward split)' if trial.stage is SearchStage.FINAL else ''}")
+    if trial.total:
+        lines.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
+    lines.append(f"{milliseconds(scores.latency_ms)} ms predicted")
     lines.append(f"{scores.madds / 1e6:.2f} M multiply-adds, {scores.params / 1e6:.3f} M parameters")
     lines.append(f"peak memory {peak_bytes(trial) / 1024:,.0f} KiB")
     return "<br>".join([*lines, trial.architecture.arch_id])

@@ -1,4 +1,4 @@
-"""The sections about latency: the walk to the target, predictions beside measurements, what others published."""
+"""The sections about latency: NetAdapt's way to the target, predictions beside measurements, what others published."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,23 @@ from search.trial import NetworkMeasurement, SearchStage
 from service.report import search_figures as plots
 from service.report.page import Cell, Html, Section, figure, section, sentence, table
 from service.report.published import published
-from service.report.subject import Subject, folded
+from service.report.subject import Subject, folded, top1_head
 from service.terminal.wording import counted, milliseconds
 
 
 def walk_section(subject: Subject) -> Section:
     """The layer-wise refinement step by step."""
-    history, title = subject.history, "NetAdapt's walk"
+    history, title = subject.history, "NetAdapt, step by step"
     steps, proposals = history.steps, history.complete(SearchStage.NETADAPT)
     if not steps:
-        nothing = f"tried {counted(len(proposals), 'proposal')} and took no step yet" if proposals else "took no step"
-        return subject.section("walk", title, sentence(f"NetAdapt {nothing}."))
-    first, last = steps[0], steps[-1]
+        tried = f"has tried {counted(len(proposals), 'proposal')}, but has" if proposals else "has"
+        return subject.section("walk", title, sentence(f"NetAdapt {tried} taken no step."))
+    first, last, top1 = steps[0], steps[-1], top1_head(history, SearchStage.NETADAPT)
     said = (
         f"{counted(len(steps), 'step')} from {milliseconds(first.latency_before_ms)} ms and {first.top1_before:.2%} to "
-        f"{milliseconds(last.latency_after_ms)} ms and {last.top1_after:.2%} (reward split), from right to left. Each "
-        "takes the best of its proposals after a short fine-tuning; top-1 may rise, since training goes on."
+        f"{milliseconds(last.latency_after_ms)} ms and {last.top1_after:.2%}, right to left: predicted latency and "
+        f"{top1}. Each step takes the best of its proposals after a short fine-tuning; top-1 may rise, since each step "
+        "trains the network further."
     )
     rows = [
         [
@@ -36,9 +37,9 @@ def walk_section(subject: Subject) -> Section:
         ]
         for step in steps
     ]
-    listed = table(("step", "trial", "narrowed", "ms", "top-1", "proposals"), rows)
-    drawn = plots.walk(steps, proposals, history.record.require_start().target_ms)
-    return subject.section("walk", title, figure(drawn, said), folded("Step by step", listed))
+    listed = table(("step", "trial", "narrowed", "predicted latency, ms", top1, "proposals"), rows)
+    drawn = plots.walk(history)
+    return subject.section("walk", title, figure(drawn, said), folded("All steps", listed))
 
 
 def latency_section(subject: Subject) -> Section:
@@ -47,10 +48,11 @@ def latency_section(subject: Subject) -> Section:
     networks = _networks(history)
     groups = _validated(subject.validations)
     if not networks and not groups:
-        return subject.section("latency", title, sentence("No whole network was measured beside its prediction yet."))
+        return subject.section("latency", title, sentence("No whole network has been measured yet."))
     said = (
-        "Whole networks on the device against the prediction by the table. Stars are the search's final networks with "
-        "their 95 % intervals; circles come from validations of the table, with the drift of the device taken out."
+        "Whole networks: latency measured on the device against latency predicted from the latency table. Stars are "
+        "the final networks of the search, with 95% intervals; circles come from validations of the table, corrected "
+        "for the drift of the device since it was measured."
     )
     parts = [figure(plots.predicted_and_measured(groups, networks), said)]
     if networks:
@@ -80,7 +82,10 @@ def _measured(networks: Sequence[tuple[str, NetworkMeasurement]]) -> Html:
         ]
         for name, each in networks
     ]
-    return table(("network", "predicted ms", "measured ms", "95 % interval", "prediction's error"), rows)
+    return table(
+        ("network", "predicted latency, ms", "measured latency, ms", "its 95% interval", "error of the prediction"),
+        rows,
+    )
 
 
 def _agreement(found: Sequence[RecordedValidation]) -> list[Html]:
@@ -90,7 +95,7 @@ def _agreement(found: Sequence[RecordedValidation]) -> list[Html]:
             wall = each.validation.agreement("wall")
             shares = (f"{wall.mape:.1%}", f"{wall.within_5:.0%}", f"{wall.kendall_tau:.3f}")
             rows.append([f"validation {each.id}", str(wall.networks), *shares])
-    header = ("of table", "networks", "mean error", "within 5 %", "Kendall's tau")
+    header = ("validation of the table", "networks", "mean error", "within 5%", "Kendall's tau")
     return [table(header, rows)] if rows else []
 
 
@@ -113,8 +118,8 @@ def published_section() -> Section:
     """What papers printed, apart from everything that was measured here."""
     rows = published()
     said = (
-        "What papers and their authors' READMEs print for ImageNet and a Pixel 1. Neither the data nor the device are "
-        "this search's, so these figures do not compare with those above; they show how the families relate."
+        "What papers and their authors' READMEs print for ImageNet and a Pixel 1. Neither the data nor the device is "
+        "that of this search, so these figures cannot be compared with those above; they show how the families relate."
     )
     listed: list[list[Cell]] = [
         [
@@ -127,7 +132,7 @@ def published_section() -> Section:
         ]
         for row in rows
     ]
-    header = ("network", "ImageNet top-1, %", "Pixel 1, ms", "M madds", "M params", "source")
+    header = ("network", "ImageNet top-1, %", "Pixel 1, ms", "multiply-adds, M", "parameters, M", "source")
     drawn = plots.published_networks([row for row in rows if row.latency_ms is not None])
     in_full = folded("All rows with their sources", table(header, listed))
     return section("published", "Published networks (ImageNet, Pixel 1)", figure(drawn, said), in_full)

@@ -52,9 +52,14 @@ def is_number(value: Cell) -> bool:
 
 
 def table(
-    header: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: str | None = None, best: int | None = None
+    header: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    caption: str | None = None,
+    best: int | None = None,
+    breaks: bool = False,
 ) -> Html:
-    """A table; columns of numbers are set to the right, and the row `best` stands out."""
+    """A table; columns of numbers are set to the right, the row `best` stands out, and text may break anywhere."""
     numeric = [all(is_number(row[column]) for row in rows) for column in range(len(header))]
 
     def line(name: str, row: Sequence[Cell]) -> list[Html]:
@@ -66,7 +71,7 @@ def table(
         tag("thead", tag("tr", line("th", header))),
         tag("tbody", body),
     ]
-    return tag("div", tag("table", parts), css="scroll")
+    return tag("div", tag("table", parts, css="breaks" if breaks else None), css="scroll")
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> Html:

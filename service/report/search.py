@@ -1,32 +1,40 @@
-"""The page about one search: sections that stand for themselves, each of which says so where it has nothing to show."""
+"""The page about one search: its answer first, then sections each of which says so where it has nothing to show."""
 
 from datetime import datetime
 
+from search.reports.answer import answer
 from search.reports.comparison import trial_difference
 from search.reports.history import SEARCHED, History, Served, front_of
+from search.reports.markdown import difference_sentence
+from search.reports.naming import compared_with, reference_head
 from search.trial import Origin, SearchStage, State, Trial
 from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
 from service.report.comparison_figures import best_by_cost
 from service.report.figures import COLOURS, COSTS, LATENCY
 from service.report.latency import latency_section, walk_section
-from service.report.page import Cell, Html, Section, facts, figure, sentence, table
-from service.report.subject import NETWORK, TOP, Subject, folded, network_row, network_table
+from service.report.page import Cell, Html, Section, facts, figure, joined, sentence, table
+from service.report.subject import COST_HEADS, TOP, Subject, cost_cells, folded, network_table, top1_head
 from service.terminal.wording import counted, milliseconds, share, states
 from trainer.metrics import wilson_interval
 
 _STAGES = (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
+_TITLES = {
+    SearchStage.BLOCKS: "block-level search",
+    SearchStage.NETADAPT: "NetAdapt",
+    SearchStage.FINAL: "final training",
+}
 _FAILURES = 20
 
 
 def sections(subject: Subject) -> list[Section]:
     """All sections about one search, in the order in which they are read."""
+    about = subject.section("about-search", "About this search", _facts(subject))
     if subject.history.record.start is None:
-        why = "The search waits in the queue: nothing was measured or trained yet."
-        return [subject.section("queued", "Not begun", sentence(why))]
+        return [about]
     return [
-        _best(subject),
         _finals(subject),
+        _best(subject),
         _front(subject),
         _progress(subject),
         importance_section(subject),
@@ -36,13 +44,24 @@ def sections(subject: Subject) -> list[Section]:
         latency_section(subject),
         _cost(subject),
         _troubles(subject),
+        about,
     ]
 
 
 def lead(subject: Subject) -> Html:
+    """The answer: what was found beside the reference, or how far the search has come."""
+    found = answer(subject.history)
+    parts: list[Html] = [sentence(words, css="answer") for words in found.sentences]
+    if found.table:
+        header, *rows = found.table
+        parts.append(table(header, rows))
+    return joined(parts)
+
+
+def _facts(subject: Subject) -> Html:
     """The facts of a search."""
     history, record = subject.history, subject.history.record
-    start, content = record.start, record.start and f", content {record.start.data_hash}"
+    start, content = record.start, record.start and f" (content hash {record.start.data_hash})"
     return facts(
         [
             ("state", f"{record.state}{f': {record.error}' if record.error else ''}"),
@@ -70,7 +89,8 @@ def _target(history: History) -> str | None:
     reference = "" if start.reference_ms is None else f"the reference takes {milliseconds(start.reference_ms)} ms, "
     return (
         f"{milliseconds(start.target_ms)} ms; the block-level search aims at {milliseconds(start.seed_target_ms)} ms, "
-        f"{reference}the space's networks {milliseconds(start.fastest_ms)} to {milliseconds(start.slowest_ms)} ms"
+        f"{reference}the networks of the space take {milliseconds(start.fastest_ms)} to "
+        f"{milliseconds(start.slowest_ms)} ms"
     )
 
 
@@ -98,7 +118,7 @@ def _table(served: Served) -> str:
     fit, known = served.calibration, f"{served.table_id}: {counted(served.blocks, 'block')}"
     if not fit.networks:
         return f"{known}, not calibrated on whole networks"
-    return f"{known}, mean error {fit.error:.1%} on networks left out of its fit to {fit.networks} whole ones"
+    return f"{known}, calibrated on {fit.networks} whole networks, mean error {fit.error:.1%} on networks left out"
 
 
 def _moment(when: datetime) -> str:
@@ -108,19 +128,20 @@ def _moment(when: datetime) -> str:
 def _best(subject: Subject) -> Section:
     history, title = subject.history, "Best networks within the target"
     target_ms = history.record.require_start().target_ms
-    counts = "; ".join(f"{stage.value}: {states(history.counts(stage))}" for stage in _STAGES)
+    counts = "; ".join(f"{_TITLES[stage]}: {states(history.counts(stage))}" for stage in _STAGES)
     trials = sentence(f"Trials: {counts}.", css="note")
     within, reference = history.within(target_ms), history.reference()
     if not within:
         trained = history.complete(*SEARCHED)
         fastest = min((trial.scores.latency_ms for trial in trained), default=None)
-        known = "" if fastest is None else f" The fastest is predicted at {milliseconds(fastest)} ms."
+        known = "" if fastest is None else f" The fastest is predicted to take {milliseconds(fastest)} ms."
         return subject.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
     shown = within[:TOP] + [trial for trial in (reference,) if trial and trial not in within[:TOP]]
     said = (
-        f"Of {counted(len(history.complete(*SEARCHED)), 'trained network')}, {len(within)} are predicted within "
-        f"{milliseconds(target_ms)} ms. The most accurate come first, the reference last. The best of many on the same "
-        "images looks better than it is: the final training tells."
+        f"Of {counted(len(history.complete(*SEARCHED)), 'trained network')}, {len(within)} "
+        f"{'is' if len(within) == 1 else 'are'} predicted to meet the target of {milliseconds(target_ms)} ms. The most "
+        "accurate come first, the reference last. The best of many networks ranked on the same images looks better "
+        "than it is; the test split, after the final training, says how good it really is."
     )
     return subject.section("best", title, sentence(said), network_table(history, shown, best=0), trials)
 
@@ -129,20 +150,26 @@ def _finals(subject: Subject) -> Section:
     history, title = subject.history, "Final networks"
     trials = history.complete(SearchStage.FINAL)
     if not trials:
-        why = "No network was trained to the end yet."
+        why = "The final training of the found network and of the reference has not ended yet."
         if history.setting("data.source") == "none":
-            why = "No network is trained in the end: a function of the user's own judges them, without data."
+            why = (
+                "There is no final training: the search has no data, and an evaluator of your own judges its networks."
+            )
         return subject.section("final", title, sentence(why))
-    how = "going on from the weights found" if history.setting("final.weights") == "inherited" else "from scratch"
-    said = f"Trained {how}, {max(trial.images_seen for trial in trials):,} images seen, and tested once."
+    how = "from scratch"
+    if history.setting("final.weights") == "inherited":
+        how = "from the weights that the search had trained"
+    said = f"Trained {how} on {max(trial.images_seen for trial in trials):,} images, then tested once."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
-        said += " The reward split chose among the candidates, so that the test split stays a test."
-    header = ("network", "top-1 (test)", "95 % interval", "top-1 (reward split)", *_LATENCIES, *NETWORK[5:])
+        said += " The candidate with the best top-1 on the reward split was chosen, and it alone was tested."
     rows = [_final_row(history, trial) for trial in trials]
-    return subject.section("final", title, sentence(said), table(header, rows), *_verdict(history))
+    return subject.section("final", title, sentence(said), table((*_FINAL, *COST_HEADS), rows), *_verdict(history))
 
 
-_LATENCIES = ("predicted ms", "measured ms")
+_FINAL = (
+    *("network", "top-1 (test split)", "its 95% interval", "top-1 (reward split)"),
+    *("predicted latency, ms", "measured latency, ms (95% interval)"),
+)
 
 
 def _final_row(history: History, trial: Trial) -> list[Cell]:
@@ -155,39 +182,36 @@ def _final_row(history: History, trial: Trial) -> list[Cell]:
         interval = f"{milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)}"
         shown = f"{milliseconds(measured.measured_ms)} ({interval})"
     latencies = [milliseconds(trial.scores.latency_ms), shown]
-    return [trial.origin, *tested, share(trial.scores.top1), *latencies, *network_row(history, trial)[5:]]
+    is_reference = trial.origin == Origin.REFERENCE
+    name = reference_head(history.record.config, trial.architecture) if is_reference else trial.origin
+    return [name, *tested, share(trial.scores.top1), *latencies, *cost_cells(trial)]
 
 
 def _verdict(history: History) -> list[Html]:
     found, reference = history.found, history.final_reference
     if found is None or reference is None:
-        return [sentence("The comparison of found network and reference waits for both to be trained.")]
+        return [sentence("The found network and the reference are compared once both are trained.")]
     gap = trial_difference((history, found), (history, reference))
     if gap is None:
         return []
-    clear = "which is clear" if gap.difference.is_clear else "which may be noise: the interval holds zero"
-    return [
-        sentence(
-            f"Found minus reference: {gap.difference.difference:+.2%} top-1 ({gap.difference.low:+.2%} to "
-            f"{gap.difference.high:+.2%}, 95 %, {gap.kind} on {gap.totals[0]:,} test images), {clear}."
-        )
-    ]
+    images = f"{gap.totals[0]:,} images of the test split ({gap.kind})"
+    return [sentence(f"{difference_sentence(gap.difference, compared_with(history.record.config), images)}.")]
 
 
 def _front(subject: Subject) -> Section:
     history, title = subject.history, "Pareto front"
     trials = history.complete(*SEARCHED)
     if not trials:
-        return subject.section("front", title, sentence("No network was trained yet."))
+        return subject.section("front", title, sentence("No network has been trained yet."))
     shown = (
-        "Each point is a trained network; the line joins those that no other one beats in top-1 and latency. Final "
-        "networks were trained for longer, so they stand higher."
+        "Each point is a trained network; the line joins those that no other network beats in both top-1 and latency. "
+        "The final networks were trained for longer, so they lie higher."
     )
     front = front_of(trials)
     listed = folded(f"{counted(len(front), 'network')} on the front", network_table(history, front))
     further = [COSTS[name] for name in history.setting("blocks.objectives") or () if name in COSTS]
     others = [
-        figure(plots.pareto(history, cost), f"The same networks, top-1 against another objective: {cost.title}.")
+        figure(plots.pareto(history, cost), f"The same networks: top-1 against another objective, {cost.title}.")
         for cost in further
         if cost is not LATENCY
     ]
@@ -202,13 +226,15 @@ def _progress(subject: Subject) -> Section:
     parts = []
     if history.rewards:
         aim = milliseconds(start.seed_target_ms)
-        shown = f"Rewards (no unit) rate top-1 against the seed target of {aim} ms; the line is the best so far."
+        shown = f"A reward (no unit) weighs top-1 and latency, for a target of {aim} ms; the line is the best so far."
         parts.append(figure(plots.rewards(history), shown))
     if curve.best[-1] is None:
-        return subject.section("progress", title, *parts, sentence("No network within the target was trained yet."))
+        return subject.section(
+            "progress", title, *parts, sentence("No network within the target has been trained yet.")
+        )
     said = (
-        "The best top-1 (reward split) among networks within the target, from block-level search and NetAdapt, over "
-        "what was spent; a result taken over from an earlier search counts what it took there."
+        f"The best {top1_head(history)} among the networks within the target, from block-level search and NetAdapt, "
+        "over the time spent; a result reused from an earlier trial counts with the time that it took then."
     )
     drawn = best_by_cost([("best top-1 within the target", curve, COLOURS[4])], None)
     return subject.section("progress", title, *parts, figure(drawn, said))
@@ -222,11 +248,13 @@ def _cost(subject: Subject) -> Section:
         reused = sum(trial.reused_from is not None for trial in trials)
         images = sum(trial.images_seen for trial in trials)
         in_state = [f"{counts.get(state.value, 0):,}" for state in State]
-        rows.append([stage.value, *in_state, f"{reused:,}", f"{images:,}", f"{history.core_minutes(stage):,.1f}"])
-    header = ("stage", *(state.value for state in State), "taken over", "images seen", "core-minutes")
+        spent = f"{history.core_minutes(stage):,.1f}"
+        rows.append([_TITLES[stage], *in_state, f"{reused:,}", f"{images:,}", spent])
+    header = ("stage", *(state.value for state in State), "reused", "images seen", "core-minutes")
     said = (
-        "A trial trains on one thread, so its duration is minutes of one core. Trials taken over from an earlier "
-        "search count what they took there. Pruned ones were refused before any training."
+        "A trial trains on one thread, so its minutes are those of one core. Reused: the result is that of an "
+        "earlier trial with an equal evaluation, and counts with the time that it took then. Pruned: the network was "
+        "over a limit, and was never trained."
     )
     return subject.section("cost", "Cost", sentence(said), table(header, rows))
 
@@ -236,8 +264,8 @@ def _troubles(subject: Subject) -> Section:
     parts: list[Html] = [sentence(line, css="warn") for line in subject.warnings[-_FAILURES:]]
     if failed:
         rows = [[str(trial.number), trial.stage.value, trial.origin, trial.error or ""] for trial in failed[:_FAILURES]]
-        parts.append(table(("trial", "stage", "origin", "why it failed"), rows))
+        parts.append(table(("trial", "stage", "origin", "why it failed"), rows, breaks=True))
     if len(failed) > _FAILURES:
         parts.append(sentence(f"The first {_FAILURES} of {len(failed)} failed trials are shown."))
-    nothing = sentence("No trial failed, and nothing was warned of.")
+    nothing = sentence("No trial failed, and there were no warnings.")
     return subject.section("troubles", "Failures and warnings", *(parts or [nothing]))

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from search.record.rows import SearchStart
-from search.reports.history import SEARCHED, History, published_name
-from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, Trial
+from search.reports.history import SEARCHED, History
+from search.reports.naming import published_in_words
+from search.trial import NetworkMeasurement, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
     GREY,
     LATENCY,
-    TOP1,
     Cost,
     Figure,
     add_front,
@@ -22,6 +22,7 @@ from service.report.figures import (
     safe,
     steps_of,
     to_json,
+    top1_title,
 )
 from service.report.published import Published
 
@@ -36,7 +37,7 @@ _MARKS = {
 
 def pareto(history: History, cost: Cost = LATENCY) -> str:
     """Every trained network of a search, the front, the reference, and what the search aimed at."""
-    figure = new_figure(cost.title, TOP1, height=520)
+    figure = new_figure(cost.title, top1_title(history), height=520)
     trained = history.complete(SearchStage.BLOCKS)
     sampled = [trial for trial in trained if trial.origin not in _MARKS]
     add_points(figure, "block-level search", sampled, {"color": COLOURS[0], "size": 7, "opacity": 0.45}, cost)
@@ -47,7 +48,7 @@ def pareto(history: History, cost: Cost = LATENCY) -> str:
         chosen = [trial for trial in trained if trial.origin == origin]
         add_points(figure, origin, chosen, {"color": COLOURS[3], "size": size, "symbol": symbol}, cost)
         for trial in chosen:
-            _label(figure, trial, published_name(history, trial.architecture), cost)
+            _label(figure, trial, published_in_words(history.record.config, trial.architecture), cost)
     finals = {"size": 15, "symbol": "star", "color": COLOURS[2]}
     add_points(figure, "final training (longer)", history.complete(SearchStage.FINAL), finals, cost)
     if cost is LATENCY:
@@ -69,7 +70,7 @@ def _label(figure: Figure, trial: Trial, name: str | None, cost: Cost) -> None:
 
 def rewards(history: History) -> str:
     """Each block-level trial's reward, and the best so far."""
-    figure = new_figure("block-level evaluations, in the order of their ends", "reward")
+    figure = new_figure("block-level trials, in the order in which they ended", "reward")
     trials = history.evaluated(SearchStage.BLOCKS)
     found = [history.rewards.get(trial.number) for trial in trials]
     order = list(range(1, len(trials) + 1))
@@ -77,7 +78,7 @@ def rewards(history: History) -> str:
         x=order,
         y=found,
         mode="markers",
-        name="reward of a network",
+        name="reward of a trial",
         text=[f"{hover(trial)}<br>reward {reward or 0:.4f}" for trial, reward in zip(trials, found, strict=True)],
         hoverinfo="text",
         marker={"color": COLOURS[0], "size": 7, "opacity": 0.5},
@@ -87,9 +88,10 @@ def rewards(history: History) -> str:
     return to_json(figure)
 
 
-def walk(steps: Sequence[NetAdaptStep], proposals: Sequence[Trial], target_ms: float) -> str:
-    """The path of the walk, from slow on the right to fast on the left, with all that was proposed."""
-    figure = new_figure(LATENCY.title, TOP1)
+def walk(history: History) -> str:
+    """NetAdapt's steps, from slow on the right to fast on the left, with all that was proposed."""
+    steps, proposals = history.steps, history.complete(SearchStage.NETADAPT)
+    figure = new_figure(LATENCY.title, top1_title(history))
     accepted = {step.trial for step in steps}
     add_points(
         figure,
@@ -104,11 +106,11 @@ def walk(steps: Sequence[NetAdaptStep], proposals: Sequence[Trial], target_ms: f
         mode="lines+markers",
         name="steps taken",
         text=["start", *(f"step {step.iteration}: {safe(step.narrowed)} (trial {step.trial})" for step in steps)],
-        hovertemplate="%{text}<br>%{x:.4g} ms, top-1 %{y:.2f} %<extra></extra>",
+        hovertemplate="%{text}<br>%{x:.4g} ms, top-1 %{y:.2f}%<extra></extra>",
         line={"color": COLOURS[1], "width": 2},
         marker={"size": 8},
     )
-    add_vertical(figure, target_ms, "target")
+    add_vertical(figure, history.record.require_start().target_ms, "target")
     return to_json(figure)
 
 
@@ -119,7 +121,7 @@ def predicted_and_measured(
     figure = new_figure("predicted latency, ms", "measured latency, ms (whole network, batch 1)", height=480)
     predicted = [x for _, points in groups for x, _, _ in points] + [each.predicted_ms for _, each in networks]
     ends = [0.97 * min(predicted), 1.03 * max(predicted)]
-    for factor, dash, name in ((1.0, "solid", "equal"), (1.05, "dot", "±5 %"), (0.95, "dot", "")):
+    for factor, dash, name in ((1.0, "solid", "equal"), (1.05, "dot", "±5%"), (0.95, "dot", "")):
         line = {"color": GREY, "dash": dash, "width": 1}
         measured = [factor * end for end in ends]
         figure.add_scatter(
@@ -159,7 +161,7 @@ def published_networks(rows: Sequence[Published]) -> str:
             mode="markers",
             name=family,
             text=[row.title for row in chosen],
-            hovertemplate="%{text}<br>%{x} ms, top-1 %{y} %<extra></extra>",
+            hovertemplate="%{text}<br>%{x} ms, top-1 %{y}%<extra></extra>",
             marker={"size": 9, "color": colour},
         )
     return to_json(figure)

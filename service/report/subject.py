@@ -6,14 +6,15 @@ from functools import cached_property
 
 from search.record.devices import RecordedValidation
 from search.record.store import Store
-from search.reports.history import History, peak_bytes, published_name
+from search.reports.history import History, peak_bytes
 from search.reports.importance import Importances, importances
-from search.trial import SearchStage, Trial
+from search.reports.naming import published_in_words
+from search.trial import SearchStage, Trial, judged_on
 from service.report.page import Cell, Html, Section, section, table, tag
 from service.terminal.wording import milliseconds, share
 
 TOP = 10
-NETWORK = ("trial", "stage", "origin", "top-1 (reward split)", "ms", "M madds", "M params", "peak KiB", "architecture")
+COST_HEADS = ("multiply-adds, M", "parameters, M", "peak memory, KiB")
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,28 @@ class Subject:
 
 
 def origin(history: History, trial: Trial) -> str:
-    """Who proposed a network, and what the literature calls it."""
+    """Who proposed a network, and which published one it is."""
     named = trial.origin in ("reference", "start", "enqueued", "adopted")
-    known = published_name(history, trial.architecture) if named else None
+    known = published_in_words(history.record.config, trial.architecture) if named else None
     return f"{trial.origin}: {known}" if known else trial.origin
 
 
-def network_row(history: History, trial: Trial) -> list[Cell]:
-    """What is known of a trial's network, in the columns of `NETWORK`."""
+def top1_head(history: History, stage: SearchStage = SearchStage.BLOCKS) -> str:
+    """The head of a column of top-1: on which images, or by which evaluator."""
+    return f"top-1 ({judged_on(stage, history.setting('evaluator'))})"
+
+
+def cost_cells(trial: Trial) -> list[Cell]:
+    """What a network costs, in the columns of `COST_HEADS`."""
+    scores = trial.scores
+    return [
+        f"{scores.madds / 1e6:.2f}",
+        f"{scores.params / 1e6:.3f}",
+        f"{peak_bytes(trial) / 1024:,.0f}",
+    ]
+
+
+def _network_row(history: History, trial: Trial) -> list[Cell]:
     scores = trial.scores
     return [
         str(trial.number),
@@ -76,9 +91,7 @@ def network_row(history: History, trial: Trial) -> list[Cell]:
         origin(history, trial),
         share(scores.top1),
         milliseconds(scores.latency_ms),
-        f"{scores.madds / 1e6:.2f}",
-        f"{scores.params / 1e6:.3f}",
-        f"{peak_bytes(trial) / 1024:,.0f}",
+        *cost_cells(trial),
         trial.architecture.arch_id,
     ]
 
@@ -90,4 +103,5 @@ def folded(summary: str, content: str) -> Html:
 
 def network_table(history: History, trials: Sequence[Trial], *, best: int | None = None) -> Html:
     """A table of trials' networks."""
-    return table(NETWORK, [network_row(history, trial) for trial in trials], best=best)
+    header = ("trial", "stage", "origin", top1_head(history), "predicted latency, ms", *COST_HEADS, "architecture")
+    return table(header, [_network_row(history, trial) for trial in trials], best=best)

@@ -40,12 +40,12 @@ def predicted_against_measured(validation: Validation, title: str, path: Path) -
             )
     found = validation.agreement("wall")
     subtitle = (
-        f"mean error {found.mape:.1%}, {found.within_5:.0%} within 5 %, Kendall's tau {found.kendall_tau:.3f}, "
+        f"mean error {found.mape:.1%}, {found.within_5:.0%} within 5%, Kendall's tau {found.kendall_tau:.3f}, "
         f"{found.networks} networks"
     )
     figure.update_layout(
         title=f"{title}<br><sup>{subtitle}</sup>",
-        xaxis_title="measured, ms (wall time, 10 % quantile)",
+        xaxis_title="measured, ms (wall time, 10th percentile)",
         yaxis_title="predicted, ms",
         width=900,
         height=800,

@@ -37,7 +37,7 @@ def show(
         console.print(_table(title, rows, shown) if rows else f"no {title}")
         return
     if form == "table":
-        raise RunError(f"a table is for the eyes; for {out} choose --format csv, json or parquet")
+        raise RunError(f"--format table cannot be written to {out}; choose csv, json or parquet")
     content = _CONTENT[form](rows, types)
     if out is not None:
         try:
@@ -46,7 +46,7 @@ def show(
             raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
         return
     if form == "parquet" and sys.stdout.isatty():
-        raise RunError("Parquet is no text for a terminal; name a file with --out, or pipe it")
+        raise RunError("Parquet cannot be shown on a terminal; name a file with --out, or pipe it")
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()

@@ -29,12 +29,12 @@ def print_plan(plan: Plan) -> None:
         *_device_lines(plan),
         f"target       {_target_text(plan)}",
         f"trials       {config.blocks.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
-        *([f"enqueued     {enqueued} networks are tried first"] if enqueued else []),
-        f"expected     {plan.minutes:.1f} minutes: table {speed.table_minutes:.1f}, search {plan.search_minutes:.1f}, "
-        f"NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
+        *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
+        f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, block-level search "
+        f"{plan.search_minutes:.1f}, NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
         f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
         if plan.is_known
-        else f"expected     nobody knows how long {config.evaluator} takes",
+        else f"expected     unknown: it depends on {config.evaluator}",
     ]
     for line in lines:
         say(line)
@@ -52,15 +52,15 @@ def _print_images(dataset: Dataset, splits: Splits) -> None:
 def _device_lines(plan: Plan) -> list[str]:
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
     if config.latency is not None:
-        return [f"latency      {config.latency} predicts it; nothing is measured"]
+        return [f"latency      predicted by {config.latency}; nothing is measured"]
     reach = speed.range
     return [
         f"device       {inputs.settings.name}: {where(inputs.settings)}, {inputs.settings.threads} thread(s)"
         + (f"; one network for {', '.join(config.devices)}" if len(config.devices) > 1 else ""),
         f"blocks       {speed.blocks_in_space:,} in the space, {speed.blocks_to_measure:,} to measure",
-        "range        known once the blocks are measured"
+        "latencies    known once the blocks are measured"
         if reach is None
-        else f"range        {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
+        else f"latencies    {reach.fastest_ms:.3f} to {reach.slowest_ms:.3f} ms, reference {reach.reference_ms:.3f} ms",
     ]
 
 
@@ -73,14 +73,14 @@ def _where_trials_run(inputs: Inputs) -> str:
 
 def _as_if(inputs: Inputs) -> str:
     """Nobody knows a cluster before the search joins it."""
-    return "" if cluster_of(inputs.config) is None else f", as if it were {inputs.workers} such threads"
+    return "" if cluster_of(inputs.config) is None else f", assuming {inputs.workers} such threads"
 
 
 def _per_trial(config: RunConfig) -> str:
     if config.evaluator is not None:
         return f"each judged by {config.evaluator}"
     several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
-    return f"{config.blocks.images:,} images each; final training{several} {config.final.images:,} images each"
+    return f"{config.blocks.images:,} images each; final training{several}: {config.final.images:,} images each"
 
 
 def where(settings: DeviceSettings) -> str:
@@ -93,8 +93,8 @@ def where(settings: DeviceSettings) -> str:
 def _target_text(plan: Plan) -> str:
     target, factor = plan.inputs.config.target, plan.inputs.config.seed_factor
     known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
-    share = f"{target.relative:.0%} of the reference" if target.relative is not None else ""
-    return f"{known}{f' ({share})' if known and share else share}, block-level search aims at {factor:g} × that"
+    share = f"{target.relative:.0%} of the reference's latency" if target.relative is not None else ""
+    return f"{known}{f' ({share})' if known and share else share}; the block-level search aims at {factor:g} × that"
 
 
 def print_result(recorded: RecordedSearch) -> None:

@@ -35,7 +35,7 @@ class ProcessEnd:
         except BaseException as error:
             if not self.has_begun or isinstance(error, KeyboardInterrupt):
                 raise
-            log.warning("something failed at the end", error=repr(error))
+            log.warning("something failed while the process was ending", error=repr(error))
             raise KeyboardInterrupt from error
         finally:
             for number, handler in before.items():
@@ -59,7 +59,7 @@ def first_interrupt_stops(running: Session, ending: ProcessEnd) -> Iterator[None
         if running.stopping:
             ending.begin(number, frame)
         running.stop()
-        console.print("stopping: running trials may end (Ctrl-C again: stop at once)")
+        console.print("stopping once the running trials have ended (Ctrl-C again: stop at once)")
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:

@@ -109,12 +109,12 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     [
         ({"name": "../x"}, "device name"),
         ({"name": ""}, "device name"),
-        ({"address": "ftp://pi"}, "no address"),
+        ({"address": "ftp://pi"}, "is not the address of a device"),
         ({"threads": 0}, "threads is 0"),
         ({"graph_optimization": "most"}, "no optimisation 'most'"),
-        ({"provider": "cuda"}, "no provider"),
-        ({"provider": "x;rm -rf"}, "no provider"),
-        ({"cpus": "0"}, "not to this machine"),
+        ({"provider": "cuda"}, "is not an execution provider"),
+        ({"provider": "x;rm -rf"}, "is not an execution provider"),
+        ({"cpus": "0"}, "not for this machine"),
         ({"address": "kit", "cpus": "all"}, "no list of cores"),
     ],
 )

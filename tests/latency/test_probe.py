@@ -300,7 +300,7 @@ def test_inputs_are_made_up() -> None:
         probe._random_input(Entry("tensor(float)", [1, 3, "h", "w"]), None, rng)
     with pytest.raises(Refused, match="has 2 sides"):
         probe._random_input(Entry("tensor(float)", [1, 3]), (1, 3, 4), rng)
-    with pytest.raises(Refused, match="only numbers"):
+    with pytest.raises(Refused, match="only numeric inputs"):
         probe._random_input(Entry("tensor(string)", [1]), None, rng)
 
 

@@ -116,7 +116,7 @@ def test_a_problem_of_ones_own(tmp_path: Path) -> None:
     assert posed.best is None  # too large to be listed
     with pytest.raises(InvalidConfig, match="needs `evaluator`, `latency`"):
         problem_named(str(own_problem(tmp_path, evaluator=None, data={"source": "fashion-mnist"})))
-    with pytest.raises(MobilenasError, match="none of nas-bench-macro and no YAML file"):
+    with pytest.raises(MobilenasError, match="neither nas-bench-macro nor a YAML file"):
         problem_named("nas-bench-marco")
 
 
@@ -127,7 +127,7 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
     for sampler in ("random", "feasible-first"):
         run = run_sampler(posed, sampler, 0, 12)
         assert 0 < run.best[-1] <= 1 - 1 / 250_000**0.2
-    with pytest.raises(InvalidConfig, match="'tpes' is none of feasible-first, tpe"):
+    with pytest.raises(InvalidConfig, match="'tpes' is neither one of feasible-first, tpe"):
         run_sampler(posed, "tpes/soft", 0, 1)
     with pytest.raises(MobilenasError, match="found no network within 1e-06"):
         run_sampler(problem_named(path, 1e-6), "feasible-first", 0, 3)

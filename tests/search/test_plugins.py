@@ -57,7 +57,7 @@ def test_folders_and_edits_are_told_apart(tmp_path: Path) -> None:
     [
         ("nowhere_at_all:f", "ModuleNotFoundError"),
         ("math:nothing", "AttributeError"),
-        ("math:pi", "no callable but float"),
+        ("math:pi", "not callable, but float"),
         ("broken_mine:f", "ZeroDivisionError"),
         ("math", "write package.module:callable"),
         ("../x:f", "write package.module:callable"),

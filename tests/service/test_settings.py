@@ -65,7 +65,7 @@ def test_option_beats_variable(mobilenas: Mobilenas, tmp_path: Path, monkeypatch
         ("nothing: 1", "key 'nothing' is unknown; remove it"),
         ("log_level: loud", "key log_level: 'loud' is refused"),
         ("[1]", "must hold keys and values"),
-        ("a: [", "is not YAML"),
+        ("a: [", "is not plain YAML"),
         ("reader_password: 7", "key reader_password: its value (not shown)"),
     ],
 )

@@ -31,7 +31,7 @@ def test_a_device_agrees_with_itself() -> None:
         assert each.chosen_ms == each.on_other_ms <= each.target_ms
         assert each.overhead >= 0
     assert not any(cost.is_unusual for cost in found.options)
-    assert advice(found, ("a", "b")) == ["no operator is unusually expensive on one of them"]
+    assert advice(found, ("a", "b")) == ["no operator is unusually expensive on one device compared with the other"]
 
 
 def test_a_device_that_is_slower_all_over_ranks_alike() -> None:

@@ -1,4 +1,4 @@
-"""Proof of tables: which networks are drawn, and what is made of them."""
+"""Validation of tables: which networks are drawn, and what is made of them."""
 
 from dataclasses import replace
 

@@ -48,7 +48,7 @@ def test_unknown_search_names_the_nearest(store: Store) -> None:
         store.searches.get("cifra")
     for name in ("cifar", "flowers", "cifar-2", "pets"):
         new_search(store, name)
-    with pytest.raises(StoreError, match=r"'cifra'; the nearest names are 'cifar', 'cifar-2', '\w+'; see `mobilenas"):
+    with pytest.raises(StoreError, match=r"'cifra'; the nearest names are 'cifar', 'cifar-2', '\w+'; see: mobilenas"):
         store.searches.get("cifra")
 
 

@@ -223,7 +223,7 @@ def test_infeasible_target(mobilenas: Mobilenas, tmp_path: Path, tiny_config: Pa
         config.write("executor: ray\nray: {address: 'head:6379', max_concurrent_trials: 7}\n")
     planned = mobilenas("plan", "--config", tiny_config, "--database", url)
     assert "on the Ray cluster head:6379, at most 7 at once" in planned.out
-    assert "as if it were 1 such threads" in " ".join(planned.out.split())
+    assert "assuming 1 such threads" in " ".join(planned.out.split())
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_every_way_to_write_is_refused(ask: Ask, database: Path) -> None:
     for method, path in [*writing, ("PATCH", "/api/studies"), ("OPTIONS", "/"), ("TRACE", "/")]:
         status, content = ask(method, path, body='{"study_name": "x", "directions": ["minimize"]}')
         assert status == 405, (method, path)
-        assert b"only reads" in content
+        assert b"read-only" in content
     assert contents(database) == before
 
 
@@ -140,7 +140,7 @@ def test_port_that_is_taken_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(RunError, match=f"127.0.0.1:{port} cannot be listened on.*--port"):
+        with pytest.raises(RunError, match=f"cannot listen on 127.0.0.1:{port}.*--port"):
             server_for(lambda _environ, _start: [], "127.0.0.1", port)
     with pytest.raises(RunError, match=r"no\.such\.host\.invalid"):
         server_for(lambda _environ, _start: [], "no.such.host.invalid", 0)

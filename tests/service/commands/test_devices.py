@@ -97,7 +97,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     assert (mixed.code, "never mixed" in mixed.err) == (2, True)
     assert run("latency", "import", results, "--device", "phone").code == 0
     enough = run("latency", "bundle", "--refine", "k", "--out", folder / "more.zip")
-    assert (enough.code, "holds all that NetAdapt can reach" in enough.err) == (2, True)
+    assert (enough.code, "holds all blocks that NetAdapt can reach" in enough.err) == (2, True)
 
     done = run("resume", "k")
     assert done.code == 0, done.err

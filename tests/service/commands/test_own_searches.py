@@ -213,7 +213,7 @@ def test_rescoring_ranks_anew_and_records_nothing(place: Workplace) -> None:
         assert row["reward"] == pytest.approx(row["top1"] - 9 * abs(row["latency_ms"] / 3 - 1))
     assert rows[0]["rank_before"] != 1
     wrong = place.run("rescore", "old", "--reward", "nice", code=2)
-    assert "'nice' is none of soft, hard, absolute" in wrong.err
+    assert "'nice' is neither one of soft, hard, absolute" in wrong.err
     for exponent in ("0.1", "nan"):
         steep = place.run("rescore", "old", "--reward", "absolute", "--exponent", exponent, code=2)
         assert steep.err == f"error: --exponent {exponent} must lie between -10 and 0\n"
@@ -344,12 +344,12 @@ def test_nothing_but_failures_ends_a_search(place: Workplace) -> None:
     """It says why and what to do; its status tells of no trial that runs, and nothing walks from it."""
     (place.folder / "never.py").write_text("def top1(arch):\n    raise ValueError('never')\n")
     failed = place.run("search", "--config", place.config(evaluator="never:top1", workers=2), "--name", "never", code=2)
-    assert "failed, the last one because ValueError: never; mend that, and resume" in failed.err
+    assert "failed, the last one with: ValueError: never; fix that, then resume" in failed.err
     status = place.run("status", "never").out
     assert " running" not in status
     assert "failed" in status
     refused = place.run("netadapt", "--from", "never", "--target", "70%", code=2)
-    assert "trained nothing (data.source none), so there are no weights to walk from" in refused.err
+    assert "trained nothing (data.source none), so there are no weights to start from" in refused.err
 
 
 def test_a_changed_evaluator_is_noticed(place: Workplace) -> None:
@@ -373,7 +373,10 @@ def test_a_changed_evaluator_is_noticed(place: Workplace) -> None:
             {"target": {"ms": 8.0}, "limits": {"madds": 1000}},
             "limits.madds 1,000 is out of reach: the space's smallest network has",
         ),
-        ({"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}}, "sampler evolution has one objective"),
+        (
+            {"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}},
+            "sampler evolution has only one objective",
+        ),
         ({"targets": {"a": "3ms", "b": "4ms"}}, "`latency` predicts for one device"),
     ],
 )

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -99,7 +100,7 @@ def test_parquet_has_types_also_without_values(run: Run, tmp_path: Path) -> None
     run("trials", "--search", "shoes-phone-1", "--format", "parquet", "--out", other)
     assert parquet.read_schema(other) == parquet.read_schema(out)
     assert len(run("trials", "--format", "csv").out.splitlines()) == len(rows) + 1
-    refused(run("trials", "--out", tmp_path / "x"), "choose --format")
+    refused(run("trials", "--out", tmp_path / "x"), "choose csv, json or parquet")
     refused(run("trials", "--format", "csv", "--out", tmp_path / "no" / "x"), "choose another --out")
 
 
@@ -115,7 +116,7 @@ def test_queueing_naming_and_stopping(run: Run, tmp_path: Path) -> None:
     assert "is stopped" in run("stop", name).out
     assert "queued, stopped" in run("status", name).out
     assert run("resume", name, "--queue").code == 0
-    assert "waits for a coordinator" in run("status", name).out
+    assert "waiting for a coordinator" in run("status", name).out
     assert run("annotate", name, "--label", "c", "--note", "", "--owner", "eve").code == 0
     assert "owner eve, c" in run("status", name).out
     assert run("annotate", name, "--priority", "3").code == 0
@@ -216,3 +217,15 @@ def test_status_of_a_failed_search_says_what_to_do(run: Run) -> None:
     assert "imagefolder:/photos is no folder" in told
     assert "mobilenas resume photos-desk-1" in told
     assert "owner bob, zoo" in told
+
+
+def test_status_says_on_which_split_each_top1_is(run: Run) -> None:
+    """The found network has one on each split, a block-level trial on the reward split alone."""
+    told = run("status", "shoes-desk-1").out
+    assert "found     trial 30: top-1 90.00% (test split), 90.00% (reward split), 1.900 ms predicted" in told
+    assert re.search(
+        r"best      block-level trial \d+: top-1 \d\d\.\d\d% \(reward split\), \d\.\d{3} ms predicted, reward ", told
+    )
+    assert "narrowed  3 steps, down to 1.900 ms predicted" in told
+    assert "top1: on the reward split" in run("trials", "--search", "shoes-desk-1").out
+    assert "top1" not in run("trials", "--search", "shoes-phone-1").out

@@ -154,19 +154,23 @@ def test_page_tells_what_the_record_holds(url: str) -> None:
     ]
     best = history.within(history.record.require_start().target_ms)[0]
     assert best.architecture.arch_id in found.said
-    assert "reference: mobilenet_v3_small_32px" in found.said
-    assert "Found minus reference:" in found.said
-    assert "paired on 10,000 test images" in found.said
+    assert "reference: MobileNetV3-Small, width 0.5, 32 px" in found.said
+    assert "Top-1 of the found network minus that of the reference, on 10,000 images of the test split (paired):" in (
+        found.said
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "sentences"),
     [
-        ("none", ("No network was trained yet.", "NetAdapt took no step.", "No evaluation has ended yet.")),
+        ("none", ("No network has been trained yet.", "NetAdapt has taken no step.", "No evaluation has ended yet.")),
         ("one-trial", ("No trained network meets the target yet.", "too few networks", "Fewer than two networks")),
-        ("refining", ("No network was trained to the end yet.", "2 steps from")),
-        ("queued", ("waits in the queue",)),
-        ("done", ("Stand out from chance among", "No trial failed, and nothing was warned of.")),
+        (
+            "refining",
+            ("The final training of the found network and of the reference has not ended yet.", "2 steps from"),
+        ),
+        ("queued", ("is waiting in the queue",)),
+        ("done", ("What stands out from chance among", "No trial failed, and there were no warnings.")),
     ],
 )
 def test_what_is_not_there_is_said(url: str, name: str, sentences: tuple[str, ...]) -> None:
@@ -174,6 +178,31 @@ def test_what_is_not_there_is_said(url: str, name: str, sentences: tuple[str, ..
     said = read(url, name).said
     for words in sentences:
         assert words in said
+
+
+def test_page_begins_with_the_answer_and_ends_with_the_metadata(url: str) -> None:
+    """The found network comes before the contents, the run folder and fingerprint after everything that was found."""
+    with closing(Store.open(url)) as store:
+        made = reports.render([Subject.read(store, "done")])
+    places = [
+        made.index(words)
+        for words in ("The found network has a top-1 of ", "<nav>", "Final networks</h2>", "Failures and warnings</h2>")
+    ]
+    assert places == sorted(places)
+    assert made.index("About this search</h2>") > places[-1]
+    assert made.index("fingerprint ") > places[-1]
+    said = read(url, "done", "again").said
+    assert "found network of 'done' minus that of 'again': " in said
+
+
+def test_no_top1_of_a_page_is_without_its_split(url: str) -> None:
+    """Every head of a column, and every axis, says which images it is on."""
+    with closing(Store.open(url)) as store:
+        subjects = [Subject.read(store, name, f"{name}-") for name in ("done", "again")]
+        made = reports.render(subjects)
+    heads = {head for head in re.findall(r"<th[^>]*>([^<]*)</th>", made) if "top-1" in head}
+    assert heads
+    assert {head for head in heads if "split)" not in head and "ImageNet" not in head} == {"top-1 of its found network"}
 
 
 def test_equal_records_make_equal_pages(url: str) -> None:
@@ -228,8 +257,8 @@ def test_searches_of_every_kind_can_be_shown(tmp_path: Path) -> None:
         assert read(made, name).open == []
     said = read(made, *names).said
     assert "Not begun yet, so not compared: photos-desk-1, shoes-phone-1." in said
-    assert "different data, so top-1 does not compare" in said
-    assert "different devices, so latencies do not compare" in said
+    assert "different data, so top-1 cannot be compared" in said
+    assert "different devices, so latencies cannot be compared" in said
     assert "it took longer than 60 minutes" in said
 
 
@@ -266,7 +295,7 @@ def test_search_without_data_and_without_a_table(tmp_path: Path) -> None:
         Writer(store, store.searches.create(name="own", config=config, start=start)).trial(top1=0.5, ms=1.5)
     found = read(made, "own")
     assert "latency predicted by mine:ms" in found.said
-    assert "a function of the user's own judges them" in found.said
+    assert "an evaluator of your own judges its networks" in found.said
     assert "the reference takes" not in found.said
 
 
@@ -299,10 +328,10 @@ def test_candidates_are_shown_as_not_tested(tmp_path: Path) -> None:
             store.trials.add_measurements(search.id, start.table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "one").said
     assert said.count("not tested") == 2
-    assert "The reward split chose among the candidates" in said
+    assert "The candidate with the best top-1 on the reward split was chosen" in said
     assert "69.00%" in said
     assert "1.900 (1.000 to 9.000)" in said, "the newest measurement counts"
-    assert "waits for both to be trained" in said
+    assert "are compared once both are trained" in said
 
 
 def test_searches_are_compared_at_equal_cost(url: str) -> None:
@@ -312,7 +341,7 @@ def test_searches_are_compared_at_equal_cost(url: str) -> None:
         curves = [History.read(store, name).top1_curve(0.42) for name in ("done", "again")]
     drawn = [each for figure in found.figures for each in figure["data"] if each.get("name") == "again"]
     assert any(each["y"] == [None if v is None else 100 * v for v in curves[1].best] for each in drawn)
-    assert "Common target: 0.4200 ms, the largest of the searches' targets." in found.said
+    assert "Common target: 0.4200 ms, the largest target of the searches." in found.said
     assert "done − again" in found.said
     assert "Not begun yet, so not compared: queued." in found.said
     assert "after 0 evaluations" in found.said, "the shortest search has none"
@@ -332,12 +361,12 @@ def test_replicates_are_summed_up(tmp_path: Path) -> None:
         writer = Writer(store, new_search(store, "other", table_id=table_id, target_ms=0.42, config=config))
         writer.trial(top1=0.5, ms=0.3)
     found = read(made, "r1", "r2", "r3", "other")
-    assert "searches that differ in their seeds alone" in found.said
+    assert "searches that differ only in their seeds" in found.said
     assert "r1, r2, r3" in found.said
     lines = [each for figure in found.figures[:1] for each in figure["data"] if each.get("line")]
     colours = {each["name"]: each["line"]["color"] for each in lines}
     assert colours["r1"] == colours["r2"] == colours["r3"] != colours["other"]
-    assert "differ in their seeds alone" not in read(made, "r1", "other").said
+    assert "differ only in their seeds" not in read(made, "r1", "other").said
 
 
 def test_published_rows_are_printed_with_their_sources() -> None:
@@ -402,9 +431,9 @@ def test_report_is_written_and_summed_up(run: Callable[..., str], tmp_path: Path
     """The file is named after the search; the terminal tells counts, best networks, the front and the cost."""
     said = run("report", "done")
     assert (tmp_path / "done.html").read_text().startswith("<!DOCTYPE html>")
-    assert "done: done, " in said
+    assert "done: done; trials: " in said
     assert "core-minutes" in said
-    assert re.search(r"front: \d+ networks, 0\.\d+ ms", said)
+    assert re.search(r"Pareto front: \d+ networks, 0\.\d+ ms with .* top-1 \(reward split\)", said)
     assert "report: done.html" in said
     said = run("report", "done", "none", "--out", "both.html", "--target", "0.001ms")
     assert (tmp_path / "both.html").exists()
@@ -431,10 +460,11 @@ def test_comparison_for_people(run: Callable[..., str]) -> None:
     said = run("compare", "done", "none")
     for words in ("configurations differ in", "best top-1", "hypervolume", "core-minutes, all", "none"):
         assert words in said
-    assert "no two final networks on the same data" in said
+    assert "no two found networks that were tested on the same data" in said
     said = run("compare", "done", "again", "--target", "0.5ms")
     assert "within 0.5000 ms, as asked for" in said
-    assert "95 %, paired" in said
+    assert re.search(r"95% interval [+-]\d\.\d\d to [+-]\d\.\d\d, paired", said)
+    assert "best top-1 (reward split)" in said
 
 
 @pytest.mark.parametrize(
@@ -444,7 +474,7 @@ def test_comparison_for_people(run: Callable[..., str]) -> None:
         (("report", "done", "done"), InvalidConfig, "named twice"),
         (("report", "done", "--out", "no/such/folder.html"), RunError, "--out"),
         (("report", "done", "--target", "80%"), InvalidConfig, "80%"),
-        (("report", "done", "--target", "1ms"), InvalidConfig, "'done' has its own"),
+        (("report", "done", "--target", "1ms"), InvalidConfig, "'done' is judged by its own"),
         (("compare", "done", "nobody"), MobilenasError, "nobody"),
         (("compare", "done", "done"), InvalidConfig, "itself"),
         (("compare", "queued", "queued"), InvalidConfig, "itself"),

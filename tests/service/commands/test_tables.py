@@ -77,7 +77,7 @@ def test_a_table_is_measured_once(run: Run, folder: Path) -> None:
     blocks = len(space_here().reachable_keys())
     assert f"to measure on 'local': {blocks} blocks, about" in done.out
     assert re.search(r"calibrated on \d+ whole networks, mean error", done.out)
-    assert "the space reaches" in done.out
+    assert "the networks of the space take" in done.out
     assert len(stored(folder).entries) == blocks
     again = run("latency", "collect", *SPACE, *FAST)
     assert "nothing to measure" in again.out
@@ -137,7 +137,7 @@ def test_a_kit_and_its_results(run: Run, folder: Path) -> None:
     assert (nameless.code, "--device" in nameless.err) == (2, True)
     taken = run("latency", "import", "kit/results.json", "--device", "phone")
     assert taken.code == 0, taken.err
-    assert "networks that the fit has not seen" in taken.out
+    assert "networks that its fit has not seen" in taken.out
     assert set(stored(folder, "phone").entries) == set(space_here().reachable_keys())
     complete = run("latency", "bundle", "--device", "phone", *SPACE, *FAST, "--out", "again.zip")
     assert (complete.code, "--anew" in complete.err) == (2, True)

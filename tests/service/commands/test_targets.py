@@ -83,7 +83,7 @@ def test_one_network_for_two_devices(place: Workplace) -> None:
         assert recorded.predicted_ms(found, device) <= device.target_ms * (1 + 1e-9)
         assert device.table.estimate(found.architecture) == pytest.approx(recorded.predicted_ms(found, device))
         assert set(recorded.measurements(device)) == {trial.number for trial in recorded.both()}
-        assert f"measured ms on {device.name}" in done.out
+        assert f"measured latency on {device.name}, ms" in done.out
     share = max(recorded.predicted_ms(found, device) / device.target_ms for device in recorded.devices)
     assert found.scores.latency_ms == pytest.approx(share * recorded.devices[0].target_ms)
     assert "no faults" in place.run("db", "check").out

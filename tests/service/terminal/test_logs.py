@@ -94,7 +94,7 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         listener.trial(trial(2, state=State.PRUNED, error="too slow"), None)
     (line,) = capsys.readouterr().err.splitlines()
     assert "mine" in line
-    assert "top-1 50.00%" in line
+    assert "top-1 50.00% (reward split)" in line
     assert not line.startswith("{")
 
 
@@ -123,9 +123,9 @@ def test_progress_is_told_once_a_minute() -> None:
     collector.end()
     assert [line.message for line in collector.lines] == [
         "final training …",
-        "final training: 0.8 of 2",
-        "final training: 1.6 of 2",
-        "final training: done in 150.0 s",
+        "final training: 40%",
+        "final training: 80%",
+        "final training: done in 2 min 30 s",
     ]
 
 
@@ -138,11 +138,49 @@ def test_lines_say_what_became_of_a_trial() -> None:
     collector.trial(trial(5, state=State.PRUNED), None)
     collector.step(STEP)
     assert [line.message for line in collector.lines] == [
-        "trial 0  [random]  1.500 ms  top-1 25.00%  reward 0.2000  (taken over)",
-        "trial 4  [random]  1.500 ms  failed: it took too long",
-        "trial 5  [random]  1.500 ms  refused untrained",
-        "NetAdapt step 2: stage 3: 40→32, 2.000 → 1.900 ms, top-1 90.00% → 89.00%",
+        "trial 0  [random]  1.500 ms predicted  top-1 25.00% (reward split)  reward 0.2000  "
+        "(reused from an earlier trial)",
+        "trial 4  [random]  1.500 ms predicted  failed: it took too long",
+        "trial 5  [random]  1.500 ms predicted  not trained",
+        "NetAdapt step 2: stage 3: 40→32, 2.000 → 1.900 ms predicted, top-1 90.00% → 89.00% (reward split)",
     ]
+
+
+def test_every_top1_says_what_it_is_on() -> None:
+    """A final trial has been tested, too; before it a user's own evaluator may have judged."""
+    collector = Collector()
+    collector.judged_by("mine:top1")
+    final = trial(3, stage=SearchStage.FINAL, origin="found", correct=893, total=1000)
+    collector.trial(completed(trial(1), top1=0.25), None)
+    collector.trial(completed(final, top1=0.8959), None)
+    collector.step(STEP)
+    assert [line.message.partition("predicted")[2].strip(" ,") for line in collector.lines] == [
+        "top-1 25.00% (by mine:top1)",
+        "top-1 89.30% (test split)  top-1 89.59% (reward split)",
+        "top-1 90.00% → 89.00% (by mine:top1)",
+    ]
+
+
+def test_a_step_without_anything_to_do_has_no_share() -> None:
+    """A walk that has met its target before it begins is told by its title alone."""
+    collector = Collector()
+    collector.begin("NetAdapt, nothing to remove", 0)
+    collector.now = 61.0
+    collector.advance(0)
+    assert collector.lines[-1].message == "NetAdapt, nothing to remove"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (59.9, "59.9 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (7620, "2 h 7 min")],
+)
+def test_durations_are_rounded_to_what_a_person_reads(seconds: float, words: str) -> None:
+    """Tenths of a second below a minute, seconds below an hour."""
+    collector = Collector()
+    collector.begin("final training", 1)
+    collector.now = seconds
+    collector.end()
+    assert collector.lines[-1].message == f"final training: done in {words}"
 
 
 def test_terminal_shows_what_is_worth_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,58 @@
+"""Networks in words: what tables and sentences call the network that a search is compared with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search.reports.history import name_at_width
+from space.arch import Architecture
+from space.reference import REFERENCES
+
+_FAMILIES = {
+    "mobilenet_v1": "MobileNetV1",
+    "mobilenet_v2": "MobileNetV2",
+    "mnasnet_a1": "MnasNet-A1",
+    "mobilenet_v3_large": "MobileNetV3-Large",
+    "mobilenet_v3_small": "MobileNetV3-Small",
+}
+_VARIANTS = {
+    "full_conv": "with full convolutions",
+    "shallow": "without five of its blocks",
+    "minimalistic": "minimalistic",
+    "original": "with its original last stage",
+    "1280": "with a hidden layer of 1280",
+}
+_FOR_32_PX = "32px"
+
+
+def in_words(name: str, width: float, resolution: int) -> str:
+    """A network of `REFERENCES` at a width multiplier and a resolution: "MobileNetV3-Small, width 0.5, 32 px".
+
+    The variants for 32 px are called so only where the resolution does not say it.
+    """
+    family = max((known for known in _FAMILIES if name.startswith(known)), key=len, default=None)
+    if family is None:
+        return f"{name}, width {width:g}, {resolution} px"
+    variant = name.removeprefix(family).removeprefix("_")
+    if variant == _FOR_32_PX:
+        said = "" if resolution == REFERENCES[name].resolution else "with strides for 32 px"
+    else:
+        said = _VARIANTS.get(variant, variant)
+    return f"{' '.join(filter(None, (_FAMILIES[family], said)))}, width {width:g}, {resolution} px"
+
+
+def published_in_words(config: Mapping[str, Any], arch: Architecture) -> str | None:
+    """A network in words, if it is a published one at the width multiplier of a search's configuration."""
+    width = float((config.get("space") or {}).get("width") or 0)
+    name = name_at_width(width, arch)
+    return None if name is None else in_words(name, width, arch.resolution)
+
+
+def reference_head(config: Mapping[str, Any], arch: Architecture) -> str:
+    """The head of the column about the network that the found one is compared with."""
+    known = published_in_words(config, arch)
+    return f"{compared_with(config)}: {known}" if known else compared_with(config)
+
+
+def compared_with(config: Mapping[str, Any]) -> str:
+    """What the found network is compared with: the reference, or the network that a mere walk starts from."""
+    return "reference" if (config.get("netadapt") or {}).get("start") is None else "start network"
