@@ -108,7 +108,7 @@ def test_a_driver_that_never_reads_is_noticed(evaluation: OwnEvaluation, monkeyp
     finally:
         executor.close()
     assert len(notes) == 2
-    assert all("stopped answering" in note and "1000 trials begin anew" in note for note in notes)
+    assert all("stopped answering" in note and "1000 trials start again" in note for note in notes)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     content = json.loads(certificate.read_text())
     content["device"]["threads"] = 2
     (folder / "bad.json").write_text(json.dumps(content))
-    for bad, fault in ((folder / "bad.json", "2 thread"), (others, "not those of the kit that certifies 'k'")):
+    for bad, fault in ((folder / "bad.json", "2 thread"), (others, "not from the kit that certifies 'k'")):
         refused = run("certify", "k", "--import", bad)
         assert (refused.code, fault in refused.err) == (2, True), refused.err
         assert store.searches.get("k").stage is SearchStage.AWAITING
@@ -181,7 +181,7 @@ def test_a_search_for_a_device_behind_ssh(
         patched.setattr(SshMeter, "run", unless_final)
         done = run("search", *options)
     assert done.code == 0, done.err
-    assert "the device cannot be asked now: the board was switched off" in done.out
+    assert "the device cannot be reached now: the board was switched off" in done.out
     record = store.searches.get("s")
     assert record.stage is SearchStage.AWAITING
     assert any(trial.stage is SearchStage.NETADAPT for trial in store.trials.of(record.id))

@@ -280,8 +280,8 @@ def test_a_changed_reward_or_latency_is_noticed(place: Workplace, function: str)
     changed = {"wish": ("scores.top1", "2 * scores.top1"), "ms": ("madds / 1e6", "madds / 2e6")}[function]
     (place.folder / "my_change.py").write_text(source.replace(*changed))
     refused = place.run("resume", "change", code=2)
-    assert f"my_change:{function} says" in refused.err
-    assert "of trial 0, where" in refused.err
+    assert f"my_change:{function} has changed: it gives" in refused.err
+    assert "for trial 0, where" in refused.err
     (place.folder / "my_change.py").write_text(f"# said better\n{source}")
     place.run("resume", "change")
 
@@ -371,7 +371,7 @@ def test_a_changed_evaluator_is_noticed(place: Workplace) -> None:
         ({"limits": {"latency_ms": 0.1}}, "limits.latency_ms 0.1 ms is out of reach"),
         (
             {"target": {"ms": 8.0}, "limits": {"madds": 1000}},
-            "limits.madds 1,000 is out of reach: the space's smallest network has",
+            "limits.madds 1,000 is out of reach: the smallest network of the space has",
         ),
         (
             {"blocks": {"sampler": "evolution", "objectives": ["top1", "params"]}},
