@@ -118,6 +118,18 @@ class RecordedSearch:
         """A trial by its number."""
         return next(trial for trial in self._trials if trial.number == number)
 
+    def complete_trial(self, number: int) -> Trial:
+        """A trial that has a result.
+
+        Raises:
+            RunError: there is none of this number.
+        """
+        name = self.record.name
+        found = next((trial for trial in self._trials if trial.number == number), None)
+        if found is None or found.state is not State.COMPLETE:
+            raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
+        return found
+
     @property
     def found(self) -> Trial:
         """The trial whose network the search ended with.

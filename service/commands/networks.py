@@ -14,15 +14,14 @@ from rich.progress import track
 from rich.table import Table
 
 from latency.network import Network
-from search.config.load import NO_DATA, parse_config
 from search.evaluation.data import Images
 from search.evaluation.weights import read_weights
 from search.plan import look_up
-from search.record.recorded_search import RecordedSearch, found_trial
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.run_folder import EXPORTED, MODEL
 from search.stages.export import export_metadata, export_network
-from search.trial import State
+from search.trial import Trial
 from service.terminal.console import console, say
 from space.errors import DataError, RunError
 from space.formats import FILE_NAMES, FormatName, format_named
@@ -51,7 +50,7 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
     with TemporaryDirectory(prefix="mobilenas-") as draft:
         with closing(Store.open(database)) as store:
             folder = export_trial(
-                store, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded=Path("-")
+                store, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded_as=Path("-")
             )
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
@@ -65,7 +64,7 @@ def export_trial(
     folder_of: Callable[[int], Path],
     formats: tuple[FormatName, ...],
     *,
-    recorded: Path | None = None,
+    recorded_as: Path | None = None,
 ) -> Path:
     """Write the files into the folder of a trial's number, and record that or another place as theirs.
 
@@ -75,49 +74,52 @@ def export_trial(
         RunError: there is no such trial, it has no weights, the data have changed, or the folder is not empty.
         NotExpressible: one of the formats has no words for the network.
     """
-    record = store.searches.get(name)
-    config = parse_config(dict(record.config))
-    if config.data.source == NO_DATA:
-        folder = record.require_start().run_folder
-        raise RunError(
-            f"search '{name}' had no data, so it has no weights; the spec of its best network is in {folder}"
-        )
-    complete = {trial.number: trial for trial in store.trials.of(record.id) if trial.state is State.COMPLETE}
-    if number is None:
-        found = found_trial(complete.values(), store.trials.exports(record.id), has_finals=True)
-        if found is None:
-            raise RunError(f"search '{name}' has found no network yet; name a trial with --trial")
-        number = found.number
-    if number not in complete:
-        raise RunError(f"search '{name}' has no completed trial {number}; see: mobilenas trials --search {name}")
-    trial, start, folder = complete[number], record.require_start(), folder_of(number)
-    if trial.weights is None and trial.images_seen == 0:
-        raise RunError(f"trial {number} of '{name}' was judged by {config.evaluator} and has no weights")
-    if trial.weights is None:
-        raise RunError(
-            f"the weights of trial {number} of '{name}' were freed by `mobilenas gc`; export a trial that still has "
-            f"its own, such as the found network (without --trial)"
-        )
+    recorded = RecordedSearch.read(store, name)
+    trial = _exportable(recorded, number)
+    folder = folder_of(trial.number)
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"folder {folder} is not empty; choose another with --out")
-    data = look_up(config).data
-    assert isinstance(data, Images), "without data it was refused above"
-    dataset = data.dataset
-    if dataset.content_hash != start.data_hash:
-        raise RunError(
-            f"search '{name}' was run on data {start.data_hash}, but '{dataset.name}' is now {dataset.content_hash}; "
-            "restore it, or labels and preprocessing may not fit the weights"
-        )
     files = export_network(
         folder,
         trial.architecture,
-        read_weights(start.files.weights(trial)),
-        dataset,
-        export_metadata(record, trial, RecordedSearch.read(store, name).fingerprint),
+        read_weights(recorded.files.weights(trial)),
+        _dataset_of(recorded),
+        export_metadata(recorded.record, trial, recorded.fingerprint),
         formats,
     )
-    store.trials.add_export(record.id, number, folder=recorded or folder, files=files)
+    store.trials.add_export(recorded.record.id, trial.number, folder=recorded_as or folder, files=files)
     return folder
+
+
+def _exportable(recorded: RecordedSearch, number: int | None) -> Trial:
+    """The completed trial of this number, else the found one; it has weights."""
+    name = recorded.record.name
+    if not recorded.has_finals:
+        folder = recorded.start.run_folder
+        raise RunError(
+            f"search '{name}' had no data, so it has no weights; the spec of its best network is in {folder}"
+        )
+    trial = recorded.found if number is None else recorded.complete_trial(number)
+    if trial.weights is None and trial.images_seen == 0:
+        raise RunError(f"trial {trial.number} of '{name}' was judged by {recorded.config.evaluator} and has no weights")
+    if trial.weights is None:
+        raise RunError(
+            f"the weights of trial {trial.number} of '{name}' were freed by `mobilenas gc`; export a trial that still "
+            "has its own, such as the found network (without --trial)"
+        )
+    return trial
+
+
+def _dataset_of(recorded: RecordedSearch) -> Dataset:
+    """The data that a search was run on, whose labels and preprocessing its networks need."""
+    data, start = look_up(recorded.config).data, recorded.start
+    assert isinstance(data, Images), "a search with final networks has images"
+    if data.content != start.data_hash:
+        raise RunError(
+            f"search '{recorded.record.name}' was run on data {start.data_hash}, but '{data.name}' is now "
+            f"{data.content}; restore it, or labels and preprocessing may not fit the weights"
+        )
+    return data.dataset
 
 
 class ExportedNetwork:
