@@ -203,10 +203,9 @@ def two_more(executor: Executor, evaluation: OwnEvaluation, folder: Path) -> lis
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"], indirect=True)  # inline jobs cannot wait for each other
 def test_slots_keep_their_processes(executor: Executor, tmp_path: Path) -> None:
     """Jobs that end together are followed by others in the same two processes, also where those come a bit later."""
-    if isinstance(executor, InlineExecutor):
-        pytest.skip("jobs that run one after the other cannot wait for each other")
     evaluation = telling(tmp_path)
     two_more(executor, evaluation, tmp_path)
     first = set(two_more(executor, evaluation, tmp_path))
