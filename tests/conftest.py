@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a tiny search on real images, and the command line called in-process."""
+"""What tests of several rooms share: a tiny search on real images, blank databases, and the command line in-process."""
 
 import os
 import sys
@@ -102,3 +102,15 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer(programs)
     yield server
     server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a blank database, once for each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'record.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.blank()
+    yield url
+    server.drop(url)

@@ -1,25 +1,11 @@
-"""Blank databases of every kind that the record supports, and an archive of a search."""
+"""A store on every kind of database, and an archive of a search."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from search.record.store import Store
-from tests.postgres import PostgresServer
 from tests.search.archives.packing import pack
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a blank database, once for each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'record.db'}"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.blank()
-    yield url
-    server.drop(url)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -26,19 +26,11 @@ Mobilenas = Callable[..., Result]
 TRIALS = 6
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def url(database_url: str) -> str:
     """A record with the current schema."""
-    server: PostgresServer | None = None
-    made = f"sqlite:///{tmp_path / 'record.db'}"
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres")
-        assert server
-        made = server.blank()
-    Store.open(made).close()
-    yield made
-    if server:
-        server.drop(made)
+    Store.open(database_url).close()
+    return database_url
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,32 +15,23 @@ from pyarrow import parquet
 
 from search.record.store import Store
 from search.record.views import VIEWS
-from tests.postgres import PostgresServer
 from tests.search.content import fill
 from tests.tiny import Result
 
 Run = Callable[..., Result]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def url(database_url: str, tmp_path: Path) -> str:
     """A record with content, run folders in tmp_path/runs."""
-    server: PostgresServer | None = None
-    made = f"sqlite:///{tmp_path / 'record.db'}"
-    if request.param == "postgresql":
-        server = request.getfixturevalue("postgres")
-        assert server
-        made = server.blank()
-    with closing(Store.open(made)) as store:
+    with closing(Store.open(database_url)) as store:
         fill(store, tmp_path / "runs")
         for search in store.searches.all():
             if search.start:
                 (search.start.run_folder / "trials").mkdir(parents=True)
                 for number in range(len(store.trials.of(search.id))):
                     (search.start.run_folder / "trials" / f"{number}.safetensors").write_bytes(bytes(100))
-    yield made
-    if server:
-        server.drop(made)
+    return database_url
 
 
 @pytest.fixture
