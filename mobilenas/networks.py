@@ -1,5 +1,6 @@
 """Networks: specs, their modules, and how long they take on a device."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,6 @@ def predict_latency(arch: Architecture, *, device: str = "local", database: str 
         MissingBlock: no table of the device has all blocks.
         StoreError: the record cannot be opened.
     """
-    from contextlib import closing
-
     from search.record.store import Store
 
     keys, fewest = keys_of(arch), ""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.record.views import trial_summary
 from search.reports.history import History
 from service.commands.networks import export_trial
 from service.settings import load_settings
@@ -70,12 +70,11 @@ class Search:
     @property
     def found(self) -> FoundNetwork | None:
         """The network that the search ended with, None while it has none."""
-        with self._opened() as (store, record):
+        with self._opened() as (store, _):
             history = History.read(store, self.name)
             if (trial := history.found) is None:
                 return None
-            devices = RecordedSearch(store, record).devices
-            measured = {each.name: history.measured_on(trial, each.table_id) for each in devices}
+            measured = {each.device.name: history.measured(trial, each) for each in history.served}
         return FoundNetwork(
             trial=trial.number,
             architecture=trial.architecture,
@@ -177,6 +176,5 @@ def frame_of(rows: list[Row]) -> "DataFrame":
         from pandas import DataFrame
     except ModuleNotFoundError as error:
         raise RunError("a frame needs pandas; run: pip install 'mobilenas[pandas]'") from error
-    from search.record.views import trial_summary
 
     return DataFrame(rows, columns=[column.name for column in trial_summary.c])

@@ -12,12 +12,12 @@ from search.groups import is_group
 from search.record.heartbeat import hold
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.run import RecordListener, run_claimed
-from search.start import SearchRequest, create, inputs_for, require_table
+from search.run import RecordListener, check_resumable, run_claimed
+from search.start import SearchRequest, check_sources, create, inputs_for, require_table
 from search.trial import SearchStage
 from service.commands.search import configuration
 from service.settings import export_cache_dir, load_settings
-from space.errors import InvalidConfig, RunError
+from space.errors import InvalidConfig
 
 
 def search(
@@ -81,8 +81,7 @@ def search(
     request = SearchRequest(owner=owner or settings.owner, labels=tuple(labels), note=note, budget=budget)
     told, url = listener or Listener(), database or settings.database_url
     with closing(Store.open(url)) as store:
-        for source in run.blocks.start_from:
-            store.searches.get(source)
+        check_sources(store, run)
         inputs = inputs_for(store, run.with_first_device(), budget)
         require_table(store, inputs)
         folder = settings.runs if runs is None else Path(runs)
@@ -107,8 +106,7 @@ def resume(
     url = database or settings.database_url
     with closing(Store.open(url)) as store:
         record = store.searches.get(name)
-        if record.stage is SearchStage.AWAITING:
-            raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
+        check_resumable(record)
         if record.stage is not SearchStage.DONE:
             _run(store, record, settings.runs if runs is None else Path(runs), listener or Listener())
     return Search(name, url)

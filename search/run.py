@@ -56,6 +56,18 @@ class RecordListener(LineListener):
 _ASKED_AGAIN = 4
 
 
+def check_resumable(record: SearchRecord) -> None:
+    """Refuse to go on with a search that waits for its device.
+
+    Raises:
+        RunError: it awaits certification.
+    """
+    if record.stage is SearchStage.AWAITING:
+        raise RunError(
+            f"search '{record.name}' awaits certification; complete it with: mobilenas certify {record.name}"
+        )
+
+
 def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
     data_hash, now = record.require_start().data_hash, inputs.data.content
     if now != data_hash:

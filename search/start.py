@@ -81,6 +81,16 @@ def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, La
     return known
 
 
+def check_sources(store: Store, config: RunConfig) -> None:
+    """Refuse searches to start from that are not there, before a search is recorded and its name taken.
+
+    Raises:
+        StoreError: there is no such search; the message names the nearest ones.
+    """
+    for name in config.blocks.start_from:
+        store.searches.get(name)
+
+
 def require_table(store: Store, inputs: Inputs) -> None:
     """Refuse to start where another device than this machine lacks blocks.
 

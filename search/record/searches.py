@@ -19,7 +19,7 @@ from search.record.database import insert_new
 from search.record.rows import FurtherTarget, LogLine, SearchRecord, SearchStart, search_from_row, start_to_row
 from search.record.schema import log_lines, search_labels, search_targets, searches
 from search.record.tables import device_of
-from search.record.transactions import Transactions, change_search
+from search.record.transactions import Transactions, change_search, unknown_search
 from search.trial import SearchStage
 from space.errors import StoreError
 
@@ -195,7 +195,7 @@ class Searches:
         query = select(searches.c.finish_requested).where(searches.c.id == search_id)
         asked = self._transactions.read(lambda connection: connection.scalar(query))
         if asked is None:
-            raise _unknown(search_id)
+            raise unknown_search(search_id)
         return bool(asked)
 
     def _change(self, search_id: int, **values: object) -> None:
@@ -246,7 +246,7 @@ class Searches:
         query = select(searches.c.name, searches.c.claimed_by, searches.c.heartbeat_at)
         row = connection.execute(query.where(searches.c.id == search_id).with_for_update()).one_or_none()
         if row is None:
-            raise _unknown(search_id)
+            raise unknown_search(search_id)
         if is_held(row.claimed_by, row.heartbeat_at, now):
             silent = (now - row.heartbeat_at).total_seconds()
             raise Held(
@@ -319,10 +319,6 @@ class Searches:
         query = select(*columns).where(log_lines.c.search_id == search_id, log_lines.c.id > after)
         query = query.order_by(log_lines.c.id)
         return self._transactions.rows(query, lambda row: LogLine(**row))
-
-
-def _unknown(search_id: int) -> StoreError:
-    return StoreError(f"there is no search with id {search_id}; see: mobilenas searches")
 
 
 def _start_row(connection: Connection, start: SearchStart) -> dict[str, Any]:

@@ -115,5 +115,10 @@ def change_search(connection: Connection, search_id: int, token: str | None, **v
         return
     name = connection.scalar(select(searches.c.name).where(searches.c.id == search_id))
     if name is None:
-        raise StoreError(f"there is no search with id {search_id}; see: mobilenas searches")
+        raise unknown_search(search_id)
     raise ClaimLost(f"search {name!r} was taken over by another process; see: mobilenas status {name}")
+
+
+def unknown_search(search_id: int) -> StoreError:
+    """What is raised where there is no such search."""
+    return StoreError(f"there is no search with id {search_id}; see: mobilenas searches")

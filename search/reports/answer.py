@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from search.config.sections import parse_target
 from search.reports.comparison import trial_difference
 from search.reports.history import SEARCHED, History, Served
-from search.reports.markdown import in_points, target_outcome
+from search.reports.markdown import in_points, noise_verdict, target_outcome
 from search.reports.naming import compared_with, published_in_words, reference_head
-from search.trial import NetworkMeasurement, Origin, SearchStage, Trial, judged_on
+from search.trial import Origin, SearchStage, Trial, judged_on
 from trainer.metrics import Difference, wilson_interval
 
 STAGES = {
@@ -100,8 +100,7 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
 
 
 def _difference(gap: Difference) -> str:
-    meant = "is more than noise" if gap.is_clear else "may be noise"
-    return f"The difference in top-1, {in_points(gap)}, {meant}."
+    return f"The difference in top-1, {in_points(gap)}, {noise_verdict(gap)}."
 
 
 def _top1(history: History, trial: Trial) -> str:
@@ -129,13 +128,9 @@ def _outcome(history: History, served: Served, found: Trial, reference: Trial | 
     mine, other = (None if trial is None else history.measured(trial, served) for trial in (found, reference))
     if mine is None:
         return None
-    return _met(served.target_ms, relative_target(history, served), mine, other)
-
-
-def _met(target_ms: float, relative: float | None, found: NetworkMeasurement, other: NetworkMeasurement | None) -> str:
     if other is None:
-        return target_outcome(target_ms, None, found, found)
-    return target_outcome(target_ms, relative, found, other)
+        return target_outcome(served.target_ms, None, mine, mine)
+    return target_outcome(served.target_ms, relative_target(history, served), mine, other)
 
 
 def relative_target(history: History, served: Served) -> float | None:

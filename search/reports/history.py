@@ -149,11 +149,8 @@ class History:
 
     def measured(self, trial: Trial, device: Served) -> NetworkMeasurement | None:
         """What a trial's network took on a device, measured whole; the newest measurement."""
-        return self.measured_on(trial, device.table_id)
-
-    def measured_on(self, trial: Trial, table_id: int) -> NetworkMeasurement | None:
-        """The same, for the device of a latency table."""
-        found = [each for each in self.measurements if each.trial == trial.number and each.table_id == table_id]
+        mine = [each for each in self.measurements if each.trial == trial.number]
+        found = [each for each in mine if each.table_id == device.table_id]
         return found[-1] if found else None
 
     def right(self, trial: Trial) -> Any:  # noqa: ANN401 - numpy's array of bool, or None

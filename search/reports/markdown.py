@@ -102,6 +102,11 @@ def in_points(gap: Difference) -> str:
     return f"{found} percentage points (95% interval {low} to {high})"
 
 
+def noise_verdict(gap: Difference) -> str:
+    """Whether luck alone may have made a difference: how a sentence about it ends."""
+    return "is more than noise" if gap.is_clear else "may be noise"
+
+
 def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
     found, reference = (recorded.predicted_ms(trial, device) for trial in recorded.both())
     return [

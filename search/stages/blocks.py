@@ -137,9 +137,9 @@ class _Search:
             if running:
                 return None
             self._tell_batch()
-        if self.blocks.reference and _is_due(session, "reference", session.space.reference):
+        if self.blocks.reference and _is_due(session, Origin.REFERENCE, session.space.reference):
             # Trained whatever its latency: everything else is compared with it.
-            return session.new_trial(SearchStage.BLOCKS, session.space.reference, origin="reference")
+            return session.new_trial(SearchStage.BLOCKS, session.space.reference, origin=Origin.REFERENCE)
         while (arch := self._next_enqueued()) is not None:
             trial, refusal = self._asking.admit(arch, again=True)
             if refusal is None:

@@ -19,9 +19,18 @@ from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.run import RecordListener, run_claimed
+from search.run import RecordListener, check_resumable, run_claimed
 from search.stages.certify import certify as complete
-from search.start import SearchRequest, check_limits, check_target, create, enqueue, require_table, with_device
+from search.start import (
+    SearchRequest,
+    check_limits,
+    check_sources,
+    check_target,
+    create,
+    enqueue,
+    require_table,
+    with_device,
+)
 from search.trial import SearchStage
 from service.terminal.console import console, say
 from service.terminal.logs import logged, telling
@@ -134,7 +143,7 @@ def start(
     store = Store.open(database)
     store.retry_s = RETRY_S
     try:
-        _check_sources(store, config)
+        check_sources(store, config)
         if not is_group(config, repeat):
             record = _created(store, config.with_first_device(), runs, request)
             _drive(store, record, runs, until)
@@ -152,12 +161,6 @@ def start(
         say(f"group        {name}: {', '.join(record.name for record in records)}")
     finally:
         store.close()
-
-
-def _check_sources(store: Store, config: RunConfig) -> None:
-    """Refuse now what a search would find missing only once it is recorded, and its name taken."""
-    for name in config.blocks.start_from:
-        store.searches.get(name)
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, request: SearchRequest, weights: bytes) -> None:
@@ -188,7 +191,7 @@ def queue(config: RunConfig, database: str, request: SearchRequest, repeat: int 
     load_preset(config.space.preset)
     store = Store.open(database)
     try:
-        _check_sources(store, config)
+        check_sources(store, config)
         if is_group(config, repeat):
             name = group_name(store, config)
             request = replace(request, group=name)
@@ -225,8 +228,7 @@ def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, que
     name = record.name
     if record.stage is SearchStage.DONE:
         raise RunError(f"search '{name}' is done; its report is {record.require_start().files.report}")
-    if record.stage is SearchStage.AWAITING:
-        raise RunError(f"search '{name}' awaits certification; complete it with: mobilenas certify {name}")
+    check_resumable(record)
     if finish:
         store.searches.request_finish(record.id)
     if finish and record.is_held:

@@ -1,8 +1,7 @@
 """The commands of `mobilenas latency` that make tables and hand them over: collect, bundle, import, export."""
 
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,13 +75,6 @@ def default_device(name: str) -> DeviceConfig:
     return parse_config({"device": {"name": name}}).device
 
 
-@contextmanager
-def opened(database: str) -> Iterator[Store]:
-    """The record, closed in the end."""
-    with closing(Store.open(database)) as store:
-        yield store
-
-
 def tables_of(store: Store, device: str | None, wanted: Wanted) -> Tables:
     """The tables of a named device, or of the configuration's."""
     space, config, enqueued = wanted.look_up()
@@ -114,7 +106,7 @@ def _cost(campaign: Campaign, meter: Meter) -> str:
 
 def collect(database: str, device: str | None, wanted: Wanted) -> None:
     """The command `collect`."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         tables = tables_of(store, device, wanted)
         device = tables.settings.name
         meter = meter_of(tables.settings, "be measured")
@@ -145,7 +137,7 @@ def _tell_range(table: LatencyTable, space: SearchSpace) -> None:
 
 def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None:
     """The command `bundle`: a kit for the whole table of a space."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         tables = tables_of(store, device, wanted)
         device = tables.settings.name
         # Whatever the device is, here it is one that a kit is carried to, and its board may have little memory.
@@ -170,7 +162,7 @@ def bundle(database: str, device: str | None, wanted: Wanted, out: Path) -> None
 
 def bundle_refinement(database: str, name: str, out: Path) -> None:
     """The command `bundle --refine`: what NetAdapt can reach from a search's winner."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         recorded = RecordedSearch.read(store, name)
         keys = keys_to_refine(recorded)
         table = next((each.table for each in recorded.devices if each.table.missing(keys)), None)
@@ -216,7 +208,7 @@ def _write(campaign: Campaign, out: Path, options: str, then: str) -> None:
 def take(database: str, file: Path, device: str | None) -> None:
     """The command `import`: a kit's results, or a colleague's table."""
     text = read_results_file(file)
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         if _is_table(text):
             _take_table(store, text, device)
             return
@@ -319,7 +311,7 @@ def _take_refinement(store: Store, results: Results) -> None:
 
 def export(database: str, device: str | None, wanted: Wanted, out: Path) -> None:
     """The command `export`."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         table_id, table = newest(tables_of(store, device, wanted))
     device = table.device.name
     try:

@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +21,9 @@ from latency.analysis.validate import Validation, draw_networks, naive_sums
 from latency.analysis.validate import validate as validate_table
 from latency.meter import DeviceSettings
 from search.plan import available_cores
+from search.record.store import Store
 from search.tables import settings_for
-from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, opened, tables_of
+from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, tables_of
 from service.report import validation_figures
 from service.terminal.console import console, say
 from service.terminal.logs import telling
@@ -81,7 +82,7 @@ def validate(
 ) -> None:
     """The command `validate`."""
     quiet = form == "json"
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         tables = tables_of(store, device, wanted)
         device = tables.settings.name
         known = tables.newest()
@@ -175,7 +176,7 @@ def profile(
     database: str, what: str, device: str, shape: str | None, form: Literal["table", "json"], plot: Path | None
 ) -> None:
     """The command `profile`."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         settings = settings_for(store, default_device(device))
         if what.endswith(".onnx"):
             if not settings.is_local:
@@ -242,7 +243,7 @@ def _print_profile(what: str, found: Profile, form: Literal["table", "json"]) ->
 
 def compare(database: str, devices: tuple[str, str], wanted: Wanted, form: Literal["table", "json"]) -> None:
     """The command `compare`."""
-    with opened(database) as store:
+    with closing(Store.open(database)) as store:
         chosen = [tables_of(store, name, wanted) for name in devices]
         (first_id, first), (second_id, second) = map(newest, chosen)
         space = chosen[0].space

@@ -21,7 +21,7 @@ from search.reports.comparison import (
 from search.reports.history import History
 from search.trial import SearchStage, judged_on
 from service.terminal.console import console, say
-from service.terminal.wording import milliseconds, states
+from service.terminal.wording import STAGES, milliseconds, states
 
 
 def compared(histories: Sequence[History], target_ms: float | None) -> dict[str, Any]:
@@ -135,13 +135,10 @@ def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any], judged: str
         row("hypervolume", (each["hypervolume"] for each in searches), "{:.2%}"),
         row("images seen", (each["images_seen"] for each in searches), "{:,}"),
         *(
-            row(f"core-minutes, {_STAGES.get(stage, stage)}", (each[stage] for each in minutes), "{:,.1f}")
+            row(f"core-minutes, {STAGES.get(stage, stage)}", (each[stage] for each in minutes), "{:,.1f}")
             for stage in minutes[0]
         ),
     ]
-
-
-_STAGES = {"blocks": "block-level search", "netadapt": "NetAdapt", "final": "final training"}
 
 
 def _difference_line(names: Sequence[str], found: dict[str, Any] | None) -> str:

@@ -16,7 +16,7 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import SEARCHED, History
-from search.reports.markdown import in_points
+from search.reports.markdown import in_points, noise_verdict
 from search.trial import Trial, judged_on
 from service.report import comparison_figures as plots
 from service.report.compared import plain, ranked_on
@@ -33,10 +33,9 @@ def lead(histories: Sequence[History]) -> Html:
     said = f"{len(histories)} searches: first compared with each other, then each by itself."
     if len(histories) == 2 and (gap := final_difference(histories[0], histories[1])):
         one, other = (f"'{history.name}'" for history in histories)
-        meant = "is more than noise" if gap.difference.is_clear else "may be noise"
         said += (
             f" Top-1 on the test split, found network of {one} minus that of {other}: {in_points(gap.difference)}, "
-            f"which {meant}."
+            f"which {noise_verdict(gap.difference)}."
         )
     return joined([sentence(said), *([table(_FOUND, rows)] if rows else [])])
 

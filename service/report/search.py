@@ -15,15 +15,9 @@ from service.report.figures import COLOURS, COSTS, LATENCY
 from service.report.latency import latency_section, walk_section
 from service.report.page import Cell, Html, Section, facts, figure, joined, sentence, table
 from service.report.subject import COST_HEADS, TOP, Subject, cost_cells, folded, network_table, top1_head
-from service.terminal.wording import counted, milliseconds, share, states
+from service.terminal.wording import STAGES, counted, milliseconds, share, states
 from trainer.metrics import wilson_interval
 
-_STAGES = (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
-_TITLES = {
-    SearchStage.BLOCKS: "block-level search",
-    SearchStage.NETADAPT: "NetAdapt",
-    SearchStage.FINAL: "final training",
-}
 _FAILURES = 20
 
 
@@ -128,7 +122,7 @@ def _moment(when: datetime) -> str:
 def _best(subject: Subject) -> Section:
     history, title = subject.history, "Best networks within the target"
     target_ms = history.record.require_start().target_ms
-    counts = "; ".join(f"{_TITLES[stage]}: {states(history.counts(stage))}" for stage in _STAGES)
+    counts = "; ".join(f"{named}: {states(history.counts(stage))}" for stage, named in STAGES.items())
     trials = sentence(f"Trials: {counts}.", css="note")
     within, reference = history.within(target_ms), history.reference()
     if not within:
@@ -243,13 +237,13 @@ def _progress(subject: Subject) -> Section:
 def _cost(subject: Subject) -> Section:
     history = subject.history
     rows: list[list[Cell]] = []
-    for stage in _STAGES:
+    for stage, title in STAGES.items():
         counts, trials = history.counts(stage), [trial for trial in history.trials if trial.stage is stage]
         reused = sum(trial.reused_from is not None for trial in trials)
         images = sum(trial.images_seen for trial in trials)
         in_state = [f"{counts.get(state.value, 0):,}" for state in State]
         spent = f"{history.core_minutes(stage):,.1f}"
-        rows.append([_TITLES[stage], *in_state, f"{reused:,}", f"{images:,}", spent])
+        rows.append([title, *in_state, f"{reused:,}", f"{images:,}", spent])
     header = ("stage", *(state.value for state in State), "reused", "images seen", "core-minutes")
     said = (
         "A trial trains on one thread, so its minutes are those of one core. Reused: the result is that of an "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from search.record.rows import SearchStart
 from search.reports.history import SEARCHED, History
 from search.reports.naming import published_in_words
-from search.trial import NetworkMeasurement, SearchStage, Trial
+from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
     GREY,
@@ -28,10 +28,10 @@ from service.report.published import Published
 
 # Networks that no sampler proposed: a symbol and its size.
 _MARKS = {
-    "reference": ("diamond", 13),
-    "start": ("diamond-wide", 13),
-    "enqueued": ("triangle-up", 11),
-    "adopted": ("triangle-down", 8),
+    Origin.REFERENCE: ("diamond", 13),
+    Origin.START: ("diamond-wide", 13),
+    Origin.ENQUEUED: ("triangle-up", 11),
+    Origin.ADOPTED: ("triangle-down", 8),
 }
 
 

@@ -9,7 +9,7 @@ from search.record.store import Store
 from search.reports.history import History, peak_bytes
 from search.reports.importance import Importances, importances
 from search.reports.naming import published_in_words
-from search.trial import SearchStage, Trial, judged_on
+from search.trial import Origin, SearchStage, Trial, judged_on
 from service.report.page import Cell, Html, Section, section, table, tag
 from service.terminal.wording import milliseconds, share
 
@@ -63,7 +63,7 @@ class Subject:
 
 def origin(history: History, trial: Trial) -> str:
     """Who proposed a network, and which published one it is."""
-    named = trial.origin in ("reference", "start", "enqueued", "adopted")
+    named = trial.origin in (Origin.REFERENCE, Origin.START, Origin.ENQUEUED, Origin.ADOPTED)
     known = published_in_words(history.record.config, trial.architecture) if named else None
     return f"{trial.origin}: {known}" if known else trial.origin
 

@@ -2,6 +2,15 @@
 
 from collections.abc import Mapping
 
+from search.trial import SearchStage
+
+STAGES = {
+    SearchStage.BLOCKS: "block-level search",
+    SearchStage.NETADAPT: "NetAdapt",
+    SearchStage.FINAL: "final training",
+}
+"""The stages that trials belong to, in their order, with their names."""
+
 
 def milliseconds(value: float) -> str:
     """A latency in about four digits, so that those of a table stand below each other: "0.4190", "3.052", "41.70"."""
