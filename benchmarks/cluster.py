@@ -24,7 +24,7 @@ from search.plugins import Plugin
 from search.ray.executor import RayExecutor
 from search.ray.messages import ClusterSetup
 from space.reference import mobilenet_v3_small_32px
-from trainer.data import prepare
+from trainer.data.prepare import prepare
 from trainer.train import Recipe
 
 KINDS = ("local", "ray")

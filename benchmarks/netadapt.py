@@ -35,7 +35,9 @@ from space.arch import Architecture, make_divisible
 from space.keys import keys_of
 from space.preset import load_preset
 from space.reference import mobilenet_v3_small_32px
-from trainer.data import Dataset, prepare, split
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
+from trainer.data.splits import split
 from trainer.inherit import inherit
 from trainer.train import Recipe, load_model, top1, train
 

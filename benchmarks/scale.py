@@ -32,7 +32,7 @@ def ms(arch):
 
 def resident_mb() -> float:
     """Memory of this process, without its workers."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * 4096 / 1e6
 
 

@@ -133,7 +133,7 @@ class Kit:
     def is_in(self, folder: Path) -> bool:
         """Whether a folder holds this kit, whole."""
         path = folder / probe.MANIFEST
-        return path.exists() and path.read_text(errors="replace") == self.manifest
+        return path.exists() and path.read_text(encoding="utf-8", errors="replace") == self.manifest
 
     def write(self, folder: Path) -> None:
         """Write it into a folder; the manifest comes last, so that a folder with a manifest is whole."""

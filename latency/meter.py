@@ -69,8 +69,15 @@ class LocalMeter:
 
     @property
     def device(self) -> Device:
-        """This machine as ONNX Runtime will use it."""
-        return read_device(self.name, probe.describe(self.runtime))
+        """This machine as ONNX Runtime will use it.
+
+        Raises:
+            DeviceError: it has fewer CPUs for this process than threads.
+        """
+        try:
+            return read_device(self.name, probe.describe(self.runtime))
+        except probe.Refused as error:
+            raise DeviceError(str(error)) from error
 
     def run(self, campaign: Campaign, progress: MeasuringProgress | None = None, *, keep: bool = False) -> Results:
         """See `Meter`."""
@@ -80,7 +87,7 @@ class LocalMeter:
                 if not kit.is_in(folder):
                     kit.write(folder)
                 path = probe.measure_folder(folder, self.runtime, anyway=True, progress=progress)
-                results = read_results(path.read_text(), self.name)
+                results = read_results(path.read_text(encoding="utf-8"), self.name)
                 self._kept.append(folder)
                 if not keep:
                     self._discard()
@@ -195,7 +202,7 @@ class SshMeter:
     @property
     def device(self) -> Device:
         """See `Meter`."""
-        script = Path(probe.__file__).read_text()
+        script = Path(probe.__file__).read_text(encoding="utf-8")
         command = f"{self._python()} - --describe {self._options()}"
         said = self._run(self.address.ssh(command), text=script)
         try:
@@ -273,7 +280,7 @@ class SshMeter:
                 command,
                 input=text,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 timeout=600,
                 check=False,
@@ -287,14 +294,14 @@ class SshMeter:
 
     def _watch(self, command: list[str], progress: MeasuringProgress | None) -> None:
         """Run the measurement, and pass its progress on."""
-        with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             try:
                 running = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    text=True,
+                    encoding="utf-8",
                     errors="replace",
                     start_new_session=True,
                 )

@@ -206,7 +206,7 @@ def clock_of(runtime: Runtime) -> str:
 def read_text(path: str) -> str | None:
     """The text of a small system file, if it can be read."""
     try:
-        return Path(path).read_text(errors="replace").strip("\0\n ")
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
         return None
 
@@ -220,6 +220,50 @@ def processor_name() -> str:
     return board or platform.processor() or platform.machine()
 
 
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, and what the quotas of its control groups (Linux) leave of it."""
+    try:
+        allowed = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        allowed = os.cpu_count() or 1
+    return max(1, min([allowed, *_quotas()]))
+
+
+def _quotas() -> Iterator[int]:
+    """The CPU quotas of this process's control group and of those above it, rounded up to whole CPUs."""
+    for line in (read_text("/proc/self/cgroup") or "").splitlines():
+        _, controllers, inside = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        parts = [part for part in inside.split("/") if part]
+        # In a container its own group is the root of what it sees, whatever the host calls it.
+        for depth in range(len(parts) + 1):
+            path = "/".join(["/sys/fs/cgroup/cpu" if controllers else "/sys/fs/cgroup", *parts[:depth]])
+            if controllers:  # of the first version
+                quota, period = read_text(path + "/cpu.cfs_quota_us"), read_text(path + "/cpu.cfs_period_us")
+            else:
+                quota, _, period = (read_text(path + "/cpu.max") or "").partition(" ")
+            if quota and period and quota.isdigit() and period.isdigit() and int(period):
+                yield -(-int(quota) // int(period))
+
+
+def cores_for(threads: int) -> int:
+    """The fact `cores` of a device: with several threads those that they can run on at once, else what there are.
+
+    Raises:
+        Refused: there are fewer CPUs than threads, which would take turns.
+    """
+    if threads == 1:
+        return os.cpu_count() or 1
+    usable = usable_cpus()
+    if threads > usable:
+        raise Refused(
+            f"{threads} threads were asked for, but this process may use {usable} "
+            f"CPU{'' if usable == 1 else 's'}; ask for fewer, or allow it more"
+        )
+    return usable
+
+
 def describe(runtime: Runtime, cpus: str | None = None) -> dict[str, Any]:
     """The facts that make latencies comparable: together they are a device's fingerprint.
 
@@ -231,7 +275,7 @@ def describe(runtime: Runtime, cpus: str | None = None) -> dict[str, Any]:
         "processor": processor_name()[:200] + (f", cores {cores_text(cores_of(cpus))}" if cpus else ""),
         "machine": platform.machine(),
         "system": platform.system(),
-        "cores": os.cpu_count() or 1,
+        "cores": cores_for(runtime.threads),
         "provider": runtime.provider,
         "threads": runtime.threads,
         "precision": "float32",
@@ -269,7 +313,9 @@ def conditions() -> dict[str, str | float]:
 def _answer(*command: str) -> str | None:
     """What a small program of the system prints, if it is there."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=5, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -352,6 +398,12 @@ def _random_input(entry: Any, asked: tuple[int, ...] | None, rng: np.random.Gene
     fixed = [side if isinstance(side, int) and side > 0 else None for side in entry.shape]
     if asked is not None and len(asked) != len(fixed):
         raise Refused(f"input {entry.name} has {len(fixed)} sides, the shape {asked} has {len(asked)}")
+    differ = [(side, wish) for side, wish in zip(fixed, asked or fixed) if side not in (None, wish)]  # noqa: B905 - Python 3.9
+    if differ:
+        raise Refused(
+            f"input {entry.name} is fixed at {'x'.join(str(side or '?') for side in fixed)}, not "
+            f"{'x'.join(map(str, asked or ()))}; leave the shape out, or export the model with open sides"
+        )
     # A batch of one where the model leaves the batch open.
     given: Sequence[int | None] = asked or (1, *fixed[1:])
     shape = [side or wish or 0 for side, wish in zip(fixed, given)]  # noqa: B905 - Python 3.9
@@ -641,7 +693,7 @@ class Journal:
 
     def read(self, samples: dict[str, Samples]) -> int:
         """Add what an earlier run left, and return how many lines there were; the last one may be torn."""
-        first, *lines = self._path.read_text().split("\n") if self._path.exists() else [""]
+        first, *lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else [""]
         if first not in ("", self._identity):
             raise Refused(
                 f"{self._path} belongs to another measurement (kit, threads, provider or cores); move it away first"
@@ -660,14 +712,14 @@ class Journal:
 
     def append(self, name: str, samples: Samples) -> None:
         """Add the samples of one pass."""
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"name": name, **_write_samples(samples)}) + "\n")
 
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file so that after a power cut it has the old content or the new."""
     draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text)
+    draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
 
 
@@ -683,7 +735,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -694,7 +746,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def _finished(path: Path, manifest: str, device: Mapping[str, Any]) -> bool:
     """Whether results of just this kit and device are there already."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         return bool(found["manifest"] == manifest and found["device"] == device)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -747,7 +799,7 @@ def _measure_alone(
     *,
     anyway: bool,
 ) -> Path:
-    text = (folder / MANIFEST).read_text()
+    text = (folder / MANIFEST).read_text(encoding="utf-8")
     manifest, device, path = json.loads(text), describe(runtime, cpus), folder / RESULTS
     if _finished(path, text, device):
         return path  # whoever asked for it did not get it; move it away to measure anew

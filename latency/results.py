@@ -286,7 +286,7 @@ def read_results_file(path: Path) -> str:
         if path.suffix != ".zip":
             if path.stat().st_size > MAX_BYTES:
                 raise InvalidResults(f"{path} is larger than {MAX_BYTES} bytes, so it is no results.json")
-            return path.read_text()
+            return path.read_text(encoding="utf-8")
         with zipfile.ZipFile(path) as archive:
             return _results_in(archive, path)
     except InvalidResults:  # a ValueError as well: it says already what is wrong

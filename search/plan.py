@@ -1,10 +1,10 @@
 """What a run will do, before it does it: data, blocks to measure, and expected minutes per stage."""
 
 import math
+import os
 import random
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,9 +25,11 @@ from space.encoding import Encoding
 from space.errors import InvalidConfig
 from space.keys import BlockKey, keys_of
 from space.narrowing import narrowings
+from space.paths import expanded
 from space.preset import load_preset
 from space.variation.moves import mutate
-from trainer.data import Progress, prepare, split
+from trainer.data.prepare import Progress, prepare
+from trainer.data.splits import split
 from trainer.train import train
 
 _SAMPLE_KEYS = 40
@@ -66,8 +68,6 @@ class Inputs:
 
 def available_cores() -> set[int]:
     """The cores that this process may use."""
-    import os
-
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
@@ -96,8 +96,14 @@ def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, N
         assert config.evaluator is not None
         evaluator = Plugin(name=config.evaluator, folder=config.plugins)
         return NoImages(evaluator=evaluator), data.sizes
-    data_dir = Path(data.data_dir).expanduser() if data.data_dir else None
-    dataset = prepare(data.source, resolution=data.resolution, data_dir=data_dir, progress=progress)
+    data_dir = expanded(data.data_dir) if data.data_dir else None
+    dataset = prepare(
+        data.source,
+        resolution=data.resolution,
+        data_dir=data_dir,
+        skip_damaged=data.skip_damaged,
+        progress=progress,
+    )
     classes = len(dataset.classes)
     asked = {"blocks.train_images": config.blocks.train_images, "data.reward_images": data.reward_images}
     for name, count in asked.items():

@@ -17,11 +17,13 @@ from search.plugins import Plugin
 from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
 from search.record.store import Store
+from search.run_folder import RunFolder
 from search.tables import settings_for, workspace
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import InfeasibleTarget, RunError
 from space.keys import keys_of
+from space.paths import recordable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,17 +220,21 @@ def own_latency(config: RunConfig) -> OwnLatency:
     return OwnLatency(Plugin(name=config.latency, folder=config.plugins))
 
 
-def _prepare(
-    store: Store, inputs: Inputs, name: str, runs: Path, listener: Listener
-) -> tuple[SearchStart, list[FurtherTarget]]:
-    """Measure what is missing, check the targets, and make the run folder; nothing is recorded but tables."""
-    folder = (runs / name).absolute()
+def _refuse_full(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"run folder {folder} is not empty; choose another --name, or remove it")
+
+
+def _measured(store: Store, inputs: Inputs, listener: Listener) -> list[_Reached]:
+    """Measure what is missing and check the targets on each device; nothing is recorded but tables."""
     if inputs.config.netadapt.start is None:
         check_limits(inputs)
-    first, *others = _reached(store, inputs, listener)
-    folder.mkdir(parents=True, exist_ok=True)
+    return list(_reached(store, inputs, listener))
+
+
+def _start(inputs: Inputs, folder: Path, reached: list[_Reached]) -> tuple[SearchStart, list[FurtherTarget]]:
+    """What a search in this run folder begins with."""
+    first, *others = reached
     start = SearchStart(
         run_folder=folder,
         data_hash=inputs.data.content,
@@ -238,6 +244,7 @@ def _prepare(
         fastest_ms=first.reach.fastest_ms,
         slowest_ms=first.reach.slowest_ms,
         reference_ms=first.reach.reference_ms,
+        data_facts=inputs.data.facts,
     )
     return start, [other.further for other in others]
 
@@ -267,17 +274,38 @@ def create(
         RunError: the run folder is taken.
         StoreError: the name is taken.
     """
-    name = next(names_for(store, inputs.config, runs))
+    names = names_for(store, inputs.config, runs)
+    name = next(names)
     if name in {search.name for search in store.searches.all()}:
         raise RunError(
             f"a search named '{name}' exists already; resume it (mobilenas resume {name}), or choose another name"
         )
     _refuse_group_name(store, name)
-    start, further = _prepare(store, inputs, name, runs, listener)
-    if weights is not None:
-        start.files.start_weights.write_bytes(weights)
-    config = _named(inputs.config, name)
-    return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
+    _refuse_full(_folder(runs, name))
+    reached = _measured(store, inputs, listener)
+    while True:  # others may have begun meanwhile, and taken the next numbers
+        folder = _folder(runs, name)
+        try:
+            # Whoever makes an unnamed search's folder has its name.
+            folder.mkdir(parents=True, exist_ok=inputs.config.name is not None)
+            _refuse_group_name(store, name)
+            start, further = _start(inputs, folder, reached)
+            if weights is not None:
+                start.files.start_weights.write_bytes(weights)
+            config = _named(inputs.config, name)
+            return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
+        except FileExistsError:
+            name = next(names)
+        except NameTaken:
+            if inputs.config.name is not None:
+                raise
+            RunFolder(folder).start_weights.unlink(missing_ok=True)
+            folder.rmdir()
+            name = next(names)
+
+
+def _folder(runs: Path, name: str) -> Path:
+    return recordable((runs / name).absolute(), "run folder")
 
 
 def enqueue(store: Store, config: RunConfig, request: SearchRequest) -> SearchRecord:
@@ -315,5 +343,9 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
         MobilenasError: as `look_up` and `create` do.
     """
     inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
-    start, further = _prepare(store, inputs, record.name, runs, listener)
+    folder = _folder(runs, record.name)
+    _refuse_full(folder)
+    reached = _measured(store, inputs, listener)
+    folder.mkdir(parents=True, exist_ok=True)
+    start, further = _start(inputs, folder, reached)
     store.searches.begin(record.id, _named(inputs.config, record.name), start, further)

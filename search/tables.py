@@ -22,7 +22,7 @@ from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import InvalidConfig, MissingBlock
 from space.keys import BlockKey, keys_of
-from trainer.sources import cache_dir
+from trainer.data.sources import cache_dir
 
 
 def workspace() -> Path:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from yaml import MarkedYAMLError
 
 from space.errors import InvalidConfig
+from space.paths import expanded, needs_home
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
 PREFIX = "MOBILENAS_"
@@ -25,7 +26,7 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 # A shell expands ~ on the command line, nobody does so in a file.
-_Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+_Folder = Annotated[Path, AfterValidator(expanded)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 # Values of these are never repeated, not even in a message about what is wrong with them.
@@ -33,7 +34,7 @@ _CONFIDENTIAL = ("database_url", "reader_password")
 
 
 def default_database() -> str:
-    """An SQLite file in the user's data directory, as an SQLAlchemy URL."""
+    """An SQLite file in the user's data directory, as an SQLAlchemy URL; one that needs a home is refused when used."""
     return f"sqlite:///{user_data_path('mobilenas') / 'mobilenas.db'}"
 
 
@@ -116,9 +117,9 @@ def _load() -> tuple[Settings, dict[str, str]]:
 def _file() -> Path | None:
     """The settings file that there is."""
     if named := os.environ.get(FILE_VARIABLE):
-        return Path(named).expanduser()
+        return expanded(named)
     path = user_config_path("mobilenas") / "settings.yaml"
-    return path if os.path.exists(path) else None
+    return path if not needs_home(path) and os.path.exists(path) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """YAML as a person writes it: values, lists and mappings, nothing that a hostile file could make large or run."""
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -11,14 +12,40 @@ MAX_YAML_BYTES = 100_000
 MAX_DEPTH = 20
 
 
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+"""Words that are text in YAML 1.2 and switches to people, in lower case; see `as_meant`."""
+
+
+def as_meant(value: Any, *, text: bool = False, switch: bool = False) -> Any:  # noqa: ANN401 - whatever a file holds
+    """A value of a YAML file where a text or a switch is wanted: a name may be 2024, and a switch may be "on"."""
+    if text and type(value) is int:
+        return str(value)
+    if switch and isinstance(value, str):
+        return SWITCHES.get(value.lower(), value)
+    return value
+
+
 class NotPlainYaml(ValueError):
     """The text is not YAML, or uses more of YAML than plain values."""
 
 
+_AMBIGUOUS = "tag:mobilenas,ambiguous"
+
+
 class _PlainLoader(SafeLoader):
-    """Without aliases, which grow exponentially, without repeated keys, of which the first would be lost, not deep."""
+    """Scalars as YAML 1.2 has them (core schema, 10.3.2), and none that YAML 1.1 took for another number.
+
+    Without aliases, which grow exponentially, without repeated keys, of which the first would be lost, not deep.
+    """
 
     depth = 0
+
+    def construct_ambiguous(self, node: ScalarNode) -> None:
+        """Refuse what was another number for many years, or is one in other programs."""
+        raise YAMLError(
+            f"{node.value} in line {node.start_mark.line + 1} is not the same number to everybody; write it in plain "
+            f"decimal digits, or in quotes where it is a text: '{node.value}'"
+        )
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:  # noqa: ANN401 - PyYAML's interface
         if self.check_event(AliasEvent):
@@ -36,6 +63,22 @@ class _PlainLoader(SafeLoader):
         if twice:
             raise YAMLError(f"key {min(twice)!r} is given twice")
         return super().construct_mapping(node, deep)
+
+
+_PlainLoader.yaml_implicit_resolvers = {}  # not those of YAML 1.1
+for _tag, _pattern in (
+    ("tag:yaml.org,2002:null", r"|~|null|Null|NULL"),
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE"),
+    # Octal 010 and 0o10, sexagesimal 1:30 and 1_000.
+    (_AMBIGUOUS, r"[-+]?0[0-9_]+|0o[0-7]+|[-+]?[0-9][0-9_]*((:[0-5]?[0-9])+|_[0-9_]+)(\.[0-9_]*)?"),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN",
+    ),
+):
+    _PlainLoader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), None)
+_PlainLoader.add_constructor(_AMBIGUOUS, _PlainLoader.construct_ambiguous)
 
 
 def read_plain_yaml(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the file holds

@@ -160,7 +160,23 @@ def load_preset(name: str) -> SpacePreset:
         content = read_plain_yaml(text)
     except NotPlainYaml as error:
         raise InvalidSpace(f"search space {name!r} is not plain YAML: {error}") from error
-    return read_preset(content, repr(name))
+    return read_preset(_with_switches(content), repr(name))
+
+
+def _with_switches(content: Any) -> Any:  # noqa: ANN401 - what a file holds
+    """The same with `se: on` and the like as truth values."""
+    from space.plain_yaml import as_meant
+
+    if isinstance(content, list):
+        return [_with_switches(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    changed = {key: _with_switches(value) for key, value in content.items()}
+    if "se" in changed:
+        value = changed["se"]
+        one = as_meant(value, switch=True)
+        changed["se"] = [as_meant(each, switch=True) for each in value] if isinstance(value, list) else one
+    return changed
 
 
 def read_preset(content: Any, where: str) -> SpacePreset:  # noqa: ANN401 - what a file holds

@@ -16,7 +16,7 @@ from hypothesis import settings
 from space.errors import DataError
 from tests.postgres import PostgresServer, postgres_programs
 from tests.tiny import Result, tiny_run
-from trainer.data import prepare
+from trainer.data.prepare import prepare
 
 # Shared machines stall now and then: a deadline would test them, not us.
 settings.register_profile("mobilenas", deadline=None)

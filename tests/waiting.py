@@ -19,6 +19,6 @@ def wait_for(condition: Callable[[], bool], pause: float = 0.1) -> None:
 def has_ended(pid: int) -> bool:
     """Whether a process is gone for good, but perhaps for its parent to hear of it."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True

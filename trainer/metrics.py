@@ -33,7 +33,7 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+def paired_difference(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> Difference:
     """The difference of two proportions on paired images (Wald interval with Agresti and Min's half-count correction).
 
     Pairs where both are right or both wrong say nothing, so this is much narrower than two separate intervals.

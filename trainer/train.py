@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from space.arch import Architecture
 from space.errors import DataError, RunError
 from space.networks.modules import build_model, fused
-from trainer.data import Dataset, Progress
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import Progress
 
 Weights = Mapping[str, Tensor]
 

@@ -38,6 +38,7 @@ from search.record.schema import (
 from search.trial import SearchStage
 from space.arch import Architecture
 from space.errors import InvalidTable, StoreError
+from trainer.data.facts import DataFacts
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -62,7 +63,7 @@ _MAX_NUMBER = 1e12
 _MAX_COUNT = 2**45
 
 # What a search knows from its beginning on, and a queued one does not; where a function predicts there is no table.
-_START = [field.name for field in fields(SearchStart) if field.name not in ("table_id", "reference_ms")]
+_START = [field.name for field in fields(SearchStart) if field.name not in ("table_id", "reference_ms", "data_facts")]
 
 # Of each table the rows that belong to a search, in an order that foreign keys accept.
 OF_SEARCH = (
@@ -76,7 +77,7 @@ TABLES: dict[str, Table] = {
 # Columns that archives of the oldest schema that is read do not have, and what they mean by that.
 _ADDED: dict[str, dict[str, int | None]] = {
     "latency_entries": dict.fromkeys(("low_ms", "high_ms", "spread")),
-    "searches": {"group_name": None, "priority": 0},
+    "searches": {"group_name": None, "priority": 0, "data_facts": None},
     "trials": dict.fromkeys(("peak_bytes", "sampler_attrs")),
 }
 # Tables that they do not have.
@@ -267,6 +268,8 @@ def _check_search(rows: Rows) -> None:
     stage, unknown = SearchStage(search["stage"]), [name for name in _START if search[name] is None]
     if unknown and (len(unknown) < len(_START) or stage is not SearchStage.QUEUED):
         raise InvalidArchive(f"the search is at stage {search['stage']!r} without {', '.join(unknown)}")
+    if search["data_facts"] is not None:
+        search["data_facts"] = DataFacts.from_plain(search["data_facts"]).to_plain()
     config = parse_config(search["config"])
     lacks = search["table_id"] is None or search["device_id"] is None
     if not unknown and (lacks != (config.latency is not None) or (lacks and search["device_id"] is not None)):

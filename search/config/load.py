@@ -28,6 +28,7 @@ from search.config.sections import (
 )
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
+from space.paths import expanded, recordable
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 from space.reference import REFERENCES
 
@@ -154,14 +155,14 @@ class RunConfig(ConfigSection):
         data, kind, preset = self.data, "imagefolder:", self.space.preset
         changes: dict[str, str] = {}
         if data.source.startswith(kind):
-            changes["source"] = f"{kind}{Path(data.source.removeprefix(kind)).expanduser().absolute()}"
+            changes["source"] = kind + _whole(data.source.removeprefix(kind), "data folder")
         if data.data_dir is not None:
-            changes["data_dir"] = str(Path(data.data_dir).expanduser().absolute())
+            changes["data_dir"] = _whole(data.data_dir, "data folder")
         if preset.endswith((".yaml", ".yml")):
-            preset = str(Path(preset).expanduser().absolute())
+            preset = _whole(preset, "search space")
         return self.model_copy(
             update={
-                "plugins": str(Path(self.plugins or ".").expanduser().absolute()) if self.callables else None,
+                "plugins": _whole(self.plugins or ".", "plugins folder") if self.callables else None,
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(update={"enqueue": tuple(map(_read_network, self.blocks.enqueue))}),
@@ -221,6 +222,11 @@ def budget_hours(budget: str) -> float | None:
     return hours
 
 
+def _whole(path: str, what: str) -> str:
+    """A path that means the same from anywhere, as text that can be recorded."""
+    return str(recordable(expanded(path).absolute(), what))
+
+
 def _read_network(named: str) -> str:
     """A published network's name as it is, a spec file as its canonical JSON."""
     if named in REFERENCES or named.startswith("{"):
@@ -240,7 +246,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def default_text() -> str:
     """The shipped default configuration with its comments."""
-    return files("search.config").joinpath("default.yaml").read_text()
+    return files("search.config").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -261,11 +267,30 @@ def parse_config(content: dict[str, Any]) -> RunConfig:
     Raises:
         InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
     """
-    merged = _merged(read_plain_yaml(default_text()), content)
+    merged = _with_space(_merged(read_plain_yaml(default_text()), content))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
         raise InvalidConfig(f"config{_told(error.errors()[0], merged)}; see: mobilenas config show") from error
+
+
+# A space is made for images of a size: its strides leave something of them to look at.
+_LARGEST_OF_32PX = 80
+
+
+def _with_space(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with a space that fits the images where none is named, and with its width."""
+    space, data = content["space"], content["data"]
+    if not isinstance(space, dict) or not isinstance(data, dict):
+        return content  # which is refused, with its name
+    resolution = data.get("resolution")
+    is_small = not isinstance(resolution, int) or resolution <= _LARGEST_OF_32PX
+    unnamed = space.get("preset") is None
+    filled = {
+        "preset": "mobilenet-v3-small-32px" if is_small else "mobilenet-v3-small",
+        "width": 0.5 if unnamed and is_small else 1.0,
+    }
+    return {**content, "space": filled | {key: value for key, value in space.items() if value is not None}}
 
 
 def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:

@@ -3,9 +3,9 @@
 import re
 import sys
 from dataclasses import replace
-from typing import Annotated, Literal, Self, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from latency.probe import Protocol
 from search.objective.limits import Limits
@@ -14,6 +14,7 @@ from search.plugins import callable_name
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import InvalidConfig
+from space.plain_yaml import as_meant
 from space.reference import REFERENCES
 from trainer.train import Recipe
 
@@ -35,9 +36,16 @@ def named_or_callable(value: str, names: tuple[str, ...]) -> str:
 
 
 class ConfigSection(BaseModel):
-    """Values are what the file says or nothing: no unknown keys, no conversions."""
+    """Values are what the file says or nothing: no unknown keys, and no conversions but those of `as_meant`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever the file says
+        assert info.field_name is not None
+        kinds = get_args(wanted := cls.model_fields[info.field_name].annotation) or (wanted,)
+        return as_meant(value, text=str in kinds, switch=bool in kinds)
 
 
 class NetworkSizes(TypedDict):
@@ -62,6 +70,7 @@ class DataConfig(ConfigSection):
     reward_fraction: float = Field(gt=0, lt=0.9)
     reward_images: int = Field(ge=1)
     split_seed: int = Field(ge=0)
+    skip_damaged: bool
 
     @property
     def sizes(self) -> NetworkSizes:

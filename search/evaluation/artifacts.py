@@ -3,11 +3,11 @@
 import os
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
 import fsspec
 
 from space.errors import RunError
+from space.paths import expanded
 
 VARIABLE = "MOBILENAS_ARTIFACTS"
 
@@ -75,7 +75,7 @@ def artifact_store() -> ArtifactStore | None:
     url = os.environ.get(VARIABLE)
     if not url:
         return None
-    return ArtifactStore(url if "://" in url else str(Path(url).expanduser().absolute()))
+    return ArtifactStore(url if "://" in url else str(expanded(url).absolute()))
 
 
 def weights_name(evaluation_key: str) -> str:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from search.evaluation.job import DataUse
 from search.plugins import Plugin
-from trainer.data import Dataset, Splits
+from trainer.data.dataset import Dataset
+from trainer.data.facts import DataFacts
+from trainer.data.splits import Splits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,11 @@ class Images:
     def content(self) -> str:
         """What identifies it: equal contents have equal results."""
         return self.dataset.content_hash
+
+    @property
+    def facts(self) -> DataFacts | None:
+        """What a record keeps of it."""
+        return DataFacts.of(self.dataset, self.splits)
 
     def use(self, *, reward_fraction: float, split_seed: int, train_images: int | None, reward_images: int) -> DataUse:
         """Which part of it an evaluation uses."""
@@ -55,6 +62,11 @@ class NoImages:
             InvalidConfig: it cannot be imported.
         """
         return self.evaluator.content
+
+    @property
+    def facts(self) -> DataFacts | None:
+        """There are no images to tell of."""
+        return None
 
 
 Data = Images | NoImages

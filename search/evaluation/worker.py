@@ -9,7 +9,9 @@ from torch import nn
 
 from search.evaluation.job import Interim, Job, Outcome, Training, Watch
 from search.evaluation.weights import read_weights, write_weights
-from trainer.data import Dataset, Progress, Splits, split, subset
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import Progress
+from trainer.data.splits import Splits, split, subset
 from trainer.inherit import inherit
 from trainer.train import ALONE, Check, Shard, Trained, load_model, predict, require_device, top1, train
 

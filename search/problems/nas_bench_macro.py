@@ -3,7 +3,8 @@
 Eight layers with three choices each: 0 skips, 1 is an inverted residual of 3x3 with expansion 3, 2 one of 5x5 with
 expansion 6. The space beside this file has one stage per layer whose expansions 1, 3 and 6 stand for the three, so that
 members and networks of the table are the same 6,561. The table is not ours to pass on:
-`nas-bench-macro_cifar10.json` is in the repository xiusu/NAS-Bench-Macro on GitHub (Apache-2.0).
+`nas-bench-macro_cifar10.json` is in the repository xiusu/NAS-Bench-Macro on GitHub (Apache-2.0), from where
+`mobilenas data get nas-bench-macro` fetches it.
 """
 
 import json
@@ -14,13 +15,40 @@ from typing import Any
 
 from space.arch import Architecture
 from space.errors import DataError
+from trainer.data.sources import cache_dir, download
 
 FILE = "nas-bench-macro_cifar10.json"
 WHERE = "MOBILENAS_NAS_BENCH_MACRO"
 """The environment variable that names the table or its folder."""
 
+FOLDER = "nas-bench-macro"
+URL = "https://raw.githubusercontent.com/xiusu/NAS-Bench-Macro/master/data/nas-bench-macro_cifar10.json"
+SHA256 = "686dee8363cc21cca8c1f321ad5749454f2d9b9ca5972682e137e539bc522297"
+
 _MAX_BYTES = 16 * 2**20
 _NETWORKS = 3**8
+
+
+def find(data_dir: Path | None, cache: Path) -> Path:
+    """The published table, fetched into the cache if it is neither in a given folder nor there.
+
+    Raises:
+        DataError: it cannot be fetched.
+    """
+    folders = [data_dir / FOLDER, data_dir] if data_dir else []
+    for folder in folders:
+        if (folder / FILE).is_file():
+            return folder / FILE
+    remedy = f"put {FILE} of the repository xiusu/NAS-Bench-Macro (GitHub, folder data) into {cache / FOLDER}"
+    return download(URL, f"sha256:{SHA256}", cache / FOLDER, remedy)
+
+
+def _path() -> Path:
+    """Where the table is: where the variable says, else in the cache, else in this folder."""
+    if (named := os.environ.get(WHERE)) is None:
+        cached = cache_dir() / FOLDER / FILE
+        return cached if cached.is_file() else Path(FILE)
+    return Path(named) / FILE if Path(named).is_dir() else Path(named)
 
 
 @cache
@@ -30,8 +58,7 @@ def table() -> dict[str, dict[str, Any]]:
     Raises:
         DataError: the file is missing, or is not the published table.
     """
-    path = Path(os.environ.get(WHERE, "."))
-    path = path / FILE if path.is_dir() else path
+    path = _path()
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path} is larger than the table of NAS-Bench-Macro; set {WHERE} to {FILE}")
@@ -41,8 +68,8 @@ def table() -> dict[str, dict[str, Any]]:
         )
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror}); get {FILE} from the repository xiusu/NAS-Bench-Macro on GitHub "
-            f"and name its folder with --data-dir or {WHERE}"
+            f"{path} cannot be read ({error.strerror}); fetch it: mobilenas data get nas-bench-macro; or name its "
+            f"folder with --data-dir or {WHERE}"
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not the table of NAS-Bench-Macro ({error}); get {FILE} anew") from error

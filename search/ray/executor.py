@@ -267,7 +267,9 @@ class RayExecutor:
 def _last_line(log: Path) -> str:
     """The last thing that Ray or the driver said."""
     with suppress(OSError):
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+        ]
         if lines:
             return lines[-1][:300]
     return "it said nothing"

@@ -16,7 +16,7 @@ from search.evaluation.executor import Finished, LocalExecutor, failed
 from search.evaluation.job import Interim, Job, Outcome, Parent
 from search.plugins import Plugin
 from space.errors import DataError, MobilenasError, RunError
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20

@@ -59,7 +59,7 @@ def is_held(claimed_by: str | None, heartbeat_at: datetime | None, now: datetime
 def _kernel() -> str:
     """Equal for processes that see each other under the same numbers; empty where that cannot be said."""
     try:
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot}.{(_PROC / 'self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
@@ -68,7 +68,7 @@ def _kernel() -> str:
 def _started(pid: int) -> str:
     """When a process was started, in clock ticks since boot; empty where there is no such process, or a dead one."""
     try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
     # proc(5): the state is the first field behind the name, the start time the twentieth.

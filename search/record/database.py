@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from search.record.schema import REVISIONS, VERSION_TABLE, metadata
 from space.errors import StoreError
+from space.paths import expanded, needs_home, recordable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -306,6 +307,13 @@ def _parse(url: str) -> tuple[URL, str | None]:
         raise StoreError(f"the database URL names {backend!r}; mobilenas keeps its record in {example}")
     if backend == "sqlite" and (parsed.database or ":memory:").startswith((":memory:", "file:")):
         raise StoreError(f"the database URL {url!r} names no file, so nothing would be kept; it looks like {example}")
+    if backend == "sqlite" and parsed.database is not None:
+        if needs_home(parsed.database):
+            raise StoreError(
+                f"the database {url} needs a home folder, and HOME is not set; set MOBILENAS_DATABASE_URL, or give "
+                "--database"
+            )
+        parsed = parsed.set(database=str(recordable(expanded(parsed.database), "the database file")))
     schema = parsed.query.get("schema")
     if re.search(r"[?&]schema=(&|$)", url):
         schema = ""  # SQLAlchemy leaves empty ones out, and the record would be in another place than was meant

@@ -188,7 +188,12 @@ class RecordedSearch:
         """What lies in its run folder."""
         return self.start.files
 
+    def right(self, trial: Trial) -> np.ndarray:
+        """Which images of the test split a final trial classified right, bool N."""
+        right: np.ndarray = np.load(self.files.correct(trial), allow_pickle=False)
+        return right
+
     def difference(self) -> Difference:
         """Top-1 on the test split, found minus reference, on the same images."""
-        found, reference = (np.load(self.files.correct(trial), allow_pickle=False) for trial in self.both())
+        found, reference = map(self.right, self.both())
         return paired_difference(found, reference)

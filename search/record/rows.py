@@ -15,6 +15,7 @@ from search.run_folder import RunFolder
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
+from trainer.data.facts import DataFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,8 @@ class SearchStart:
 
     `fastest_ms` and `slowest_ms` bound the search space, `reference_ms` is the reference network's latency (None where
     it has none), and `seed_target_ms` is what the block-level search aims at. `table_id` is None where a user's own
-    function predicts, and `data_hash` names the user's own evaluator where that stands for the data.
+    function predicts, and `data_hash` names the user's own evaluator where that stands for the data, of which there are
+    no `data_facts` then; nor are there any of searches that were recorded before schema 0008.
     """
 
     run_folder: Path
@@ -34,6 +36,7 @@ class SearchStart:
     fastest_ms: float
     slowest_ms: float
     reference_ms: float | None
+    data_facts: DataFacts | None = None
 
     @property
     def files(self) -> RunFolder:
@@ -148,14 +151,17 @@ _PLAIN_SEARCH = (
 
 def start_to_row(start: SearchStart) -> dict[str, Any]:
     """Columns of `searches`."""
-    return {**asdict(start), "run_folder": os.fspath(start.run_folder)}
+    facts = None if start.data_facts is None else start.data_facts.to_plain()
+    return {**asdict(start), "run_folder": os.fspath(start.run_folder), "data_facts": facts}
 
 
 def search_from_row(row: RowMapping, labels: Sequence[str], now: datetime) -> SearchRecord:
     """A row of `searches` with its labels, as it stands at a moment of the database's clock."""
     start = None
     if row["run_folder"] is not None:
-        start = SearchStart(**{name: row[name] for name in _START} | {"run_folder": Path(row["run_folder"])})
+        facts = None if row["data_facts"] is None else DataFacts.from_plain(row["data_facts"])
+        known = {name: row[name] for name in _START}
+        start = SearchStart(**known | {"run_folder": Path(row["run_folder"]), "data_facts": facts})
     return SearchRecord(
         **{name: row[name] for name in _PLAIN_SEARCH},
         stage=SearchStage(row["stage"]),

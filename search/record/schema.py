@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -184,6 +184,12 @@ searches = Table(
     Column("updated_at", UtcDateTime, nullable=False, comment="UTC, last change of the search or one of its trials"),
     Column("finished_at", UtcDateTime, comment="UTC, when the stage became done"),
     Column("group_name", Text, comment="searches that belong together: replicates, or one per device"),
+    Column(
+        "data_facts",
+        JSON(none_as_null=True),
+        comment="classes, preprocessing, images per class and split, labels of the test split, what was left out; "
+        "NULL: no data, or recorded before 0008",
+    ),
     Column(
         "priority",
         Integer,

@@ -18,7 +18,7 @@ PRECISION = 0.01
 def write_report(recorded: RecordedSearch) -> Path:
     """Write report.md into the run folder."""
     path = recorded.files.report
-    path.write_text(render(recorded))
+    path.write_text(render(recorded), encoding="utf-8")
     return path
 
 
@@ -39,12 +39,21 @@ def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     return {
         "top-1 (test split)": f"{trial.correct / trial.total:.2%}",
         "its 95% interval": f"{low:.2%} to {high:.2%}",
+        **_balanced(recorded, trial),
         **_latency_figures(recorded, trial),
         "multiply-adds": f"{trial.scores.madds / 1e6:.2f} M",
         "parameters": f"{trial.scores.params:,}",
         "training images seen": f"{trial.images_seen:,}",
         "architecture": trial.architecture.arch_id,
     }
+
+
+def _balanced(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
+    """Balanced accuracy, where one class is so frequent that top-1 hides the others."""
+    facts = recorded.start.data_facts
+    if facts is None or not facts.is_uneven:
+        return {}
+    return {"balanced accuracy (test split)": f"{facts.balanced_accuracy(recorded.right(trial)):.2%}"}
 
 
 def _latency_figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
@@ -71,6 +80,8 @@ def verdict(recorded: RecordedSearch) -> list[str]:
     found, _ = recorded.both()
     gap, other = recorded.difference(), compared_with(recorded.record.config)
     lines = [f"{difference_sentence(gap, other, f'the same {found.total:,} images of the test split')}."]
+    if (facts := recorded.start.data_facts) is not None:
+        lines += [f"Data: {warning}." for warning in facts.warnings()]
     if not recorded.devices:
         lines.append(
             f"Latency is predicted by {recorded.config.latency}, not measured: {found.scores.latency_ms:.3f} ms, for a "

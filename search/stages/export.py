@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from space.formats import FILE_NAMES, FormatName, write_spec
 from space.keys import named_keys
 from space.networks.modules import folded_weights
 from space.networks.onnx_graph import build_graph, given_weights
-from trainer.data import Dataset
+from trainer.data.preprocess import Preprocess
 from trainer.train import load_model
 
 # Folding BatchNorm and another order of sums cost some float32 digits; a wrong graph is off by far more.
@@ -65,7 +65,8 @@ def export_network(
     folder: Path,
     arch: Architecture,
     weights: Mapping[str, Tensor],
-    dataset: Dataset,
+    classes: Sequence[str],
+    preprocess: Preprocess,
     metadata: Mapping[str, str],
     formats: Iterable[FormatName] = (),
 ) -> dict[str, str]:
@@ -79,8 +80,8 @@ def export_network(
     """
     texts = {FILE_NAMES[name]: write_spec(arch, name) for name in formats}
     folder.mkdir(parents=True, exist_ok=True)
-    preprocess = dataset.preprocess.to_json()
-    labels = "".join(f"{name}\n" for name in dataset.classes)
+    recipe = preprocess.to_json()
+    labels = "".join(f"{name}\n" for name in classes)
     graph = onnx_graph(
         arch,
         weights,
@@ -88,17 +89,17 @@ def export_network(
             **metadata,
             "arch_id": arch.arch_id,
             "architecture": arch.to_json(),
-            "labels": json.dumps(dataset.classes),
-            "preprocess": preprocess,
+            "labels": json.dumps(list(classes)),
+            "preprocess": recipe,
         },
     )
     write_weights(dict(weights), folder / WEIGHTS)
     texts[SPEC] = write_spec(arch, "spec")
     for name, text in texts.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     (folder / MODEL).write_bytes(graph)
-    (folder / LABELS).write_text(labels)
-    (folder / PREPROCESS).write_text(preprocess)
+    (folder / LABELS).write_text(labels, encoding="utf-8")
+    (folder / PREPROCESS).write_text(recipe, encoding="utf-8")
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*EXPORTED, *texts}}
 
 

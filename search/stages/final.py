@@ -134,7 +134,8 @@ def export_found(session: Session) -> ExportRecord:
         session.start.run_folder,
         found.architecture,
         read_weights(recorded.files.weights(found)),
-        session.images.dataset,
+        session.images.dataset.classes,
+        session.images.dataset.preprocess,
         export_metadata(session.record, found, recorded.fingerprint),
     )
     return session.store.trials.add_export(
@@ -146,6 +147,6 @@ def export_spec(session: Session, best: Trial) -> ExportRecord:
     """Write the best network's spec, which is all there is where a user's own evaluator judged it without data."""
     folder = session.start.run_folder
     text = write_spec(best.architecture, "spec")
-    (folder / SPEC).write_text(text)
+    (folder / SPEC).write_text(text, encoding="utf-8")
     files = {SPEC: hashlib.sha256(text.encode()).hexdigest()}
     return session.store.trials.add_export(session.record.id, best.number, folder=folder, files=files)

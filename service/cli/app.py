@@ -7,26 +7,20 @@ import typer
 
 from service.cli import database, networks, records, reports, searches
 from service.cli.bench import bench_app
+from service.cli.data import data_app
 from service.cli.database import db_app
 from service.cli.latency import device_app, latency_app
-from service.cli.options import Config
+from service.cli.options import DEVICES, KEEP, NETWORKS, SEARCH, Config
 from service.cli.spaces import arch_app, space_app
+from service.terminal.streams import leave_quietly, make_usable
 from space.errors import MobilenasError
 
 app = typer.Typer(
     help="Find the image classifier for your device: hardware-aware search over MobileNetV3-class networks.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 config_app = typer.Typer(help="The configuration of a run.", no_args_is_help=True)
-app.add_typer(config_app, name="config")
-app.add_typer(db_app, name="db")
-app.add_typer(arch_app, name="arch")
-app.add_typer(space_app, name="space")
-app.add_typer(latency_app, name="latency")
-app.add_typer(device_app, name="device")
-app.add_typer(bench_app, name="bench")
 
 
 def _show_version(asked: bool) -> None:
@@ -71,14 +65,28 @@ def config_show(config: Config = None) -> None:
 
 
 # In the order of --help.
-for group in (searches, networks, database, records, reports):
+for group in (searches, records, reports, networks, database):
     group.register(app)
+for name, commands, panel in (
+    ("config", config_app, SEARCH),
+    ("bench", bench_app, SEARCH),
+    ("latency", latency_app, DEVICES),
+    ("device", device_app, DEVICES),
+    ("arch", arch_app, NETWORKS),
+    ("space", space_app, NETWORKS),
+    ("data", data_app, NETWORKS),
+    ("db", db_app, KEEP),
+):
+    app.add_typer(commands, name=name, rich_help_panel=panel)
 
 
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2, an interruption 130."""
+    make_usable()
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
     except typer.TyperException as error:
         # Without a message where the help was shown instead.
         if message := error.format_message().rstrip("."):
@@ -90,8 +98,11 @@ def main() -> None:
         interrupted = isinstance(error, Interrupted)
         _tell(" ".join(str(error).split()), error=not interrupted)
         sys.exit(130 if interrupted else 2)
+    except BrokenPipeError:
+        leave_quietly()
+        sys.exit(141)  # as if by SIGPIPE
     except OSError as error:
-        _tell(str(error), error=True)
+        _tell(" ".join(str(error).split()), error=True)
         sys.exit(2)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import DATABASE, RUNS, Database, Runs
+from service.cli.options import DATABASE, KEEP, RUNS, Database, Runs
 
 db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help=True)
 
@@ -83,4 +83,4 @@ def db_backup(
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (archive, gc):
-        app.command()(command)
+        app.command(rich_help_panel=KEEP)(command)

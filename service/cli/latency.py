@@ -52,7 +52,7 @@ def collect(
     database: Database = DATABASE,
 ) -> None:
     """Measure the blocks of a search space that a device's table lacks; after a stop, go on where it was."""
-    from service.commands import tables
+    from service.commands.latency import tables
 
     sizes = (config, space, width, resolution, in_channels, classes)
     wanted = tables.Wanted(*sizes, rounds, precision, minutes, anew, tuple(enqueue or ()))
@@ -80,7 +80,7 @@ def bundle(
     database: Database = DATABASE,
 ) -> None:
     """Write a kit that measures a search space on any device with Python, numpy and ONNX Runtime."""
-    from service.commands import tables
+    from service.commands.latency import tables
     from space.errors import InvalidConfig
 
     sizes = (config, space, width, resolution, in_channels, classes)
@@ -105,7 +105,7 @@ def import_(
     database: Database = DATABASE,
 ) -> None:
     """Record a latency table: from the results of a kit, or exported by a colleague."""
-    from service.commands import tables
+    from service.commands.latency import tables
 
     tables.take(database, file, device)
 
@@ -123,7 +123,7 @@ def export(
     database: Database = DATABASE,
 ) -> None:
     """Write a latency table with every raw sample to a file, for a colleague to import."""
-    from service.commands import tables
+    from service.commands.latency import tables
 
     tables.export(database, device, tables.Wanted(config, space, width, resolution, in_channels, classes), out)
 
@@ -154,7 +154,7 @@ def validate(
     database: Database = DATABASE,
 ) -> None:
     """Validate a latency table: predict networks that its fit has not seen, then measure them whole."""
-    from service.commands import tables, validation
+    from service.commands.latency import tables, validation
 
     validation.validate(
         database,
@@ -184,7 +184,7 @@ def profile(
     database: Database = DATABASE,
 ) -> None:
     """Say how long a network takes and, unless it is an ONNX file, the share of each block."""
-    from service.commands import validation
+    from service.commands.latency import validation
 
     validation.profile(database, what, device, shape, form, plot)
 
@@ -202,7 +202,7 @@ def compare(
     database: Database = DATABASE,
 ) -> None:
     """Say whether two devices rank networks alike, and how a network chosen for one does on the other."""
-    from service.commands import tables, validation
+    from service.commands.latency import tables, validation
 
     validation.compare(database, devices, tables.Wanted(config, space, width, resolution, in_channels, classes), form)
 
@@ -224,7 +224,7 @@ def device_add(
     database: Database = DATABASE,
 ) -> None:
     """Add a device: how it is reached, and how ONNX Runtime is used there."""
-    from service.commands import devices
+    from service.commands.latency import devices
 
     devices.add(database, name, address, threads, provider, optimization, cpus, python, replace=replace)
 
@@ -232,7 +232,7 @@ def device_add(
 @device_app.command("list")
 def device_list(form: Form = "table", out: Out = None, database: Database = DATABASE) -> None:
     """List devices: those that were added, and those that have latency tables."""
-    from service.commands import devices
+    from service.commands.latency import devices
 
     devices.list_devices(database, form, out)
 
@@ -244,6 +244,6 @@ def device_show(
     database: Database = DATABASE,
 ) -> None:
     """Show a device: how it is reached, its latency tables, how they were measured, and how well they predict."""
-    from service.commands import devices
+    from service.commands.latency import devices
 
     devices.show_device(database, name, form)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import DATABASE, Database, DataDir, Name, Run
+from service.cli.options import DATABASE, NETWORKS, Database, DataDir, Form, Name, Out, Run, SkipDamaged
 
 
 def export(
@@ -30,7 +30,7 @@ def export(
 
 def predict(
     run: Run,
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files.", show_default=False)],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to name for each picture.")] = 3,
 ) -> None:
     """Classify your own pictures with an exported network."""
@@ -44,14 +44,30 @@ def evaluate(
     data: Annotated[str, typer.Option(help="fashion-mnist, cifar10 or imagefolder:PATH.")],
     data_dir: DataDir = None,
     everything: Annotated[bool, typer.Option("--all", help="Use all images, not only the test split.")] = False,
+    skip_damaged: SkipDamaged = False,
+    form: Form = "table",
+    out: Out = None,
+    matrix: Annotated[
+        Path | None,
+        typer.Option(help="Write the whole confusion matrix to this file, which ends in .csv, .json or .png."),
+    ] = None,
 ) -> None:
-    """Print top-1 with its interval, recall per class and confusion matrix of an exported network."""
-    from service.commands import networks
+    """Print top-1 with its interval, recall and precision per class, and what an exported network confuses."""
+    from service.commands import evaluation
 
-    networks.evaluate(run, data, data_dir, everything=everything)
+    evaluation.evaluate(
+        run,
+        data,
+        data_dir,
+        everything=everything,
+        skip_damaged=skip_damaged,
+        form=form,
+        out=out,
+        matrix=matrix,
+    )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (export, predict, evaluate):
-        app.command()(command)
+        app.command(rich_help_panel=NETWORKS)(command)

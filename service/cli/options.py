@@ -5,6 +5,9 @@ from typing import Annotated, Literal, cast
 
 import typer
 
+# The headings of --help.
+SEARCH, LOOK, DEVICES, NETWORKS, KEEP = "Search", "Look", "Devices", "Networks and data", "Keep"
+
 
 def _database() -> str:
     from service.settings import load_settings
@@ -70,10 +73,20 @@ Budget = Annotated[
 ]
 Data = Annotated[str | None, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for the data set first.")]
+SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out pictures that cannot be read, instead of refusing the data.")
+]
 Device = Annotated[
     str | None, typer.Option(help="Name of the device to search for; default: that of the configuration, or local.")
 ]
 Resolution = Annotated[int | None, typer.Option(help="Side of the input images in pixels.")]
+Space = Annotated[
+    str | None,
+    typer.Option(help="Search space, shipped or a YAML file; default: one for the resolution.", show_default=False),
+]
+Width = Annotated[
+    float | None, typer.Option(help="Width multiplier of the space and its reference.", show_default=False)
+]
 Target = Annotated[
     str | None,
     typer.Option(help="Latency target: a time such as 4.0ms, or a share of the reference's latency such as 80%."),

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import DATABASE, Database, Form, Name, Note, Out, Priority
+from service.cli.options import DATABASE, DEVICES, KEEP, LOOK, Database, Form, Name, Note, Out, Priority
 
 
 def rescore(
@@ -95,5 +95,7 @@ def devices(form: Form = "table", out: Out = None, database: Database = DATABASE
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (status, trials, searches, logs, annotate, devices, rescore):
-        app.command()(command)
+    for command in (status, trials, searches, logs, rescore):
+        app.command(rich_help_panel=LOOK)(command)
+    app.command(rich_help_panel=DEVICES)(devices)
+    app.command(rich_help_panel=KEEP)(annotate)

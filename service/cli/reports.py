@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import DATABASE, Database
+from service.cli.options import DATABASE, LOOK, Database
 
 Names = Annotated[
     list[str], typer.Argument(help="Names of searches or groups; several are compared.", show_default=False)
@@ -61,4 +61,4 @@ def dashboard(
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (report, compare, dashboard):
-        app.command()(command)
+        app.command(rich_help_panel=LOOK)(command)

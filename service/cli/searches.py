@@ -9,6 +9,7 @@ from service.cli.options import (
     DATABASE,
     OWNER,
     RUNS,
+    SEARCH,
     Budget,
     Config,
     Data,
@@ -28,9 +29,12 @@ from service.cli.options import (
     Runs,
     Sampler,
     Seed,
+    SkipDamaged,
+    Space,
     StartFrom,
     Target,
     Until,
+    Width,
     Workers,
 )
 
@@ -42,6 +46,9 @@ def search(
     data: Data = None,
     data_dir: DataDir = None,
     resolution: Resolution = None,
+    skip_damaged: SkipDamaged = False,
+    space: Space = None,
+    width: Width = None,
     target: Target = None,
     seed: Seed = None,
     workers: Workers = None,
@@ -76,6 +83,9 @@ def search(
         data=data,
         data_dir=data_dir,
         resolution=resolution,
+        skip_damaged=skip_damaged,
+        space=space,
+        width=width,
         target=target,
         seed=seed,
         workers=workers,
@@ -147,6 +157,9 @@ def plan(
     data: Data = None,
     data_dir: DataDir = None,
     resolution: Resolution = None,
+    skip_damaged: SkipDamaged = False,
+    space: Space = None,
+    width: Width = None,
     target: Target = None,
     workers: Workers = None,
     budget: Budget = "default",
@@ -162,6 +175,9 @@ def plan(
         data=data,
         data_dir=data_dir,
         resolution=resolution,
+        skip_damaged=skip_damaged,
+        space=space,
+        width=width,
         target=target,
         seed=None,
         workers=workers,
@@ -221,4 +237,4 @@ def coordinator(
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (search, netadapt, plan, resume, finish, certify, stop, coordinator):
-        app.command()(command)
+        app.command(rich_help_panel=SEARCH)(command)

@@ -57,7 +57,7 @@ def samplers(
         )
     if out is not None:
         try:
-            out.write_text(json.dumps(found, indent=1) + "\n")
+            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
 

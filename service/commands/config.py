@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from search.config.load import default_text, load_config, parse_config
 from service.settings import load_settings, origins
-from trainer.sources import cache_dir
+from trainer.data.sources import cache_dir
 
 _HIDDEN = "hidden"
 

@@ -1,19 +1,15 @@
-"""Commands about a found network: export, predict, evaluate."""
+"""Commands about a found network: export and predict."""
 
-import json
+import os
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from rich.markup import escape
-from rich.progress import track
-from rich.table import Table
 
-from latency.network import Network
 from search.evaluation.data import Images
 from search.evaluation.weights import read_weights
 from search.plan import look_up
@@ -21,14 +17,13 @@ from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.run_folder import EXPORTED, MODEL
 from search.stages.export import export_metadata, export_network
+from search.stages.exported import ExportedNetwork
 from search.trial import Trial
-from service.terminal.console import console, say
+from service.terminal.console import complain, say
 from space.errors import DataError, RunError
 from space.formats import FILE_NAMES, FormatName, format_named
-from trainer.data import Dataset, Preprocess, load_picture, normalise, prepare, split
-from trainer.metrics import confusion_matrix, wilson_interval
-
-MAX_MODEL_BYTES = 512 * 2**20
+from trainer.data.pictures import load_picture, picture_or_kind
+from trainer.data.preprocess import Preprocess
 
 
 def export(database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = ()) -> None:
@@ -83,7 +78,7 @@ def export_trial(
         folder,
         trial.architecture,
         read_weights(recorded.files.weights(trial)),
-        _dataset_of(recorded),
+        *_labels_and_preprocess(recorded),
         export_metadata(recorded.record, trial, recorded.fingerprint),
         formats,
     )
@@ -110,8 +105,16 @@ def _exportable(recorded: RecordedSearch, number: int | None) -> Trial:
     return trial
 
 
-def _dataset_of(recorded: RecordedSearch) -> Dataset:
-    """The data that a search was run on, whose labels and preprocessing its networks need."""
+def _labels_and_preprocess(recorded: RecordedSearch) -> tuple[tuple[str, ...], Preprocess]:
+    """Those of the data that a search was run on, as the record has them: the data may be gone, or changed.
+
+    Searches of mobilenas 0.1 have them only in what they exported, or in the data.
+    """
+    if (facts := recorded.start.data_facts) is not None:
+        return facts.classes, facts.preprocess
+    if (model := recorded.files.path / MODEL).is_file():
+        exported = ExportedNetwork(model)
+        return tuple(exported.labels), exported.preprocess
     data, start = look_up(recorded.config).data, recorded.start
     assert isinstance(data, Images), "a search with final networks has images"
     if data.content != start.data_hash:
@@ -119,93 +122,43 @@ def _dataset_of(recorded: RecordedSearch) -> Dataset:
             f"search '{recorded.record.name}' was run on data {start.data_hash}, but '{data.name}' is now "
             f"{data.content}; restore it, or labels and preprocessing may not fit the weights"
         )
-    return data.dataset
-
-
-class ExportedNetwork:
-    """An exported network: everything is read from the ONNX file itself."""
-
-    def __init__(self, run: Path) -> None:
-        path = run / MODEL if run.is_dir() else run
-        try:
-            if path.stat().st_size > MAX_MODEL_BYTES:
-                raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give an exported network")
-            graph = path.read_bytes()
-        except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror}); give a run folder or a model.onnx") from error
-        try:
-            self.network = Network(graph)
-            metadata = self.network.metadata
-            labels = json.loads(metadata["labels"])
-            self.preprocess = Preprocess.from_json(metadata["preprocess"])
-        except DataError:
-            raise
-        except Exception as error:  # onnxruntime raises many kinds on damaged files
-            raise RunError(f"{path} was not exported by mobilenas ({type(error).__name__}); export it again") from error
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise RunError(f"{path} has no class names; export it again")
-        side, channels = self.preprocess.resolution, len(self.preprocess.mean)
-        if self.network.shapes != ((1, channels, side, side), (1, len(labels))):
-            raise RunError(
-                f"{path} has inputs and outputs {self.network.shapes}, which does not fit its {len(labels)} labels and "
-                f"{channels} x {side} x {side} px; export it again"
-            )
-        self.labels: list[str] = labels
-
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """The probability of each class for one uint8 image C x R x R."""
-        logits = self.network.logits(normalise(image[None], self.preprocess)).astype(np.float64)
-        shifted = np.exp(logits - logits.max())
-        return np.asarray(shifted / shifted.sum())
+    return data.dataset.classes, data.dataset.preprocess
 
 
 def predict(run: Path, pictures: list[Path], top: int) -> None:
-    """The command `predict`: classify a person's own pictures."""
+    """The command `predict`: classify a person's own pictures, and those of whole folders.
+
+    Raises:
+        RunError: some could not be read; the others have been classified.
+    """
     exported = ExportedNetwork(run)
-    for picture in pictures:
-        shares = exported.probabilities(load_picture(picture, exported.preprocess))
+    failed = done = 0
+    for picture in _walked(pictures):
+        done += 1
+        try:
+            shares = exported.probabilities(load_picture(picture, exported.preprocess))
+        except DataError as error:
+            failed += 1
+            complain(str(error))
+            continue
         best = np.argsort(-shares)[:top]
         named = ", ".join(f"{exported.labels[index]} {shares[index]:.1%}" for index in best)
         say(f"{picture}: {named}")
+    if failed:
+        raise RunError(f"{failed:,} of {done:,} pictures could not be read; replace or remove them")
+    if not done:
+        raise RunError(f"no pictures are in {', '.join(map(str, pictures))}; give picture files, or folders of them")
 
 
-def _matching_dataset(exported: ExportedNetwork, data: str, data_dir: Path | None) -> Dataset:
-    dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
-    if list(dataset.classes) != exported.labels:
-        raise DataError(
-            f"data set {data} has the classes {', '.join(dataset.classes)[:100]}, but the network was trained for "
-            f"{', '.join(exported.labels)[:100]}; give data with the same classes"
-        )
-    if dataset.preprocess.channels != exported.preprocess.channels:
-        raise DataError(
-            f"data set {data} has {dataset.preprocess.channels} images, but the network takes "
-            f"{exported.preprocess.channels}; give data of the same kind"
-        )
-    return dataset
-
-
-def evaluate(run: Path, data: str, data_dir: Path | None, *, everything: bool) -> None:
-    """The command `evaluate`: top-1 with its interval, recall per class, confusion matrix, from the ONNX file."""
-    exported = ExportedNetwork(run)
-    dataset = _matching_dataset(exported, data, data_dir)
-    images, labels = dataset.images(), np.asarray(dataset.labels())
-    chosen = np.arange(len(labels)) if everything else split(dataset).test
-    predicted = np.empty(len(chosen), dtype=np.int64)
-    for row, index in enumerate(track(chosen, "classifying", console=console, disable=not console.is_terminal)):
-        predicted[row] = int(exported.probabilities(images[index]).argmax())
-    counts = confusion_matrix(labels[chosen], predicted, len(exported.labels))
-    correct, total = int(counts.trace()), int(counts.sum())
-    low, high = wilson_interval(correct, total)
-    part = "all splits" if everything else "the test split"
-    console.print(
-        f"top-1 {correct / total:.2%} (95% interval {low:.2%} to {high:.2%}) on {total:,} images, {part} of {data}",
-        highlight=False,
-        markup=False,
-    )
-    table = Table(title="confusion matrix: rows are true classes, columns predicted ones", title_justify="left")
-    for header in ("class", "recall", *(str(index) for index in range(len(exported.labels)))):
-        table.add_column(header, justify="left" if header == "class" else "right")
-    for index, (label, row) in enumerate(zip(exported.labels, counts, strict=True)):
-        recall = f"{row[index] / row.sum():.1%}" if row.sum() else "no images"
-        table.add_row(escape(f"{index} {label}"), recall, *(str(count) for count in row))
-    console.print(table)
+def _walked(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as they are given, and the pictures below folders, by name; hidden ones and links are passed over."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for folder, inner, names in os.walk(path):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            for name in sorted(names):
+                file = Path(folder) / name
+                if not name.startswith(".") and file.is_file() and not file.is_symlink() and picture_or_kind(file)[0]:
+                    yield file

@@ -63,9 +63,13 @@ def configuration(
     enqueue: Sequence[str] = (),
     start_from: Sequence[str] = (),
     reuse: bool = True,
+    skip_damaged: bool = False,
+    space: str | None = None,
+    width: float | None = None,
 ) -> RunConfig:
     """A configuration file, or its content, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
+        "space": {key: value for key, value in (("preset", space), ("width", width)) if value is not None} or None,
         "name": name,
         "seed": seed,
         "workers": workers,
@@ -88,6 +92,7 @@ def configuration(
                 ("source", data),
                 ("resolution", resolution),
                 ("data_dir", str(data_dir) if data_dir else None),
+                ("skip_damaged", skip_damaged or None),
             )
             if value is not None
         }

@@ -40,7 +40,7 @@ def _hand_out(text: str, out: Path | None) -> None:
         typer.echo(text, nl=False)
         return
     try:
-        out.write_text(text)
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
 

@@ -2,9 +2,16 @@
 
 from rich.console import Console
 
-console = Console()
+# Names are shown as they are: a class ":dog:" is no emoji.
+console = Console(emoji=False)
+_errors = Console(stderr=True, emoji=False)
 
 
 def say(line: str, *, quiet: bool = False) -> None:
     """A line as it is, whatever brackets it holds; on stderr where stdout is for a program."""
-    (Console(stderr=True) if quiet else console).print(line, highlight=False, markup=False, soft_wrap=True)
+    (_errors if quiet else console).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def complain(line: str) -> None:
+    """What went wrong with one of several things, on stderr; the others go on."""
+    say(f"error: {' '.join(line.split())}", quiet=True)

@@ -14,7 +14,9 @@ from search.reports.markdown import comparison, spec_alone, verdict
 from search.run_folder import EXPORTED, REPORT, SPEC
 from service.terminal.console import console, say
 from service.terminal.rows import scientific
-from trainer.data import Dataset, Splits, images_per_class
+from trainer.data.dataset import Dataset
+from trainer.data.facts import DataFacts
+from trainer.data.splits import Splits, images_per_class
 
 
 def print_plan(plan: Plan) -> None:
@@ -22,6 +24,8 @@ def print_plan(plan: Plan) -> None:
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
     if isinstance(inputs.data, Images):
         _print_images(inputs.data.dataset, inputs.data.splits)
+        for warning in DataFacts.of(inputs.data.dataset, inputs.data.splits).warnings():
+            say(f"data         {warning}")
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
         f"space        {inputs.space.preset.name}, width {config.space.width:g}, "

@@ -12,7 +12,7 @@ def write(arch: Architecture) -> str:
     """The content of the file; every architecture can be expressed."""
     from importlib.resources import files  # as in space.preset
 
-    template = files("space.formats").joinpath("model_template.py").read_text()
+    template = files("space.formats").joinpath("model_template.py").read_text(encoding="utf-8")
     before, rest = template.split(_BEGIN)
     _, after = rest.split(_END)
     return before + _architecture(arch) + after

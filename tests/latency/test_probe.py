@@ -40,7 +40,7 @@ NEVER = -1.0
 
 def test_it_runs_where_python_is_old() -> None:
     """The script parses as Python 3.9."""
-    ast.parse(Path(probe.__file__).read_text(), feature_version=(3, 9))
+    ast.parse(Path(probe.__file__).read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
 def test_every_model_is_visited_as_often_as_asked() -> None:

@@ -179,7 +179,7 @@ def _kill_at_random(
 def _children(pid: int) -> list[int]:
     """Its worker processes; multiprocessing's resource tracker is none."""
     found = []
-    for path in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    for path in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
         try:
             line = Path(f"/proc/{path}/cmdline").read_bytes()
         except OSError:

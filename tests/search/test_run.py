@@ -353,7 +353,7 @@ def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
 def _results(trials: list[Trial]) -> list[tuple[Architecture, float | None, str]]:

@@ -17,7 +17,9 @@ from torch import nn
 from space.arch import Architecture, Block, Head, Stage, Stem
 from space.errors import DataError, RunError
 from space.networks.modules import ConvUnit
-from trainer.data import Dataset, Splits, prepare, split
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
+from trainer.data.splits import Splits, split
 from trainer.train import (
     Check,
     Images,

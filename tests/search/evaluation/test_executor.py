@@ -23,7 +23,8 @@ from space.reference import mobilenet_v3_small_32px
 from tests.search.inline import InlineExecutor
 from tests.tiny import RAY_HERE, dark_and_bright
 from tests.waiting import HANGS_S, has_ended, wait_for
-from trainer.data import Dataset, prepare
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
 from trainer.train import Recipe, load_model
 
 LONG = 10_000_000
@@ -105,7 +106,7 @@ def below() -> dict[int, bytes]:
 
 def parent_of(pid: int) -> int:
     """The process that started another one."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
 
 
 def trainers() -> set[int]:

@@ -21,7 +21,7 @@ from tests.search.killing import command, outcome, write_run
 from tests.search.ray.cluster import COORDINATOR, HEAD, Cluster, why_not
 from tests.tiny import dark_and_bright, tiny_run
 from tests.waiting import HANGS_S, wait_for
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 
 pytestmark = [
     pytest.mark.slow,

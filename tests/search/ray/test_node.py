@@ -15,7 +15,8 @@ from space.errors import DataError, RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import dark_and_bright
 from tests.waiting import HANGS_S
-from trainer.data import Dataset, prepare
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
 from trainer.train import Recipe
 
 NOWHERE = Path("/nowhere")

@@ -150,7 +150,7 @@ def test_archive_through_a_file_and_through_pipes(run: Run, tmp_path: Path, monk
     refused(run("archive", "--import", out, "--name", "other"), "ask for a new one")
     refused(run("archive", "--import", tmp_path / "none"), "cannot be read")
     refused(run("archive"), "name a search")
-    stream = io.TextIOWrapper(io.BytesIO())
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", stream)
     run("archive", "shoes-desk-2", "--out", "-")
     content = stream.buffer.getvalue()

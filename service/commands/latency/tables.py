@@ -315,7 +315,7 @@ def export(database: str, device: str | None, wanted: Wanted, out: Path) -> None
         table_id, table = newest(tables_of(store, device, wanted))
     device = table.device.name
     try:
-        out.write_text(table.to_json())
+        out.write_text(table.to_json(), encoding="utf-8")
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
     say(f"{out}: latency table {table_id} of '{device}', {len(table.entries):,} blocks")

@@ -30,9 +30,9 @@ Run = Callable[..., Result]
 def config(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The tiny search for a device called phone, in the folder where the test works."""
     monkeypatch.chdir(tiny_config.parent)
-    content = yaml.safe_load(tiny_config.read_text())
+    content = yaml.safe_load(tiny_config.read_text(encoding="utf-8"))
     content["device"].update(name="phone", rounds=8)
-    tiny_config.write_text(yaml.safe_dump(content))
+    tiny_config.write_text(yaml.safe_dump(content), encoding="utf-8")
     return tiny_config
 
 
@@ -73,9 +73,9 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     """It is refused without a table, pauses before its refinement, awaits certification, and is done by three kits."""
     folder, options = config.parent, ("--config", config, "--name", "k", "--runs", config.parent / "runs")
     assert run("device", "add", "phone", "kit").code == 0
-    content = yaml.safe_load(config.read_text())
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
     content["blocks"]["enqueue"] = ["mobilenet_v2_32px"]  # no member: its blocks must come with the kit, too
-    config.write_text(yaml.safe_dump(content))
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
     refused = run("search", *options)
     assert refused.code == 2
     assert "blocks of this space are not measured on 'phone'; run: mobilenas latency bundle" in refused.err

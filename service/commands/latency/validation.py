@@ -23,7 +23,7 @@ from latency.meter import DeviceSettings
 from search.plan import available_cores
 from search.record.store import Store
 from search.tables import settings_for
-from service.commands.tables import KIT_HINT, Wanted, default_device, meter_of, newest, tables_of
+from service.commands.latency.tables import KIT_HINT, Wanted, default_device, meter_of, newest, tables_of
 from service.report import validation_figures
 from service.terminal.console import console, say
 from service.terminal.logs import telling
@@ -184,6 +184,8 @@ def profile(
             with console.status(f"measuring {what}"):
                 found = profile_file(Path(what), settings.runtime, _shape(shape))
         else:
+            if shape is not None:
+                raise InvalidConfig("--shape is for ONNX files; a spec has its own resolution, so leave it out")
             arch = published_or_read(what)
             meter = meter_of(settings, "profile")
             tables = store.tables.of(meter.device)

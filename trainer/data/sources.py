@@ -20,9 +20,8 @@ from PIL import Image
 from platformdirs import user_cache_dir
 
 from space.errors import DataError
-
-# What an image may be used for; stored as one byte per image.
-TRAIN, REWARD, TEST = 0, 1, 2
+from space.paths import expanded, needs_home
+from trainer.data.dataset import TEST, TRAIN
 
 FASHION_CLASSES = (
     "T-shirt/top",
@@ -78,8 +77,15 @@ class RawImages:
 
 
 def cache_dir() -> Path:
-    """The folder for downloads and prepared data: `MOBILENAS_CACHE_DIR`, else the user's cache folder."""
-    return Path(os.environ.get("MOBILENAS_CACHE_DIR") or user_cache_dir("mobilenas", appauthor=False))
+    """The folder for downloads and prepared data: `MOBILENAS_CACHE_DIR`, else the user's cache folder.
+
+    Raises:
+        DataError: neither is known.
+    """
+    folder = os.environ.get("MOBILENAS_CACHE_DIR") or user_cache_dir("mobilenas", appauthor=False)
+    if needs_home(folder):
+        raise DataError(f"the cache {folder} needs a home folder, and HOME is not set; set MOBILENAS_CACHE_DIR")
+    return expanded(folder)
 
 
 def find_fashion_mnist(data_dir: Path | None, cache: Path) -> tuple[Path, ...]:
@@ -94,7 +100,7 @@ def find_fashion_mnist(data_dir: Path | None, cache: Path) -> tuple[Path, ...]:
         if None not in files:
             return tuple(file for file in files if file)
     return tuple(
-        _download(f"{FASHION_URL}{name}.gz", md5, cache / "fashion-mnist", FASHION_REMEDY)
+        download(f"{FASHION_URL}{name}.gz", f"md5:{md5}", cache / "fashion-mnist", FASHION_REMEDY)
         for name, md5 in FASHION_MD5.items()
     )
 
@@ -128,7 +134,7 @@ def find_cifar10(data_dir: Path | None, cache: Path) -> Path:
     for folder in (*folders, cache / "cifar10", cache):
         if (folder / CIFAR_ARCHIVE).is_file():
             return folder / CIFAR_ARCHIVE
-    return _download(CIFAR_URL + CIFAR_ARCHIVE, CIFAR_MD5, cache / "cifar10", CIFAR_REMEDY)
+    return download(CIFAR_URL + CIFAR_ARCHIVE, f"md5:{CIFAR_MD5}", cache / "cifar10", CIFAR_REMEDY)
 
 
 def read_cifar10(path: Path) -> RawImages:
@@ -144,13 +150,18 @@ def _plain_or_gz(path: Path) -> Path | None:
     return next((file for file in (path.with_name(path.name + ".gz"), path) if file.is_file()), None)
 
 
-def _download(url: str, md5: str, folder: Path, remedy: str) -> Path:
+def download(url: str, checksum: str, folder: Path, remedy: str) -> Path:
+    """A file of this checksum, such as md5:…, fetched into the folder unless it is there.
+
+    Raises:
+        DataError: it cannot be fetched, or is another file.
+    """
     import pooch  # brings in requests: 0.2 s that only a download needs to pay
 
     try:
         downloader = pooch.HTTPDownloader(timeout=30)
         name = url.rsplit("/", 1)[1]
-        return Path(pooch.retrieve(url, f"md5:{md5}", fname=name, path=folder, downloader=downloader))
+        return Path(pooch.retrieve(url, checksum, fname=name, path=folder, downloader=downloader))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"{url} could not be downloaded ({reason}); {remedy}") from error

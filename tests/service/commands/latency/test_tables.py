@@ -160,7 +160,7 @@ def test_a_kit_and_its_results(run: Run, folder: Path) -> None:
 
 def read_kit_networks() -> list[str]:
     """The names of the networks in the unpacked kit."""
-    return list(json.loads(Path("kit/manifest.json").read_text())["networks"])
+    return list(json.loads(Path("kit/manifest.json").read_text(encoding="utf-8"))["networks"])
 
 
 def test_damaged_results_change_nothing(run: Run, folder: Path) -> None:
@@ -173,7 +173,7 @@ def test_damaged_results_change_nothing(run: Run, folder: Path) -> None:
     content = json.loads(text)
     content["samples"].pop("block-00000")
     for bad in ("{}", "[]", "", text[:-5], json.dumps(content)):
-        Path("bad.json").write_text(bad)
+        Path("bad.json").write_text(bad, encoding="utf-8")
         done = run("latency", "import", "bad.json", "--device", "phone")
         assert done.code == 2
         assert len(done.err.strip().splitlines()) == 1
@@ -206,7 +206,9 @@ def test_a_table_is_handed_to_a_colleague(run: Run, folder: Path) -> None:
         other.calibration,
         other.cpu_calibration,
     )
-    Path("bad.json").write_text(Path("table.json").read_text().replace('"warm_cpu"', '"hot_cpu"'))
+    Path("bad.json").write_text(
+        Path("table.json").read_text(encoding="utf-8").replace('"warm_cpu"', '"hot_cpu"'), encoding="utf-8"
+    )
     done = run("latency", "import", "bad.json", "--device", "x")
     assert (done.code, "hot_cpu" in done.err) == (2, True)
     unknown = run("latency", "export", "--device", "nobody", *SPACE)
@@ -227,7 +229,7 @@ def test_validation_is_recorded_and_plotted(run: Run) -> None:
         for name in ("mape", "within_5", "within_10", "kendall_tau", "spearman"):
             assert isinstance(plain[clock][name], float)
     assert set(plain["baselines"]) == {"multiply-adds", "naive table"}
-    page = Path("plot.html").read_text()
+    page = Path("plot.html").read_text(encoding="utf-8")
     assert "measured, ms" in page
     assert not re.search(r'<script[^>]+src="http', page)
     shown = json.loads(run("device", "show", "local", "--format", "json").out)
@@ -255,7 +257,7 @@ def test_validation_under_load(run: Run) -> None:
 def test_a_network_is_profiled(run: Run) -> None:
     """A spec's blocks and the rest make the whole; without a table as well as with one."""
     arch = space_here().sample(random.Random(0))
-    Path("spec.json").write_text(arch.to_json())
+    Path("spec.json").write_text(arch.to_json(), encoding="utf-8")
     for collected in (False, True):
         if collected:
             assert run("latency", "collect", *SPACE, *FAST).code == 0

@@ -1,16 +1,15 @@
-"""From a picture file to the network's input: a recipe as a value, and the two functions that follow it."""
+"""From a picture to the network's input: a recipe as a value, and what follows it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from space.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 MAX_PICTURE_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB as RGB
 
 
@@ -54,36 +53,21 @@ class Preprocess:
             DataError: the text is no JSON, or a field is missing, unknown or wrong.
         """
         try:
-            content = json.loads(text)
-            return cls(
-                **{**content, "mean": tuple(map(float, content["mean"])), "std": tuple(map(float, content["std"]))}
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            return cls.from_plain(json.loads(text))
+        except ValueError as error:
             raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The recipe of its fields as JSON has them.
 
-def load_picture(path: Path, preprocess: Preprocess) -> np.ndarray:
-    """One picture file as uint8 C×R×R, upright by its EXIF orientation, fitted as `preprocess` says.
-
-    Raises:
-        DataError: the file is no readable picture, is too large, or has more than 8 bits per channel.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PICTURE_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width}×{image.height} px")
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"more than 8 bits per channel ({image.mode}); save it with 8")
-            upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:
-                upright = upright.convert("RGBA")  # the colours below the transparency; palettes cannot go directly
-            return fit(upright.convert(preprocess.channels), preprocess)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} is too large ({error}); make it at most {MAX_PICTURE_PIXELS:,} pixels") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise DataError(f"{path} cannot be read as a picture ({error}); replace or remove it") from error
+        Raises:
+            DataError: a field is missing, unknown or wrong.
+        """
+        try:
+            return cls(**{**plain, "mean": tuple(map(float, plain["mean"])), "std": tuple(map(float, plain["std"]))})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
 
 
 def normalise(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from space.errors import DataError
-from trainer import sources
-from trainer.sources import TEST, TRAIN
+from trainer.data import sources
+from trainer.data.dataset import TEST, TRAIN
 
 CLASSES = 10
 

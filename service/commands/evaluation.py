@@ -1,0 +1,217 @@
+"""The command `evaluate`: how good an exported network is on pictures, class by class."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from rich.progress import track
+
+from search.stages.exported import ExportedNetwork
+from service.commands.matrix import write_matrix
+from service.terminal.console import console, say
+from service.terminal.rows import Format, show
+from space.errors import DataError
+from trainer.data.dataset import TEST
+from trainer.data.imagefolder import find_pictures, hold_out
+from trainer.data.pictures import load_picture
+from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
+from trainer.data.splits import split
+from trainer.metrics import confusion_matrix, wilson_interval
+
+SHOWN_CONFUSIONS = 10
+Item = TypeVar("Item")
+_TYPES: dict[str, type] = {
+    "class": str,
+    "images": int,
+    "recall": float,
+    "precision": float,
+    "mostly_taken_for": str,
+    "times": int,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Judged:
+    """Labels and predictions, as indices into the network's classes, and what the data had besides."""
+
+    labels: list[int]
+    predicted: list[int]
+    part: str
+    notes: list[str]
+
+
+def evaluate(
+    run: Path,
+    data: str,
+    data_dir: Path | None,
+    *,
+    everything: bool,
+    skip_damaged: bool,
+    form: Format,
+    out: Path | None,
+    matrix: Path | None,
+) -> None:
+    """Print top-1 with its interval, the figures of each class, and the worst confusions, from the ONNX file."""
+    exported = ExportedNetwork(run)
+    if data.startswith(IMAGE_FOLDER):
+        judged = _photos(exported, image_folder(data), everything=everything, skip_damaged=skip_damaged)
+    else:
+        judged = _known(exported, data, data_dir, everything=everything)
+    if not judged.labels:
+        raise DataError(
+            f"{judged.part} of {data} has no pictures of the network's classes; "
+            + ("give others" if everything else "use all of them with --all")
+        )
+    counts = confusion_matrix(np.array(judged.labels), np.array(judged.predicted), len(exported.labels))
+    if matrix is not None:
+        write_matrix(counts, exported.labels, matrix)
+    rows = list(_per_class(counts, exported.labels))
+    if form != "table":
+        show("classes", rows, form, shown=_TYPES, types=_TYPES, out=out)
+        return
+    _summarise(counts, judged, data)
+    shown = [{**row, **{name: _percent(row[name]) for name in ("recall", "precision")}} for row in rows]
+    show("per class", shown, form, shown=_TYPES, types=_TYPES, out=out)
+    _show_confusions(counts, exported.labels)
+    if matrix is not None:
+        say(f"confusion matrix: {matrix}")
+
+
+def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, everything: bool) -> _Judged:
+    """One of the data sets that have a name, which have the classes that they have."""
+    dataset = prepare(data, resolution=exported.preprocess.resolution, data_dir=data_dir)
+    if list(dataset.classes) != exported.labels:
+        raise DataError(
+            f"data set {data} has other classes than the network: {_differences(dataset.classes, exported.labels)}; "
+            "give data with the same classes"
+        )
+    if dataset.preprocess.channels != exported.preprocess.channels:
+        raise DataError(
+            f"data set {data} has {dataset.preprocess.channels} images, but the network takes "
+            f"{exported.preprocess.channels}; give data of the same kind"
+        )
+    images, labels = dataset.images(), np.asarray(dataset.labels())
+    chosen = np.arange(len(labels)) if everything else split(dataset).test
+    predicted = [int(exported.probabilities(images[index]).argmax()) for index in _tracked(chosen.tolist())]
+    part = "all splits" if everything else "the test split"
+    return _Judged(labels=labels[chosen].tolist(), predicted=predicted, part=part, notes=[])
+
+
+def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_damaged: bool) -> _Judged:
+    """A person's own photos, of the classes that are there and that the network knows."""
+    labels = [unicodedata.normalize("NFC", label) for label in exported.labels]
+    splits, left_out = find_pictures(root)
+    chosen = list(_chosen(splits, labels, everything=everything))
+    found = {name for classes in splits.values() for name, files in classes.items() if files}
+    if not found & set(labels):
+        raise DataError(
+            f"no class of {root} is one of the network's: {_differences(sorted(found), labels)}; give data with its "
+            "classes"
+        )
+    notes = [f"not used: {', '.join(left_out)}"] if left_out else []
+    if unknown := sorted(found - set(labels)):
+        notes.append(f"not counted, as the network does not know them: {', '.join(unknown)}")
+    if missing := [label for label in labels if label not in {labels[label] for label, _ in chosen}]:
+        notes.append(f"classes of the network without a picture here: {', '.join(missing)}")
+    judged = _Judged(labels=[], predicted=[], part="all pictures" if everything else "the test split", notes=notes)
+    damaged: dict[Path, str] = {}
+    for label, path in _tracked(chosen):
+        try:
+            image = load_picture(path, exported.preprocess)
+        except DataError as error:
+            damaged[path] = str(error)
+            continue
+        judged.labels.append(label)
+        judged.predicted.append(int(exported.probabilities(image).argmax()))
+    if damaged and not skip_damaged:
+        raise DataError(told_damaged(damaged))
+    if damaged:
+        notes.append(f"{len(damaged):,} damaged pictures were left out")
+    return judged
+
+
+def _chosen(
+    splits: Mapping[int, Mapping[str, tuple[Path, ...]]], labels: list[str], *, everything: bool
+) -> Iterator[tuple[int, Path]]:
+    """The label and the file of each picture that is judged, as a training would have held it out."""
+    for label, name in enumerate(labels):
+        if everything or TEST in splits:
+            for role, classes in splits.items():
+                if everything or role == TEST:
+                    yield from ((label, path) for path in classes.get(name, ()))
+        else:
+            (classes,) = splits.values()
+            files = classes.get(name, ())
+            yield from (
+                (label, path) for path, role in zip(files, hold_out(len(files), label), strict=True) if role == TEST
+            )
+
+
+def _tracked(items: Sequence[Item]) -> Iterable[Item]:
+    return track(items, "classifying", console=console, disable=not console.is_terminal, transient=True)
+
+
+def _differences(found: Iterable[str], labels: list[str]) -> str:
+    """What two sets of classes do not share, some of each."""
+    parts, here, there = [], set(found), set(labels)
+    for what, names in (("only here", here - there), ("only in the network", there - here)):
+        if names:
+            more = ", …" if len(names) > 5 else ""
+            parts.append(f"{what} {', '.join(sorted(names)[:5])}{more}")
+    return "; ".join(parts) or "in another order"
+
+
+def _per_class(counts: np.ndarray, labels: list[str]) -> Iterator[dict[str, Any]]:
+    taken = counts.sum(axis=0)
+    for index, label in enumerate(labels):
+        row = counts[index].copy()
+        right, total, row[index] = int(row[index]), int(row.sum()), 0
+        worst = int(row.argmax())
+        yield {
+            "class": label,
+            "images": total,
+            "recall": right / total if total else None,
+            "precision": right / int(taken[index]) if taken[index] else None,
+            "mostly_taken_for": labels[worst] if row[worst] else None,
+            "times": int(row[worst]) or None,
+        }
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _summarise(counts: np.ndarray, judged: _Judged, data: str) -> None:
+    correct, total = int(counts.trace()), int(counts.sum())
+    low, high = wilson_interval(correct, total)
+    images = counts.sum(axis=1)
+    there = images > 0
+    balanced = float((counts.diagonal()[there] / images[there]).mean())
+    say(
+        f"top-1 {correct / total:.2%} (95% interval {low:.2%} to {high:.2%}) on {total:,} images, {judged.part} of "
+        f"{data}"
+    )
+    say(
+        f"balanced accuracy {balanced:.2%}, the mean of the recalls of {there.sum():,} classes; always naming the most "
+        f"frequent class has top-1 {images.max() / total:.2%}"
+    )
+    for note in judged.notes:
+        say(note)
+
+
+def _show_confusions(counts: np.ndarray, labels: list[str]) -> None:
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    worst = [
+        divmod(int(place), len(labels)) for place in np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_CONFUSIONS]
+    ]
+    rows = [
+        {"class": labels[true], "taken for": labels[taken], "images": int(wrong[true, taken])}
+        for true, taken in worst
+        if wrong[true, taken]
+    ]
+    if rows:
+        show("worst confusions", rows, "table", shown=("class", "taken for", "images"), types={})

@@ -1,0 +1,1 @@
+"""Commands about devices, their latency tables, and how far to trust them."""
