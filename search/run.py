@@ -21,6 +21,7 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.markdown import write_report
+from search.reports.summary import write_summary
 from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
@@ -197,8 +198,9 @@ def drive(running: Session, until: Until | None = None) -> Path | None:
     else:
         export = export_spec(running, best[0])
         certified = True  # there is no network to measure, only its spec
-    report = write_report(RecordedSearch.read(running.store, running.record.name))
-    upload_export(running.record.name, export, report, running.listener.note)
+    recorded = RecordedSearch.read(running.store, running.record.name)
+    report = write_report(recorded)
+    upload_export(running.record.name, export, (report, write_summary(recorded)), running.listener.note)
     _enter(running, SearchStage.DONE if certified else SearchStage.AWAITING)
     return report
 

@@ -9,7 +9,7 @@ SPEC, WEIGHTS, MODEL = "architecture.json", "weights.safetensors", "model.onnx"
 LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
-REPORT = "report.md"
+REPORT, SUMMARY = "report.md", "report.json"
 CERTIFY_KIT = "certify.zip"
 
 
@@ -33,6 +33,11 @@ class RunFolder:
     def report(self) -> Path:
         """The report as Markdown."""
         return self.path / REPORT
+
+    @property
+    def summary(self) -> Path:
+        """The report for programs."""
+        return self.path / SUMMARY
 
     @property
     def spec(self) -> Path:

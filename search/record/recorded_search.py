@@ -110,6 +110,11 @@ class RecordedSearch:
     def _trials(self) -> list[Trial]:
         return self.store.trials.of(self.record.id)
 
+    @property
+    def all_trials(self) -> list[Trial]:
+        """The trials of all stages, by number."""
+        return self._trials
+
     def trials(self, stage: SearchStage) -> list[Trial]:
         """The trials of a stage, by number."""
         return [trial for trial in self._trials if trial.stage is stage]

@@ -13,6 +13,7 @@ from search.evaluation.weights import read_weights
 from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
+from search.reports.summary import write_summary
 from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
 from search.stages.session import Session
@@ -174,12 +175,12 @@ def certify(store: Store, name: str, results_text: str | None) -> RecordedSearch
     else:
         _certify_reached(recorded, waiting)
     if recorded.is_certified:
-        report = write_report(recorded)
+        reports = (write_report(recorded), write_summary(recorded))
         export = max(store.trials.exports(recorded.record.id), key=lambda each: each.created_at)
         upload_export(
             name,
             export,
-            report,
+            reports,
             lambda text: store.searches.add_log_line(recorded.record.id, level="info", event="note", message=text),
         )
         store.searches.set_stage(recorded.record.id, SearchStage.DONE)

@@ -103,7 +103,7 @@ def export_network(
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in {*EXPORTED, *texts}}
 
 
-def upload_export(search: str, export: ExportRecord, report: Path, note: Callable[[str], None]) -> None:
+def upload_export(search: str, export: ExportRecord, reports: Iterable[Path], note: Callable[[str], None]) -> None:
     """Copy what a search found to where the nodes of a cluster keep artefacts, if there is such a place.
 
     That it cannot be reached is told, and no more: everything is in the run folder.
@@ -111,7 +111,7 @@ def upload_export(search: str, export: ExportRecord, report: Path, note: Callabl
     if (place := artifact_store()) is None:
         return
     try:
-        for path in (*(export.folder / name for name in export.files), report):
+        for path in (*(export.folder / name for name in export.files), *reports):
             place.put(f"exports/{search}/{path.name}", path.read_bytes())
     except (RunError, OSError) as error:
         note(f"warning: {error}; everything is in {export.folder}")

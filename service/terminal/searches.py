@@ -11,7 +11,7 @@ from search.executors import cluster_of
 from search.plan import Inputs, Plan
 from search.record.recorded_search import RecordedSearch
 from search.reports.markdown import comparison, spec_alone, verdict
-from search.run_folder import EXPORTED, REPORT, SPEC
+from search.run_folder import EXPORTED, REPORT, SPEC, SUMMARY
 from service.terminal.console import console, say
 from service.terminal.rows import scientific
 from trainer.data.dataset import Dataset
@@ -106,7 +106,7 @@ def print_result(recorded: RecordedSearch) -> None:
     if not recorded.has_finals:
         for line in spec_alone(recorded):
             say(line)
-        for name in (REPORT, SPEC):
+        for name in (REPORT, SUMMARY, SPEC):
             say(str(recorded.start.run_folder / name))
         return
     header, *rows = comparison(recorded)
@@ -119,5 +119,5 @@ def print_result(recorded: RecordedSearch) -> None:
     for line in verdict(recorded):
         say(f"- {line}")
     say("")
-    for name in (REPORT, *EXPORTED):
+    for name in (REPORT, SUMMARY, *EXPORTED):
         say(str(recorded.start.run_folder / name))

@@ -158,6 +158,7 @@ def download(url: str, checksum: str, folder: Path, remedy: str) -> Path:
     """
     import pooch  # brings in requests: 0.2 s that only a download needs to pay
 
+    pooch.get_logger().setLevel("WARNING")  # it would tell of every file in its own way
     try:
         downloader = pooch.HTTPDownloader(timeout=30)
         name = url.rsplit("/", 1)[1]
