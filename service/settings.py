@@ -10,13 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from platformdirs import user_config_path, user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from yaml import MarkedYAMLError
 
 from space.errors import InvalidConfig
-from space.paths import expanded, needs_home
+from space.paths import expanded, user_folder
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
 PREFIX = "MOBILENAS_"
@@ -34,8 +33,11 @@ _CONFIDENTIAL = ("database_url", "reader_password")
 
 
 def default_database() -> str:
-    """An SQLite file in the user's data directory, as an SQLAlchemy URL; one that needs a home is refused when used."""
-    return f"sqlite:///{user_data_path('mobilenas') / 'mobilenas.db'}"
+    """An SQLite file in the user's data directory, as an SQLAlchemy URL.
+
+    Without a home it has its ~, which is refused where it is used, and not where another database is named.
+    """
+    return f"sqlite:///{user_folder('data') or '~/.local/share/mobilenas'}/mobilenas.db"
 
 
 def login_name() -> str:
@@ -118,8 +120,9 @@ def _file() -> Path | None:
     """The settings file that there is."""
     if named := os.environ.get(FILE_VARIABLE):
         return expanded(named)
-    path = user_config_path("mobilenas") / "settings.yaml"
-    return path if not needs_home(path) and os.path.exists(path) else None
+    folder = user_folder("config")
+    path = None if folder is None else folder / "settings.yaml"
+    return path if path is not None and os.path.exists(path) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from space.errors import InvalidConfig
 
@@ -15,6 +16,22 @@ def expanded(path: str | Path) -> Path:
 def needs_home(path: str | Path) -> bool:
     """Whether a path lies below a home folder that there is none of, as in a container of a user without a name."""
     return os.path.expanduser(path).startswith("~")
+
+
+def user_folder(kind: Literal["cache", "config", "data"]) -> Path | None:
+    """Where this system keeps a user's files of a kind for mobilenas; None where there is no home folder."""
+    import platformdirs
+
+    find = {
+        "cache": platformdirs.user_cache_path,
+        "config": platformdirs.user_config_path,
+        "data": platformdirs.user_data_path,
+    }
+    try:
+        folder = find[kind]("mobilenas", appauthor=False)
+    except RuntimeError:  # there is no home; some versions answer with a ~ instead
+        return None
+    return None if needs_home(folder) else folder
 
 
 def recordable(path: Path, what: str) -> Path:

@@ -235,9 +235,11 @@ def _read_network(named: str) -> str:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, section by section; `target` and `targets` are replaced whole."""
+    """`changes` over `base`, section by section; `target` and `targets` are replaced whole, empty sections left out."""
     result = dict(base)
     for key, value in changes.items():
+        if value is None and isinstance(base.get(key), dict):
+            continue  # a heading with nothing below it
         # The two forms of a target exclude each other, and targets that are not named are not wanted.
         deeper = isinstance(value, dict) and isinstance(base.get(key), dict) and key not in ("target", "targets")
         result[key] = _merged(base[key], value) if deeper else value

@@ -310,8 +310,8 @@ def _parse(url: str) -> tuple[URL, str | None]:
     if backend == "sqlite" and parsed.database is not None:
         if needs_home(parsed.database):
             raise StoreError(
-                f"the database {url} needs a home folder, and HOME is not set; set MOBILENAS_DATABASE_URL, or give "
-                "--database"
+                f"the database {url} lies in the home folder, and HOME is not set; set MOBILENAS_DATABASE_URL, or "
+                "give --database"
             )
         parsed = parsed.set(database=str(recordable(expanded(parsed.database), "the database file")))
     schema = parsed.query.get("schema")

@@ -98,11 +98,15 @@ def main() -> None:
         interrupted = isinstance(error, Interrupted)
         _tell(" ".join(str(error).split()), error=not interrupted)
         sys.exit(130 if interrupted else 2)
+    except UnicodeEncodeError as error:
+        _tell(f"the name {error.object!r} is not UTF-8, so that it cannot be recorded; choose another", error=True)
+        sys.exit(2)
     except BrokenPipeError:
         leave_quietly()
         sys.exit(141)  # as if by SIGPIPE
     except OSError as error:
         _tell(" ".join(str(error).split()), error=True)
+        leave_quietly()  # what stdout could not take is not tried once more
         sys.exit(2)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import DATABASE, KEEP, RUNS, Database, Runs
+from service.cli.records import annotate
 
 db_app = typer.Typer(help="The database that keeps the record.", no_args_is_help=True)
 
@@ -82,5 +83,5 @@ def db_backup(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (archive, gc):
+    for command in (annotate, archive, gc):
         app.command(rich_help_panel=KEEP)(command)

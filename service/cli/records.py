@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import DATABASE, DEVICES, KEEP, LOOK, Database, Form, Name, Note, Out, Priority
+from service.cli.options import DATABASE, DEVICES, LOOK, Database, Form, Name, Note, Out, Priority
 
 
 def rescore(
@@ -98,4 +98,3 @@ def register(app: typer.Typer) -> None:
     for command in (status, trials, searches, logs, rescore):
         app.command(rich_help_panel=LOOK)(command)
     app.command(rich_help_panel=DEVICES)(devices)
-    app.command(rich_help_panel=KEEP)(annotate)

@@ -2,9 +2,16 @@
 
 from rich.console import Console
 
+
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read our output has gone: the program ends as on any such write."""
+        raise BrokenPipeError
+
+
 # Names are shown as they are: a class ":dog:" is no emoji.
-console = Console(emoji=False)
-_errors = Console(stderr=True, emoji=False)
+console = _Terminal(emoji=False)
+_errors = _Terminal(stderr=True, emoji=False)
 
 
 def say(line: str, *, quiet: bool = False) -> None:

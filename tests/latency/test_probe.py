@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -315,3 +316,68 @@ def test_a_whole_network_runs_from_its_file(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(Refused, match="cannot run model file"):
         Measuring({"file": Model(str(path), 1)}, Runtime(), QUICK).run()
+
+
+def test_a_shape_that_the_model_does_not_have_is_refused() -> None:
+    """A fixed side is not measured under another one's name; a shape that agrees is no contradiction."""
+
+    class Entry:
+        """An input of a model."""
+
+        name, type = "x", "tensor(float)"
+
+        def __init__(self, shape: list[object]) -> None:
+            self.shape = shape
+
+    rng = np.random.default_rng(0)
+    with pytest.raises(Refused, match="input x is fixed at 1x3x32x32, not 64x3x32x32"):
+        probe._random_input(Entry([1, 3, 32, 32]), (64, 3, 32, 32), rng)
+    with pytest.raises(Refused, match=r"input x is fixed at \?x3x32x32, not 1x3x48x192"):
+        probe._random_input(Entry(["batch", 3, 32, 32]), (1, 3, 48, 192), rng)
+    assert probe._random_input(Entry([1, 3, 32, 32]), (1, 3, 32, 32), rng).shape == (1, 3, 32, 32)
+    assert probe._random_input(Entry(["batch", 3, 32, 32]), (64, 3, 32, 32), rng).shape == (64, 3, 32, 32)
+
+
+def test_several_threads_have_the_cpus_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two threads `cores` are the usable CPUs, so that one CPU and two are two devices; with one it stays."""
+    monkeypatch.setattr(probe, "usable_cpus", lambda: 3)
+    assert probe.describe(Runtime(threads=2))["cores"] == 3
+    assert probe.describe(Runtime())["cores"] == (os.cpu_count() or 1)
+    monkeypatch.setattr(probe, "usable_cpus", lambda: 1)
+    with pytest.raises(Refused, match="2 threads were asked for, but this process may use 1 CPU; ask for fewer"):
+        probe.describe(Runtime(threads=2))
+    assert probe.describe(Runtime())["cores"] == (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({}, 8),
+        ({"/proc/self/cgroup": "0::/", "/sys/fs/cgroup/cpu.max": "max 100000"}, 8),
+        ({"/proc/self/cgroup": "0::/", "/sys/fs/cgroup/cpu.max": "150000 100000"}, 2),
+        ({"/proc/self/cgroup": "0::/a/b", "/sys/fs/cgroup/a/cpu.max": "100000 100000"}, 1),
+        ({"/proc/self/cgroup": "0::/a/b", "/sys/fs/cgroup/a/b/cpu.max": "1 100000"}, 1),
+        (
+            {
+                "/proc/self/cgroup": "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            3,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "4:cpu,cpuacct:/",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            8,
+        ),
+        ({"/proc/self/cgroup": "0::/", "/sys/fs/cgroup/cpu.max": "9900000 100000"}, 8),
+    ],
+)
+def test_quotas_of_control_groups_count(files: dict[str, str], cpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both versions, rounded up, of this group and those above it, and never more than the affinity."""
+    monkeypatch.setattr(probe, "read_text", files.get)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert probe.usable_cpus() == cpus

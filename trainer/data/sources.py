@@ -17,10 +17,9 @@ from typing import IO, Any
 
 import numpy as np
 from PIL import Image
-from platformdirs import user_cache_dir
 
 from space.errors import DataError
-from space.paths import expanded, needs_home
+from space.paths import expanded, user_folder
 from trainer.data.dataset import TEST, TRAIN
 
 FASHION_CLASSES = (
@@ -82,10 +81,11 @@ def cache_dir() -> Path:
     Raises:
         DataError: neither is known.
     """
-    folder = os.environ.get("MOBILENAS_CACHE_DIR") or user_cache_dir("mobilenas", appauthor=False)
-    if needs_home(folder):
-        raise DataError(f"the cache {folder} needs a home folder, and HOME is not set; set MOBILENAS_CACHE_DIR")
-    return expanded(folder)
+    if named := os.environ.get("MOBILENAS_CACHE_DIR"):
+        return expanded(named)
+    if (folder := user_folder("cache")) is None:
+        raise DataError("data sets are kept in the home folder, and HOME is not set; set MOBILENAS_CACHE_DIR")
+    return folder
 
 
 def find_fashion_mnist(data_dir: Path | None, cache: Path) -> tuple[Path, ...]:

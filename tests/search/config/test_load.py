@@ -1,7 +1,9 @@
 """A run's configuration: complete, strict, and clear about what is wrong."""
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from yaml import safe_load
@@ -187,3 +189,71 @@ def test_the_address_of_a_cluster_is_a_host_and_a_port(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(InvalidConfig, match=r"RAY_ADDRESS 'ray://head:10001' is not HOST:PORT"):
         cluster_of(config)
+
+
+@pytest.mark.parametrize(
+    ("content", "preset", "width"),
+    [
+        ({}, "mobilenet-v3-small-32px", 0.5),
+        ({"data": {"resolution": 32}}, "mobilenet-v3-small-32px", 0.5),
+        ({"data": {"resolution": 224}}, "mobilenet-v3-small", 1.0),
+        ({"data": {"resolution": 96}, "space": {"width": 0.75}}, "mobilenet-v3-small", 0.75),
+        ({"space": {"preset": "mobilenet-v3-small-32px"}}, "mobilenet-v3-small-32px", 1.0),
+        ({"space": {"preset": "mobilenet-v3-small"}}, "mobilenet-v3-small", 1.0),
+        ({"space": {"preset": "ofa-mbv3", "width": 1.2}, "data": {"resolution": 32}}, "ofa-mbv3", 1.2),
+        ({"space": {"preset": None, "width": None}}, "mobilenet-v3-small-32px", 0.5),
+    ],
+)
+def test_an_unnamed_space_follows_the_resolution(content: dict[str, object], preset: str, width: float) -> None:
+    """And one that is named has width 1.0, as it has for `latency bundle --space`."""
+    space = parse_config(content).space
+    assert (space.preset, space.width) == (preset, width)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("name: no", ("name",), "no"),
+        ("name: 2024", ("name",), "2024"),
+        ("name: 2024-05-01", ("name",), "2024-05-01"),
+        ("training: {weight_decay: 1e-4}", ("training", "weight_decay"), 1e-4),
+        ("training: {flip: off}", ("training", "flip"), False),
+        ("training: {flip: Yes}", ("training", "flip"), True),
+        ("training:\nblocks: {trials: 8}", ("blocks", "trials"), 8),
+    ],
+)
+def test_values_mean_what_people_mean(text: str, path: tuple[str, ...], value: object, tmp_path: Path) -> None:
+    """A name may be a number or "no", a number may have an exponent, and a switch may be off."""
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    found: Any = load_config(tmp_path / "run.yaml").model_dump()
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+@pytest.mark.parametrize("text", ["seed: 010", "trial_minutes: 1:30", "blocks: {train_images: 6_000}"])
+def test_ambiguous_numbers_are_refused(text: str, tmp_path: Path) -> None:
+    """They were another number silently."""
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidConfig, match="is not the same number to everybody"):
+        load_config(tmp_path / "run.yaml")
+
+
+def test_encodings_of_editors_are_read(tmp_path: Path) -> None:
+    """UTF-16 of PowerShell, UTF-8 with a mark; Latin-1 is refused in one line."""
+    path = tmp_path / "run.yaml"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes("blocks: {trials: 8}\r\n# café".encode(encoding))
+        assert load_config(path).blocks.trials == 8
+    path.write_bytes("name: café".encode("latin-1"))
+    with pytest.raises(InvalidConfig) as told:
+        load_config(path)
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_paths_that_cannot_be_recorded_are_refused() -> None:
+    """Before anything is measured, and not by the database at the end."""
+    odd = os.fsdecode(b"/data/m\xfcde")
+    for content in ({"data": {"source": f"imagefolder:{odd}", "resolution": 32}}, {"data": {"data_dir": odd}}):
+        with pytest.raises(InvalidConfig, match="not UTF-8"):
+            parse_config(content).from_anywhere()

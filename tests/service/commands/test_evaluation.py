@@ -22,12 +22,8 @@ from trainer.train import new_model
 
 Mobilenas = Callable[..., Result]
 
-CLASSES = (
-    ":dog:",
-    "caf\u00e9",
-    "[bold red]cat[x]",
-    *(f"a class with a long name, number {number:02}" for number in range(27)),
-)
+LONG_NAMES = (f"a class with a long name, number {number:02}" for number in range(27))
+CLASSES = (":dog:", "caf\u00e9", "[bold red]cat[x]", *LONG_NAMES)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,92 @@
+"""Starting searches: their names, their folders, and what is recorded of their data."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from search.config.load import parse_config
+from search.events import Listener
+from search.plan import Inputs, look_up
+from search.record.store import Store
+from search.start import SearchRequest, create
+from space.errors import MobilenasError
+from tests.search.killing import write_run
+from tests.tiny import dark_and_bright
+
+
+def inputs_of(folder: Path, **changes: object) -> Inputs:
+    """A search that a function judges and whose latency another one predicts: nothing is measured or trained."""
+    import yaml
+
+    path = write_run(folder, seconds=0.0)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return look_up(parse_config({**content, "plugins": str(folder), **changes}).from_anywhere())
+
+
+def test_unnamed_searches_that_begin_at_once_take_the_next_numbers(tmp_path: Path, database_url: str) -> None:
+    """Three that measured at the same time are all recorded, each under its own name and in its own folder."""
+    inputs, request = inputs_of(tmp_path), SearchRequest(owner="ada")
+    together = threading.Barrier(3)
+    names: list[str] = []
+
+    class Waits(Listener):
+        """Goes on from measuring when all three have come so far."""
+
+        def note(self, text: str) -> None:
+            if "networks of the space take" in text:
+                together.wait(timeout=60)
+
+    def start() -> None:
+        with closing(Store.open(database_url)) as store:
+            names.append(create(store, inputs, tmp_path / "runs", Waits(), request).name)
+
+    Store.open(database_url).close()
+    threads = [threading.Thread(target=start) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert sorted(names) == ["none-local-1", "none-local-2", "none-local-3"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(names)
+
+
+def test_a_name_that_another_record_took_is_passed_over(tmp_path: Path) -> None:
+    """The same folder of runs with two records: the second search takes the next number."""
+    inputs, request = inputs_of(tmp_path), SearchRequest(owner="ada")
+    names = []
+    for record in ("one", "two"):
+        with closing(Store.open(f"sqlite:///{tmp_path / record}.db")) as store:
+            names.append(create(store, inputs, tmp_path / "runs", Listener(), request).name)
+    assert names == ["none-local-1", "none-local-2"]
+
+
+def test_a_named_search_is_refused_where_its_name_is_taken(tmp_path: Path) -> None:
+    """Nobody's name is changed: the second one is told how to resume the first."""
+    inputs, request = inputs_of(tmp_path, name="mine"), SearchRequest(owner="ada")
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        create(store, inputs, tmp_path / "runs", Listener(), request)
+        with pytest.raises(MobilenasError, match="mobilenas resume mine"):
+            create(store, inputs, tmp_path / "elsewhere", Listener(), request)
+
+
+def test_facts_of_the_data_are_recorded(tmp_path: Path) -> None:
+    """Classes, preprocessing and labels of the test split are in the record, whatever becomes of the pictures."""
+    photos = dark_and_bright(tmp_path / "photos", each=10, pixels=16)
+    (photos / "dark" / "notes.txt").write_text("x", encoding="utf-8")
+    (photos / "dark" / "0.png").write_bytes(b"")
+    source = {
+        "data": {"source": f"imagefolder:{photos}", "resolution": 32, "reward_images": 2, "skip_damaged": True},
+        "evaluator": None,
+    }
+    inputs = inputs_of(tmp_path, **source)
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        record = create(store, inputs, tmp_path / "runs", Listener(), SearchRequest(owner="ada"))
+        facts = store.searches.get(record.name).require_start().data_facts
+    assert facts is not None
+    assert facts == inputs.data.facts
+    assert facts.classes == ("bright", "dark")
+    assert facts.skipped == ("dark/0.png",)
+    assert facts.left_out == ("1 .txt files",)
+    assert sum(test for *_, test in facts.images) == len(facts.test_labels)
