@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from search.config.sections import (
@@ -60,6 +60,11 @@ class RunConfig(ConfigSection):
     blocks: BlocksConfig
     netadapt: NetAdaptConfig
     final: FinalConfig
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target_in_short(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the file says
+        return parse_target(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

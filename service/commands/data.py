@@ -63,7 +63,8 @@ def _plain(found: DataCheck) -> dict[str, object]:
 
 def _print(found: DataCheck) -> None:
     rows = [{"class": name, **counts} for name, counts in found.images.items()]
-    show(f"pictures in {found.root}", rows, "table", shown=("class", *found.splits), types={})
+    say(f"folder       {found.root}")
+    show("pictures per class", rows, "table", shown=("class", *found.splits), types={})
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())
     say(f"pictures     {len(found.sizes):,} can be read: {kinds or 'none'}")
     if found.sizes:

@@ -220,6 +220,8 @@ def test_an_unnamed_space_follows_the_resolution(content: dict[str, object], pre
         ("training: {flip: off}", ("training", "flip"), False),
         ("training: {flip: Yes}", ("training", "flip"), True),
         ("training:\nblocks: {trials: 8}", ("blocks", "trials"), 8),
+        ("target: 80%", ("target", "relative"), 0.8),
+        ("target: 2.5ms", ("target", "ms"), 2.5),
     ],
 )
 def test_values_mean_what_people_mean(text: str, path: tuple[str, ...], value: object, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from search.stages.exported import ExportedNetwork
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import Result
 from tests.trainer.data.photos import PLAIN
+from tests.trainer.data.test_pictures import ODD, jpeg
 from trainer.data.pictures import load_picture
 from trainer.train import new_model
 
@@ -167,6 +168,22 @@ def test_predict_goes_on_after_a_bad_picture(run: Path, tmp_path: Path, mobilena
     (tmp_path / "empty").mkdir()
     nothing = mobilenas("predict", run, tmp_path / "empty")
     assert (nothing.code, "no pictures are in" in nothing.err) == (2, True)
+
+
+def test_the_snippet_of_the_guide_agrees(
+    run: Path, tmp_path: Path, mobilenas: Mobilenas, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code that people copy names the same class as `predict`, also of turned photos with odd metadata."""
+    text = (Path(__file__).parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
+    code = text.split("## Using the network without mobilenas")[1].split("```python")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(run / "model.onnx", tmp_path)
+    for seed, app1 in enumerate([b"", *ODD.values()]):
+        pixels = np.random.default_rng(seed).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+        (tmp_path / "photo.jpg").write_bytes(jpeg(pixels, app1))
+        exec(compile(code, "docs/guide.md", "exec"), {})  # noqa: S102 - our own guide
+        named = capsys.readouterr().out.strip()
+        assert mobilenas("predict", run, "photo.jpg", "--top", "1").out.startswith(f"photo.jpg: {named} ")
 
 
 def test_a_picture_may_have_any_name(run: Path, tmp_path: Path, mobilenas: Mobilenas) -> None:
