@@ -59,7 +59,10 @@ def test_configuration_starts_the_same_search(folder: Path, mobilenas: Call) -> 
 
 
 def test_archive_of_a_trained_search_arrives(folder: Path, mobilenas: Call) -> None:
-    """Its trials, files and table are there: it is reported on, and its network classifies pictures."""
+    """Its trials, files and table are there: it is reported on, its network classifies pictures, and is exported again.
+
+    That version recorded nothing of the data, which are gone: what it exported then has labels and preprocessing.
+    """
     where = ("--database", f"sqlite:///{folder / 'other.db'}")
     taken = mobilenas("archive", "--import", folder / "photos.zip", "--runs", folder / "runs", *where)
     assert taken.code == 0, taken.err
@@ -72,6 +75,10 @@ def test_archive_of_a_trained_search_arrives(folder: Path, mobilenas: Call) -> N
     assert "bright" in told.out
     shown = mobilenas("trials", "--search", "photos", "--format", "csv", *where)
     assert len(shown.out.splitlines()) == 1 + 6
+    exported = mobilenas("export", "photos", "--out", folder / "out", *where)
+    assert exported.code == 0, exported.err
+    for name in ("labels.txt", "preprocess.json"):
+        assert (folder / "out" / name).read_bytes() == (folder / "runs" / "photos" / name).read_bytes()
     checked = mobilenas("db", "check", *where)
     assert checked.code == 0, checked.out
 

@@ -3,15 +3,18 @@
 import os
 import re
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from yaml import safe_load
 
 from search.config.load import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
 from search.executors import cluster_of
 from search.objective.reward import HARD, soft
-from space.errors import InvalidConfig
+from space.errors import InvalidConfig, MobilenasError
 
 
 def test_default_file_shows_every_key() -> None:
@@ -259,3 +262,35 @@ def test_paths_that_cannot_be_recorded_are_refused() -> None:
     for content in ({"data": {"source": f"imagefolder:{odd}", "resolution": 32}}, {"data": {"data_dir": odd}}):
         with pytest.raises(InvalidConfig, match="not UTF-8"):
             parse_config(content).from_anywhere()
+
+
+SCALARS = st.one_of(
+    st.text(max_size=12),
+    st.integers().map(str),
+    st.floats().map(repr),
+    st.sampled_from(
+        ["no", "On", "~", "1e3", "010", "1:30", "1_0", "2024-05-01", "[]", "{}", "!!python/name:os.system x"]
+    ),
+)
+KEYS = st.sampled_from(
+    [
+        *("name", "seed", "workers", "trial_minutes", "executor", "evaluator", "target", "targets", "data", "space"),
+        *("data: {source", "data: {resolution", "data: {skip_damaged", "space: {preset", "space: {width"),
+        *("blocks: {trials", "blocks: {reward", "training: {flip", "training: {weight_decay", "device: {name"),
+    ]
+)
+
+
+@given(key=KEYS, scalar=SCALARS)
+def test_any_scalar_of_any_key_is_taken_or_refused_in_one_line(key: str, scalar: str) -> None:
+    """Whatever stands in a file: a whole configuration, or one line that a person can act on."""
+    text = f"{key}: {scalar}{'}' if '{' in key else ''}"
+    told = "one line"
+    with NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(text.encode(errors="surrogatepass"))
+        file.flush()
+        try:
+            load_config(file.name).from_anywhere()
+        except MobilenasError as error:
+            told = str(error)
+    assert len(" ".join(told.split())) > 5

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.record.recorded_search import RecordedSearch
@@ -15,6 +17,8 @@ from search.trial import NetworkMeasurement
 from tests.search.content import Writer
 from tests.search.makers import CONFIG, new_search
 from tests.search.realistic import Teller, whole_search
+from tests.trainer.data.photos import PLAIN
+from trainer.data.facts import DataFacts
 from trainer.metrics import Difference
 
 
@@ -67,6 +71,29 @@ def test_a_search_that_kept_a_trial_says_which(tmp_path: Path) -> None:
     assert f"The found network is that of trial {best.number} of the block-level search: top-1 " in text
     assert "(reward split), 0." in text
     assert "It met the target without NetAdapt." in text
+
+
+def test_uneven_classes_are_told(tmp_path: Path) -> None:
+    """Where one class is most of the test split, its share and the balanced accuracy of both networks are there."""
+    facts = DataFacts(
+        classes=("cat", "dog"),
+        preprocess=PLAIN,
+        images=((100, 10, 9000), (10, 10, 1000)),
+        test_labels=(*[0] * 9000, *[1] * 1000),
+        repeated=0,
+        skipped=(),
+        left_out=(),
+    )
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as made:
+        whole_search(made, "uneven", tmp_path, trials=12)
+        recorded = RecordedSearch.read(made, "uneven")
+        start = replace(recorded.start, data_facts=facts)
+        recorded = RecordedSearch(made, replace(recorded.record, start=start))
+        for trial in recorded.both():
+            np.save(recorded.files.correct(trial), np.array([True] * 9000 + [False] * 1000))
+        text = render(recorded)
+    assert "| balanced accuracy (test split) | 50.00% | 50.00% |" in text
+    assert "class 'cat' has 90.0% of the test split: always naming it has that top-1." in text
 
 
 def test_a_users_own_evaluator_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: quick help, and one clear line for every mistake, which leaves the record as it was."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -255,3 +256,8 @@ def test_photos_end_to_end(mobilenas: Mobilenas, tmp_path: Path) -> None:
     assert "shot.png: red" in mobilenas("predict", run, shot).out
     other = mobilenas("evaluate", run, "--data", "fashion-mnist")
     refused(other, "classes")
+    shutil.rmtree(folder)  # labels and preprocessing are in the record
+    exported = mobilenas("export", "photos-local-1", "--out", tmp_path / "out", "--database", url)
+    assert exported.code == 0, exported.err
+    for name in ("labels.txt", "preprocess.json", "weights.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (run / name).read_bytes()
