@@ -16,8 +16,7 @@ from search.stages.export import export_network
 from search.stages.exported import ExportedNetwork
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import Result
-from tests.trainer.data.photos import PLAIN
-from tests.trainer.data.test_pictures import ODD, jpeg
+from tests.trainer.data.photos import ODD, PLAIN, jpeg
 from trainer.data.pictures import load_picture
 from trainer.train import new_model
 

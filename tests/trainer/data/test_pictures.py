@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from space.errors import DataError
-from tests.trainer.data.photos import PLAIN, is_one_line, read_or_told
+from tests.trainer.data.photos import ODD, ORIENTED, PLAIN, exif, is_one_line, jpeg, read_or_told
 from trainer.data import pictures
 from trainer.data.pictures import can_read, kind_of, load_picture, picture_or_kind
 from trainer.data.preprocess import Preprocess
@@ -83,46 +83,6 @@ def test_other_unfit_pictures_are_named(tmp_path: Path) -> None:
 def turned() -> np.ndarray:
     """A picture of 16×16 px that has no symmetry, 16×16×3."""
     return np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
-
-
-def exif(*entries: bytes, tail: bytes = b"") -> bytes:
-    """An EXIF block of directory entries, each of 12 bytes, and of the values behind them."""
-    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + b"\0\0\0\0" + tail
-
-
-def jpeg(pixels: np.ndarray, app1: bytes = b"") -> bytes:
-    """A JPEG file, with metadata if there are any."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=95)
-    content = file.getvalue()
-    return content[:2] + (b"\xff\xe1" + struct.pack(">H", len(app1) + 2) + app1 if app1 else b"") + content[2:]
-
-
-SHORT, TEXT, RATIONAL, UNDEFINED, FLOAT = 3, 2, 5, 7, 11
-ORIENTED = struct.pack("<HHIHH", 0x0112, SHORT, 1, 6, 0)
-BEHIND = 8 + 2 + 12 * 2 + 4  # where values lie behind two entries
-
-# Tags with a wrong type or count, as editors and phones leave them.
-ODD = {
-    "make as rational": exif(
-        struct.pack("<HHII", 0x010F, RATIONAL, 1, BEHIND), ORIENTED, tail=struct.pack("<II", 72, 1)
-    ),
-    "make as float": exif(struct.pack("<HHIf", 0x010F, FLOAT, 1, 1.5), ORIENTED),
-    "make as short": exif(struct.pack("<HHIHH", 0x010F, SHORT, 1, 7, 0), ORIENTED),
-    "two resolutions": exif(
-        ORIENTED, struct.pack("<HHII", 0x011A, RATIONAL, 2, BEHIND), tail=struct.pack("<IIII", 72, 1, 72, 1)
-    ),
-    "resolution as text": exif(ORIENTED, struct.pack("<HHI4s", 0x011A, TEXT, 4, b"72\0\0")),
-    "resolution as bytes": exif(ORIENTED, struct.pack("<HHI4s", 0x011A, UNDEFINED, 4, b"72\0\0")),
-    "date as short": exif(ORIENTED, struct.pack("<HHIHH", 0x0132, SHORT, 1, 7, 0)),
-    "directory as text": exif(ORIENTED, struct.pack("<HHI4s", 0x8769, TEXT, 4, b"abc\0")),
-    "software as bytes": exif(ORIENTED, struct.pack("<HHI4s", 0x0131, UNDEFINED, 4, b"abc\0")),
-    "unit as text": exif(ORIENTED, struct.pack("<HHI4s", 0x0128, TEXT, 4, b"in\0\0")),
-    "unit as rational": exif(
-        ORIENTED, struct.pack("<HHII", 0x0128, RATIONAL, 1, BEHIND), tail=struct.pack("<II", 5, 2)
-    ),
-    "width as text": exif(struct.pack("<HHI4s", 0x0100, TEXT, 4, b"40\0\0"), ORIENTED),
-}
 
 
 @pytest.mark.parametrize("app1", ODD.values(), ids=ODD.keys())
