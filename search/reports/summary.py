@@ -79,13 +79,16 @@ class Ids(_Part):
     reference_trial: int | None
 
 
-class Summary(Target):
-    """The whole file. `reference` is null where there is none."""
-
+class _Head(_Part):
     version: Literal[1]
     search: str
     seed: int
     data: str
+
+
+class Summary(Target, _Head):
+    """The whole file. `reference` is null where there is none."""
+
     found: Network
     reference: Network | None
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
