@@ -283,18 +283,22 @@ def create(
     _refuse_group_name(store, name)
     _refuse_full(_folder(runs, name))
     reached = _measured(store, inputs, listener)
+    runs.mkdir(parents=True, exist_ok=True)
     while True:  # others may have begun meanwhile, and taken the next numbers
         folder = _folder(runs, name)
         try:
             # Whoever makes an unnamed search's folder has its name.
-            folder.mkdir(parents=True, exist_ok=inputs.config.name is not None)
+            folder.mkdir(exist_ok=inputs.config.name is not None)
             _refuse_group_name(store, name)
             start, further = _start(inputs, folder, reached)
             if weights is not None:
-                start.files.start_weights.write_bytes(weights)
+                with start.files.start_weights.open("xb") as file:
+                    file.write(weights)
             config = _named(inputs.config, name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
+            if inputs.config.name is not None:
+                raise RunError(f"run folder {folder} was taken meanwhile; choose another --name") from None
             name = next(names)
         except NameTaken:
             if inputs.config.name is not None:

@@ -98,7 +98,7 @@ def forget() -> None:
 
 
 def export_cache_dir() -> None:
-    """Give a cache folder from the file to whoever looks for the variable: `trainer.sources` and worker processes."""
+    """Give a cache folder from the file to whoever looks for the variable, such as worker processes."""
     if (folder := load_settings().cache_dir) is not None:
         os.environ["MOBILENAS_CACHE_DIR"] = str(folder)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Hashable
 from typing import Any
 
-from yaml import MappingNode, SafeLoader, ScalarNode, YAMLError
+from yaml import MappingNode, MarkedYAMLError, SafeLoader, ScalarNode, YAMLError
 from yaml.events import AliasEvent
 from yaml.nodes import Node
 
@@ -32,6 +32,13 @@ class NotPlainYaml(ValueError):
 _AMBIGUOUS = "tag:mobilenas,ambiguous"
 
 
+class _Ambiguous(MarkedYAMLError):
+    """Its problem is told without the value where that may be a password."""
+
+    def __str__(self) -> str:
+        return self.note or ""
+
+
 class _PlainLoader(SafeLoader):
     """Scalars as YAML 1.2 has them (core schema, 10.3.2), and none that YAML 1.1 took for another number.
 
@@ -42,10 +49,12 @@ class _PlainLoader(SafeLoader):
 
     def construct_ambiguous(self, node: ScalarNode) -> None:
         """Refuse what was another number for many years, or is one in other programs."""
-        raise YAMLError(
+        problem = "a number is not the same to everybody; put it into quotes where it is a text"
+        told = (
             f"{node.value} in line {node.start_mark.line + 1} is not the same number to everybody; write it in plain "
             f"decimal digits, or in quotes where it is a text: '{node.value}'"
         )
+        raise _Ambiguous(problem=problem, problem_mark=node.start_mark, note=told)
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:  # noqa: ANN401 - PyYAML's interface
         if self.check_event(AliasEvent):

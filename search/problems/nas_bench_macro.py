@@ -44,10 +44,9 @@ def find(data_dir: Path | None, cache: Path) -> Path:
 
 
 def _path() -> Path:
-    """Where the table is: where the variable says, else in the cache, else in this folder."""
+    """Where the table is: where the variable says, else in this folder, else in the cache."""
     if (named := os.environ.get(WHERE)) is None:
-        cached = cache_dir() / FOLDER / FILE
-        return cached if cached.is_file() else Path(FILE)
+        return Path(FILE) if Path(FILE).is_file() else cache_dir() / FOLDER / FILE
     return Path(named) / FILE if Path(named).is_dir() else Path(named)
 
 

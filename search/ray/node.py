@@ -16,7 +16,7 @@ from search.evaluation.executor import Finished, LocalExecutor, failed
 from search.evaluation.job import Interim, Job, Outcome, Parent
 from search.plugins import Plugin
 from space.errors import DataError, MobilenasError, RunError
-from trainer.data.dataset import Dataset
+from trainer.data.dataset import META_VERSION, Dataset
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20
@@ -232,7 +232,7 @@ class NodeWorker:
         except DataError:
             is_seen = False
         if not is_seen:
-            here = self._folder / f"data-{wanted}"
+            here = self._folder / data_name(wanted)
             if not here.exists():
                 self._publish(here, self._remote.files(there), lambda draft: _require_whole(draft, wanted))
                 return here
@@ -270,6 +270,11 @@ class NodeWorker:
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def data_name(content_hash: str) -> str:
+    """The folder of a prepared data set on a node, which other versions of mobilenas may use too."""
+    return f"data-{META_VERSION}-{content_hash}"
 
 
 def _require_whole(folder: Path, wanted: str) -> None:

@@ -99,7 +99,8 @@ def main() -> None:
         _tell(" ".join(str(error).split()), error=not interrupted)
         sys.exit(130 if interrupted else 2)
     except UnicodeEncodeError as error:
-        _tell(f"the name {error.object!r} is not UTF-8, so that it cannot be recorded; choose another", error=True)
+        named = ascii(error.object[max(0, error.start - 40) : error.end + 40])
+        _tell(f"{named} is not UTF-8, so that it cannot be recorded or sent; choose another name", error=True)
         sys.exit(2)
     except BrokenPipeError:
         leave_quietly()

@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from search.stages.exported import ExportedNetwork
-from service.commands.matrix import write_matrix
+from service.commands.matrix import check_matrix_name, write_matrix
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from space.errors import DataError
@@ -55,6 +55,8 @@ def evaluate(
     matrix: Path | None,
 ) -> None:
     """Print top-1 with its interval, the figures of each class, and the worst confusions, from the ONNX file."""
+    if matrix is not None:
+        check_matrix_name(matrix)
     exported = ExportedNetwork(run)
     if data.startswith(IMAGE_FOLDER):
         judged = _photos(exported, image_folder(data), everything=everything, skip_damaged=skip_damaged)
@@ -104,6 +106,8 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     """A person's own photos, of the classes that are there and that the network knows."""
     labels = [unicodedata.normalize("NFC", label) for label in exported.labels]
     splits, left_out = find_pictures(root)
+    if not everything and TEST not in splits:
+        splits = {role: _sound(classes, exported, skip_damaged=skip_damaged) for role, classes in splits.items()}
     chosen = list(_chosen(splits, labels, everything=everything))
     found = {name for classes in splits.values() for name, files in classes.items() if files}
     if not found & set(labels):
@@ -114,7 +118,8 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     notes = [f"not used: {', '.join(left_out)}"] if left_out else []
     if unknown := sorted(found - set(labels)):
         notes.append(f"not counted, as the network does not know them: {', '.join(unknown)}")
-    if missing := [label for label in labels if label not in {labels[label] for label, _ in chosen}]:
+    judged_labels = {label for label, _ in chosen}
+    if missing := [name for label, name in enumerate(labels) if label not in judged_labels]:
         notes.append(f"classes of the network without a picture here: {', '.join(missing)}")
     judged = _Judged(labels=[], predicted=[], part="all pictures" if everything else "the test split", notes=notes)
     damaged: dict[Path, str] = {}
@@ -131,6 +136,25 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     if damaged:
         notes.append(f"{len(damaged):,} damaged pictures were left out")
     return judged
+
+
+def _sound(
+    classes: Mapping[str, tuple[Path, ...]], exported: ExportedNetwork, *, skip_damaged: bool
+) -> dict[str, tuple[Path, ...]]:
+    """The pictures that can be read: a training held out some of those, and would have held out others of all.
+
+    Raises:
+        DataError: some cannot, and are not to be skipped.
+    """
+    damaged: dict[Path, str] = {}
+    for path in _tracked([path for files in classes.values() for path in files], "looking for damaged pictures"):
+        try:
+            load_picture(path, exported.preprocess)
+        except DataError as error:
+            damaged[path] = str(error)
+    if damaged and not skip_damaged:
+        raise DataError(told_damaged(damaged))
+    return {name: tuple(path for path in files if path not in damaged) for name, files in classes.items()}
 
 
 def _chosen(
@@ -150,8 +174,8 @@ def _chosen(
             )
 
 
-def _tracked(items: Sequence[Item]) -> Iterable[Item]:
-    return track(items, "classifying", console=console, disable=not console.is_terminal, transient=True)
+def _tracked(items: Sequence[Item], what: str = "classifying") -> Iterable[Item]:
+    return track(items, what, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _differences(found: Iterable[str], labels: list[str]) -> str:

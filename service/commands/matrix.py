@@ -11,14 +11,20 @@ from PIL import Image, ImageDraw
 from space.errors import RunError
 
 
+def check_matrix_name(path: Path) -> None:
+    """Whether a file's name says what kind it is to be.
+
+    Raises:
+        RunError: it does not.
+    """
+    if path.suffix.lower() not in _MAKERS:
+        raise RunError(f"{path} names no kind of file that a matrix is written to; end it in {', '.join(_MAKERS)}")
+
+
 def write_matrix(counts: np.ndarray, labels: list[str], path: Path) -> None:
     """The whole confusion matrix, rows the true classes: CSV, JSON or PNG, as the file's name says."""
-    makers = {".csv": _matrix_csv, ".json": _matrix_json, ".png": _matrix_png}
-    make = makers.get(path.suffix.lower())
-    if make is None:
-        raise RunError(f"{path} names no kind of file that a matrix is written to; end it in {', '.join(makers)}")
     try:
-        path.write_bytes(make(counts, labels))
+        path.write_bytes(_MAKERS[path.suffix.lower()](counts, labels))
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; choose another --matrix") from error
 
@@ -73,3 +79,6 @@ def _draw_upwards(picture: Image.Image, text: str, middle: int, bottom: int) -> 
     ImageDraw.Draw(label).text((0, 8), text, fill="black", anchor="lm")
     upwards = label.rotate(90, expand=True)
     picture.paste(upwards, (middle - 8, bottom - upwards.height))
+
+
+_MAKERS = {".csv": _matrix_csv, ".json": _matrix_json, ".png": _matrix_png}

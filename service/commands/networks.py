@@ -160,5 +160,14 @@ def _walked(paths: Iterable[Path]) -> Iterator[Path]:
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             for name in sorted(names):
                 file = Path(folder) / name
-                if not name.startswith(".") and file.is_file() and not file.is_symlink() and picture_or_kind(file)[0]:
+                if not name.startswith(".") and file.is_file() and not file.is_symlink() and _is_meant(file):
                     yield file
+
+
+def _is_meant(file: Path) -> bool:
+    """Whether somebody who names its folder would expect to hear of a file: pictures, and what could not be read."""
+    try:
+        is_picture, kind = picture_or_kind(file)
+    except DataError:
+        return True
+    return is_picture or "pictures" in kind.split()

@@ -106,6 +106,11 @@ def test_passwords_are_never_shown(
     assert "me:***@host" in shown.out
     write("reader_pasword: hunter2")
     assert "hunter2" not in mobilenas("config", "show").err
+    write("reader_password: 0471147114")  # octal to some
+    with pytest.raises(InvalidConfig, match="in line 1; correct it") as told:
+        load_settings()
+    assert "0471147114" not in str(told.value)
+    forget()
     write("reader_password: 'hunter2\n  - x: [")
     assert "hunter2" not in mobilenas("config", "show").err
     assert "hunter2" not in repr(load_settings) + shown_url("postgresql://me:hunter2@host:port/db")

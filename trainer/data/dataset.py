@@ -15,7 +15,8 @@ from trainer.data.preprocess import Preprocess
 TRAIN, REWARD, TEST = 0, 1, 2
 
 META_VERSION = 2
-_CHUNK = 256  # images hashed at a time
+CHUNK = 256
+"""Images that are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +24,8 @@ class Dataset:
     """A prepared data set: images.npy, labels.npy, fixed_splits.npy and meta.json in `folder`.
 
     `name` is the data spec as given, `content_hash` 16 hexadecimal digits of the SHA-256 over images, labels, class
-    names and split roles, wherever they were read from. `repeated` counts the images of the reward and of the test
-    split that the data set has once more among those which networks are trained on, `skipped` names the files that
-    were left out because they are damaged, and `left_out` what else was not used, in words.
+    names and split roles, wherever they were read from. `skipped` names the files that were left out because they are
+    damaged, and `left_out` what else was not used, in words.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Dataset:
     classes: tuple[str, ...]
     preprocess: Preprocess
     folder: Path
-    repeated: int = 0
     skipped: tuple[str, ...] = ()
     left_out: tuple[str, ...] = field(default=(), compare=False)
 
@@ -49,9 +48,17 @@ class Dataset:
         """What the data set says each image is for: TRAIN, REWARD or TEST, uint8 N."""
         return self._array("fixed_splits")
 
+    def digests(self) -> np.ndarray:
+        """A hash of each image's pixels, uint64 N: equal images have equal ones, and hardly any others."""
+        return self._array("digests")
+
     def measured_hash(self) -> str:
         """The content hash of what the files hold, which is `content_hash` unless they were damaged on a way."""
-        return content_hash(self.images(), self.classes, self.labels(), self.fixed_splits())
+        images = self.images()
+        digest = content_digest(images.shape, self.classes, self.labels(), self.fixed_splits())
+        for start in range(0, len(images), CHUNK):
+            digest.update(np.ascontiguousarray(images[start : start + CHUNK]).data)
+        return digest.hexdigest()[:16]
 
     def _array(self, name: str) -> np.ndarray:
         try:
@@ -77,19 +84,17 @@ class Dataset:
                 classes=tuple(meta["classes"]),
                 preprocess=Preprocess.from_json(json.dumps(meta["preprocess"])),
                 folder=folder,
-                repeated=meta["repeated"],
                 skipped=tuple(meta["skipped"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder} holds no prepared data set ({error}); {_again(folder)}") from error
 
 
-def content_hash(images: np.ndarray, classes: tuple[str, ...], labels: np.ndarray, roles: np.ndarray) -> str:
-    """16 hexadecimal digits for what a data set holds; images (uint8 N×C×R×R) are read some at a time."""
-    digest = hashlib.sha256(json.dumps([images.shape, classes]).encode() + labels.tobytes() + roles.tobytes())
-    for start in range(0, len(images), _CHUNK):
-        digest.update(np.ascontiguousarray(images[start : start + _CHUNK]).data)
-    return digest.hexdigest()[:16]
+def content_digest(
+    shape: tuple[int, ...], classes: tuple[str, ...], labels: np.ndarray, roles: np.ndarray
+) -> "hashlib._Hash":
+    """The SHA-256 of what a data set holds, up to its images, which are to follow in their order."""
+    return hashlib.sha256(json.dumps([shape, classes]).encode() + labels.tobytes() + roles.tobytes())
 
 
 def _again(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -23,7 +24,8 @@ class DataFacts:
     """The facts of a data set and its splits.
 
     `images` has the number of train, reward and test images of each class, `test_labels` the class of each image of the
-    test split in its order, as an index into `classes`; the rest is that of `Dataset`.
+    test split in its order, as an index into `classes`. `repeated` counts the images of the reward and of the test
+    split that are once more among those which networks are trained on; the rest is that of `Dataset`.
     """
 
     classes: tuple[str, ...]
@@ -35,7 +37,14 @@ class DataFacts:
     left_out: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.images) != len(self.classes) or sum(test for *_, test in self.images) != len(self.test_labels):
+        tested = [test for *_, test in self.images]
+        counts = Counter(self.test_labels)
+        if (
+            len(tested) != len(self.classes)
+            or tested != [counts[label] for label in range(len(tested))]
+            or sum(tested) != len(self.test_labels)
+            or min((min(counts) for counts in self.images), default=0) < 1
+        ):
             raise DataError("the classes of a recorded data set and its images do not fit together; record it again")
 
     @classmethod
@@ -46,7 +55,7 @@ class DataFacts:
             preprocess=dataset.preprocess,
             images=tuple(images_per_class(dataset, splits).values()),
             test_labels=tuple(np.asarray(dataset.labels())[splits.test].tolist()),
-            repeated=dataset.repeated,
+            repeated=_repeated(dataset.digests(), splits),
             skipped=dataset.skipped,
             left_out=dataset.left_out,
         )
@@ -93,8 +102,14 @@ class DataFacts:
         return self.largest[1] > UNEVEN / len(self.classes)
 
     def balanced_accuracy(self, right: np.ndarray) -> float:
-        """The mean over the classes of the share of their images of the test split that a network got right, bool N."""
+        """The mean over the classes of the share of their images of the test split that a network got right, bool N.
+
+        Raises:
+            DataError: it was tested on other images.
+        """
         labels = np.array(self.test_labels)
+        if right.shape != labels.shape:
+            raise DataError(f"{len(labels):,} test images are recorded, {right.size:,} were judged; record them again")
         hits = np.bincount(labels[right], minlength=len(self.classes))
         counts = np.bincount(labels, minlength=len(self.classes))
         return float(np.mean(hits[counts > 0] / counts[counts > 0]))
@@ -108,13 +123,18 @@ class DataFacts:
             found.append(f"damaged and left out: {counted(self.skipped)}")
         if self.repeated:
             found.append(
-                f"{self.repeated:,} held-out images are also among those that networks are trained on, pixel by pixel: "
-                "top-1 is too high by what is learnt by heart"
+                f"{self.repeated:,} images of the reward and test splits are also among those that networks are "
+                "trained on, pixel by pixel: top-1 is too high by what is learnt by heart"
             )
         if self.is_uneven:
             name, share = self.largest
             found.append(f"class {name!r} has {share:.1%} of the test split: always naming it has that top-1")
         return found
+
+
+def _repeated(digests: np.ndarray, splits: Splits) -> int:
+    held_out = np.concatenate([splits.reward, splits.test])
+    return int(np.isin(digests[held_out], digests[splits.train]).sum())
 
 
 def counted(names: tuple[str, ...], shown: int = 5) -> str:

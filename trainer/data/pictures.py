@@ -42,7 +42,6 @@ _RAW = frozenset((".arw", ".cr2", ".dng", ".erf", ".kdc", ".nef", ".nrw", ".orf"
 _STARTS = (
     ("JPEG", b"\xff\xd8\xff"),
     ("PNG", b"\x89PNG\r\n\x1a\n"),
-    ("BMP", b"BM"),
     ("GIF", b"GIF87a"),
     ("GIF", b"GIF89a"),
     ("TIFF", b"II*\0"),
@@ -54,6 +53,7 @@ _AVIF, _HEIF = (
     {b"avif", b"avis"},
     {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"},
 )
+_BMP_HEADERS = {length.to_bytes(4, "little") for length in (12, 16, 40, 52, 56, 64, 108, 124)}
 _HEAD = 64
 
 _ORIENTATION = 0x0112
@@ -82,29 +82,34 @@ def kind_of(head: bytes) -> str | None:
         length = min(int.from_bytes(head[:4], "big"), len(head))
         brands = {head[start : start + 4] for start in (8, *range(16, length, 4))}
         return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else None
+    # Two letters are too few to know it by: four bytes that must be zero, and the length of a header that there is.
+    if head[:2] == b"BM" and head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS:
+        return "BMP"
     return next((kind for kind, start in _STARTS if head.startswith(start)), None)
 
 
 def picture_or_kind(path: Path) -> tuple[bool, str]:
     """Whether a file is to be read as a picture, and what it is otherwise, in words.
 
-    A file that has a picture's name but not its content counts as a picture, which is damaged.
+    One that has a picture's name but not its content counts as a picture, which is damaged: only files with other names
+    are looked into, since there may be a million.
 
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            kind = kind_of(file.read(_HEAD))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     suffix = path.suffix.lower()
     if suffix in _RAW:
         return False, f"raw photos of cameras ({suffix})"
-    named = kind or next((name for name, suffixes in NAMES.items() if suffix in suffixes), None)
-    if named is None:
+    kind = next((name for name, suffixes in NAMES.items() if suffix in suffixes), None)
+    if kind is None:
+        try:
+            with path.open("rb") as file:
+                kind = kind_of(file.read(_HEAD))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    if kind is None:
         return False, f"{suffix} files" if suffix else "files without a suffix that are no pictures"
-    return can_read(named), _missing(named)
+    return can_read(kind), _missing(kind)
 
 
 @cache

@@ -18,7 +18,7 @@ from space.arch import MAX_RESOLUTION
 from space.errors import DataError
 from space.paths import expanded
 from trainer.data import sources
-from trainer.data.dataset import META_VERSION, TEST, TRAIN, Dataset, content_hash
+from trainer.data.dataset import CHUNK, META_VERSION, TEST, Dataset, content_digest
 from trainer.data.imagefolder import PictureFiles, list_imagefolder
 from trainer.data.pictures import load_picture
 from trainer.data.preprocess import Preprocess, add_padding, fit
@@ -32,7 +32,6 @@ IMAGE_FOLDER = "imagefolder:"
 _NATURAL_RESOLUTION = 32
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
-_CHUNK = 256  # images held in memory between two writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ class _Decoded:
     def advance(self) -> None:
         """One more is decoded or given up."""
         self.done += 1
-        if self.progress and (self.done % _CHUNK == 0 or self.done == self.total):
+        if self.progress and (self.done % CHUNK == 0 or self.done == self.total):
             self.progress(self.done, self.total)
 
 
@@ -99,7 +98,7 @@ def prepare(
         source = sources.find_cifar10(data_dir, cache)
         plan, read = _fitting(known, 0, "RGB"), lambda: sources.read_cifar10(source)
         return _once(_Preparation(spec=spec, plan=plan, stamp=_file_stamp(source), read=read), cache, progress)
-    if spec.startswith(IMAGE_FOLDER) and spec != IMAGE_FOLDER:
+    if spec.startswith(IMAGE_FOLDER):
         if resolution is None:
             raise DataError(f"{spec} has no resolution of its own; set `resolution:`, for example 96")
         pictures = list_imagefolder(image_folder(spec))
@@ -115,7 +114,13 @@ def prepare(
 
 
 def image_folder(spec: str) -> Path:
-    """The folder that the spec of a person's photos names."""
+    """The folder that the spec of a person's photos names.
+
+    Raises:
+        DataError: it names none.
+    """
+    if spec == IMAGE_FOLDER:
+        raise DataError(f"{spec} names no folder; give imagefolder:PATH a folder with one folder of pictures per class")
     return expanded(spec.removeprefix(IMAGE_FOLDER))
 
 
@@ -186,19 +191,43 @@ def _write(folder: Path, preparation: _Preparation, raw: RawImages | PictureFile
         else:
             skipped = ()
     labels, roles = raw.labels.astype("<i8"), raw.roles.astype(np.uint8)
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     np.save(folder / "labels.npy", labels, allow_pickle=False)
     np.save(folder / "fixed_splits.npy", roles, allow_pickle=False)
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    content, digests, counts = _read_back(images, plan, raw.classes, labels, roles)
+    np.save(folder / "digests.npy", digests, allow_pickle=False)
     meta = {
         "version": META_VERSION,
         "name": preparation.spec,
-        "content_hash": content_hash(images, raw.classes, labels, roles),
+        "content_hash": content,
         "classes": raw.classes,
-        "preprocess": asdict(_with_statistics(plan, images, roles)),
-        "repeated": _repeated(images, roles),
+        "preprocess": asdict(_with_statistics(plan, counts)),
         "skipped": [_printable(name) for name in skipped],
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
+
+
+def _read_back(
+    images: np.ndarray, plan: Preprocess, classes: tuple[str, ...], labels: np.ndarray, roles: np.ndarray
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """The content hash, a digest of each image, and how often each of the 256 values occurs per channel.
+
+    Values are counted within the padding, and not in the test split. Once it is known which images there are, all is
+    read once more, mostly from the system's cache.
+    """
+    whole = content_digest(images.shape, classes, labels, roles)
+    digests = np.empty(len(images), dtype=np.uint64)
+    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
+    inside = slice(plan.pad, plan.resolution - plan.pad)
+    for start in range(0, len(images), CHUNK):
+        some = np.ascontiguousarray(images[start : start + CHUNK])
+        whole.update(some.data)
+        for index, image in enumerate(some):
+            digest = hashlib.blake2b(image.data, digest_size=8).digest()
+            digests[start + index] = int.from_bytes(digest, "little")
+        known = some[roles[start : start + CHUNK] != TEST][:, :, inside, inside]
+        counts += np.stack([np.bincount(known[:, channel].ravel(), minlength=256) for channel in range(len(counts))])
+    return whole.hexdigest()[:16], digests, counts
 
 
 def told_damaged(damaged: dict[Path, str]) -> str:
@@ -224,8 +253,8 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 def _fitted(raw: RawImages | PictureFiles, plan: Preprocess, decoded: _Decoded) -> Iterator[np.ndarray]:
     """Images resized and cropped but not padded, uint8 N×C×crop×crop, some at a time; damaged ones are left out."""
     unpadded = replace(plan, pad=0, resolution=plan.crop)
-    for start in range(0, len(raw.labels), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
+    for start in range(0, len(raw.labels), CHUNK):
+        chunk = slice(start, start + CHUNK)
         if isinstance(raw, PictureFiles):
             if readable := list(_readable(raw.files[chunk], unpadded, decoded)):
                 yield np.stack(readable)
@@ -252,26 +281,11 @@ def _as_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
 
 
-def _with_statistics(plan: Preprocess, images: np.ndarray, roles: np.ndarray) -> Preprocess:
-    """Exact mean and deviation of pixels scaled to 0–1 from how often each of the 256 values occurs.
-
-    Padding does not count, nor does the test split.
-    """
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    inside = slice(plan.pad, plan.resolution - plan.pad)
-    for start in range(0, len(images), _CHUNK):
-        known = images[start : start + _CHUNK, :, inside, inside][roles[start : start + _CHUNK] != TEST]
-        counts += np.stack([np.bincount(known[:, channel].ravel(), minlength=256) for channel in range(len(counts))])
+def _with_statistics(plan: Preprocess, counts: np.ndarray) -> Preprocess:
+    """Exact mean and deviation of pixels scaled to 0–1 from how often each of the 256 values occurs (C×256)."""
     values = np.arange(256) / 255
     share = counts / counts.sum(axis=1, keepdims=True)
     mean = share @ values
     std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
     # Blank images have no deviation; one grey level instead keeps the division sound.
     return replace(plan, mean=tuple(map(float, mean)), std=tuple(max(float(value), 1 / 255) for value in std))
-
-
-def _repeated(images: np.ndarray, roles: np.ndarray) -> int:
-    """How many images that are held out of training are among the others once more, pixel by pixel."""
-    digests = [hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in images]
-    trained = {digest for digest, role in zip(digests, roles, strict=True) if role == TRAIN}
-    return sum(digest in trained for digest, role in zip(digests, roles, strict=True) if role != TRAIN)

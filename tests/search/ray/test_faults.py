@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from search.ray.node import data_name
 from search.record.store import Store
 from search.trial import SearchStage, State
 from space.errors import StoreError
@@ -277,7 +278,7 @@ def test_data_and_weights_reach_machines_that_see_none_of_them(
     assert any(trial.stage is SearchStage.NETADAPT and trial.state is State.COMPLETE for trial in trials)
     (prepared,) = (folder / "cache" / "prepared").glob("*/meta.json")
     sent = (
-        Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / f"data-{Dataset.open(prepared.parent).content_hash}"
+        Path(tempfile.gettempdir()) / f"mobilenas-{os.getuid()}" / data_name(Dataset.open(prepared.parent).content_hash)
     )
     assert sent.is_dir()
     shutil.rmtree(sent)

@@ -10,7 +10,7 @@ import pytest
 
 from search.evaluation.job import DataUse, Job, OwnEvaluation, Training
 from search.plugins import Plugin
-from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, pieces_of
+from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, data_name, pieces_of
 from space.errors import DataError, RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import dark_and_bright
@@ -147,7 +147,7 @@ def test_a_training_on_sent_data_gives_its_weights_back(dataset: Dataset, tmp_pa
     result = result_of(Coordinator(dataset.folder).node_worker(tmp_path / "node"), training(dataset, tmp_path))
     assert result.finished.error is None
     assert result.weights
-    assert [path.name for path in (tmp_path / "node").iterdir()] == [f"data-{dataset.content_hash}"]
+    assert [path.name for path in (tmp_path / "node").iterdir()] == [data_name(dataset.content_hash)]
     assert not (tmp_path / "0.safetensors").exists()
 
 

@@ -231,3 +231,12 @@ def test_nothing_outside_the_allow_list_is_opened(content: bytes, tmp_path: Path
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.jpg cannot be read as a picture"):
         load_picture(tmp_path / "a.jpg", PLAIN)
+
+
+def test_a_text_that_begins_with_bm_is_no_picture(tmp_path: Path) -> None:
+    """Two letters do not make a BMP; one without a suffix is known by its header."""
+    (tmp_path / "notes.txt").write_text("BMW list: one, two, three", encoding="utf-8")
+    assert picture_or_kind(tmp_path / "notes.txt") == (False, ".txt files")
+    for mode in ("1", "L", "RGB"):
+        Image.new(mode, (20, 20)).save(tmp_path / mode, "BMP")
+        assert picture_or_kind(tmp_path / mode)[0]
