@@ -347,6 +347,14 @@ def warnings_of(state: Mapping[str, str | float]) -> list[str]:
 # Sessions
 
 
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def session_of(source: bytes | str, runtime: Runtime) -> InferenceSession:
     """A session with every option that bears on latency set.
 
@@ -371,6 +379,8 @@ def session_of(source: bytes | str, runtime: Runtime) -> InferenceSession:
         "extended": levels.ORT_ENABLE_EXTENDED,
         "all": levels.ORT_ENABLE_ALL,
     }[runtime.graph_optimization]
+    if isinstance(source, str) and not _is_unicode(source):
+        source = Path(source).read_bytes()  # ONNX Runtime takes names in UTF-8 alone
     session = onnxruntime.InferenceSession(source, options, providers=[runtime.provider])
     if session.get_providers()[0] != runtime.provider:
         raise Refused(f"ONNX Runtime replaced {runtime.provider} by {session.get_providers()[0]}; choose another")
@@ -598,7 +608,7 @@ class Measuring:
         except Refused:
             raise
         except Exception as error:
-            raise Refused(f"ONNX Runtime cannot run model {name}: {str(error)[:300]}") from error
+            raise Refused(f"ONNX Runtime cannot run model {name}: {str(error)[:300]}; export it again") from error
 
     def _visit(self, names: Sequence[str], found: Mapping[str, Samples]) -> None:
         """One visit of each, with the reference kernel before and after."""

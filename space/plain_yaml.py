@@ -1,6 +1,7 @@
 """YAML as a person writes it: values, lists and mappings, nothing that a hostile file could make large or run."""
 
 import re
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
@@ -59,6 +60,8 @@ class _PlainLoader(SafeLoader):
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:  # noqa: ANN401 - PyYAML's interface
         if self.check_event(AliasEvent):
             raise YAMLError("aliases (*name) are not accepted")
+        if getattr(self.peek_event(), "tag", None) is not None:  # type: ignore[no-untyped-call]
+            raise YAMLError("tags (!!name) are not accepted")
         if self.depth >= MAX_DEPTH:
             raise YAMLError(f"more than {MAX_DEPTH} levels are not accepted")
         self.depth += 1
@@ -67,8 +70,8 @@ class _PlainLoader(SafeLoader):
         return node
 
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, ScalarNode)]
-        twice = {key for key in keys if keys.count(key) > 1}
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, ScalarNode))
+        twice = {key for key, count in keys.items() if count > 1}
         if twice:
             raise YAMLError(f"key {min(twice)!r} is given twice")
         return super().construct_mapping(node, deep)

@@ -102,10 +102,12 @@ def profile_file(path: Path, runtime: Runtime, shape: tuple[int, ...] | None = N
         DeviceError: the file is too large or no model, or ONNX Runtime cannot run it.
     """
     try:
+        if not path.is_file():
+            raise DeviceError(f"{path} is no file; give an ONNX file")
         if path.stat().st_size > MAX_MODEL_BYTES:
             raise DeviceError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB")
-        models = {"model": probe.Model(str(path.absolute()), path.stat().st_size, shape)}
-        samples = probe.Measuring(models, runtime, PROTOCOL).run().samples["model"]
+        models = {str(path): probe.Model(str(path.absolute()), path.stat().st_size, shape)}
+        samples = probe.Measuring(models, runtime, PROTOCOL).run().samples[str(path)]
     except OSError as error:
         raise DeviceError(f"{path} cannot be read: {error.strerror}; give an ONNX file") from error
     except probe.Refused as error:

@@ -159,7 +159,7 @@ class RunConfig(ConfigSection):
         """
         data, kind, preset = self.data, "imagefolder:", self.space.preset
         changes: dict[str, str] = {}
-        if data.source.startswith(kind):
+        if data.source.startswith(kind) and data.source != kind:
             changes["source"] = kind + _whole(data.source.removeprefix(kind), "data folder")
         if data.data_dir is not None:
             changes["data_dir"] = _whole(data.data_dir, "data folder")
@@ -236,7 +236,7 @@ def _read_network(named: str) -> str:
     """A published network's name as it is, a spec file as its canonical JSON."""
     if named in REFERENCES or named.startswith("{"):
         return named
-    return read_spec_file(Path(named)).to_json()
+    return read_spec_file(recordable(expanded(named), "spec file")).to_json()
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -309,11 +309,15 @@ def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:
     if mistake["type"] == "extra_forbidden":
         for key in path:
             content = content[str(key)]
-        near = get_close_matches(str(last), (key for key in content if key != last), n=1)
+        near = get_close_matches(str(last), (str(key) for key in content if key != last), n=1)
         return f"{where}there is no such key{''.join(f'; did you mean {key}?' for key in near)}"
     message = mistake["msg"].removeprefix("Value error, ")
     got = mistake["input"]
-    return f"{where}{message}" + ("" if isinstance(got, dict) or repr(got) in message else f", got {got!r}")
+    try:
+        shown = repr(got)
+    except ValueError:  # thousands of digits
+        shown = "a number without end"
+    return f"{where}{message}" + ("" if isinstance(got, dict) or shown in message else f", got {shown[:200]}")
 
 
 def load_config(source: str | Path | Mapping[str, Any] | None, overrides: dict[str, Any] | None = None) -> RunConfig:

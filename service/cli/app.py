@@ -124,5 +124,8 @@ def _tell(line: str, *, error: bool) -> None:
 
         log = structlog.stdlib.get_logger("mobilenas")
         (log.error if error else log.warning)(line)
-    else:
+        return
+    try:
         typer.echo(f"error: {line}" if error else line, err=True)
+    except OSError:
+        leave_quietly()  # nobody can be told; the exit code tells

@@ -62,7 +62,10 @@ def _plain(found: DataCheck) -> dict[str, object]:
 
 
 def _print(found: DataCheck) -> None:
-    rows = [{"class": name, **counts} for name, counts in found.images.items()]
+    rows = [
+        {"class": name, **{split: counts.get(split, 0) for split in found.splits}}
+        for name, counts in found.images.items()
+    ]
     say(f"folder       {found.root}")
     show("pictures per class", rows, "table", shown=("class", *found.splits), types={})
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())

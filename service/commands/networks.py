@@ -136,6 +136,8 @@ def predict(run: Path, pictures: list[Path], top: int) -> None:
     for picture in _walked(pictures):
         done += 1
         try:
+            if isinstance(picture, OSError):
+                raise DataError(f"{picture.filename} cannot be listed ({picture.strerror}); check its permissions")
             shares = exported.probabilities(load_picture(picture, exported.preprocess))
         except DataError as error:
             failed += 1
@@ -150,18 +152,23 @@ def predict(run: Path, pictures: list[Path], top: int) -> None:
         raise RunError(f"no pictures are in {', '.join(map(str, pictures))}; give picture files, or folders of them")
 
 
-def _walked(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are given, and the pictures below folders, by name; hidden ones and links are passed over."""
+def _walked(paths: Iterable[Path]) -> Iterator[Path | OSError]:
+    """Files as they are given, and the pictures below folders, by name; hidden ones and linked folders are passed over.
+
+    A folder that cannot be listed comes as its error.
+    """
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        for folder, inner, names in os.walk(path):
+        failed: list[OSError] = []
+        for folder, inner, names in os.walk(path, onerror=failed.append):
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             for name in sorted(names):
                 file = Path(folder) / name
-                if not name.startswith(".") and file.is_file() and not file.is_symlink() and _is_meant(file):
+                if not name.startswith(".") and file.is_file() and _is_meant(file):
                     yield file
+        yield from failed
 
 
 def _is_meant(file: Path) -> bool:

@@ -4,14 +4,17 @@ from rich.console import Console
 
 
 class _Terminal(Console):
+    def __init__(self, *, stderr: bool = False) -> None:
+        # Names are shown as they are: a class ":dog:" is no emoji.
+        super().__init__(stderr=stderr, emoji=False)
+
     def on_broken_pipe(self) -> None:
         """Whoever read our output has gone: the program ends as on any such write."""
         raise BrokenPipeError
 
 
-# Names are shown as they are: a class ":dog:" is no emoji.
-console = _Terminal(emoji=False)
-_errors = _Terminal(stderr=True, emoji=False)
+console = _Terminal()
+_errors = _Terminal(stderr=True)
 
 
 def say(line: str, *, quiet: bool = False) -> None:

@@ -4,6 +4,9 @@ import io
 import os
 import sys
 
+NARROWEST = 20
+"""So many columns are used at least."""
+
 
 def make_usable() -> None:
     """Whatever is printed later can be: nothing is closed, and what a terminal cannot show is replaced.
@@ -18,6 +21,8 @@ def make_usable() -> None:
                 os.close(opened)
             os.set_inheritable(number, True)  # nor shall it be one in programs that are started from here
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as long as we run
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns) < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)  # at none there would be nothing to see
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # In UTF-8 only halves of names that are no UTF-8 cannot be shown, and those can be told by number.

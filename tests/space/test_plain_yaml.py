@@ -62,6 +62,15 @@ def test_numbers_that_are_not_the_same_to_everybody_are_refused(text: str) -> No
         read_plain_yaml(f"[{text}]")
 
 
+@pytest.mark.parametrize(
+    "text", ['!!int ""', "!!timestamp abc", "!!bool abc", "!!binary YQ==", "!!set {a}", "!mine x", "! x"]
+)
+def test_tags_are_refused(text: str) -> None:
+    """A file holds values; what type they are is for us to say."""
+    with pytest.raises(NotPlainYaml, match="tags"):
+        read_plain_yaml(f"key: {text}")
+
+
 def test_words_are_taken_as_they_are_meant() -> None:
     """A switch may be "on", a name may be 2024 or "no"."""
     assert [as_meant(word, switch=True) for word in ("yes", "NO", "on", "Off", "maybe", 1)] == [

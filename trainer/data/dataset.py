@@ -14,7 +14,7 @@ from trainer.data.preprocess import Preprocess
 # What an image may be used for; stored as one byte per image.
 TRAIN, REWARD, TEST = 0, 1, 2
 
-META_VERSION = 2
+META_VERSION = 3
 CHUNK = 256
 """Images that are in memory at a time."""
 

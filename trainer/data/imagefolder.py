@@ -121,24 +121,32 @@ def find_pictures(root: Path) -> tuple[dict[int, dict[str, tuple[Path, ...]]], t
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give imagefolder:PATH a folder with one folder of pictures per class")
     _check_name(root.resolve())
-    folders, beside = _split_folders(root)
     kinds: Counter[str] = Counter()
+    folders, beside = _split_folders(root, kinds)
     splits = {role: _list_classes(folder, root, kinds) for role, folder in folders.items()}
-    left_out = [f"{count:,} {kind}" for kind, count in sorted(kinds.items())]
+    left_out = [f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count]
     if beside:
         left_out.append(f"the folder{'s' if len(beside) > 1 else ''} {', '.join(beside)} beside {folders[TRAIN].name}/")
     return splits, tuple(left_out)
 
 
-def _split_folders(root: Path) -> tuple[dict[int, Path], list[str]]:
-    """The folder of each split, and the names of the folders beside them."""
-    folders = [folder for folder in _entries(root, root) if folder.is_dir()]
+def _split_folders(root: Path, kinds: Counter[str]) -> tuple[dict[int, Path], list[str]]:
+    """The folder of each split, and the names of the folders beside them; files beside those are counted."""
+    folders = [folder for folder in _entries(root, root, kinds) if folder.is_dir()]
     named = {
         role: [folder for folder in folders if folder.name.lower() in names] for role, names in _SPLIT_NAMES.items()
     }
     # A class may be called "train" too (of a photo set of vehicles): a split has folders in it, a class has pictures.
     if not any(entry.is_dir() for folder in named[TRAIN] for entry in _entries(folder, root)):
+        if len(folders) > 1 and set(folders) == {folder for found in named.values() for folder in found}:
+            names = ", ".join(f"{folder.name}/" for folder in folders)
+            raise DataError(
+                f"the folders {names} of {root} are splits without classes; put their pictures into a folder per class"
+            )
         return {TRAIN: root}, []
+    for entry in _entries(root, root):
+        if not entry.is_dir():
+            kinds[_beside(entry)] += 1
     for found in named.values():
         if len(found) > 1:
             names = " and ".join(f"{folder.name}/" for folder in found)
@@ -149,12 +157,35 @@ def _split_folders(root: Path) -> tuple[dict[int, Path], list[str]]:
     return splits, [f"{folder.name}/" for folder in folders if folder not in splits.values()]
 
 
-def _entries(folder: Path, root: Path) -> Iterator[Path]:
+# What systems leave in folders of their own accord.
+_OF_SYSTEMS = (
+    ".DS_Store",
+    ".directory",
+    ".ipynb_checkpoints",
+    ".thumbnails",
+    ".Trashes",
+    ".Spotlight-V100",
+    ".fseventsd",
+)
+
+
+def _beside(entry: Path) -> str:
+    """What to call a file that is in no class."""
+    is_picture, kind = picture_or_kind(entry)
+    return f"{'pictures' if is_picture or 'pictures' in kind else 'files'} beside the folders of classes"
+
+
+def _entries(folder: Path, root: Path, kinds: Counter[str] | None = None) -> Iterator[Path]:
+    """What is in a folder, by name; hidden files and folders of people's are left out, and counted."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder} cannot be listed ({error}); check its permissions") from error
-    for entry in entries:
+    hidden = {entry for entry in found if entry.name.startswith(".")}
+    if kinds is not None:
+        counted = [entry for entry in hidden if not entry.name.startswith("._") and entry.name not in _OF_SYSTEMS]
+        kinds["hidden files and folders"] += len(counted)
+    for entry in (entry for entry in found if entry not in hidden):
         if entry.is_symlink() and not _inside(entry, root):
             raise DataError(f"{entry} is a link that leaves {root}; copy what it points to into the folder")
         yield entry
@@ -171,10 +202,10 @@ def _list_classes(folder: Path, root: Path, kinds: Counter[str]) -> dict[str, tu
     """The pictures of each class; other files are counted by their kind."""
     found: dict[str, tuple[Path, ...]] = {}
     origin: dict[str, Path] = {}
-    for entry in _entries(folder, root):
+    # Hidden ones of the root have been counted.
+    for entry in _entries(folder, root, None if folder == root else kinds):
         if not entry.is_dir():
-            if folder != root:
-                kinds["files beside the folders of classes"] += 1
+            kinds[_beside(entry)] += 1
             continue
         _check_name(entry)
         name = unicodedata.normalize("NFC", entry.name)
@@ -193,6 +224,10 @@ def _check_name(folder: Path) -> None:
     try:
         str(folder).encode()
     except UnicodeEncodeError:
+        if _is_utf8(os.fsencode(folder)):
+            raise DataError(
+                f"the name of folder {os.fsencode(folder)!r} cannot be read in this locale; set PYTHONUTF8=1"
+            ) from None
         raise DataError(
             f"the name of folder {os.fsencode(folder)!r} is not UTF-8, as of an archive made on another system; "
             "rename it"
@@ -201,8 +236,16 @@ def _check_name(folder: Path) -> None:
         raise DataError(f"the name of folder {str(folder)!r} holds a line break or control character; rename it")
 
 
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _pictures(folder: Path, root: Path, kinds: Counter[str]) -> Iterator[Path]:
-    for entry in _entries(folder, root):
+    for entry in _entries(folder, root, kinds):
         if entry.is_dir():
             kinds["folders inside those of classes"] += 1
         elif not entry.is_file():

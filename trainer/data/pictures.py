@@ -190,6 +190,8 @@ def _read(path: Path) -> tuple[str, bytes]:
     """The format of a file that can be decoded here, and its bytes."""
     if path.is_dir():
         raise DataError("this is a folder; give its pictures")
+    if path.exists() and not path.is_file():
+        raise DataError("this is no regular file; remove it")
     with path.open("rb") as file:
         content = file.read(MAX_PICTURE_BYTES + 1)
     if len(content) > MAX_PICTURE_BYTES:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -178,7 +179,7 @@ def profile(
     """The command `profile`."""
     with closing(Store.open(database)) as store:
         settings = settings_for(store, default_device(device))
-        if what.endswith(".onnx"):
+        if what.lower().endswith(".onnx"):
             if not settings.is_local:
                 raise DeviceError(f"ONNX files are measured only on this machine; '{device}' is another")
             with console.status(f"measuring {what}"):
@@ -204,8 +205,8 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     sides = text.split("x")
-    if not all(side.isdigit() and 0 < int(side) <= 10_000 for side in sides):
-        raise InvalidConfig(f"--shape {text!r} is not a shape such as 1x3x48x192")
+    if not all(re.fullmatch("[0-9]{1,5}", side) and 0 < int(side) <= 10_000 for side in sides):
+        raise InvalidConfig(f"--shape {text[:100]!r} is not a shape such as 1x3x48x192")
     return tuple(map(int, sides))
 
 

@@ -236,6 +236,25 @@ def test_values_mean_what_people_mean(text: str, path: tuple[str, ...], value: o
     assert found == value
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("data: {sourc: x, 1: 2}", "data.sourc"),
+        (f"seed: 0x{'F' * 5000}", "key seed: .*without end"),
+        ('blocks: {enqueue: ["a\\0b"]}', "control character"),
+        ("data: {source: 'imagefolder:', resolution: 32}", None),
+    ],
+)
+def test_odd_values_are_one_line(text: str, named: str | None, tmp_path: Path) -> None:
+    """Keys that are no text, numbers without end, names that no file can have."""
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    if named is None:
+        assert load_config(tmp_path / "run.yaml").from_anywhere().data.source == "imagefolder:"
+        return
+    with pytest.raises(InvalidConfig, match=named):
+        load_config(tmp_path / "run.yaml").from_anywhere()
+
+
 @pytest.mark.parametrize("text", ["seed: 010", "trial_minutes: 1:30", "blocks: {train_images: 6_000}"])
 def test_ambiguous_numbers_are_refused(text: str, tmp_path: Path) -> None:
     """They were another number silently."""

@@ -35,6 +35,16 @@ def test_check_says_what_is_there(tmp_path: Path, mobilenas: Mobilenas) -> None:
     assert list(content["damaged"]) == [str(root / "dark" / "bad.jpg")]
 
 
+def test_a_class_that_one_split_lacks_is_shown(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """The table has a 0 there, and the reason is told."""
+    dark_and_bright(tmp_path / "photos" / "train", each=4, pixels=16)
+    dark_and_bright(tmp_path / "photos" / "val", each=4, pixels=16, seed=1)
+    (tmp_path / "photos" / "val" / "dark").rename(tmp_path / "photos" / "val" / "grey")
+    done = mobilenas("data", "check", tmp_path / "photos")
+    assert (done.code, "'dark' is not in every split" in done.err) == (2, True)
+    assert "grey" in done.out
+
+
 def test_what_nothing_can_be_trained_on_is_code_2(tmp_path: Path, mobilenas: Mobilenas) -> None:
     """With the reason that a search would give."""
     root = dark_and_bright(tmp_path / "photos", each=2, pixels=16)

@@ -50,15 +50,22 @@ def test_image_folders_are_split_by_their_layout(
 
 
 def test_other_files_are_ignored(tmp_path: Path) -> None:
-    """Hidden files and folders are passed over, notes and other formats are told of; capital suffixes are pictures."""
+    """What is hidden is counted and passed over, as are notes, but for what systems leave; .JPG is a picture."""
     spec = make_folders(tmp_path / "photos", {"cat": 3, "dog": 3, ".hidden": 1})
     (tmp_path / "photos" / "cat" / "notes.txt").write_text("x")
     (tmp_path / "photos" / "cat" / ".0.png").write_text("x")
+    for name in (".DS_Store", "cat/._0.png", "cat/.DS_Store"):
+        (tmp_path / "photos" / name).write_bytes(b"")
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "IMG_1.jpg")
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "cat" / "big.JPG")
     dataset = prepare(spec, tmp_path)
     assert dataset.classes == ("cat", "dog")
     assert np.bincount(dataset.labels()).tolist() == [4, 3]
-    assert dataset.left_out == ("1 .txt files",)
+    assert dataset.left_out == (
+        "1 .txt files",
+        "2 hidden files and folders",
+        "1 pictures beside the folders of classes",
+    )
 
 
 def test_pictures_are_known_by_their_content(tmp_path: Path) -> None:
@@ -87,6 +94,12 @@ def test_pictures_are_known_by_their_content(tmp_path: Path) -> None:
         "2 raw photos of cameras (.cr2)",
         "the folder unlabelled/ beside train/",
     )
+
+
+def test_splits_without_classes_are_refused(tmp_path: Path) -> None:
+    """Pictures directly in train/ and test/ would be told apart by their split."""
+    with pytest.raises(DataError, match=r"the folders test/, train/ of .* are splits without classes"):
+        prepare(make_folders(tmp_path, {"train": 5, "test": 5}), tmp_path / "cache")
 
 
 def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
