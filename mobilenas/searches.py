@@ -13,7 +13,7 @@ from search.record.heartbeat import hold
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.run import RecordListener, check_resumable, run_claimed
-from search.start import SearchRequest, check_sources, create, inputs_for, require_table
+from search.start import SearchRequest, check_sources, create, inputs_for, require_table, tell_data
 from search.trial import SearchStage
 from service.commands.search import configuration
 from service.settings import export_cache_dir, load_settings
@@ -90,6 +90,7 @@ def search(
         check_sources(store, run)
         inputs = inputs_for(store, run.with_first_device(), budget)
         require_table(store, inputs)
+        tell_data(inputs, told)
         folder = settings.runs if runs is None else Path(runs)
         record = create(store, inputs, folder, told, request)
         _run(store, record, folder, told)

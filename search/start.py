@@ -220,6 +220,13 @@ def own_latency(config: RunConfig) -> OwnLatency:
     return OwnLatency(Plugin(name=config.latency, folder=config.plugins))
 
 
+def tell_data(inputs: Inputs, listener: Listener) -> None:
+    """Say what misleads about the data, where no plan has said it before."""
+    if (facts := inputs.data.facts) is not None:
+        for warning in facts.warnings():
+            listener.note(f"data: {warning}")
+
+
 def _refuse_full(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"run folder {folder} is not empty; choose another --name, or remove it")
@@ -349,6 +356,7 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
     folder = _folder(runs, record.name)
     _refuse_full(folder)
+    tell_data(inputs, listener)
     reached = _measured(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)

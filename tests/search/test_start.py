@@ -10,7 +10,7 @@ from search.config.load import parse_config
 from search.events import Listener
 from search.plan import Inputs, look_up
 from search.record.store import Store
-from search.start import SearchRequest, create
+from search.start import SearchRequest, begin, create, enqueue
 from space.errors import MobilenasError
 from tests.search.killing import write_run
 from tests.tiny import dark_and_bright
@@ -90,3 +90,22 @@ def test_facts_of_the_data_are_recorded(tmp_path: Path) -> None:
     assert facts.skipped == ("dark/0.png",)
     assert facts.left_out == ("1 .txt files",)
     assert sum(test for *_, test in facts.images) == len(facts.test_labels)
+
+
+def test_a_queued_search_tells_of_its_data(tmp_path: Path) -> None:
+    """Nobody saw its plan, so its log has what was left out."""
+    photos = dark_and_bright(tmp_path / "photos", each=10, pixels=16)
+    (photos / "dark" / "notes.txt").write_text("x", encoding="utf-8")
+    source = {"source": f"imagefolder:{photos}", "resolution": 32, "reward_images": 2}
+    inputs = inputs_of(tmp_path, data=source, evaluator=None)
+    heard: list[str] = []
+
+    class Hears(Listener):
+        """Keeps what it is told."""
+
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        begin(store, enqueue(store, inputs.config, SearchRequest(owner="ada")), tmp_path / "runs", Hears())
+    assert heard[0] == "data: not used: 1 .txt files"
