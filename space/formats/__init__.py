@@ -87,9 +87,13 @@ def read_spec_file(path: Path, *, resolution: int | None = None) -> Architecture
     try:
         if path.stat().st_size > MAX_SPEC_BYTES:
             raise InvalidArchitecture(f"{path} is larger than {MAX_SPEC_BYTES} bytes; give a spec")
-        return read_spec(path.read_bytes(), resolution=resolution)
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidArchitecture(f"{path} cannot be read ({error.strerror}); give a spec file") from error
+    try:
+        return read_spec(content, resolution=resolution)
+    except InvalidArchitecture as error:
+        raise InvalidArchitecture(f"{path}: {error}") from error
 
 
 _READERS: Mapping[str, Callable[[Fields, int | None], Architecture]] = {
