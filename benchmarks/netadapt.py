@@ -38,8 +38,8 @@ from space.reference import mobilenet_v3_small_32px
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
-from trainer.inherit import inherit
-from trainer.train import Recipe, load_model, top1, train
+from trainer.training.inherit import inherit
+from trainer.training.train import Recipe, load_model, top1, train
 
 
 def scaled(arch: Architecture, factor: float) -> Architecture:

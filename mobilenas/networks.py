@@ -47,7 +47,7 @@ def build_model(arch: Architecture, weights: str | Path | None = None) -> "nn.Mo
     if weights is None:
         return build(arch)
     from search.evaluation.weights import read_weights
-    from trainer.train import load_model
+    from trainer.training.train import load_model
 
     return load_model(arch, read_weights(Path(weights))).eval()
 

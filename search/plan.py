@@ -30,7 +30,7 @@ from space.preset import load_preset
 from space.variation.moves import mutate
 from trainer.data.prepare import Progress, prepare
 from trainer.data.splits import split
-from trainer.train import train
+from trainer.training.train import train
 
 _SAMPLE_KEYS = 40
 _SAMPLE_BATCHES = 6

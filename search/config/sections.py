@@ -16,7 +16,7 @@ from space.choices import SearchSpace
 from space.errors import InvalidConfig
 from space.plain_yaml import as_meant
 from space.reference import REFERENCES
-from trainer.train import Recipe
+from trainer.training.train import Recipe
 
 CallableName = Annotated[str, AfterValidator(callable_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

@@ -17,7 +17,7 @@ from space.arch import Architecture
 from space.errors import RunError
 
 if TYPE_CHECKING:
-    from trainer.train import DeviceKind, Recipe
+    from trainer.training.train import DeviceKind, Recipe
 
 # Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
 # longer taken over.

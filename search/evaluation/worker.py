@@ -12,8 +12,8 @@ from search.evaluation.weights import read_weights, write_weights
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
-from trainer.inherit import inherit
-from trainer.train import ALONE, Check, Shard, Trained, load_model, predict, require_device, top1, train
+from trainer.training.inherit import inherit
+from trainer.training.train import ALONE, Check, Shard, Trained, load_model, predict, require_device, top1, train
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000

@@ -1,6 +1,7 @@
 """One training by several processes, on as many slots of a cluster: Ray Train brings them together.
 
-Each computes the gradient of its part of every batch; `trainer.train.Shard` says how that differs from one process.
+Each computes the gradient of its part of every batch; `trainer.training.train.Shard` says how that differs from one
+process.
 """
 
 import math
@@ -63,7 +64,7 @@ def train_together(job: Job, key: str, setup: ClusterSetup) -> None:
 def _take_part(config: dict[str, Any]) -> None:
     """One process; what fails by itself, as a training that diverges does, would only fail again."""
     from search.evaluation.worker import help_training, run_training
-    from trainer.train import Shard
+    from trainer.training.train import Shard
 
     key, setup = config["key"], config["setup"]
     await_admission()

@@ -13,7 +13,7 @@ from search.record.store import Store
 from search.run_folder import RunFolder
 from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.errors import RunError
-from trainer.metrics import Difference, paired_difference
+from trainer.training.metrics import Difference, paired_difference
 
 
 def found_trial(trials: Iterable[Trial], exports: Iterable[ExportRecord], *, has_finals: bool) -> Trial | None:

@@ -9,7 +9,7 @@ from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome
 from search.reports.naming import compared_with, published_in_words, reference_head
 from search.trial import Origin, SearchStage, Trial, judged_on
-from trainer.metrics import Difference, wilson_interval
+from trainer.training.metrics import Difference, wilson_interval
 
 STAGES = {
     SearchStage.QUEUED: "waiting to begin",

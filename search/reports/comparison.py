@@ -13,7 +13,7 @@ from search.objective.reward import HARD
 from search.reports.history import SEARCHED, History
 from search.trial import SearchStage, Trial
 from space.errors import RunError
-from trainer.metrics import Difference, paired_difference, wilson_interval
+from trainer.training.metrics import Difference, paired_difference, wilson_interval
 
 MISSING = "(not set)"
 

@@ -7,7 +7,7 @@ from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.reports.naming import compared_with, reference_head
 from search.run_folder import CERTIFY_KIT, SPEC
 from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
-from trainer.metrics import Difference, wilson_interval
+from trainer.training.metrics import Difference, wilson_interval
 
 # The device then ran otherwise than when the table was measured; both figures are shown, and this is said.
 NOTABLE_ERROR = 0.05

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from search.record.recorded_search import DeviceTarget, RecordedSearch, reference_trial
 from search.reports.naming import compared_with, published_in_words
 from search.trial import Origin, SearchStage, State, Trial
-from trainer.metrics import wilson_interval
+from trainer.training.metrics import wilson_interval
 
 VERSION: Literal[1] = 1
 """Raised when a field changes its meaning or goes; fields that are added leave it."""

@@ -23,7 +23,7 @@ from space.keys import named_keys
 from space.networks.modules import folded_weights
 from space.networks.onnx_graph import build_graph, given_weights
 from trainer.data.preprocess import Preprocess
-from trainer.train import load_model
+from trainer.training.train import load_model
 
 # Folding BatchNorm and another order of sums cost some float32 digits; a wrong graph is off by far more.
 TOLERANCE = 1e-3

@@ -13,7 +13,7 @@ from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
-from trainer.train import Recipe
+from trainer.training.train import Recipe
 
 SPEC = FILE_NAMES["spec"]
 

@@ -32,7 +32,7 @@ from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError
 from space.keys import BlockKey
-from trainer.train import Recipe
+from trainer.training.train import Recipe
 
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0

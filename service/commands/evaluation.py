@@ -19,7 +19,7 @@ from trainer.data.imagefolder import find_pictures, hold_out
 from trainer.data.pictures import load_picture
 from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
 from trainer.data.splits import split
-from trainer.metrics import confusion_matrix, wilson_interval
+from trainer.training.metrics import confusion_matrix, wilson_interval
 
 SHOWN_CONFUSIONS = 10
 Item = TypeVar("Item")

@@ -23,7 +23,7 @@ from service.report.compared import plain, ranked_on
 from service.report.figures import colours
 from service.report.page import Cell, Html, Section, figure, joined, section, sentence, table
 from service.terminal.wording import milliseconds, share
-from trainer.metrics import wilson_interval
+from trainer.training.metrics import wilson_interval
 
 
 def lead(histories: Sequence[History]) -> Html:

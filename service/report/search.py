@@ -16,7 +16,7 @@ from service.report.latency import latency_section, walk_section
 from service.report.page import Cell, Html, Section, facts, figure, joined, sentence, table
 from service.report.subject import COST_HEADS, TOP, Subject, cost_cells, folded, network_table, top1_head
 from service.terminal.wording import STAGES, counted, milliseconds, share, states
-from trainer.metrics import wilson_interval
+from trainer.training.metrics import wilson_interval
 
 _FAILURES = 20
 

@@ -31,7 +31,7 @@ from space.cost import cost_of
 from space.formats import read_spec
 from tests.search.killing import write_run
 from tests.tiny import Result, tiny_run
-from trainer.train import load_model
+from trainer.training.train import load_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_table_will_do")]
 

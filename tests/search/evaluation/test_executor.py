@@ -25,7 +25,7 @@ from tests.tiny import RAY_HERE, dark_and_bright
 from tests.waiting import HANGS_S, has_ended, wait_for
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
-from trainer.train import Recipe, load_model
+from trainer.training.train import Recipe, load_model
 
 LONG = 10_000_000
 

@@ -29,7 +29,7 @@ from search.trial import SearchStage
 from space.errors import RunError
 from tests.search.content import Writer
 from tests.search.makers import CONFIG, DEVICE, latency_table, new_search, record_table
-from trainer.metrics import paired_difference
+from trainer.training.metrics import paired_difference
 
 
 @pytest.fixture

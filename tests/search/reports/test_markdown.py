@@ -19,7 +19,7 @@ from tests.search.makers import CONFIG, new_search
 from tests.search.realistic import Teller, whole_search
 from tests.trainer.data.photos import PLAIN
 from trainer.data.facts import DataFacts
-from trainer.metrics import Difference
+from trainer.training.metrics import Difference
 
 
 @pytest.fixture(scope="module")

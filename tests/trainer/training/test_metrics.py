@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from trainer.metrics import confusion_matrix, paired_difference, wilson_interval
+from trainer.training.metrics import confusion_matrix, paired_difference, wilson_interval
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 

@@ -20,7 +20,7 @@ from space.networks.modules import ConvUnit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import Splits, split
-from trainer.train import (
+from trainer.training.train import (
     Check,
     Images,
     Recipe,
