@@ -106,8 +106,10 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     """A person's own photos, of the classes that are there and that the network knows."""
     labels = [unicodedata.normalize("NFC", label) for label in exported.labels]
     splits, left_out = find_pictures(root)
+    damaged: dict[Path, str] = {}
     if not everything and TEST not in splits:
-        splits = {role: _sound(classes, exported, skip_damaged=skip_damaged) for role, classes in splits.items()}
+        splits = {role: _sound(classes, exported, damaged) for role, classes in splits.items()}
+        _refuse_damaged(damaged, skip_damaged=skip_damaged)
     chosen = list(_chosen(splits, labels, everything=everything))
     found = {name for classes in splits.values() for name, files in classes.items() if files}
     if not found & set(labels):
@@ -122,7 +124,6 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     if missing := [name for label, name in enumerate(labels) if label not in judged_labels]:
         notes.append(f"classes of the network without a picture here: {', '.join(missing)}")
     judged = _Judged(labels=[], predicted=[], part="all pictures" if everything else "the test split", notes=notes)
-    damaged: dict[Path, str] = {}
     for label, path in _tracked(chosen):
         try:
             image = load_picture(path, exported.preprocess)
@@ -131,30 +132,30 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
             continue
         judged.labels.append(label)
         judged.predicted.append(int(exported.probabilities(image).argmax()))
-    if damaged and not skip_damaged:
-        raise DataError(told_damaged(damaged))
+    _refuse_damaged(damaged, skip_damaged=skip_damaged)
     if damaged:
         notes.append(f"{len(damaged):,} damaged pictures were left out")
     return judged
 
 
 def _sound(
-    classes: Mapping[str, tuple[Path, ...]], exported: ExportedNetwork, *, skip_damaged: bool
+    classes: Mapping[str, tuple[Path, ...]], exported: ExportedNetwork, damaged: dict[Path, str]
 ) -> dict[str, tuple[Path, ...]]:
     """The pictures that can be read: a training held out some of those, and would have held out others of all.
 
-    Raises:
-        DataError: some cannot, and are not to be skipped.
+    The others are added to `damaged`, with the reason.
     """
-    damaged: dict[Path, str] = {}
     for path in _tracked([path for files in classes.values() for path in files], "looking for damaged pictures"):
         try:
             load_picture(path, exported.preprocess)
         except DataError as error:
             damaged[path] = str(error)
+    return {name: tuple(path for path in files if path not in damaged) for name, files in classes.items()}
+
+
+def _refuse_damaged(damaged: dict[Path, str], *, skip_damaged: bool) -> None:
     if damaged and not skip_damaged:
         raise DataError(told_damaged(damaged))
-    return {name: tuple(path for path in files if path not in damaged) for name, files in classes.items()}
 
 
 def _chosen(

@@ -158,6 +158,7 @@ def test_the_test_split_is_the_one_that_training_held_out(
     monkeypatch.setattr(ExportedNetwork, "probabilities", look)
     done = mobilenas("evaluate", run, "--data", f"imagefolder:{root}", "--skip-damaged")
     assert done.code == 0, done.err
+    assert "2 damaged pictures were left out" in done.out
     assert set(seen) == expected
     assert len(seen) == len(expected)
 
