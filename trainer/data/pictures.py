@@ -97,6 +97,8 @@ def picture_or_kind(path: Path) -> tuple[bool, str]:
     Raises:
         DataError: it cannot be read.
     """
+    if not path.is_file():
+        return False, "entries that are no files"
     suffix = path.suffix.lower()
     if suffix in _RAW:
         return False, f"raw photos of cameras ({suffix})"

@@ -57,12 +57,14 @@ def test_other_files_are_ignored(tmp_path: Path) -> None:
     for name in (".DS_Store", "cat/._0.png", "cat/.DS_Store"):
         (tmp_path / "photos" / name).write_bytes(b"")
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "IMG_1.jpg")
+    os.mkfifo(tmp_path / "photos" / "pipe")  # which nobody writes into
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "cat" / "big.JPG")
     dataset = prepare(spec, tmp_path)
     assert dataset.classes == ("cat", "dog")
     assert np.bincount(dataset.labels()).tolist() == [4, 3]
     assert dataset.left_out == (
         "1 .txt files",
+        "1 files beside the folders of classes",
         "2 hidden files and folders",
         "1 pictures beside the folders of classes",
     )
