@@ -1,6 +1,7 @@
 """Paths as people and systems have them."""
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
@@ -34,16 +35,27 @@ def user_folder(kind: Literal["cache", "config", "data"]) -> Path | None:
     return None if needs_home(folder) else folder
 
 
+def unfit_name(path: Path) -> str | None:
+    """Why a name cannot stand in a record, a file or a line of text, and what to do; None where it can."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        try:
+            os.fsencode(path).decode()
+        except UnicodeDecodeError:
+            return "is not UTF-8, as of an archive made on another system; rename it"
+        return "cannot be read in this locale; set PYTHONUTF8=1"
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in str(path)):
+        return "holds a line break or control character; rename it"
+    return None
+
+
 def recordable(path: Path, what: str) -> Path:
     """The path itself, which can be written into a record, a file or a line of text.
 
     Raises:
-        InvalidConfig: its name is not UTF-8, or holds a line break or another control character.
+        InvalidConfig: it cannot; see `unfit_name`.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise InvalidConfig(f"{what} {os.fsencode(path)!r} has a name that is not UTF-8; choose another") from None
-    if not all(ord(letter) >= 32 and ord(letter) != 127 for letter in str(path)):
-        raise InvalidConfig(f"{what} {str(path)!r} has a control character in its name; choose another")
+    if (reason := unfit_name(path)) is not None:
+        raise InvalidConfig(f"the name of {what} {os.fsencode(path)!r} {reason}")
     return path

@@ -28,7 +28,7 @@ class Images:
         return self.dataset.content_hash
 
     @property
-    def facts(self) -> DataFacts | None:
+    def facts(self) -> DataFacts:
         """What a record keeps of it."""
         return DataFacts.of(self.dataset, self.splits)
 
@@ -64,7 +64,7 @@ class NoImages:
         return self.evaluator.content
 
     @property
-    def facts(self) -> DataFacts | None:
+    def facts(self) -> None:
         """There are no images to tell of."""
         return None
 

@@ -313,7 +313,7 @@ def _parse(url: str) -> tuple[URL, str | None]:
                 f"the database {url} lies in the home folder, and HOME is not set; set MOBILENAS_DATABASE_URL, or "
                 "give --database"
             )
-        parsed = parsed.set(database=str(recordable(expanded(parsed.database), "the database file")))
+        parsed = parsed.set(database=str(recordable(expanded(parsed.database), "database")))
     schema = parsed.query.get("schema")
     if re.search(r"[?&]schema=(&|$)", url):
         schema = ""  # SQLAlchemy leaves empty ones out, and the record would be in another place than was meant

@@ -19,7 +19,7 @@ from trainer.data.imagefolder import find_pictures, hold_out
 from trainer.data.pictures import load_picture
 from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
 from trainer.data.splits import split
-from trainer.training.metrics import confusion_matrix, wilson_interval
+from trainer.training.metrics import balanced_accuracy, confusion_matrix, wilson_interval
 
 SHOWN_CONFUSIONS = 10
 Item = TypeVar("Item")
@@ -213,15 +213,14 @@ def _summarise(counts: np.ndarray, judged: _Judged, data: str) -> None:
     correct, total = int(counts.trace()), int(counts.sum())
     low, high = wilson_interval(correct, total)
     images = counts.sum(axis=1)
-    there = images > 0
-    balanced = float((counts.diagonal()[there] / images[there]).mean())
+    balanced = balanced_accuracy(counts.diagonal(), images)
     say(
         f"top-1 {correct / total:.2%} (95% interval {low:.2%} to {high:.2%}) on {total:,} images, {judged.part} of "
         f"{data}"
     )
     say(
-        f"balanced accuracy {balanced:.2%}, the mean of the recalls of {there.sum():,} classes; always naming the most "
-        f"frequent class has top-1 {images.max() / total:.2%}"
+        f"balanced accuracy {balanced:.2%}, the mean of the recalls of {np.count_nonzero(images):,} classes; always "
+        f"naming the most frequent class has top-1 {images.max() / total:.2%}"
     )
     for note in judged.notes:
         say(note)

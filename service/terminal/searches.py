@@ -15,7 +15,6 @@ from search.run_folder import EXPORTED, REPORT, SPEC, SUMMARY
 from service.terminal.console import console, say
 from service.terminal.rows import scientific
 from trainer.data.dataset import Dataset
-from trainer.data.facts import DataFacts
 from trainer.data.splits import Splits, images_per_class
 
 
@@ -24,7 +23,7 @@ def print_plan(plan: Plan) -> None:
     inputs, config, speed = plan.inputs, plan.inputs.config, plan.speed
     if isinstance(inputs.data, Images):
         _print_images(inputs.data.dataset, inputs.data.splits)
-        for warning in DataFacts.of(inputs.data.dataset, inputs.data.splits).warnings():
+        for warning in inputs.data.facts.warnings():
             say(f"data         {warning}")
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [

@@ -13,6 +13,7 @@ from space.errors import DataError
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.data.splits import Splits, images_per_class
+from trainer.training.metrics import balanced_accuracy
 
 # Of a class that has more than so many times its even share of the test split, people are told.
 UNEVEN = 1.5
@@ -110,9 +111,8 @@ class DataFacts:
         labels = np.array(self.test_labels)
         if right.shape != labels.shape:
             raise DataError(f"{len(labels):,} test images are recorded, {right.size:,} were judged; record them again")
-        hits = np.bincount(labels[right], minlength=len(self.classes))
-        counts = np.bincount(labels, minlength=len(self.classes))
-        return float(np.mean(hits[counts > 0] / counts[counts > 0]))
+        count = len(self.classes)
+        return balanced_accuracy(np.bincount(labels[right], minlength=count), np.bincount(labels, minlength=count))
 
     def warnings(self) -> list[str]:
         """What somebody should know before trusting a top-1 on these data, a sentence each."""
@@ -120,7 +120,7 @@ class DataFacts:
         if self.left_out:
             found.append(f"not used: {', '.join(self.left_out)}")
         if self.skipped:
-            found.append(f"damaged and left out: {counted(self.skipped)}")
+            found.append(f"damaged and left out: {_listed(self.skipped)}")
         if self.repeated:
             found.append(
                 f"{self.repeated:,} images of the reward and test splits are also among those that networks are "
@@ -137,7 +137,7 @@ def _repeated(digests: np.ndarray, splits: Splits) -> int:
     return int(np.isin(digests[held_out], digests[splits.train]).sum())
 
 
-def counted(names: tuple[str, ...], shown: int = 5) -> str:
+def _listed(names: tuple[str, ...], shown: int = 5) -> str:
     """How many, and the first of them."""
     more = ", …" if len(names) > shown else ""
     return f"{len(names):,} ({', '.join(names[:shown])}{more})"

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from space.errors import DataError
+from space.paths import unfit_name
 from trainer.data.dataset import REWARD, TEST, TRAIN
 from trainer.data.pictures import NAMES, picture_or_kind
 
@@ -220,28 +221,9 @@ def _list_classes(folder: Path, root: Path, kinds: Counter[str]) -> dict[str, tu
 
 
 def _check_name(folder: Path) -> None:
-    """Class names go into labels.txt, a line each, and into records and models: text in UTF-8."""
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        if _is_utf8(os.fsencode(folder)):
-            raise DataError(
-                f"the name of folder {os.fsencode(folder)!r} cannot be read in this locale; set PYTHONUTF8=1"
-            ) from None
-        raise DataError(
-            f"the name of folder {os.fsencode(folder)!r} is not UTF-8, as of an archive made on another system; "
-            "rename it"
-        ) from None
-    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in str(folder)):
-        raise DataError(f"the name of folder {str(folder)!r} holds a line break or control character; rename it")
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    """Class names go into labels.txt, a line each, and into records and models."""
+    if (reason := unfit_name(folder)) is not None:
+        raise DataError(f"the name of folder {os.fsencode(folder)!r} {reason}")
 
 
 def _pictures(folder: Path, root: Path, kinds: Counter[str]) -> Iterator[Path]:

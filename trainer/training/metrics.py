@@ -52,3 +52,9 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     """Counts, rows the true classes, columns the predicted ones: int64 classes x classes."""
     counts = np.bincount(labels * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
+
+
+def balanced_accuracy(right: np.ndarray, images: np.ndarray) -> float:
+    """The mean recall of the classes that have images, by how many of each were right: two arrays, int64 classes."""
+    there = images > 0
+    return float((right[there] / images[there]).mean())
