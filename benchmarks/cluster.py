@@ -25,7 +25,7 @@ from search.ray.executor import RayExecutor
 from search.ray.messages import ClusterSetup
 from space.reference import mobilenet_v3_small_32px
 from trainer.data.prepare import prepare
-from trainer.training.train import Recipe
+from trainer.training.recipe import Recipe
 
 KINDS = ("local", "ray")
 

@@ -27,7 +27,6 @@ from benchmarks.raw import Raw
 from latency.collect import measure_missing
 from latency.meter import LocalMeter
 from search.config.load import parse_config
-from search.evaluation.weights import read_weights, write_weights
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.trial import SearchStage, State
@@ -39,7 +38,11 @@ from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.training.inherit import inherit
-from trainer.training.train import Recipe, load_model, top1, train
+from trainer.training.judging import judge
+from trainer.training.networks import load_model
+from trainer.training.recipe import Recipe
+from trainer.training.train import train
+from trainer.training.weight_files import read_weights, write_weights
 
 
 def scaled(arch: Architecture, factor: float) -> Architecture:
@@ -88,7 +91,7 @@ def tuned(task: Task) -> tuple[str, float, float, int, float]:
     weights = inherit(task.wide, read_weights(task.weights), task.narrow)
     recipe = replace(task.recipe, images=task.images)
     trained = train(task.narrow, dataset, splits.train, recipe, seed=task.seed, weights=weights)
-    found = top1(load_model(task.narrow, trained.weights), dataset, splits.test)
+    found = judge(load_model(task.narrow, trained.weights), dataset, splits.test).top1
     return task.method, task.share, task.latency_ms, task.images, found
 
 

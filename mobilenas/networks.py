@@ -46,8 +46,8 @@ def build_model(arch: Architecture, weights: str | Path | None = None) -> "nn.Mo
 
     if weights is None:
         return build(arch)
-    from search.evaluation.weights import read_weights
-    from trainer.training.train import load_model
+    from trainer.training.networks import load_model
+    from trainer.training.weight_files import read_weights
 
     return load_model(arch, read_weights(Path(weights))).eval()
 

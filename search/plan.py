@@ -209,7 +209,8 @@ def training_rate(inputs: Inputs) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        recipe = inputs.config.training.recipe(inputs.config.training.batch_size * _SAMPLE_BATCHES)
+        recipe = inputs.config.proxy_recipe
+        recipe = replace(recipe, images=recipe.batch_size * _SAMPLE_BATCHES)
         # The first call pays for the kernels' set-up; a run pays for that once.
         for attempt in (replace(recipe, images=1), recipe):
             trained = train(inputs.space.reference, inputs.data.dataset, inputs.data.splits.train, attempt, seed=0)

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from search.trial import Trial
+from trainer.training.judgement import Judgement
 
 SPEC, WEIGHTS, MODEL = "architecture.json", "weights.safetensors", "model.onnx"
 LABELS, PREPROCESS = "labels.txt", "preprocess.json"
@@ -63,6 +66,29 @@ class RunFolder:
         assert trial.weights is not None
         return self.path / trial.weights
 
-    def correct(self, trial: Trial) -> Path:
-        """Which test images a final trial classified right, as bool, shape (images,)."""
-        return self.trials / f"{trial.number}.right.npy"
+    def checkpoint(self, number: int) -> Path:
+        """What the training of a trial goes on from."""
+        return self.trials / f"{number}.checkpoint"
+
+    def judged(self, number: int) -> Path:
+        """What a trial's network says of the images of the reward split that judge it: a byte per image."""
+        return self.trials / f"{number}.judged"
+
+    def tested(self, number: int) -> Path:
+        """What a final network says of the images of the test split: a byte per image."""
+        return self.trials / f"{number}.tested"
+
+    def right_of(self, number: int) -> np.ndarray:
+        """Which test images a final network classified right: bool, shape (images,).
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: what is there is no such file.
+            DataError: the file is empty.
+        """
+        try:
+            return Judgement.from_bytes(self.tested(number).read_bytes()).right
+        except FileNotFoundError:
+            # As version 0.1 kept it.
+            right: np.ndarray = np.load(self.trials / f"{number}.right.npy", allow_pickle=False)
+            return right

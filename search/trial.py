@@ -61,7 +61,9 @@ class Scores:
     `top1` (0-1) is on the reward split, never on the test split, and None where nothing was trained.
     `latency_ms` is the table's prediction: batch 1, low quantile of wall time. With several devices that one network
     must serve it is the slowest one's, as a share of its target, in ms of the first. `peak_bytes` is the largest
-    working set of activations (`space.cost`); None: recorded before it was kept.
+    working set of activations (`space.cost`); None: recorded before it was kept. `log_likelihood` (natural, at most 0)
+    and `probability` (0-1) are means over the same images, of the right class; None: from an evaluator that gives none,
+    or recorded before they were kept.
     """
 
     top1: float | None
@@ -69,6 +71,8 @@ class Scores:
     madds: int
     params: int
     peak_bytes: int | None = None
+    log_likelihood: float | None = None
+    probability: float | None = None
 
     def costs(self) -> np.ndarray:
         """The figures of `FIGURES`, shape (figures,), float64."""

@@ -45,12 +45,20 @@ class DataError(MobilenasError):
     """A data set is missing, unreadable or unfit for training."""
 
 
+class Diverged(DataError):
+    """A training's loss or weights became infinite or not a number; another attempt would end alike."""
+
+
 class StoreError(MobilenasError):
     """The database cannot be used, or does not hold what was asked for."""
 
 
 class RunError(MobilenasError):
     """A search, trial or exported run is not in the state that the command needs."""
+
+
+class TimeLimit(RunError):
+    """Something took longer than it was allowed to, all its attempts together."""
 
 
 class NotExpressible(MobilenasError, ValueError):

@@ -78,7 +78,7 @@ TABLES: dict[str, Table] = {
 _ADDED: dict[str, dict[str, int | None]] = {
     "latency_entries": dict.fromkeys(("low_ms", "high_ms", "spread")),
     "searches": {"group_name": None, "priority": 0, "data_facts": None},
-    "trials": dict.fromkeys(("peak_bytes", "sampler_attrs")),
+    "trials": dict.fromkeys(("peak_bytes", "sampler_attrs", "log_likelihood", "probability")),
 }
 # Tables that they do not have.
 _NEW = {search_targets.name, trial_latencies.name}

@@ -12,7 +12,7 @@ from space.errors import RunError
 
 TOP = 10
 
-_FILE = re.compile(r"(\d+)\.(safetensors|right\.npy)")
+_FILE = re.compile(r"(\d+)\.(safetensors|checkpoint|judged|tested|right\.npy)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

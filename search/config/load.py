@@ -25,14 +25,18 @@ from search.config.sections import (
     TargetConfig,
     TrainingConfig,
     parse_target,
+    recorded_recipe,
 )
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
 from space.paths import expanded, recordable
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 from space.reference import REFERENCES
+from trainer.training.recipe import Recipe
 
 NO_DATA = "none"
+BEFORE_RECIPES = "sgd-cosine"
+"""The recipe that all networks were trained by in version 0.1, when there was no choice."""
 
 
 class RunConfig(ConfigSection):
@@ -89,9 +93,10 @@ class RunConfig(ConfigSection):
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
         self._can_stop_early()
-        if self.ray.final_processes > max(1, self.training.batch_size // 2):
+        batch_size = self.final_recipe.batch_size
+        if self.ray.final_processes > max(1, batch_size // 2):
             raise ValueError(
-                f"ray.final_processes {self.ray.final_processes} share batches of {self.training.batch_size} images: "
+                f"ray.final_processes {self.ray.final_processes} share batches of {batch_size} images: "
                 "each needs two of them, for BatchNorm"
             )
         return self
@@ -112,6 +117,22 @@ class RunConfig(ConfigSection):
     def stops_early(self) -> bool:
         """Whether trials that fall behind are stopped."""
         return self.executor == "ray" and self.ray.scheduler != "none"
+
+    @property
+    def proxy_recipe(self) -> Recipe:
+        """The short training of the block-level search."""
+        return self.training.recipe(self.blocks.recipe, self.blocks.images)
+
+    @property
+    def fine_tuning_recipe(self) -> Recipe:
+        """The fine-tuning of NetAdapt's proposals."""
+        settings = self.netadapt
+        return self.training.recipe(settings.recipe, settings.images, rate=settings.learning_rate_factor)
+
+    @property
+    def final_recipe(self) -> Recipe:
+        """The final training."""
+        return self.training.recipe(self.final.recipe, self.final.images)
 
     @property
     def final_processes(self) -> int:
@@ -170,7 +191,14 @@ class RunConfig(ConfigSection):
                 "plugins": _whole(self.plugins or ".", "plugins folder") if self.callables else None,
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
-                "blocks": self.blocks.model_copy(update={"enqueue": tuple(map(_read_network, self.blocks.enqueue))}),
+                "blocks": self.blocks.model_copy(
+                    update={
+                        "enqueue": tuple(map(_read_network, self.blocks.enqueue)),
+                        "recipe": recorded_recipe(self.blocks.recipe),
+                    }
+                ),
+                "netadapt": self.netadapt.model_copy(update={"recipe": recorded_recipe(self.netadapt.recipe)}),
+                "final": self.final.model_copy(update={"recipe": recorded_recipe(self.final.recipe)}),
             }
         )
 
@@ -274,11 +302,30 @@ def parse_config(content: dict[str, Any]) -> RunConfig:
     Raises:
         InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
     """
-    merged = _with_space(_merged(read_plain_yaml(default_text()), content))
+    merged = _with_space(_merged(_merged(read_plain_yaml(default_text()), _as_before_recipes(content)), content))
     try:
         return RunConfig.model_validate(merged)
     except ValidationError as error:
         raise InvalidConfig(f"config{_told(error.errors()[0], merged)}; see: mobilenas config show") from error
+
+
+def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration means that gives a learning rate and no recipe: it is one for the recipe of version 0.1."""
+
+    def section(name: str) -> dict[str, Any]:
+        found = content.get(name)
+        return found if isinstance(found, dict) else {}
+
+    rates = (section("training").get("learning_rate"), section("netadapt").get("learning_rate_factor"))
+    stages = ("blocks", "netadapt", "final")
+    if rates == (None, None) or any("recipe" in section(name) for name in stages):
+        return {}
+    return {
+        "training": {"learning_rate": 0.2},
+        "blocks": {"recipe": BEFORE_RECIPES},
+        "netadapt": {"recipe": BEFORE_RECIPES, "learning_rate_factor": 0.2},
+        "final": {"recipe": BEFORE_RECIPES},
+    }
 
 
 # A space is made for images of a size: its strides leave something of them to look at.

@@ -1,8 +1,9 @@
 """The sections of a run's configuration; every default stands in configs/default.yaml beside this file."""
 
+import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal, Self, TypedDict, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -16,7 +17,7 @@ from space.choices import SearchSpace
 from space.errors import InvalidConfig
 from space.plain_yaml import as_meant
 from space.reference import REFERENCES
-from trainer.training.train import Recipe
+from trainer.training.recipe import Augmentation, Recipe, load_recipe, parse_recipe, recipe_names
 
 CallableName = Annotated[str, AfterValidator(callable_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -218,31 +219,67 @@ class RayConfig(ConfigSection):
     retries: int = Field(ge=0, le=100)
 
 
+RecipeChoice = str | dict[str, Any]
+"""A shipped recipe's name, the path of a YAML file, or the content of one."""
+
+
+def _known_recipe(value: RecipeChoice) -> RecipeChoice:
+    recipe_of(value)
+    return value
+
+
+ChosenRecipe = Annotated[RecipeChoice, AfterValidator(_known_recipe)]
+
+
+def recipe_of(choice: RecipeChoice) -> Recipe:
+    """The recipe that a configuration chose.
+
+    Raises:
+        InvalidConfig: there is none, or a field of it is missing, unknown or wrong.
+    """
+    return load_recipe(choice) if isinstance(choice, str) else parse_recipe(choice, "recipe")
+
+
+def recorded_recipe(choice: RecipeChoice) -> RecipeChoice:
+    """A choice that means the same from anywhere: the content of a file instead of its path."""
+    if not isinstance(choice, str) or choice in recipe_names():
+        return choice
+    content: dict[str, Any] = json.loads(json.dumps(asdict(load_recipe(choice))))
+    return content
+
+
 class TrainingConfig(ConfigSection):
-    """How networks are trained; the same in every stage but for the number of images and the learning rate.
+    """What holds in the trainings of every stage, whatever their recipes say; null leaves it to those.
 
     `seed` is apart from the search's: searches of several seeds then share the trainings of equal networks.
     """
 
     seed: int = Field(ge=0, le=2**31 - 1)
-    batch_size: int = Field(ge=2, le=4096)
-    learning_rate: float = Field(gt=0, le=10)
-    weight_decay: float = Field(ge=0, le=1)
-    label_smoothing: float = Field(ge=0, lt=1)
-    shift: float = Field(ge=0, le=0.5)
-    flip: bool
+    batch_size: int | None = Field(ge=2, le=4096)
+    learning_rate: float | None = Field(gt=0, le=10)
+    weight_decay: float | None = Field(ge=0, le=1)
+    label_smoothing: float | None = Field(ge=0, lt=1)
+    shift: float | None = Field(ge=0, le=0.5)
+    flip: bool | None
 
-    def recipe(self, images: int, *, rate: float = 1.0) -> Recipe:
-        """The recipe for so many images seen, with the learning rate times `rate`."""
-        return Recipe(
-            images=images,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate * rate,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            shift=self.shift,
-            flip=self.flip,
+    def recipe(self, choice: RecipeChoice, images: int, *, rate: float = 1.0) -> Recipe:
+        """A recipe for so many images seen, with its learning rates times `rate`."""
+        recipe = recipe_of(choice)
+        own = ("batch_size", "learning_rate", "weight_decay", "label_smoothing")
+        given = {name: value for name in own if (value := getattr(self, name)) is not None}
+        recipe = replace(recipe, images=images, **given)
+        return replace(
+            recipe,
+            learning_rate=recipe.learning_rate * rate,
+            matrix_rate=recipe.matrix_rate * rate,
+            augmentation=self._augmentation(recipe.augmentation),
         )
+
+    def _augmentation(self, recipe: Augmentation) -> Augmentation:
+        flip = recipe.flip
+        if self.flip is not None and self.flip != (flip != "none"):
+            flip = "random" if self.flip else "none"
+        return replace(recipe, flip=flip, shift=recipe.shift if self.shift is None else self.shift)
 
 
 class BlocksConfig(ConfigSection):
@@ -256,6 +293,7 @@ class BlocksConfig(ConfigSection):
     reward: RewardConfig
     # Empty: the reward is maximised. Else the Pareto front of these is explored.
     objectives: tuple[ObjectiveName, ...] = Field(max_length=4, strict=False)
+    recipe: ChosenRecipe
     train_images: int = Field(ge=1)
     epochs: float = Field(gt=0, le=1000)
     # Names of published networks, spec files, or (in a record) the specs themselves.
@@ -312,6 +350,7 @@ class NetAdaptConfig(ConfigSection):
     decay: float = Field(gt=0, le=1)
     choice: Literal["ratio", "top1"]
     walk: float = Field(ge=0, le=4)
+    recipe: ChosenRecipe
     images: int = Field(ge=1)
     learning_rate_factor: float = Field(gt=0, le=1)
     max_steps: int = Field(ge=0, le=10_000)
@@ -320,9 +359,11 @@ class NetAdaptConfig(ConfigSection):
 class FinalConfig(ConfigSection):
     """The final training of the best networks and of the reference, from scratch or going on from the weights found.
 
-    Of the `top_k` best the reward split chooses one, and only that touches the test split.
+    Weights that were found are fine-tuned by NetAdapt's recipe. Of the `top_k` best the reward split chooses one, and
+    only that touches the test split.
     """
 
+    recipe: ChosenRecipe
     images: int = Field(ge=1)
     top_k: int = Field(ge=1, le=64)
     weights: Literal["scratch", "inherited"]

@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Protocol
 
 from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, ask_own
-from space.errors import MobilenasError, RunError
+from space.errors import Diverged, MobilenasError, RunError, TimeLimit
 from space.packages import foreign
 
 _PROGRESS_SECONDS = 0.5
@@ -26,13 +26,15 @@ _PROGRESS_SECONDS = 0.5
 class Finished:
     """A job that ended: with an outcome, or with the reason why there is none.
 
-    `stopped` is what it had reached where it was stopped early, since others had done better.
+    `would_recur` says that another attempt would end alike. `stopped` is what it had reached where it was stopped
+    early, since others had done better.
     """
 
     job: Job
     outcome: Outcome | None
     error: str | None
     is_disk_full: bool = False
+    would_recur: bool = False
     stopped: Interim | None = None
 
 
@@ -40,8 +42,13 @@ def failed(job: Job, error: BaseException) -> Finished:
     """A job that ended with an error: ours says all by itself."""
     reason = str(error) if isinstance(error, MobilenasError) else f"{type(error).__name__}: {error}"
     is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # A trial is told of in one line.
-    return Finished(job=job, outcome=None, error=" ".join(reason.split()), is_disk_full=is_disk_full)
+    return Finished(
+        job=job,
+        outcome=None,
+        error=" ".join(reason.split()),  # a trial is told of in one line
+        is_disk_full=is_disk_full,
+        would_recur=isinstance(error, Diverged | TimeLimit),
+    )
 
 
 class Executor(Protocol):

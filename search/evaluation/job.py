@@ -17,11 +17,12 @@ from space.arch import Architecture
 from space.errors import RunError
 
 if TYPE_CHECKING:
-    from trainer.training.train import DeviceKind, Recipe
+    from trainer.training.networks import DeviceKind
+    from trainer.training.recipe import Recipe
 
 # Raised whenever trainer or modules change so that the same evaluation gives another result: older ones are then no
 # longer taken over.
-EVALUATOR_VERSION = 1
+EVALUATOR_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,7 @@ class Training(Evaluation):
             job,
             data_folder=node.data(job.data_folder, self.data.content_hash),
             weights=scratch / "made.safetensors",
+            checkpoint=None,
             parent=parent,
         )
 
@@ -210,7 +212,11 @@ class Interim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """An evaluation and where its files are, as it travels to a worker."""
+    """An evaluation and where its files are, as it travels to a worker.
+
+    A training goes on from `checkpoint` if that is one of the same evaluation, and is kept there while it runs; it may
+    take `limit_seconds`, all its attempts together.
+    """
 
     number: int
     attempt: int
@@ -220,15 +226,23 @@ class Job:
     parent: Parent | None = None
     touch_test: bool = False
     watch: Watch | None = None
+    checkpoint: Path | None = None
+    limit_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an evaluation found; `right` says which test images it classified right, if test was touched."""
+    """What an evaluation found: `judged` on images of the reward split, and `tested` on the test split, if touched.
+
+    Both as `trainer.training.judgement.Judgement` keeps them, a byte per image; a user's own evaluator gives neither.
+    """
 
     top1: float
     images_seen: int = 0
-    right: tuple[bool, ...] | None = None
+    log_likelihood: float | None = None
+    probability: float | None = None
+    judged: bytes | None = None
+    tested: bytes | None = None
 
 
 @lru_cache(maxsize=8)

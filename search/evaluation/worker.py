@@ -1,5 +1,6 @@
 """One evaluation in a worker: a network is trained, or its weights are taken, and it is judged."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -8,12 +9,17 @@ import numpy as np
 from torch import nn
 
 from search.evaluation.job import Interim, Job, Outcome, Training, Watch
-from search.evaluation.weights import read_weights, write_weights
+from space.errors import DataError
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
+from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import inherit
-from trainer.training.train import ALONE, Check, Shard, Trained, load_model, predict, require_device, top1, train
+from trainer.training.judging import judge
+from trainer.training.networks import load_model, require_device
+from trainer.training.state import TrainingState
+from trainer.training.train import Attended, Check, Checkpoints, Trained, train
+from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
@@ -51,12 +57,19 @@ def run_training(
     trained = _trained(job, evaluation, dataset, splits, progress, check, shard)
     model = load_model(arch, trained.weights).to(evaluation.device)
     judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
-    share_right = top1(model, dataset, judged)
-    right = None
-    if job.touch_test:
-        right = tuple(np.asarray(predict(model, dataset, splits.test) == labels[splits.test]).tolist())
+    judgement = judge(model, dataset, judged)
+    tested = judge(model, dataset, splits.test).to_bytes() if job.touch_test else None
     write_weights(trained.weights, job.weights, evaluation_key=evaluation.key)
-    return Outcome(top1=share_right, images_seen=trained.images_seen, right=right)
+    if job.checkpoint is not None:
+        job.checkpoint.unlink(missing_ok=True)
+    return Outcome(
+        top1=judgement.top1,
+        images_seen=trained.images_seen,
+        log_likelihood=judgement.log_likelihood,
+        probability=judgement.probability,
+        judged=judgement.to_bytes(),
+        tested=tested,
+    )
 
 
 def help_training(job: Job, shard: Shard) -> None:
@@ -80,7 +93,7 @@ def _given(job: Job) -> tuple[Training, Dataset, Splits]:
 
 def _check(watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable[[Interim], None]) -> Check:
     def look(model: nn.Module, share: float) -> None:
-        found = top1(model, dataset, images)
+        found = judge(model, dataset, images).top1
         interim(Interim(share=share, top1=found, reward=watch.of(found)))
 
     return Check(times=watch.times, look=look)
@@ -101,7 +114,7 @@ def _trained(
         inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
     if evaluation.recipe is None:
         assert inherited is not None, "weights that are judged as they are must be given"
-        return Trained(weights=inherited, images_seen=0, seconds=0.0)
+        return Trained(weights=inherited, images_seen=0, seconds=0.0, state=None)
     chosen = splits.train
     if use.train_images is not None:
         chosen = subset(splits.train, dataset.labels(), use.train_images, use.split_seed)
@@ -112,8 +125,31 @@ def _trained(
         evaluation.recipe,
         seed=evaluation.seed,
         weights=inherited,
-        progress=progress,
-        check=check,
+        state=_left_off(job, evaluation),
+        attended=Attended(
+            progress=progress,
+            check=check,
+            checkpoints=None if job.checkpoint is None else _checkpoints(job.checkpoint, evaluation.key),
+            limit_seconds=math.inf if job.limit_seconds is None else job.limit_seconds,
+        ),
         device=evaluation.device,
         shard=shard,
     )
+
+
+def _checkpoints(path: Path, key: str) -> Checkpoints:
+    def keep(state: TrainingState) -> None:
+        state.write(path, evaluation_key=key)
+
+    return Checkpoints(keep=keep)
+
+
+def _left_off(job: Job, evaluation: Training) -> TrainingState | None:
+    """Where an earlier attempt of the same evaluation left off; one that cannot be read is made anew."""
+    path = job.checkpoint
+    if path is None or evaluation_of_weights(path) != evaluation.key:
+        return None
+    try:
+        return TrainingState.read(path)
+    except DataError:
+        return None

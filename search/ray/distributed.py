@@ -1,6 +1,6 @@
 """One training by several processes, on as many slots of a cluster: Ray Train brings them together.
 
-Each computes the gradient of its part of every batch; `trainer.training.train.Shard` says how that differs from one
+Each computes the gradient of its part of every batch; `trainer.training.batches.Shard` says how that differs from one
 process.
 """
 
@@ -64,7 +64,7 @@ def train_together(job: Job, key: str, setup: ClusterSetup) -> None:
 def _take_part(config: dict[str, Any]) -> None:
     """One process; what fails by itself, as a training that diverges does, would only fail again."""
     from search.evaluation.worker import help_training, run_training
-    from trainer.training.train import Shard
+    from trainer.training.batches import Shard
 
     key, setup = config["key"], config["setup"]
     await_admission()

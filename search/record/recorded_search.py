@@ -195,8 +195,7 @@ class RecordedSearch:
 
     def right(self, trial: Trial) -> np.ndarray:
         """Which images of the test split a final trial classified right, bool N."""
-        right: np.ndarray = np.load(self.files.correct(trial), allow_pickle=False)
-        return right
+        return self.files.right_of(trial.number)
 
     def difference(self) -> Difference:
         """Top-1 on the test split, found minus reference, on the same images."""

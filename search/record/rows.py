@@ -203,6 +203,8 @@ def outcome_to_row(trial: Trial) -> dict[str, Any]:
         "madds": trial.scores.madds,
         "params_count": trial.scores.params,
         "peak_bytes": trial.scores.peak_bytes,
+        "log_likelihood": trial.scores.log_likelihood,
+        "probability": trial.scores.probability,
         "duration_s": duration_s(trial),
     }
 
@@ -221,6 +223,8 @@ def trial_from_row(row: RowMapping) -> Trial:
             madds=row["madds"],
             params=row["params_count"],
             peak_bytes=row["peak_bytes"],
+            log_likelihood=row["log_likelihood"],
+            probability=row["probability"],
         ),
     )
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -278,6 +278,17 @@ trials = Table(
     Column("duration_s", Double, comment="seconds from start to finish of the last attempt"),
     Column("peak_bytes", BigInteger, comment="largest working set of activations; NULL: recorded before it was kept"),
     Column("sampler_attrs", JSON(none_as_null=True), comment="what the sampler noted of its proposal; NULL: nothing"),
+    Column(
+        "log_likelihood",
+        Double,
+        comment="mean natural logarithm of the right class's probability, on the images of top1; NULL: none, or "
+        "recorded before 0009",
+    ),
+    Column(
+        "probability",
+        Double,
+        comment="mean probability of the right class, 0-1, on the images of top1; NULL: none, or recorded before 0009",
+    ),
     UniqueConstraint("search_id", "number"),
     ForeignKeyConstraint(["search_id", "parent"], ["trials.search_id", "trials.number"]),
 )

@@ -9,7 +9,6 @@ from latency.measurement import Measurement
 from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
-from search.evaluation.weights import read_weights
 from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
@@ -20,6 +19,7 @@ from search.stages.session import Session
 from search.tables import settings_for, workspace
 from search.trial import NetworkMeasurement, SearchStage, Trial
 from space.errors import DeviceError, InvalidResults, RunError
+from trainer.training.weight_files import read_weights
 
 # Two networks cost little, and their figures are what the user is told.
 PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)

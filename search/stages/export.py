@@ -12,7 +12,6 @@ from torch import Tensor
 
 from latency.network import Network
 from search.evaluation.artifacts import VARIABLE, artifact_store
-from search.evaluation.weights import write_weights
 from search.record.rows import ExportRecord, SearchRecord
 from search.run_folder import EXPORTED, LABELS, MODEL, PREPROCESS, SPEC, WEIGHTS
 from search.trial import Trial
@@ -23,7 +22,8 @@ from space.keys import named_keys
 from space.networks.modules import folded_weights
 from space.networks.onnx_graph import build_graph, given_weights
 from trainer.data.preprocess import Preprocess
-from trainer.training.train import load_model
+from trainer.training.networks import load_model
+from trainer.training.weight_files import write_weights
 
 # Folding BatchNorm and another order of sums cost some float32 digits; a wrong graph is off by far more.
 TOLERANCE = 1e-3

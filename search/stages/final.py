@@ -1,10 +1,9 @@
 """The end of a search: the best networks and the reference trained alike, one of them chosen, tested and exported."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search.evaluation.job import Evaluation
-from search.evaluation.weights import read_weights
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
@@ -13,7 +12,8 @@ from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
-from trainer.training.train import Recipe
+from trainer.training.recipe import Recipe
+from trainer.training.weight_files import read_weights
 
 SPEC = FILE_NAMES["spec"]
 
@@ -73,8 +73,9 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
     config, source = session.config, None if trial.parent is None else session.trial(trial.parent)
     if source is not None and source.stage is SearchStage.FINAL:
         return None
-    rate = 1.0 if source is None else config.netadapt.learning_rate_factor
-    return config.training.recipe(config.final.images, rate=rate)
+    if source is None:
+        return config.final_recipe
+    return replace(config.fine_tuning_recipe, images=config.final.images)
 
 
 def _chosen(session: Session) -> Trial | None:

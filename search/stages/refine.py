@@ -214,9 +214,7 @@ def _evaluate(
     waiting = [proposal for proposal in found if proposal.architecture not in recorded]
 
     def evaluation_of(trial: Trial) -> Evaluation:
-        settings = session.config.netadapt
-        recipe = session.config.training.recipe(settings.images, rate=settings.learning_rate_factor)
-        key = current.evaluation_key
+        recipe, key = session.config.fine_tuning_recipe, current.evaluation_key
         return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key)
 
     def ask() -> Trial | None:

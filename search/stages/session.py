@@ -9,14 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from latency.collect import measure_missing
 from search.config.load import RunConfig
 from search.evaluation.data import Data, Images
 from search.evaluation.executor import Executor, Finished
 from search.evaluation.job import Evaluation, Interim, Job, Outcome, OwnEvaluation, Parent, Training, Watch
-from search.evaluation.weights import evaluation_of_weights
 from search.events import Listener
 from search.objective.latency import Goal, Latency, scores_of
 from search.objective.reward import Reward
@@ -25,14 +22,16 @@ from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
 from search.record.store import Store
 from search.record.tables import Reason
-from search.run_folder import weights_name
+from search.run_folder import RunFolder, weights_name
 from search.stages.trial_index import TrialIndex
 from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError
 from space.keys import BlockKey
-from trainer.training.train import Recipe
+from trainer.training.judgement import Judgement
+from trainer.training.recipe import Recipe
+from trainer.training.weight_files import evaluation_of_weights
 
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0
@@ -188,9 +187,7 @@ class Session:
 
     def proxy_evaluation(self, arch: Architecture) -> Evaluation:
         """The short training of the block-level search."""
-        blocks = self.config.blocks
-        recipe = self.config.training.recipe(blocks.images)
-        return self.evaluation(arch, recipe, train_images=blocks.train_images)
+        return self.evaluation(arch, self.config.proxy_recipe, train_images=self.config.blocks.train_images)
 
     def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason, on: Iterable[Goal] | None = None) -> None:
         """Measure, on each of the devices (by default all), the blocks that its table lacks, and record them.
@@ -335,7 +332,7 @@ class Session:
                 running.discard(result.job.number)
                 if result.is_disk_full:
                     full = result
-                elif result.error is None or result.job.number in self._failed_once:
+                elif result.error is None or result.would_recur or result.job.number in self._failed_once:
                     end(self._ended(result))
                 elif not self.stopping:
                     waiting.append(self._retried(result))
@@ -374,6 +371,8 @@ class Session:
             weights=self.start.files.new_weights(trial.number),
             parent=parent,
             watch=self._watch(trial),
+            checkpoint=self.start.files.checkpoint(trial.number),
+            limit_seconds=60 * self.config.trial_minutes,
             touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
         )
 
@@ -399,10 +398,18 @@ class Session:
         if found.weights_file is not None:
             name = weights_name(trial.number)
             _share(found.weights_file, self.start.files.new_weights(trial.number))
+            judged = RunFolder(found.run_folder).judged(found.trial.number)
+            if judged.is_file():
+                _share(judged, self.start.files.judged(trial.number))
         return replace(
             trial,
             state=State.COMPLETE,
-            scores=replace(trial.scores, top1=found.trial.scores.top1),
+            scores=replace(
+                trial.scores,
+                top1=found.trial.scores.top1,
+                log_likelihood=found.trial.scores.log_likelihood,
+                probability=found.trial.scores.probability,
+            ),
             images_seen=found.trial.images_seen,
             weights=name,
             reused_from=found.trial.id,
@@ -428,16 +435,23 @@ class Session:
         images_seen = outcome.images_seen
         if evaluation.is_of_given_weights and trial.parent is not None:
             images_seen = self.trial(trial.parent).images_seen  # its weights are its parent's
-        if outcome.right is not None:
-            np.save(self.start.files.correct(trial), np.array(outcome.right, dtype=bool))
+        files, tested = self.start.files, outcome.tested
+        for path, content in ((files.judged(trial.number), outcome.judged), (files.tested(trial.number), tested)):
+            if content is not None:
+                path.write_bytes(content)
         return replace(
             trial,
             state=State.COMPLETE,
-            scores=replace(trial.scores, top1=outcome.top1),
+            scores=replace(
+                trial.scores,
+                top1=outcome.top1,
+                log_likelihood=outcome.log_likelihood,
+                probability=outcome.probability,
+            ),
             images_seen=images_seen,
             weights=weights_name(trial.number) if evaluation.leaves_weights else None,
-            correct=None if outcome.right is None else sum(outcome.right),
-            total=None if outcome.right is None else len(outcome.right),
+            correct=None if tested is None else int(Judgement.from_bytes(tested).right.sum()),
+            total=None if tested is None else len(tested),
         )
 
 

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from search.evaluation.data import Images
-from search.evaluation.weights import read_weights
 from search.plan import look_up
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
@@ -24,6 +23,7 @@ from space.errors import DataError, RunError
 from space.formats import FILE_NAMES, FormatName, format_named
 from trainer.data.pictures import load_picture, picture_or_kind
 from trainer.data.preprocess import Preprocess
+from trainer.training.weight_files import read_weights
 
 
 def export(database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = ()) -> None:

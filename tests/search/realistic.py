@@ -18,6 +18,7 @@ from space.cost import cost_of
 from space.narrowing import narrowings
 from space.preset import load_preset
 from tests.search.content import START
+from tests.search.judgements import write_judgement
 from tests.search.makers import CONFIG, new_start
 
 TARGET_MS, SEED_TARGET_MS, TEST_IMAGES = 0.42, 0.525, 10_000
@@ -163,9 +164,7 @@ class Teller:
             counts = {"correct": int(right.sum()), "total": TEST_IMAGES}
             trials.append(self.trial(arch, SearchStage.FINAL, origin, **counts))
             if with_files:
-                path = self.search.require_start().files.correct(trials[-1])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                np.save(path, right)
+                write_judgement(self.search.require_start().files.tested(trials[-1].number), right)
         return trials
 
     def certify(self, trials: list[Trial]) -> None:

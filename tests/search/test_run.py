@@ -20,7 +20,6 @@ import pytest
 import torch
 
 from latency.network import Network
-from search.evaluation.weights import read_weights, write_weights
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.netadapt import proposals
@@ -31,7 +30,8 @@ from space.cost import cost_of
 from space.formats import read_spec
 from tests.search.killing import write_run
 from tests.tiny import Result, tiny_run
-from trainer.training.train import load_model
+from trainer.training.networks import load_model
+from trainer.training.weight_files import read_weights, write_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("any_table_will_do")]
 

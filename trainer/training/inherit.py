@@ -16,7 +16,7 @@ from space.arch import Architecture
 from space.errors import InvalidArchitecture
 from space.keys import StageBlockKey, named_keys
 from space.networks.modules import build_model, folded_weights
-from trainer.training.train import Weights, load_model
+from trainer.training.networks import Weights, load_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
-"""Training and evaluating one network: the proxy task of a search, NetAdapt's short fine-tuning, the final training."""
+"""Training one network: the proxy task of a search, NetAdapt's short fine-tuning, the final training."""
 
+import copy
+import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,64 +15,42 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
-from space.errors import DataError, RunError
-from space.networks.modules import build_model, fused
+from space.errors import DataError, Diverged, TimeLimit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
+from trainer.training.augment import Batch, augment, mirrored_by_epoch
+from trainer.training.batches import ALONE, AUGMENTATION, DROPOUT, ORDER, Images, Order, Shard, generator
+from trainer.training.judging import EVALUATION_BATCH
+from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, new_model, require_device
+from trainer.training.optimizers import Optimizers
+from trainer.training.recipe import Recipe
+from trainer.training.state import Identity, TrainingState
 
-Weights = Mapping[str, Tensor]
+Teacher = Callable[[Tensor], Tensor]
+"""From normalised images, N x C x R x R, to logits, N x classes."""
 
-DeviceKind = Literal["cpu", "cuda"]
-"""Where torch computes; `cuda` is the first GPU that the process sees."""
-
-EVALUATION_BATCH = 128
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to train: SGD with Nesterov momentum, linear warm-up, cosine decay to zero, label smoothing.
-
-    `images` counts images seen, repeats included. `shift` is the largest random translation as a share of the
-    resolution, `flip` mirrors half of the images. No weight decay on BatchNorm and biases.
-    """
-
-    images: int
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: float = 0.1
-    label_smoothing: float = 0.05
-    shift: float = 1 / 16
-    flip: bool = True
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps; at least one."""
-        return max(1, round(self.images / self.batch_size))
-
-    def rate(self, step: int) -> float:
-        """The learning rate of one step."""
-        warm = max(1, round(self.warmup * self.steps))
-        if step < warm:
-            return self.learning_rate * (step + 1) / warm
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+# Looked at so often, in steps: to ask a GPU after each one would make it wait.
+_FINITE_STEPS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A trained network's weights (a state dict on the CPU) and what it took."""
+    """A trained network's weights as they are to be judged (a state dict on the CPU), and what it took.
+
+    `images_seen` and `seconds` are of the whole training, `state` is what it can go on from.
+    """
 
     weights: dict[str, Tensor]
     images_seen: int
     seconds: float
+    state: TrainingState | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """Looks at a network in mid-training, after equal parts of its steps, and leaves it as it is.
 
-    `look` is called with the network and the share of the training that is done.
+    `look` is called with the network as it would be judged now, and the share of the training that is done.
     """
 
     times: int
@@ -83,123 +63,194 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """The part of one process in a training by several, which have joined a group of `torch.distributed`."""
+class Checkpoints:
+    """Keeps what a training can go on from, every so many seconds of it."""
 
-    rank: int
-    size: int
-
-    def of(self, batch: np.ndarray) -> np.ndarray:
-        """Its part of what belongs to a batch."""
-        return batch[self.rank :: self.size]
+    keep: Callable[[TrainingState], None]
+    seconds: float = 300.0
 
 
-ALONE = Shard(rank=0, size=1)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attended:
+    """Who attends to a training: all of it is optional.
 
-
-class Images:
-    """Batches of a data set as normalised NCHW float tensors, in the memory layout that convolutions prefer."""
-
-    def __init__(self, dataset: Dataset, device: torch.device | str = "cpu") -> None:
-        self._images, self._labels, self._device = dataset.images(), dataset.labels(), device
-        self._mean = (torch.tensor(dataset.preprocess.mean)[:, None, None] * 255).to(device)
-        self._scale = (1 / (torch.tensor(dataset.preprocess.std)[:, None, None] * 255)).to(device)
-
-    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """N x C x R x R float32 and N int64."""
-        pixels = torch.from_numpy(self._images[indices]).to(self._device).float()
-        normal = ((pixels - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
-        return normal, torch.from_numpy(self._labels[indices]).to(self._device)
-
-
-def _order(indices: np.ndarray, recipe: Recipe, rng: np.random.Generator, shard: Shard = ALONE) -> Iterator[np.ndarray]:
-    """Batches of indices, epoch after epoch, each epoch shuffled; they can be shared out evenly."""
-    size = min(recipe.batch_size, len(indices))
-    size = max(shard.size, size - size % shard.size)
-    pool = np.empty(0, dtype=indices.dtype)
-    for _ in range(recipe.steps):
-        while len(pool) < size:
-            pool = np.concatenate((pool, rng.permutation(indices)))
-        yield pool[:size]
-        pool = pool[size:]
-
-
-def augment(images: Tensor, recipe: Recipe, rng: np.random.Generator, shard: Shard = ALONE) -> Tensor:
-    """Mirror half of the images, and move each by up to `shift`; what comes into view repeats the border.
-
-    Of a batch that several processes share, each draws for all of it, so that their generators stay in step.
+    `progress` hears of (images seen, images in all). After `limit_seconds`, all sessions together, it is ended.
     """
-    side, device = images.shape[2], images.device
-    count = len(images) * shard.size
-    if recipe.flip:
-        mirrored = torch.from_numpy(shard.of(rng.random(count) < 0.5)).to(device)
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    reach = round(recipe.shift * side)
-    if reach:
-        padded = functional.pad(images, (reach,) * 4, mode="replicate")
-        down, right = (shard.of(rng.integers(0, 2 * reach + 1, count)) for _ in range(2))
-        rows = (torch.from_numpy(down)[:, None] + torch.arange(side)).to(device)
-        columns = (torch.from_numpy(right)[:, None] + torch.arange(side)).to(device)
-        batch = torch.arange(len(images), device=device)[:, None, None]
-        images = padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return images
+
+    progress: Progress | None = None
+    check: Check | None = None
+    checkpoints: Checkpoints | None = None
+    limit_seconds: float = math.inf
 
 
-def _set_averaging(model: nn.Module, step: int, steps: int) -> None:
-    """Let BatchNorm's running statistics average over the last ten steps, or the last quarter of a shorter training.
-
-    Torch's fixed momentum of 0.1 means ten steps too, but starts from 0 and 1: after a training of ten steps a third
-    of the statistics would still be those made-up values, and the network would be judged by them.
-    """
-    window = min(step + 1, max(2, min(10, steps // 4)))
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1 / window
+UNATTENDED = Attended()
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
+class _Training:
+    """A training while it runs."""
 
+    def __init__(
+        self,
+        network: nn.Module,
+        dataset: Dataset,
+        order: Order,
+        recipe: Recipe,
+        identity: Identity,
+        device: DeviceKind,
+        teacher: Teacher | None,
+    ) -> None:
+        self.network = channels_last(network).to(device).train()
+        self.model = self.network if order.shard.size == 1 else DistributedDataParallel(self.network)
+        self.order, self.recipe, self.identity = order, recipe, identity
+        self.images, self.device, self.teacher = Images(dataset, device), torch.device(device), teacher
+        self.optimizers = Optimizers(self.network, recipe)
+        self._batch_norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.average = _floats(self.network, copied=True) if recipe.average else {}
+        self.step, self.seconds = 0, 0.0
+        self._batch_norm_images = _some(order.indices, recipe.average.batch_norm_images if recipe.average else 0)
+        self._class_weights = None
+        if recipe.balance == "loss":
+            self._class_weights = torch.from_numpy(class_weights(dataset, order.indices)).float().to(device)
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+        # Half precision where it is fast: bfloat16 where there are units for it, else float16 with scaled gradients.
+        self._half = None
+        if device == "cuda":
+            has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+            self._half = torch.bfloat16 if has_units else torch.float16
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
+        if recipe.dropout:
+            _add_dropout(self.network, recipe.dropout)
 
-def require_device(device: DeviceKind) -> None:
-    """See that torch can compute there.
+    def go_on_from(self, state: TrainingState) -> None:
+        """Become what was kept.
 
-    Raises:
-        RunError: it cannot.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RunError(
-            f"torch {torch.__version__} sees no GPU here; install a CUDA build and its driver, or set ray.gpus to 0"
+        Raises:
+            DataError: it is of something else.
+        """
+        self.identity.refuse_other(state.identity, "the training to go on from")
+        if state.steps > self.recipe.steps:
+            raise DataError(
+                f"the training to go on from has seen {state.steps * self.order.size:,} images; ask for more than that"
+            )
+        if not self.recipe.continues(state.recipe, state.steps):
+            raise DataError(
+                f"the training to go on from is by another recipe, or its schedule is past the point (step "
+                f"{state.steps:,}) where it can end later; train anew elsewhere, or give the recipe that it began with"
+            )
+        try:
+            self.network.load_state_dict(state.weights)
+            for name, tensor in self.average.items():
+                tensor.copy_(state.average[name])
+            self.optimizers.load(state.optimizer)
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[-1]
+            raise DataError(f"the training to go on from is damaged ({reason}); remove it to train anew") from error
+        self.step, self.seconds = state.steps, state.seconds
+
+    def state(self) -> TrainingState:
+        """What it can go on from; a copy."""
+        return TrainingState(
+            identity=self.identity,
+            recipe=self.recipe,
+            steps=self.step,
+            seconds=self.seconds,
+            weights=_copied(self.network.state_dict()),
+            average=_copied(self.average),
+            optimizer=_copied(self.optimizers.state()),
         )
 
+    def advance(self) -> None:
+        """One step of the optimizer."""
+        step, recipe, order = self.step, self.recipe, self.order
+        self.optimizers.set_factor(recipe.factor(step, order.epoch_steps))
+        self._set_batch_norm_window(step)
+        batch = self._batch(step)
+        with self._seeded(step), self._autocast():
+            loss = self._loss(batch)
+        self._finite &= torch.isfinite(loss.detach())
+        if step % _FINITE_STEPS == 0 or self.device.type == "cpu":
+            self.require_finite()
+        self.optimizers.zero_grad()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers.all:
+            self._scaler.step(optimizer)
+        self._scaler.update()
+        if recipe.average is not None:
+            _move_average(self.average, self.network, recipe.average.newest(step))
+        self.step += 1
 
-def _channels_last(model: nn.Module) -> nn.Module:
-    """Channels last: convolutions train about 1.5 times as fast on a CPU."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    def _set_batch_norm_window(self, step: int) -> None:
+        """Let BatchNorm's running statistics average over the last ten steps, or a short training's last quarter.
 
+        Torch's fixed momentum of 0.1 means ten steps too, but starts from 0 and 1: after a training of ten steps a
+        third of the statistics would still be those made-up values, and the network would be judged by them. A training
+        that is judged by averages has no end known beforehand, and no last quarter.
+        """
+        longest = 10 if self.recipe.average else max(2, min(10, self.recipe.steps // 4))
+        for module in self._batch_norms:
+            module.momentum = 1 / min(step + 1, longest)
 
-def new_model(arch: Architecture, seed: int) -> nn.Sequential:
-    """A freshly initialised network; the same seed gives the same weights, whatever else drew random numbers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_model(arch)
+    def require_finite(self) -> None:
+        """See that the loss is a number.
 
+        Raises:
+            Diverged: it was not, in this step or one since the last look.
+        """
+        if not self._finite:
+            raise Diverged(f"training diverged at step {self.step} (its loss is no number); lower the learning rate")
 
-def load_model(arch: Architecture, weights: Weights) -> nn.Sequential:
-    """A network with given weights.
+    def _batch(self, step: int) -> Batch:
+        chosen, epochs = self.order.batch(step)
+        shard, how, seed = self.order.shard, self.recipe.augmentation, self.identity.seed
+        images, labels = self.images.batch(shard.of(chosen))
+        mirrored = mirrored_by_epoch(chosen, epochs, seed) if how.flip == "alternate" else None
+        rng = generator(seed, AUGMENTATION, step)
+        return augment(Batch(images=images, labels=labels), how, rng, mirrored=mirrored, shard=shard)
 
-    Raises:
-        DataError: the weights belong to another architecture.
-    """
-    model = build_model(arch)
-    try:
-        model.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise DataError(f"the weights do not fit architecture {arch.arch_id}: {str(error).splitlines()[-1]}") from error
-    return model
+    def _loss(self, batch: Batch) -> Tensor:
+        recipe = self.recipe
+        logits = self.model(batch.images)
+
+        def entropy(labels: Tensor, reduction: str) -> Tensor:
+            return functional.cross_entropy(
+                logits,
+                labels,
+                weight=self._class_weights,
+                label_smoothing=recipe.label_smoothing,
+                reduction=reduction,
+            )
+
+        if batch.others is None or batch.own is None:
+            loss = entropy(batch.labels, "mean")
+        else:
+            own = batch.own
+            loss = (own * entropy(batch.labels, "none") + (1 - own) * entropy(batch.others, "none")).mean()
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            answers = self.teacher(batch.images).to(logits.device)
+        return torch.lerp(loss, distillation_loss(logits, answers, recipe.temperature), recipe.teacher_weight)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, dtype=self._half) if self._half else nullcontext()
+
+    def _seeded(self, step: int) -> AbstractContextManager[object]:
+        """Dropout draws from torch's own generator, which is left as it was."""
+        return (
+            _seeded(generator(self.identity.seed, DROPOUT, step), self.device) if self.recipe.dropout else nullcontext()
+        )
+
+    def judged(self) -> nn.Module:
+        """The network as it is judged now, in evaluation mode: the average's where there is one, a copy then."""
+        if self.recipe.average is None:
+            return self.network.eval()
+        network = copy.deepcopy(self.network)
+        floats = _floats(network)
+        for name, tensor in self.average.items():
+            floats[name].copy_(tensor)
+        if len(self._batch_norm_images):
+            measure_batch_norm(network, self.images, self._batch_norm_images)
+        return network.eval()
 
 
 def train(
@@ -210,66 +261,142 @@ def train(
     *,
     seed: int,
     weights: Weights | None = None,
-    progress: Progress | None = None,
-    check: Check | None = None,
+    state: TrainingState | None = None,
+    teacher: Teacher | None = None,
+    attended: Attended = UNATTENDED,
     device: DeviceKind = "cpu",
     shard: Shard = ALONE,
 ) -> Trained:
-    """Train on the images at `indices`, from given weights or from scratch.
+    """Train on the images at `indices`: from given weights, from scratch, or on from an earlier training's state.
 
-    On a CPU the result is a function of the arguments (and of torch's thread count, through the order of sums). Of a
-    `shard` each process computes the gradient of its part of every batch, and BatchNorm's statistics are of the first
-    one's parts.
+    On a CPU the result is a function of the arguments (and of torch's thread count, through the order of sums): one
+    that went on is, to the bit, one that was never interrupted. Of a `shard` each process computes the gradient of its
+    part of every batch, and BatchNorm's statistics are of the first one's parts.
 
     Raises:
-        DataError: the loss became infinite or not a number.
+        DataError: the state is of another training.
+        Diverged: the loss became infinite or not a number.
+        TimeLimit: it took too long.
         RunError: there is no such device.
     """
-    started = time.monotonic()
     require_device(device)
-    network: nn.Module = new_model(arch, seed) if weights is None else load_model(arch, weights)
-    network = _channels_last(network).to(device).train()
-    model = network if shard.size == 1 else DistributedDataParallel(network)
-    images = Images(dataset, device)
-    optimizer = _optimizer(network, recipe)
-    rng = np.random.default_rng(seed)
-    seen = 0
-    for step, chosen in enumerate(_order(indices, recipe, rng, shard)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate(step)
-        _set_averaging(network, step, recipe.steps)
-        inputs, labels = images.batch(shard.of(chosen))
-        logits = model(augment(inputs, recipe, rng, shard).contiguous(memory_format=torch.channels_last))
-        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if not torch.isfinite(loss):
-            raise DataError(f"training diverged at step {step} (loss {loss.item()}); lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        seen += len(chosen)
-        if progress:
-            progress(seen, recipe.steps * len(chosen))
-        if check and check.is_due(step + 1, recipe.steps):
-            check.look(network, (step + 1) / recipe.steps)
+    network = new_model(arch, seed) if weights is None else load_model(arch, weights)
+    sampling = class_weights(dataset, indices)[dataset.labels()[indices]] if recipe.balance == "sampling" else None
+    order = Order(indices=indices, batch_size=recipe.batch_size, seed=seed, shard=shard, weights=sampling)
+    identity = Identity(
+        arch_id=arch.arch_id,
+        data=dataset.content_hash,
+        images=hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16],
+        seed=seed,
+    )
+    training = _Training(network, dataset, order, recipe, identity, device, teacher)
+    if state is not None:
+        training.go_on_from(state)
+    _run(training, attended)
+    judged = training.judged()
     with torch.inference_mode():
-        if not bool(torch.isfinite(network.eval()(inputs)).all()):
-            raise DataError("training diverged at its last step; lower the learning rate")
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    return Trained(weights=state, images_seen=seen, seconds=time.monotonic() - started)
+        if not bool(torch.isfinite(judged(training.images.batch(indices[:EVALUATION_BATCH])[0])).all()):
+            raise Diverged("training diverged at its last step; lower the learning rate")
+    return Trained(
+        weights=_copied(judged.state_dict()),
+        images_seen=training.step * order.size,
+        seconds=training.seconds,
+        state=training.state(),
+    )
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
-    """The predicted class of every image at `indices`, with BatchNorm's running statistics, where the network is."""
-    model = _channels_last(fused(model))
-    images = Images(dataset, next(model.parameters()).device)
-    parts = [
-        model(images.batch(indices[start : start + EVALUATION_BATCH])[0]).argmax(1).cpu().numpy()
-        for start in range(0, len(indices), EVALUATION_BATCH)
-    ]
-    return np.concatenate(parts)
+def _run(training: _Training, attended: Attended) -> None:
+    """Train to the end of the recipe."""
+    started, before = time.monotonic(), training.seconds
+    kept = started
+    steps, size = training.recipe.steps, training.order.size
+    check, checkpoints = attended.check, attended.checkpoints
+    while training.step < steps:
+        training.advance()
+        now = time.monotonic()
+        training.seconds = before + now - started
+        if training.seconds > attended.limit_seconds:
+            raise TimeLimit(f"it took longer than {attended.limit_seconds / 60:g} minutes (trial_minutes)")
+        if attended.progress:
+            attended.progress(training.step * size, steps * size)
+        if check and check.is_due(training.step, steps):
+            check.look(training.judged(), training.step / steps)
+            training.network.train()
+        if checkpoints and now - kept >= checkpoints.seconds and training.step < steps:
+            training.require_finite()
+            checkpoints.keep(training.state())
+            kept = time.monotonic()
+    training.require_finite()
 
 
-def top1(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> float:
-    """The share of images classified right."""
-    return float((predict(model, dataset, indices) == dataset.labels()[indices]).mean())
+def class_weights(dataset: Dataset, indices: np.ndarray) -> np.ndarray:
+    """Per class what makes all weigh alike: float64, 1 where classes have equally many images."""
+    counts = np.bincount(dataset.labels()[indices], minlength=len(dataset.classes))
+    return len(indices) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+
+
+def distillation_loss(logits: Tensor, answers: Tensor, temperature: float) -> Tensor:
+    """The divergence from a teacher's softened answers, in the scale of the loss (Hinton et al. 2015, section 2)."""
+    softened = functional.log_softmax(answers / temperature, 1)
+    own = functional.log_softmax(logits / temperature, 1)
+    return functional.kl_div(own, softened, log_target=True, reduction="batchmean") * temperature**2
+
+
+def _some(indices: np.ndarray, count: int) -> np.ndarray:
+    """So many of the images, or all, in a random order: folders are sorted by class, and batches must not be."""
+    return generator(0, ORDER, 0).permutation(indices)[:count]
+
+
+@torch.no_grad()
+def measure_batch_norm(network: nn.Module, images: Images, indices: np.ndarray) -> None:
+    """Replace BatchNorm's running statistics by those of the images at `indices`, which the network's weights make."""
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the mean over all batches
+            module.train()
+    for start in range(0, len(indices), EVALUATION_BATCH):
+        network(images.batch(indices[start : start + EVALUATION_BATCH])[0])
+
+
+def _add_dropout(network: nn.Module, share: float) -> None:
+    """Drop that share of the classifier's inputs in training."""
+
+    def drop(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (functional.dropout(inputs[0], share, training=module.training), *inputs[1:])
+
+    classifier = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    classifier.register_forward_pre_hook(drop)
+
+
+class _seeded(AbstractContextManager[None]):  # noqa: N801 - used like a function
+    def __init__(self, rng: np.random.Generator, device: torch.device) -> None:
+        self._seed = int(rng.integers(2**62))
+        self._fork = torch.random.fork_rng(devices=[0] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *raised: object) -> None:
+        self._fork.__exit__(*raised)  # type: ignore[arg-type]
+
+
+def _floats(network: nn.Module, *, copied: bool = False) -> dict[str, Tensor]:
+    """Everything in a state dict that can be averaged."""
+    return {
+        name: tensor.detach().clone() if copied else tensor
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+
+
+@torch.no_grad()
+def _move_average(average: dict[str, Tensor], network: nn.Module, newest: float) -> None:
+    current = network.state_dict()
+    torch._foreach_lerp_(list(average.values()), [current[name] for name in average], newest)
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}

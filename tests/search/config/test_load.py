@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -15,6 +16,7 @@ from search.config.load import BUDGETS, RunConfig, budget_hours, default_text, l
 from search.executors import cluster_of
 from search.objective.reward import HARD, soft
 from space.errors import InvalidConfig, MobilenasError
+from trainer.training.recipe import Constant, Recipe, load_recipe
 
 
 def test_default_file_shows_every_key() -> None:
@@ -313,3 +315,66 @@ def test_any_scalar_of_any_key_is_taken_or_refused_in_one_line(key: str, scalar:
         except MobilenasError as error:
             told = str(error)
     assert len(" ".join(told.split())) > 5
+
+
+def test_stages_have_recipes_of_their_own() -> None:
+    """Trials, proposals and final networks are trained by the shipped recipes, for as many images as the run says."""
+    netadapt = {"recipe": "fine-tune", "images": 320, "learning_rate_factor": 0.5}
+    config = parse_config({"blocks": {"train_images": 2000, "epochs": 2.0}, "netadapt": netadapt})
+    assert config.proxy_recipe == replace(load_recipe("proxy"), images=4000)
+    assert config.final_recipe == replace(load_recipe("final"), images=60000)
+    tuned = load_recipe("fine-tune")
+    halved = {"learning_rate": tuned.learning_rate / 2, "matrix_rate": tuned.matrix_rate / 2}
+    assert config.fine_tuning_recipe == replace(tuned, images=320, **halved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"training": {"learning_rate": 0.1}}, {"netadapt": {"learning_rate_factor": 0.1}}],
+)
+def test_a_learning_rate_without_a_recipe_is_for_that_of_version_01(content: dict[str, dict[str, float]]) -> None:
+    """A configuration from before there were recipes trains as it did: by SGD with a cosine, 0.2 and a fifth of it."""
+    config = parse_config(content)
+    rate = content.get("training", {}).get("learning_rate", 0.2)
+    factor = content.get("netadapt", {}).get("learning_rate_factor", 0.2)
+    before = replace(load_recipe("sgd-cosine"), learning_rate=rate)
+    assert config.proxy_recipe == replace(before, images=6000)
+    assert config.final_recipe == before
+    assert config.fine_tuning_recipe.learning_rate == pytest.approx(rate * factor)
+
+
+def test_what_training_says_holds_for_every_recipe() -> None:
+    """Batch size, weight decay, smoothing and augmentation of `training` replace those of all three recipes."""
+    changes = {"batch_size": 32, "weight_decay": 0.0, "label_smoothing": 0.1, "shift": 0.125, "flip": False}
+    config = parse_config({"training": changes, "final": {"recipe": "final"}})
+    for recipe in (config.proxy_recipe, config.fine_tuning_recipe, config.final_recipe):
+        assert (recipe.batch_size, recipe.weight_decay, recipe.label_smoothing) == (32, 0.0, 0.1)
+        assert (recipe.augmentation.shift, recipe.augmentation.flip) == (0.125, "none")
+    flipped = {"training": {"flip": True}, "final": {"recipe": {"augmentation": {"flip": "none"}}}}
+    assert parse_config(flipped).final_recipe.augmentation.flip == "random"
+
+
+def test_a_recipe_of_ones_own_travels_with_the_record(tmp_path: Path) -> None:
+    """A recipe may be a file or its content; of a file the record keeps the content."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{optimizer: muon, schedule: {kind: constant, decay: 0.5}, average: {share: 0.2}}", encoding="utf-8"
+    )
+    config = parse_config({"final": {"recipe": str(path)}}).from_anywhere()
+    path.unlink()
+    again = parse_config(config.model_dump(mode="json"))
+    assert again == config
+    assert again.final_recipe.optimizer == "muon"
+    assert again.final_recipe.schedule == Constant(decay=0.5)
+    inline = parse_config({"final": {"recipe": {"optimizer": "muon"}}})
+    assert inline.final_recipe == Recipe(optimizer="muon", images=60000)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [("fast", "final.recipe: no recipe 'fast'"), ({"optimizer": "x"}, "final.recipe.*optimizer"), (3, "final.recipe")],
+)
+def test_a_wrong_recipe_is_named(recipe: object, words: str) -> None:
+    """Its place in the configuration, and what is wrong with it."""
+    with pytest.raises(InvalidConfig, match=words):
+        parse_config({"final": {"recipe": recipe}})

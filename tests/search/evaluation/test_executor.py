@@ -14,7 +14,6 @@ import pytest
 
 from search.evaluation.executor import Executor, Finished, LocalExecutor
 from search.evaluation.job import DataUse, Job, OwnEvaluation, Training, Watch
-from search.evaluation.weights import read_weights
 from search.objective.reward import HARD
 from search.plugins import Plugin
 from search.ray.executor import RayExecutor
@@ -25,7 +24,9 @@ from tests.tiny import RAY_HERE, dark_and_bright
 from tests.waiting import HANGS_S, has_ended, wait_for
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
-from trainer.training.train import Recipe, load_model
+from trainer.training.networks import load_model
+from trainer.training.recipe import Recipe
+from trainer.training.weight_files import read_weights
 
 LONG = 10_000_000
 

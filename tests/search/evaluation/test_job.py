@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from search.evaluation.job import EVALUATOR_VERSION, DataUse, Training
 from space.reference import mobilenet_v3_small_32px
-from trainer.training.train import Recipe
+from trainer.training.recipe import Recipe
 
 EVALUATION = Training(
     architecture=mobilenet_v3_small_32px(),

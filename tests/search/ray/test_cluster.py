@@ -18,7 +18,7 @@ from search.ray.tune import _ENDED, Jobs
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import RAY_HERE
 from tests.waiting import HANGS_S
-from trainer.training.train import Recipe
+from trainer.training.recipe import Recipe
 
 MISSING = ModuleNotFoundError("No module named 'search'")
 LOST = NodeDiedError("lost")  # type: ignore[no-untyped-call]

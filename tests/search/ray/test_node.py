@@ -17,7 +17,7 @@ from tests.tiny import dark_and_bright
 from tests.waiting import HANGS_S
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
-from trainer.training.train import Recipe
+from trainer.training.recipe import Recipe
 
 NOWHERE = Path("/nowhere")
 

@@ -28,6 +28,7 @@ from search.run_folder import RunFolder
 from search.trial import SearchStage
 from space.errors import RunError
 from tests.search.content import Writer
+from tests.search.judgements import write_judgement
 from tests.search.makers import CONFIG, DEVICE, latency_table, new_search, record_table
 from trainer.training.metrics import paired_difference
 
@@ -63,9 +64,7 @@ def finals(store: Store, name: str, runs: Path, right: np.ndarray | None, **chan
     correct = 70 if right is None else int(right.sum())
     trial = Writer(store, search).trial(SearchStage.FINAL, top1=0.5, origin="found", correct=correct, total=100)
     if right is not None:
-        path = RunFolder(runs / name).correct(trial)
-        path.parent.mkdir(parents=True)
-        np.save(path, right)
+        write_judgement(RunFolder(runs / name).tested(trial.number), right)
     return History.read(store, name)
 
 
@@ -87,18 +86,25 @@ def test_final_networks_are_compared_image_by_image(store: Store, tmp_path: Path
 
 
 def test_damaged_files_are_left_alone(store: Store, tmp_path: Path) -> None:
-    """A file that is no array, or of another number of images, is not used."""
+    """A file of another number of images, or of none, is not used; nor is one of version 0.1 that is no array."""
     right = np.arange(100) < 50
     one, other = (finals(store, name, tmp_path, right) for name in "ab")
     assert other.found is not None
-    path = RunFolder(tmp_path / "b").correct(other.found)
-    for content in (np.arange(99) < 50, np.arange(100)):
-        np.save(path, content)
+    path = RunFolder(tmp_path / "b").tested(other.found.number)
+    for content in (bytes(99), b""):
+        path.write_bytes(content)
         assert other.right(other.found) is None
         found = final_difference(one, other)
         assert found is not None
         assert found.kind == "unpaired"
-    path.write_bytes(b"no array")
+    path.unlink()
+    older = path.with_name(f"{other.found.number}.right.npy")
+    np.save(older, right)
+    assert np.array_equal(other.right(other.found), right)
+    for array in (np.arange(99) < 50, np.arange(100)):
+        np.save(older, array)
+        assert other.right(other.found) is None
+    older.write_bytes(b"no array")
     assert other.right(other.found) is None
 
 

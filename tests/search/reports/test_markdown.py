@@ -15,6 +15,7 @@ from search.record.store import Store
 from search.reports.markdown import comparison, difference_sentence, render, target_outcome, verdict
 from search.trial import NetworkMeasurement
 from tests.search.content import Writer
+from tests.search.judgements import write_judgement
 from tests.search.makers import CONFIG, new_search
 from tests.search.realistic import Teller, whole_search
 from tests.trainer.data.photos import PLAIN
@@ -90,7 +91,7 @@ def test_uneven_classes_are_told(tmp_path: Path) -> None:
         start = replace(recorded.start, data_facts=facts)
         recorded = RecordedSearch(made, replace(recorded.record, start=start))
         for trial in recorded.both():
-            np.save(recorded.files.correct(trial), np.array([True] * 9000 + [False] * 1000))
+            write_judgement(recorded.files.tested(trial.number), np.array([True] * 9000 + [False] * 1000))
         text = render(recorded)
     assert "| balanced accuracy (test split) | 50.00% | 50.00% |" in text
     assert "class 'cat' has 90.0% of the test split: always naming it has that top-1." in text

@@ -20,7 +20,7 @@ from tests.tiny import Result
 from tests.trainer.data.photos import ODD, PLAIN, jpeg, prepare
 from trainer.data.pictures import load_picture
 from trainer.data.splits import split
-from trainer.training.train import new_model
+from trainer.training.networks import new_model
 
 Mobilenas = Callable[..., Result]
 

@@ -16,7 +16,7 @@ from space.networks.modules import ConvUnit, SqueezeExciteUnit, build_model
 from space.reference import mobilenet_v3_small_32px
 from tests.strategies import architectures, small_space
 from trainer.training.inherit import inherit
-from trainer.training.train import load_model, new_model
+from trainer.training.networks import load_model, new_model
 
 
 @pytest.fixture(scope="module", autouse=True)

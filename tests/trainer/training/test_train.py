@@ -1,95 +1,30 @@
 """Training on a small real data set: reproducible, learning, and judged by sound statistics."""
 
 import math
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from space.arch import Architecture, Block, Head, Stage, Stem
-from space.errors import DataError, RunError
+from space.errors import DataError, Diverged, RunError, TimeLimit
 from space.networks.modules import ConvUnit
+from tests.trainer.training.stripes import ARCH, SHORT
 from trainer.data.dataset import Dataset
-from trainer.data.prepare import prepare
-from trainer.data.splits import Splits, split
-from trainer.training.train import (
-    Check,
-    Images,
-    Recipe,
-    Shard,
-    _order,
-    augment,
-    load_model,
-    new_model,
-    predict,
-    top1,
-    train,
-)
+from trainer.data.splits import Splits
+from trainer.training.batches import Images
+from trainer.training.judging import judge
+from trainer.training.networks import load_model, new_model
+from trainer.training.recipe import Augmentation, Average, Constant, Recipe
+from trainer.training.train import Attended, Check, class_weights, distillation_loss, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small train fastest on one thread, and threads waiting for each other stall on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-CLASSES = ("across", "down", "plain")
-
-
-def picture(label: int, rng: np.random.Generator) -> np.ndarray:
-    """A noisy picture of 16×16 px: stripes across, stripes down, or none."""
-    wave = 60 * np.sign(np.sin(np.arange(16) * math.pi / 2 + rng.uniform(0, 6)))
-    stripes = (wave[:, None] + np.zeros(16), wave[None, :] + np.zeros((16, 1)), np.zeros((16, 16)))[label]
-    noisy = 128 + stripes[:, :, None] + rng.normal(0, 20, (16, 16, 3))
-    return noisy.clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def stripes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Ninety pictures of three classes in folders, prepared as a user's would be."""
-    root = tmp_path_factory.mktemp("stripes")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 80), ("test", 20)):
-        for label, name in enumerate(CLASSES):
-            folder = root / part / name
-            folder.mkdir(parents=True)
-            for index in range(count):
-                Image.fromarray(picture(label, rng)).save(folder / f"{index}.png")
-    return prepare(f"imagefolder:{root}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
-def splits(stripes: Dataset) -> Splits:
-    """The three splits of it."""
-    return split(stripes)
-
-
-ARCH = Architecture(
-    resolution=16,
-    in_channels=3,
-    num_classes=3,
-    stem=Stem(out_channels=8, stride=1, activation="hswish"),
-    stages=(
-        Stage(
-            out_channels=16,
-            stride=2,
-            blocks=(Block(kernel_size=3, expanded_channels=24, use_se=True, activation="relu"),),
-        ),
-    ),
-    head=Head(conv_channels=24, hidden_channels=24, activation="hswish"),
-)
-SHORT = Recipe(images=640, batch_size=32, learning_rate=0.1)
+ENDLESS = replace(SHORT, schedule=Constant(warmup_images=64), average=Average(share=0.2, batch_norm_images=128))
+MUON = replace(ENDLESS, optimizer="muon")
 
 
 def test_equal_arguments_give_equal_weights(stripes: Dataset, splits: Splits) -> None:
@@ -111,25 +46,19 @@ def test_training_leaves_the_global_generator_alone(stripes: Dataset, splits: Sp
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train(ARCH, stripes, splits.train, replace(SHORT, images=64), seed=1)
+    train(ARCH, stripes, splits.train, replace(replace(SHORT, dropout=0.2), images=64), seed=1)
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_training_learns(stripes: Dataset, splits: Splits) -> None:
-    """Stripes across, down and none are told apart well above the chance of a third, from a start near chance."""
-    before = top1(new_model(ARCH, 0), stripes, splits.test)
-    trained = train(ARCH, stripes, splits.train, replace(SHORT, flip=False), seed=0)
-    model = load_model(ARCH, trained.weights)
-    assert before < 0.6
-    assert top1(model, stripes, splits.test) > 0.85
-    assert loss_on(model, stripes, splits.test) < 0.6 * loss_on(new_model(ARCH, 0), stripes, splits.test)
-
-
-def loss_on(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> float:
-    """The mean cross entropy in evaluation mode."""
-    inputs, labels = Images(dataset).batch(indices)
-    with torch.inference_mode():
-        return float(nn.functional.cross_entropy(model.eval()(inputs), labels))
+@pytest.mark.parametrize("recipe", [SHORT, ENDLESS, MUON, replace(SHORT, optimizer="rmsprop", learning_rate=0.005)])
+def test_training_learns(recipe: Recipe, stripes: Dataset, splits: Splits) -> None:
+    """Stripes across, down and none are told apart well above the chance of a third, by every optimizer."""
+    before = judge(new_model(ARCH, 0), stripes, splits.test)
+    trained = train(ARCH, stripes, splits.train, replace(recipe, images=960), seed=0)
+    after = judge(load_model(ARCH, trained.weights), stripes, splits.test)
+    assert before.top1 < 0.6
+    assert after.top1 > 0.85
+    assert after.log_likelihood > 0.6 * before.log_likelihood
 
 
 def test_training_continues_from_weights(stripes: Dataset, splits: Splits) -> None:
@@ -142,76 +71,6 @@ def test_training_continues_from_weights(stripes: Dataset, splits: Splits) -> No
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
 
 
-def test_top1_is_the_share_of_right_predictions(stripes: Dataset, splits: Splits) -> None:
-    """Predictions do not depend on how images are batched, and top-1 counts those that are right."""
-    model = new_model(ARCH, 3)
-    many = np.tile(splits.test, 5)  # more than one batch
-    found = predict(model, stripes, many)
-    assert len(many) > 250
-    np.testing.assert_array_equal(found, np.tile(predict(model, stripes, splits.test), 5))
-    right = sum(int(a) == int(b) for a, b in zip(found, stripes.labels()[many], strict=True))
-    assert top1(model, stripes, many) == pytest.approx(right / len(many))
-
-
-def test_images_are_normalised(stripes: Dataset, splits: Splits) -> None:
-    """A batch is (pixel / 255 - mean) / std per channel, with the labels of its images."""
-    chosen = splits.train[:7]
-    inputs, labels = Images(stripes).batch(chosen)
-    mean, std = (np.array(values)[:, None, None] for values in (stripes.preprocess.mean, stripes.preprocess.std))
-    expected = (stripes.images()[chosen] / 255 - mean) / std
-    np.testing.assert_allclose(inputs.numpy(), expected, atol=1e-5)
-    assert labels.tolist() == stripes.labels()[chosen].tolist()
-    whole = Images(stripes).batch(np.sort(np.concatenate([splits.train, splits.reward])))[0]
-    torch.testing.assert_close(whole.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
-    torch.testing.assert_close(whole.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
-
-
-def test_the_schedule_warms_up_and_decays() -> None:
-    """The rate rises linearly over a tenth of the steps, is highest there, and falls to near zero as a cosine."""
-    recipe = Recipe(images=6400, batch_size=64, learning_rate=0.4, warmup=0.1)
-    rates = [recipe.rate(step) for step in range(recipe.steps)]
-    assert len(rates) == 100
-    assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
-    assert max(rates) == rates[9] == pytest.approx(0.4)
-    assert rates[10] == pytest.approx(0.4)
-    assert rates[55] == pytest.approx(0.2), "half-way through the decay a cosine is at one half"
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert 0 < rates[-1] < 0.001
-    assert recipe.rate(100) == pytest.approx(0)
-
-
-@given(st.integers(1, 5_000), st.integers(1, 512), st.floats(0, 1))
-def test_the_schedule_stays_in_bounds(images: int, batch_size: int, warmup: float) -> None:
-    """However short the training, every step has a rate between 0 and the given one, and there is a step."""
-    recipe = Recipe(images=images, batch_size=batch_size, warmup=warmup)
-    assert recipe.steps >= 1
-    highest = recipe.learning_rate * (1 + 1e-12)  # rounding
-    assert all(0 <= recipe.rate(step) <= highest for step in range(recipe.steps))
-    assert recipe.rate(0) > 0
-
-
-@given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 6), st.integers(0, 100))
-def test_every_image_is_seen_once_an_epoch(count: int, batch_size: int, epochs: int, seed: int) -> None:
-    """Strung together, the batches are one shuffle of all indices after the other."""
-    indices = np.arange(count) * 3 + 1
-    size = min(batch_size, count)
-    recipe = Recipe(images=batch_size * math.ceil(epochs * count / size), batch_size=batch_size)
-    batches = list(_order(indices, recipe, np.random.default_rng(seed)))
-    assert len(batches) == recipe.steps
-    assert {len(batch) for batch in batches} == {size}
-    stream = np.concatenate(batches)
-    for epoch in range(epochs):
-        np.testing.assert_array_equal(np.sort(stream[epoch * count : (epoch + 1) * count]), indices)
-
-
-def test_epochs_are_shuffled() -> None:
-    """Two epochs come in different orders, and neither in that of the indices."""
-    indices = np.arange(50)
-    first, second = _order(indices, Recipe(images=100, batch_size=50), np.random.default_rng(0))
-    assert first.tolist() != second.tolist()
-    assert first.tolist() != indices.tolist()
-
-
 def test_training_sees_the_images_it_says(stripes: Dataset, splits: Splits) -> None:
     """Progress counts up to images_seen by whole batches, and nothing outside the given indices is read."""
     calls: list[tuple[int, int]] = []
@@ -222,71 +81,29 @@ def test_training_sees_the_images_it_says(stripes: Dataset, splits: Splits) -> N
         few,
         replace(SHORT, images=96),
         seed=0,
-        progress=lambda seen, total: calls.append((seen, total)),
+        attended=Attended(progress=lambda seen, total: calls.append((seen, total))),
     )
     assert calls == [(10, 30), (20, 30), (30, 30)]  # a batch is never larger than the split
     assert trained.images_seen == 30
     assert trained.seconds > 0
 
 
-BATCH = torch.arange(4 * 2 * 8 * 8, dtype=torch.float32).reshape(4, 2, 8, 8)
-STILL = Recipe(images=1, shift=0, flip=False)
-
-
-def test_no_augmentation_is_the_identity() -> None:
-    """Without shift and flip a batch comes back as it is."""
-    assert torch.equal(augment(BATCH, STILL, np.random.default_rng(0)), BATCH)
-
-
-@settings(max_examples=30)
-@given(st.integers(1, 6), st.integers(4, 24), st.floats(0, 0.25), st.booleans(), st.integers(0, 100))
-def test_augmentation_keeps_shape_and_values(count: int, side: int, shift: float, flip: bool, seed: int) -> None:
-    """Shape and type stay, and no value appears that was not in the very image."""
-    images = torch.arange(count * 3 * side * side, dtype=torch.float32).reshape(count, 3, side, side)
-    found = augment(images, replace(STILL, shift=shift, flip=flip), np.random.default_rng(seed))
-    assert (found.shape, found.dtype) == (images.shape, images.dtype)
-    for before, after in zip(images, found, strict=True):
-        for channel in range(3):
-            assert set(after[channel].flatten().tolist()) <= set(before[channel].flatten().tolist())
-
-
-def test_half_of_the_images_are_mirrored() -> None:
-    """Each image is itself or its mirror image, and of 2,000 between 46 and 54 % are mirrored."""
-    images = BATCH[:1].expand(2000, -1, -1, -1)
-    found = augment(images, replace(STILL, flip=True), np.random.default_rng(0))
-    same = (found == images).all(dim=(1, 2, 3))
-    mirrored = (found == images.flip(3)).all(dim=(1, 2, 3))
-    assert bool((same ^ mirrored).all())
-    assert 0.46 < float(mirrored.float().mean()) < 0.54
-
-
-def test_shifts_reach_every_offset_alike() -> None:
-    """With a shift of an eighth of 8 px the nine translations by up to one pixel come about equally often."""
-    images = BATCH[:1].expand(1800, -1, -1, -1)
-    found = augment(images, replace(STILL, shift=1 / 8), np.random.default_rng(0))
-    offsets = Counter(divmod(int(value) - 4 * 8 - 4, 8) for value in found[:, 0, 4, 4])
-    assert set(offsets) == {divmod(8 * down + right, 8) for down in (-1, 0, 1) for right in (-1, 0, 1)}
-    assert min(offsets.values()) > 140
-    assert max(offsets.values()) < 260
-
-
-def test_images_move_each_by_themselves() -> None:
-    """An image moved by one pixel to the left is the image without its first column."""
-    found = augment(BATCH[:1].expand(64, -1, -1, -1), replace(STILL, shift=1 / 8), np.random.default_rng(0))
-    left = next(each for each in found if int(each[0, 4, 4]) == 4 * 8 + 5)
-    assert torch.equal(left[:, :, :-1], BATCH[0][:, :, 1:])
-
-
 def test_diverging_training_is_an_error(stripes: Dataset, splits: Splits) -> None:
-    """An absurd learning rate ends in a DataError that names the step and the remedy."""
-    with pytest.raises(DataError, match=r"diverged at step \d+ .*lower the learning rate"):
+    """An absurd learning rate ends in an error that names the step and the remedy."""
+    with pytest.raises(Diverged, match=r"diverged at step \d+ .*lower the learning rate"):
         train(ARCH, stripes, splits.train, replace(SHORT, learning_rate=1e30), seed=0)
 
 
 def test_diverging_in_the_last_step_is_an_error_too(stripes: Dataset, splits: Splits) -> None:
     """A training never returns weights that are not finite."""
-    with pytest.raises(DataError, match="diverged"):
+    with pytest.raises(Diverged, match="diverged"):
         train(ARCH, stripes, splits.train, replace(SHORT, images=32, learning_rate=3e38), seed=0)
+
+
+def test_a_training_ends_at_its_time_limit(stripes: Dataset, splits: Splits) -> None:
+    """A training may take so long, and no longer."""
+    with pytest.raises(TimeLimit, match=r"longer than 0\.001 minutes"):
+        train(ARCH, stripes, splits.train, replace(SHORT, images=10**9), seed=0, attended=Attended(limit_seconds=0.06))
 
 
 def test_weights_of_another_network_are_refused() -> None:
@@ -315,7 +132,7 @@ def test_a_loaded_network_computes_the_same(tmp_path: Path) -> None:
 def test_short_trainings_leave_no_made_up_statistics(steps: int, stripes: Dataset, splits: Splits) -> None:
     """After any number of steps on whole epochs the stem's running statistics are those of the training images."""
     count = len(splits.train)
-    recipe = Recipe(images=count * steps, batch_size=count, learning_rate=1e-7, shift=0, flip=False)
+    recipe = Recipe(images=count * steps, batch_size=count, learning_rate=1e-7)
     weights = train(ARCH, stripes, splits.train, recipe, seed=0).weights
     stem = load_model(ARCH, weights).get_submodule("stem.conv")
     assert isinstance(stem, ConvUnit)
@@ -324,6 +141,30 @@ def test_short_trainings_leave_no_made_up_statistics(steps: int, stripes: Datase
     torch.testing.assert_close(weights["stem.conv.bn.running_mean"], maps.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(weights["stem.conv.bn.running_var"], maps.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
     assert float((maps.var((0, 2, 3)) - 1).abs().max()) > 0.1, "the initial values would not have passed"
+
+
+def test_an_average_is_judged_with_its_own_statistics(stripes: Dataset, splits: Splits) -> None:
+    """BatchNorm's statistics of an average are those that its weights make of the images, not of the last weights."""
+    count = len(splits.train)
+    recipe = replace(ENDLESS, average=Average(share=0.5, batch_norm_images=count), batch_size=32)
+    trained = train(ARCH, stripes, splits.train, recipe, seed=0)
+    stem = load_model(ARCH, trained.weights).get_submodule("stem.conv")
+    assert isinstance(stem, ConvUnit)
+    with torch.inference_mode():
+        maps = stem.conv(Images(stripes).batch(splits.train)[0])
+    torch.testing.assert_close(trained.weights["stem.conv.bn.running_mean"], maps.mean((0, 2, 3)), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(trained.weights["stem.conv.bn.running_var"], maps.var((0, 2, 3)), rtol=0.05, atol=0.05)
+
+
+def test_an_average_is_the_mean_of_the_last_weights(stripes: Dataset, splits: Splits) -> None:
+    """With a share near 1 the average is about the mean of the weights after every step."""
+    after: list[Tensor] = []
+    for steps in range(1, 6):
+        recipe = replace(ENDLESS, average=None, images=32 * steps)
+        after.append(train(ARCH, stripes, splits.train, recipe, seed=0).weights["stem.conv.conv.weight"])
+    averaged = replace(ENDLESS, average=Average(share=1 - 1e-9), images=160)
+    found = train(ARCH, stripes, splits.train, averaged, seed=0).weights["stem.conv.conv.weight"]
+    torch.testing.assert_close(found, torch.stack(after).mean(0), rtol=1e-4, atol=1e-6)
 
 
 def test_batch_norm_and_biases_do_not_decay(stripes: Dataset, splits: Splits) -> None:
@@ -345,45 +186,86 @@ def test_looks_come_after_equal_parts(times: int, steps: int) -> None:
     assert due == sorted({math.ceil(part * steps / (times + 1)) for part in range(1, times + 1)} - {steps})
 
 
-def test_looking_changes_nothing(stripes: Dataset, splits: Splits) -> None:
-    """A training that is judged in between has the very weights of one that is not."""
+@pytest.mark.parametrize("recipe", [SHORT, MUON])
+def test_looking_changes_nothing(recipe: Recipe, stripes: Dataset, splits: Splits) -> None:
+    """A training that is judged in between has the very weights of one that is not, and is judged as if it ended."""
     looks: list[tuple[float, float]] = []
 
     def look(model: nn.Module, share: float) -> None:
-        looks.append((share, top1(model, stripes, splits.reward)))
+        looks.append((share, judge(model, stripes, splits.reward).log_likelihood))
 
-    left_alone = train(ARCH, stripes, splits.train, SHORT, seed=0)
-    watched = train(ARCH, stripes, splits.train, SHORT, seed=0, check=Check(times=3, look=look))
+    left_alone = train(ARCH, stripes, splits.train, recipe, seed=0)
+    watched = train(ARCH, stripes, splits.train, recipe, seed=0, attended=Attended(check=Check(times=3, look=look)))
     assert all(torch.equal(left_alone.weights[name], watched.weights[name]) for name in left_alone.weights)
-    assert len(looks) == 3
-    assert all(0.2 * part <= share <= 0.3 * part for part, (share, _) in enumerate(looks, start=1))
+    assert [share for share, _ in looks] == pytest.approx([0.25, 0.5, 0.75])
+    if recipe.average:
+        half = train(ARCH, stripes, splits.train, replace(recipe, images=recipe.images // 2), seed=0)
+        found = judge(load_model(ARCH, half.weights), stripes, splits.reward).log_likelihood
+        assert looks[1][1] == pytest.approx(found)
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
-def test_parts_of_a_batch_are_augmented_as_in_the_whole(size: int, each: int, seed: int) -> None:
-    """What several processes make of their parts of a batch is what one makes of all of it, and so are later draws."""
-    images = torch.rand(size * each, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
-    recipe = replace(STILL, shift=1 / 8, flip=True)
-    alone = np.random.default_rng(seed)
-    whole = augment(images, recipe, alone)
-    for rank in range(size):
-        rng, shard = np.random.default_rng(seed), Shard(rank=rank, size=size)
-        part = augment(images[torch.from_numpy(shard.of(np.arange(size * each)))], recipe, rng, shard)
-        assert torch.equal(part, whole[rank::size])
-        assert rng.bit_generator.state == alone.bit_generator.state
+def test_dropout_and_augmentation_are_of_the_seed(stripes: Dataset, splits: Splits) -> None:
+    """Whatever is random is drawn anew by another seed and alike by the same, and dropout changes the weights."""
+    how = Augmentation(flip="random", shift=1 / 8, operations=1, mixup=0.2, erase=0.3)
+    recipe = replace(SHORT, images=96, dropout=0.3, augmentation=how)
+    one, again = (train(ARCH, stripes, splits.train, recipe, seed=1).weights for _ in range(2))
+    without = train(ARCH, stripes, splits.train, replace(recipe, dropout=0.0), seed=1).weights
+    name = "head.classifier.linear.weight"
+    assert torch.equal(one[name], again[name])
+    assert not torch.equal(one[name], without[name])
+
+
+def test_classes_weigh_alike(stripes: Dataset, splits: Splits) -> None:
+    """Of 8 images of one class and 2 of another, one of the former weighs 10 / (2 · 8), one of the latter 10 / 4."""
+    by_class = [splits.train[stripes.labels()[splits.train] == label] for label in range(3)]
+    assert class_weights(stripes, np.concatenate(by_class)) == pytest.approx([1, 1, 1])
+    some = np.concatenate([by_class[0][:8], by_class[2][:2]])
+    assert class_weights(stripes, some)[[0, 2]] == pytest.approx([10 / 16, 10 / 4])
+
+
+@pytest.mark.parametrize("balance", ["sampling", "loss"])
+def test_balancing_helps_the_rare_class(balance: Literal["sampling", "loss"], stripes: Dataset, splits: Splits) -> None:
+    """Of 60 images of two classes and 3 of a third, more of the third are recognised than without balancing."""
+    labels = stripes.labels()[splits.train]
+    few = np.concatenate(
+        [splits.train[labels == 0][:30], splits.train[labels == 1][:30], splits.train[labels == 2][:3]]
+    )
+    rare = splits.test[stripes.labels()[splits.test] == 2]
+
+    def recall(recipe: Recipe) -> float:
+        trained = train(ARCH, stripes, few, replace(recipe, images=640), seed=0)
+        return judge(load_model(ARCH, trained.weights), stripes, rare).probability
+
+    assert recall(replace(SHORT, balance=balance)) > recall(SHORT) + 0.1
 
 
 def test_a_gpu_that_is_not_there_is_told_of(stripes: Dataset, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where torch sees no GPU, a training that is to use one says what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RunError, match=r"sees no GPU.*ray\.gpus"):
+    with pytest.raises(RunError, match=r"sees no GPU here.*choose another device"):
         train(ARCH, stripes, splits.train, SHORT, seed=0, device="cuda")
 
 
-def test_batches_are_made_where_the_network_is(stripes: Dataset) -> None:
-    """On another device than the CPU (`meta`, which computes nothing but shapes), nothing is left on the CPU."""
-    images, labels = Images(stripes, "meta").batch(np.arange(6))
-    moved = augment(images, replace(STILL, shift=1 / 8, flip=True), np.random.default_rng(0))
-    logits = new_model(ARCH, 0).to("meta")(moved)
-    assert {tensor.device.type for tensor in (images, labels, moved, logits)} == {"meta"}
-    assert moved.shape == images.shape == (6, 3, 16, 16)
+def test_a_teacher_is_learnt_from(stripes: Dataset, splits: Splits) -> None:
+    """With no weight on the labels, a network learns from its teacher alone, even what is wrong."""
+    classes = len(stripes.classes)
+
+    def contrary(images: Tensor) -> Tensor:
+        """Always the first class."""
+        return torch.tensor([10.0] + [0.0] * (classes - 1)).expand(len(images), -1)
+
+    recipe = replace(SHORT, teacher_weight=1.0, images=320)
+    trained = train(ARCH, stripes, splits.train, recipe, seed=0, teacher=contrary)
+    found = judge(load_model(ARCH, trained.weights), stripes, splits.test)
+    assert found.top1 == pytest.approx(1 / 3, abs=0.02)
+
+
+@given(st.floats(0.5, 10))
+def test_distillation_is_the_divergence_of_softened_answers(temperature: float) -> None:
+    """T^2 times the Kullback-Leibler divergence, computed from its definition; none from oneself."""
+    rng = np.random.default_rng(0)
+    logits, answers = (torch.from_numpy(rng.normal(0, 3, (5, 4))) for _ in range(2))
+    teacher, own = (each.div(temperature).softmax(1) for each in (answers, logits))
+    expected = float((teacher * (teacher / own).log()).sum(1).mean()) * temperature**2
+    assert float(distillation_loss(logits, answers, temperature)) == pytest.approx(expected)
+    assert float(distillation_loss(answers, answers, temperature)) == pytest.approx(0, abs=1e-9)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -23,12 +24,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"weights {path} cannot be read ({error}); train the network again") from error
 
 
-def write_weights(weights: dict[str, Tensor], path: Path, *, evaluation_key: str | None = None) -> None:
+def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: str | None = None) -> None:
     """Write a state dict, with the key of the evaluation that made it; a reader sees the whole file or none."""
+    write_tensors(weights, path, {"evaluation": evaluation_key} if evaluation_key else None)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    """Write tensors and words about them; a reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        save_file(weights, draft, metadata={"evaluation": evaluation_key} if evaluation_key else None)
+        save_file(dict(tensors), draft, metadata=metadata)
         with draft.open("rb") as written:
             os.fsync(written.fileno())  # the record must not be ahead of the file after a power cut
         draft.replace(path)
@@ -41,11 +47,15 @@ def write_weights(weights: dict[str, Tensor], path: Path, *, evaluation_key: str
         draft.unlink(missing_ok=True)
 
 
-def evaluation_of_weights(path: Path) -> str | None:
-    """The key of the evaluation that wrote a file of weights, or None where there is no such file or key."""
+def metadata_of(path: Path) -> dict[str, str]:
+    """The words in a file of tensors; none where there is no such file, or a damaged one."""
     try:
         with safe_open(path, framework="pt") as opened:
-            key: str | None = (opened.metadata() or {}).get("evaluation")
-            return key
+            return opened.metadata() or {}
     except (OSError, SafetensorError):
-        return None
+        return {}
+
+
+def evaluation_of_weights(path: Path) -> str | None:
+    """The key of the evaluation that wrote a file of weights, or None where there is no such file or key."""
+    return metadata_of(path).get("evaluation")

@@ -1,0 +1,91 @@
+"""Which images a step sees, and how they get to the network: a function of the seed and the step alone."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.data.dataset import Dataset
+
+# The purposes that random numbers are drawn for; each has its own stream.
+ORDER, AUGMENTATION, DROPOUT = 0, 1, 2
+
+
+def generator(seed: int, purpose: int, number: int) -> np.random.Generator:
+    """The random numbers for one epoch or step: they depend on nothing that came before, so there is none to keep."""
+    return np.random.default_rng([seed, purpose, number])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The part of one process in a training by several, which have joined a group of `torch.distributed`."""
+
+    rank: int
+    size: int
+
+    def of(self, batch: np.ndarray) -> np.ndarray:
+        """Its part of what belongs to a batch."""
+        return batch[self.rank :: self.size]
+
+
+ALONE = Shard(rank=0, size=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """The images of each step: epoch after epoch, each shuffled anew, in batches that can be shared out evenly.
+
+    `weights` (one per index) draw the images of an epoch with replacement instead, the likelier the heavier.
+    """
+
+    indices: np.ndarray
+    batch_size: int
+    seed: int
+    shard: Shard = ALONE
+    weights: np.ndarray | None = None
+    _epochs: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Images in a batch: no more than there are."""
+        size = min(self.batch_size, len(self.indices))
+        return max(self.shard.size, size - size % self.shard.size)
+
+    @property
+    def epoch_steps(self) -> float:
+        """Steps in an epoch."""
+        return len(self.indices) / self.size
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Two arrays, int64 of `size`: the images of a step, and the epochs that they belong to."""
+        places = np.arange(step * self.size, (step + 1) * self.size)
+        epochs, positions = np.divmod(places, len(self.indices))
+        chosen = [self._epoch(int(epoch))[positions[epochs == epoch]] for epoch in np.unique(epochs)]
+        return np.concatenate(chosen), epochs
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            rng = generator(self.seed, ORDER, epoch)
+            if self.weights is None:
+                drawn = rng.permutation(self.indices)
+            else:
+                drawn = rng.choice(self.indices, len(self.indices), p=self.weights / self.weights.sum())
+            self._epochs = {known: order for known, order in self._epochs.items() if known == epoch - 1}
+            self._epochs[epoch] = drawn
+        return self._epochs[epoch]
+
+
+class Images:
+    """Batches of a data set as normalised NCHW float tensors, in the memory layout that convolutions prefer."""
+
+    def __init__(self, dataset: Dataset, device: torch.device | str = "cpu") -> None:
+        self._images, self._labels, self._device = dataset.images(), dataset.labels(), device
+        self._mean = (torch.tensor(dataset.preprocess.mean)[:, None, None] * 255).to(device)
+        self._scale = (1 / (torch.tensor(dataset.preprocess.std)[:, None, None] * 255)).to(device)
+
+    def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """N x C x R x R float32 and N int64."""
+        pixels = torch.from_numpy(self._images[indices]).to(self._device).float()
+        normal = ((pixels - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
+        return normal, torch.from_numpy(self._labels[indices]).to(self._device)
