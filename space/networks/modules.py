@@ -1,8 +1,10 @@
 """Torch modules of an architecture, and the plain weights that an ONNX graph needs (BatchNorm folded)."""
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, assert_never
 
 import numpy as np
@@ -32,54 +34,57 @@ def _activation(name: Activation | None) -> nn.Module:
     return _ACTIVATIONS[name](inplace=True)
 
 
-class _SmallDepthwise(torch.autograd.Function):
-    """Depthwise convolution for maps of some pixels, with the weight gradient summed offset by offset.
+@lru_cache
+def _taps(side: int, kernel: int, stride: int) -> Tensor:
+    """Which weight of a kernel leads from a pixel of a map to one of its output, row by row; kernel² means none.
 
-    oneDNN's kernel for that gradient does badly on small maps: 30 ms for 64 x 288 maps of 4 x 4 pixels and a 5 x 5
-    kernel, where this takes 4 ms. Output and input gradient are torch's own.
+    Int64, side² x ceil(side / stride)².
+    """
+    reach = torch.arange(side)[:, None] - stride * torch.arange(-(-side // stride)) + kernel // 2
+    is_tap = (reach >= 0) & (reach < kernel)
+    index = reach[:, None, :, None] * kernel + reach[None, :, None, :]
+    index = torch.where(is_tap[:, None, :, None] & is_tap[None, :, None, :], index, kernel**2)
+    return index.reshape(side**2, -1)
+
+
+class SmallDepthwise(torch.autograd.Function):
+    """Depthwise convolution of maps of some pixels: per channel one matrix from all pixels to all of the output.
+
+    oneDNN's weight gradient does badly on small maps on some CPUs: for 64 x 288 maps of 4 x 4 pixels and a 5 x 5 kernel
+    it took 30 ms on one and 5 on another, where this takes 3 to 5 for output and both gradients.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401 - torch's own interface
-        ctx.save_for_backward(x, weight)
-        ctx.stride = stride
-        return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, len(weight))
+        count, channels, side, _ = x.shape
+        taps = _taps(side, weight.shape[-1], stride)
+        matrices = functional.pad(weight.flatten(1), (0, 1))[:, taps.flatten()].view(channels, *taps.shape)
+        pixels = x.permute(1, 0, 2, 3).reshape(channels, count, side**2)
+        ctx.save_for_backward(pixels, matrices)
+        ctx.stride, ctx.weight_shape = stride, weight.shape
+        return _as_maps(pixels @ matrices)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:  # noqa: ANN401
-        x, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        stride, channels, kernel = ctx.stride, len(weight), weight.shape[-1]
-        pad = kernel // 2
-        into_x = None
-        if ctx.needs_input_grad[0]:
-            into_x = torch.ops.aten.convolution_backward(
-                gradient,
-                x,
-                weight,
-                None,
-                [stride] * 2,
-                [pad] * 2,
-                [1, 1],
-                False,
-                [0, 0],
-                channels,
-                [True, False, False],
-            )[0]
-        padded = functional.pad(x.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad))
-        last = gradient.permute(0, 2, 3, 1)
-        reach = stride * (last.shape[1] - 1) + 1
-        offsets = [
-            (padded[:, row : row + reach : stride, column : column + reach : stride] * last)
-            .reshape(-1, channels)
-            .sum(0)
-            for row in range(kernel)
-            for column in range(kernel)
-        ]
-        return into_x, torch.stack(offsets, 1).view_as(weight), None
+        pixels, matrices = ctx.saved_tensors
+        channels, count, _ = pixels.shape
+        gradient = gradients[0].permute(1, 0, 2, 3).reshape(channels, count, -1)
+        into_x = _as_maps(gradient @ matrices.mT) if ctx.needs_input_grad[0] else None
+        kernel = ctx.weight_shape[-1]
+        taps = _taps(math.isqrt(pixels.shape[2]), kernel, ctx.stride).flatten()
+        sums = gradient.new_zeros(channels, kernel**2 + 1)
+        sums.index_add_(1, taps, (pixels.mT @ gradient).flatten(1))
+        return into_x, sums[:, :-1].reshape(ctx.weight_shape), None
 
 
-# Above this output side oneDNN's own weight gradient is at least as fast.
+def _as_maps(pixels: Tensor) -> Tensor:
+    """C x N x side² to N x C x side x side, channels last."""
+    channels, count, _ = pixels.shape
+    maps = pixels.view(channels, count, *[math.isqrt(pixels.shape[2])] * 2).permute(1, 0, 2, 3)
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+# Above this output side the matrices grow large, and oneDNN's own weight gradient is at least as fast.
 SMALL_MAP = 4
 
 
@@ -89,9 +94,9 @@ class _DepthwiseConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W to N x C x H/stride x W/stride."""
         stride = int(self.stride[0])
-        small = -(-x.shape[-1] // stride) <= SMALL_MAP and x.device.type == "cpu"
+        small = -(-x.shape[-1] // stride) <= SMALL_MAP and x.shape[-1] == x.shape[-2] and x.device.type == "cpu"
         if small and self.weight.shape[-1] > 3 and torch.is_grad_enabled():
-            return _SmallDepthwise.apply(x, self.weight, stride)  # type: ignore[no-any-return, no-untyped-call]
+            return SmallDepthwise.apply(x, self.weight, stride)  # type: ignore[no-any-return, no-untyped-call]
         return super().forward(x)
 
 

@@ -324,8 +324,8 @@ def test_stages_have_recipes_of_their_own() -> None:
     assert config.proxy_recipe == replace(load_recipe("proxy"), images=4000)
     assert config.final_recipe == replace(load_recipe("final"), images=60000)
     tuned = load_recipe("fine-tune")
-    halved = {"learning_rate": tuned.learning_rate / 2, "matrix_rate": tuned.matrix_rate / 2}
-    assert config.fine_tuning_recipe == replace(tuned, images=320, **halved)
+    halved = replace(tuned, learning_rate=tuned.learning_rate / 2, matrix_rate=tuned.matrix_rate / 2)
+    assert config.fine_tuning_recipe == replace(halved, images=320)
 
 
 @pytest.mark.parametrize(

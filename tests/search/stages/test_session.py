@@ -87,6 +87,16 @@ def test_what_failed_twice_is_failed_and_replaced(tmp_path: Path, executors: lis
     assert len(executors) == 1
 
 
+@pytest.mark.parametrize("error", ["Diverged", "TimeLimit"])
+def test_what_would_fail_again_is_failed_at_once(error: str, tmp_path: Path, executors: list[InlineExecutor]) -> None:
+    """A training that diverged or took too long has no second attempt: its trial ends with the reason."""
+    run(tmp_path, "one", f"from space.errors import {error}\n    if kernel == 5: raise {error}('this is why')")
+    failed = [trial for trial in trials_of(tmp_path, "one") if trial.state is State.FAILED]
+    assert failed
+    assert {(trial.attempt, trial.error) for trial in failed} == {(1, "this is why")}
+    assert len(executors) == 1
+
+
 def test_a_full_disk_ends_the_search_and_not_the_trial(tmp_path: Path, executors: list[InlineExecutor]) -> None:
     """It stays running, the search says what to do, and goes on when there is space."""
     full = tmp_path / "full"
