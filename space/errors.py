@@ -57,6 +57,10 @@ class RunError(MobilenasError):
     """A search, trial or exported run is not in the state that the command needs."""
 
 
+class Stopped(RunError):
+    """Something was stopped on purpose; what was done is kept, and it can go on."""
+
+
 class TimeLimit(RunError):
     """Something took longer than it was allowed to, all its attempts together."""
 

@@ -27,7 +27,7 @@ from search.stages.trial_index import TrialIndex
 from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
-from space.errors import MissingBlock, RunError
+from space.errors import MissingBlock, RunError, Stopped
 from space.keys import BlockKey
 from trainer.training.judgement import Judgement
 from trainer.training.recipe import Recipe
@@ -42,7 +42,7 @@ POLL_SECONDS = 0.5
 INTERIM_LOOKS = 4
 
 
-class Interrupted(RunError):
+class Interrupted(Stopped):
     """The search was stopped on purpose; everything finished is recorded."""
 
 

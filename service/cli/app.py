@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import database, networks, records, reports, searches
+from service.cli import database, networks, records, reports, searches, training
 from service.cli.bench import bench_app
 from service.cli.data import data_app
 from service.cli.database import db_app
@@ -13,7 +13,7 @@ from service.cli.latency import device_app, latency_app
 from service.cli.options import DEVICES, KEEP, NETWORKS, SEARCH, Config
 from service.cli.spaces import arch_app, space_app
 from service.terminal.streams import leave_quietly, make_usable
-from space.errors import MobilenasError
+from space.errors import MobilenasError, Stopped
 
 app = typer.Typer(
     help="Find the image classifier for your device: hardware-aware search over MobileNetV3-class networks.",
@@ -65,7 +65,7 @@ def config_show(config: Config = None) -> None:
 
 
 # In the order of --help.
-for group in (searches, records, reports, networks, database):
+for group in (searches, records, reports, networks, training, database):
     group.register(app)
 for name, commands, panel in (
     ("config", config_app, SEARCH),
@@ -93,9 +93,7 @@ def main() -> None:
             _tell(f"{message}; see --help", error=True)
         sys.exit(2)
     except MobilenasError as error:
-        from search.stages.session import Interrupted
-
-        interrupted = isinstance(error, Interrupted)
+        interrupted = isinstance(error, Stopped)
         _tell(" ".join(str(error).split()), error=not interrupted)
         sys.exit(130 if interrupted else 2)
     except UnicodeEncodeError as error:

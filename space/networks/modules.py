@@ -56,25 +56,31 @@ class SmallDepthwise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401 - torch's own interface
-        count, channels, side, _ = x.shape
+        """N x C x side x side and C x 1 x K x K to N x C x side/stride x side/stride."""
+        channels, side = x.shape[1:3]
         taps = _taps(side, weight.shape[-1], stride)
         matrices = functional.pad(weight.flatten(1), (0, 1))[:, taps.flatten()].view(channels, *taps.shape)
-        pixels = x.permute(1, 0, 2, 3).reshape(channels, count, side**2)
+        pixels = _by_channel(x)
         ctx.save_for_backward(pixels, matrices)
         ctx.stride, ctx.weight_shape = stride, weight.shape
         return _as_maps(pixels @ matrices)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:  # noqa: ANN401
+        """The gradients of both, from that of the output."""
         pixels, matrices = ctx.saved_tensors
-        channels, count, _ = pixels.shape
-        gradient = gradients[0].permute(1, 0, 2, 3).reshape(channels, count, -1)
+        gradient = _by_channel(gradients[0])
         into_x = _as_maps(gradient @ matrices.mT) if ctx.needs_input_grad[0] else None
         kernel = ctx.weight_shape[-1]
         taps = _taps(math.isqrt(pixels.shape[2]), kernel, ctx.stride).flatten()
-        sums = gradient.new_zeros(channels, kernel**2 + 1)
+        sums = gradient.new_zeros(len(gradient), kernel**2 + 1)
         sums.index_add_(1, taps, (pixels.mT @ gradient).flatten(1))
         return into_x, sums[:, :-1].reshape(ctx.weight_shape), None
+
+
+def _by_channel(maps: Tensor) -> Tensor:
+    """N x C x side x side to C x N x side², in this order in memory: elsewise each channel is multiplied alone."""
+    return maps.permute(1, 0, 2, 3).flatten(2).contiguous()
 
 
 def _as_maps(pixels: Tensor) -> Tensor:

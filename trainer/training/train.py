@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
-from space.errors import DataError, Diverged, TimeLimit
+from space.errors import DataError, Diverged, Stopped, TimeLimit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.training.augment import Batch, augment, mirrored_by_epoch
@@ -74,13 +74,15 @@ class Checkpoints:
 class Attended:
     """Who attends to a training: all of it is optional.
 
-    `progress` hears of (images seen, images in all). After `limit_seconds`, all sessions together, it is ended.
+    `progress` hears of (images seen, images in all). After `limit_seconds`, all sessions together, it is ended, and
+    after the step in which `stopping` becomes true it is kept and stopped.
     """
 
     progress: Progress | None = None
     check: Check | None = None
     checkpoints: Checkpoints | None = None
     limit_seconds: float = math.inf
+    stopping: Callable[[], bool] = bool
 
 
 UNATTENDED = Attended()
@@ -277,6 +279,7 @@ def train(
         DataError: the state is of another training.
         Diverged: the loss became infinite or not a number.
         TimeLimit: it took too long.
+        Stopped: it was stopped.
         RunError: there is no such device.
     """
     require_device(device)
@@ -322,10 +325,13 @@ def _run(training: _Training, attended: Attended) -> None:
         if check and check.is_due(training.step, steps):
             check.look(training.judged(), training.step / steps)
             training.network.train()
-        if checkpoints and now - kept >= checkpoints.seconds and training.step < steps:
+        is_stopped = attended.stopping()
+        if checkpoints and training.step < steps and (is_stopped or now - kept >= checkpoints.seconds):
             training.require_finite()
             checkpoints.keep(training.state())
             kept = time.monotonic()
+        if is_stopped:
+            raise Stopped(f"training stopped after {training.step * size:,} of {steps * size:,} images")
     training.require_finite()
 
 

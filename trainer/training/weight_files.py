@@ -1,12 +1,11 @@
 """Files of weights: safetensors, each with the key of the evaluation that made it."""
 
-import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from space.errors import DataError
@@ -34,15 +33,11 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        save_file(dict(tensors), draft, metadata=metadata)
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())  # the record must not be ahead of the file after a power cut
+        with draft.open("wb") as file:
+            file.write(save(dict(tensors), metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
         draft.replace(path)
-    except SafetensorError as error:
-        # Its own words for what every other writer reports as an OSError.
-        if "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
     finally:
         draft.unlink(missing_ok=True)
 

@@ -1,0 +1,169 @@
+"""Commands about trainings: train a spec alone; recipe list and show."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from search.plan import available_cores
+from search.single_training import SingleTraining, begun_recipe, images_for_minutes, train_alone
+from search.stages.teacher import teacher_from
+from service.terminal.console import console, say
+from service.terminal.logs import telling
+from service.terminal.rows import Format, show
+from space.arch import Architecture
+from space.errors import InvalidConfig, Stopped
+from space.formats import published_or_read
+from space.paths import expanded
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
+from trainer.data.splits import split
+from trainer.training.networks import DeviceKind, require_device
+from trainer.training.recipe import Recipe, load_recipe, recipe_names
+from trainer.training.weight_files import read_weights
+
+_RECIPE_TYPES: dict[str, type] = {"name": str, "images": int, "optimizer": str, "schedule": str, "average": str}
+
+
+def list_recipes(form: Format, out: Path | None) -> None:
+    """The command `recipe list`."""
+    rows = []
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        average = recipe.average
+        rows.append(
+            {
+                "name": name,
+                "images": recipe.images,
+                "optimizer": recipe.optimizer,
+                "schedule": recipe.schedule.kind,
+                "average": "none" if average is None else f"{average.share or average.decay:g}",
+            }
+        )
+    show("recipes", rows, form, shown=_RECIPE_TYPES, types=_RECIPE_TYPES, out=out)
+
+
+def show_recipe(name: str) -> None:
+    """The command `recipe show`: all fields, as a YAML file to begin from."""
+    say(yaml.safe_dump(asdict(load_recipe(name)), sort_keys=False).rstrip())
+
+
+def train(
+    spec: str,
+    data: str,
+    data_dir: Path | None,
+    recipe_name: str,
+    *,
+    images: int | None,
+    minutes: float | None,
+    width: float | None,
+    resolution: int | None,
+    weights: Path | None,
+    teacher: Path | None,
+    seed: int,
+    threads: int | None,
+    device: DeviceKind,
+    skip_damaged: bool,
+    out: Path | None,
+    runs: Path,
+) -> None:
+    """The command `train`."""
+    if images is not None and minutes is not None:
+        raise InvalidConfig("give either --images or --minutes")
+    recipe = load_recipe(recipe_name)
+    arch = published_or_read(spec, width=width, resolution=resolution)
+    torch.set_num_threads(threads or len(available_cores()))
+    require_device(device)
+    with telling() as listener, _stop_asked() as stopping:
+        listener.begin(f"preparing {data}", 1)
+        dataset = prepare(
+            data,
+            resolution=resolution or arch.resolution,
+            data_dir=None if data_dir is None else expanded(data_dir),
+            skip_damaged=skip_damaged,
+            progress=listener.advance,
+        )
+        listener.end()
+        arch = _for_data(arch, dataset)
+        folder = (
+            out or runs / f"{Path(spec).stem}-{dataset.name.rpartition(':')[2].rpartition('/')[2]}-{_stem(recipe_name)}"
+        )
+        wanted = SingleTraining(
+            arch=arch,
+            dataset=dataset,
+            splits=split(dataset),
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            weights=None if weights is None else read_weights(weights),
+            teacher=None if teacher is None else teacher_from(teacher, dataset, device),
+            device=device,
+        )
+        wanted = replace(wanted, recipe=_length(wanted, images, minutes))
+        listener.note(
+            f"training {arch.arch_id} on {len(wanted.splits.train):,} images of {dataset.name}: {recipe_name}, "
+            f"{wanted.recipe.images:,} images seen"
+        )
+        try:
+            report = train_alone(wanted, listener, stopping)
+        except Stopped as error:
+            raise Stopped(f"{error}; the same command goes on") from error
+    _tell(report, folder)
+
+
+def _length(wanted: SingleTraining, images: int | None, minutes: float | None) -> Recipe:
+    """As long as was asked for; else as long as was begun, or as the recipe says."""
+    if images is not None:
+        return replace(wanted.recipe, images=images)
+    begun = begun_recipe(wanted.folder, wanted.recipe)
+    if minutes is None or begun is not wanted.recipe:
+        return begun
+    return replace(wanted.recipe, images=images_for_minutes(wanted, minutes))
+
+
+def _for_data(arch: Architecture, dataset: Dataset) -> Architecture:
+    """With the input and the classes of the data."""
+    preprocess = dataset.preprocess
+    return replace(
+        arch,
+        num_classes=len(dataset.classes),
+        in_channels=len(preprocess.mean),
+        resolution=preprocess.resolution,
+    )
+
+
+def _stem(recipe: str) -> str:
+    return Path(recipe).stem
+
+
+def _tell(report: dict[str, object], folder: Path) -> None:
+    test = report["test_split"]
+    assert isinstance(test, dict)
+    low, high = test["top1_95"]
+    say(f"top-1 (test split, {test['images']:,} images): {test['top1']:.2%}, 95% interval {low:.2%} to {high:.2%}")
+    say(f"balanced accuracy {test['balanced_accuracy']:.2%}, log-likelihood {test['log_likelihood']:.4f}")
+    say(f"spec, weights, ONNX file, labels, preprocessing and training.json: {folder}")
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM asked for an end; the second one ends at once."""
+    asked = False
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            signal.default_int_handler(number, frame)  # type: ignore[arg-type]
+        asked = True
+        console.print("stopping after this step (Ctrl-C again: at once)")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

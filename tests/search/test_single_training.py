@@ -1,0 +1,175 @@
+"""One network trained alone: stopped and gone on with, tested, exported, and taught."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search.events import Listener
+from search.run_folder import EXPORTED
+from search.single_training import SingleTraining, begun_recipe, images_for_minutes, train_alone
+from search.stages.export import export_network
+from search.stages.exported import ExportedNetwork
+from search.stages.teacher import teacher_from
+from space.errors import DataError, RunError, Stopped
+from space.reference import mobilenet_v3_small_32px
+from tests.tiny import dark_and_bright
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
+from trainer.data.splits import split
+from trainer.training.batches import Images
+from trainer.training.networks import new_model
+from trainer.training.recipe import load_recipe
+from trainer.training.weight_files import read_weights
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two classes of 60 small pictures, dark and bright."""
+    folder = dark_and_bright(tmp_path_factory.mktemp("pictures"), each=60, pixels=16)
+    return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def wanted(dataset: Dataset, tmp_path: Path) -> SingleTraining:
+    """Sixteen steps of the final recipe."""
+    return SingleTraining(
+        arch=mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2),
+        dataset=dataset,
+        splits=split(dataset),
+        recipe=replace(load_recipe("final"), images=160, batch_size=10),
+        folder=tmp_path / "training",
+    )
+
+
+class Notes(Listener):
+    """What was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Remember it."""
+        self.lines.append(text)
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Somebody who stops a training after so many steps."""
+    asked = 0
+
+    def stopping() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked >= steps
+
+    return stopping
+
+
+def test_stopped_and_gone_on_with_is_one_training(wanted: SingleTraining, tmp_path: Path) -> None:
+    """Stopped twice, it ends with the weights, the curve and the figures of one that was left alone."""
+    alone = train_alone(replace(wanted, folder=tmp_path / "alone"), Listener())
+    for steps in (5, 7):
+        with pytest.raises(Stopped, match=r"stopped after \d+ of 160 images"):
+            train_alone(wanted, Listener(), after(steps))
+    notes = Notes()
+    found = train_alone(wanted, notes)
+    assert notes.lines[0].startswith("going on after 120 images and ")
+    weights, expected = (read_weights(folder / "weights.safetensors") for folder in (wanted.folder, tmp_path / "alone"))
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights.items())
+    assert found["curve"] == alone["curve"]
+    assert [row["images"] for row in found["curve"]] == [10 * -(-16 * part // 9) for part in range(1, 9)]
+    assert found["test_split"] == alone["test_split"]
+    assert json.loads((wanted.folder / "training.json").read_text(encoding="utf-8")) == found
+
+
+def test_what_was_trained_is_exported_and_runs_alone(wanted: SingleTraining) -> None:
+    """The ONNX file classifies the test split as well as the report says."""
+    report = train_alone(wanted, Listener())
+    assert {path.name for path in wanted.folder.iterdir()} == {*EXPORTED, "training.checkpoint", "training.json"}
+    network, dataset = ExportedNetwork(wanted.folder), wanted.dataset
+    images, labels = dataset.images(), dataset.labels()
+    right = [int(network.probabilities(images[index]).argmax()) == labels[index] for index in wanted.splits.test]
+    assert np.mean(right) == pytest.approx(report["test_split"]["top1"])
+    low, high = report["test_split"]["top1_95"]
+    assert low <= np.mean(right) <= high
+
+
+def test_more_images_go_on_from_where_it_ended(wanted: SingleTraining) -> None:
+    """A training without a decay that has ended goes on when more images are asked for; one that decayed does not."""
+    endless = replace(load_recipe("proxy"), images=80, batch_size=10)
+    train_alone(replace(wanted, recipe=endless), Listener())
+    assert begun_recipe(wanted.folder, replace(endless, images=6000)) == endless
+    notes = Notes()
+    longer = train_alone(replace(wanted, recipe=replace(endless, images=160)), notes)
+    assert notes.lines[0].startswith("going on after 80 images")
+    assert longer["images_seen"] == 160
+    decayed = replace(wanted, folder=wanted.folder.with_name("decayed"))
+    train_alone(decayed, Listener())
+    with pytest.raises(DataError, match="past the point"):
+        train_alone(replace(decayed, recipe=replace(decayed.recipe, images=320)), Listener())
+
+
+def test_a_folder_of_something_else_is_left_alone(wanted: SingleTraining) -> None:
+    """A folder with other files, and one with a training of another network or recipe, are refused in one line."""
+    wanted.folder.mkdir()
+    (wanted.folder / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="not empty and holds no training"):
+        train_alone(wanted, Listener())
+    (wanted.folder / "mine.txt").unlink()
+    with pytest.raises(Stopped):
+        train_alone(wanted, Listener(), after(3))
+    wider = mobilenet_v3_small_32px(width=0.5, resolution=16, num_classes=2)
+    with pytest.raises(DataError, match="is of architecture"):
+        train_alone(replace(wanted, arch=wider), Listener())
+    with pytest.raises(DataError, match="is by another recipe"):
+        begun_recipe(wanted.folder, load_recipe("sgd-cosine"))
+    wanted.checkpoint.write_bytes(wanted.checkpoint.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"training\.checkpoint cannot be read.*train anew"):
+        train_alone(wanted, Listener())
+
+
+def test_minutes_are_measured(wanted: SingleTraining) -> None:
+    """Twice the time is about twice the images."""
+    assert images_for_minutes(wanted, 0.001) >= 1
+    assert images_for_minutes(wanted, 60.0) > 1000
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_teacher_answers_as_its_network_does(kind: str, dataset: Dataset, tmp_path: Path) -> None:
+    """A teacher of a run folder and one of an ONNX file give the network's logits, whatever it was normalised for."""
+    arch = mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2)
+    other = replace(dataset.preprocess, mean=(0.2, 0.3, 0.4), std=(0.5, 0.4, 0.3))
+    export_network(tmp_path / "run", arch, new_model(arch, 1).eval().state_dict(), dataset.classes, other, {})
+    path = tmp_path / "run" if kind == "folder" else tmp_path / "run" / "model.onnx"
+    chosen = split(dataset).test[:5]
+    images, _ = Images(dataset).batch(chosen)
+    with torch.no_grad():
+        found = teacher_from(path, dataset)(images).softmax(1).numpy()
+    network = ExportedNetwork(tmp_path / "run")
+    expected = [network.probabilities(dataset.images()[index]) for index in chosen]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_an_unfit_teacher_is_told_of(dataset: Dataset, tmp_path: Path) -> None:
+    """One of other classes, of another resolution, and none at all: a line with what is wrong."""
+    fits = mobilenet_v3_small_32px(width=0.25, resolution=16, num_classes=2)
+    sized = replace(dataset.preprocess, resolution=32, resize=32, crop=32)
+    for name, arch, classes, preprocess in (
+        ("classes", replace(fits, num_classes=3), ("a", "b", "c"), dataset.preprocess),
+        ("size", replace(fits, resolution=32), dataset.classes, sized),
+    ):
+        export_network(tmp_path / name, arch, new_model(arch, 1).state_dict(), classes, preprocess, {})
+    for kind in ("", "model.onnx"):
+        with pytest.raises(DataError, match=r"knows 3 classes \(a, b, c.*has 2"):
+            teacher_from(tmp_path / "classes" / kind, dataset)
+        with pytest.raises(DataError, match="takes 32 px RGB images, the training 16 px"):
+            teacher_from(tmp_path / "size" / kind, dataset)
+    with pytest.raises(RunError, match="cannot be read"):
+        teacher_from(tmp_path / "nowhere", dataset)
+    (tmp_path / "size" / "weights.safetensors").write_bytes(b"no weights")
+    with pytest.raises(DataError, match="weights"):
+        teacher_from(tmp_path / "size", replace(dataset, preprocess=sized))
