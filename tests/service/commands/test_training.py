@@ -1,0 +1,84 @@
+"""`train` and `recipe`: what a person sees, and what bad input is answered with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from search.stages.exported import ExportedNetwork
+from tests.tiny import Result, dark_and_bright
+from trainer.training.recipe import load_recipe, recipe_names
+
+Mobilenas = Callable[..., Result]
+
+SPEC = ("mobilenet_v3_small_32px", "--width", "0.25", "--resolution", "16")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """Two classes of 40 small pictures, as `--data` names them."""
+    return f"imagefolder:{dark_and_bright(tmp_path / 'photos', each=40, pixels=16)}"
+
+
+def test_a_spec_is_trained_and_gone_on_with(photos: str, tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """It ends with its top-1 and what it left; asked for more images the same command goes on, for fewer it says why.
+
+    There are 56 images to train on, so that a batch has no more.
+    """
+    runs = tmp_path / "runs"
+    command = ("train", *SPEC, "--data", photos, "--recipe", "proxy", "--runs", runs, "--threads", "1")
+    done = mobilenas(*command, "--images", "192")
+    assert done.code == 0, done.err
+    folder = runs / "mobilenet_v3_small_32px-photos-proxy"
+    assert "top-1 (test split, 12 images): " in done.out
+    assert str(folder) in done.out.replace("\n", "")
+    assert ExportedNetwork(folder).labels == ["bright", "dark"]
+    again = mobilenas(*command, "--images", "320")
+    assert again.code == 0, again.err
+    assert "going on after 168 images" in again.out + again.err
+    assert json.loads((folder / "training.json").read_text(encoding="utf-8"))["images_seen"] == 280
+    fewer = mobilenas(*command, "--images", "64")
+    assert fewer.code == 2
+    assert "has seen 280 images; ask for more than that" in fewer.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--recipe", "finale"), "no recipe 'finale'"),
+        (("--images", "100", "--minutes", "1"), "give either --images or --minutes"),
+        (("--weights", "nowhere.safetensors"), "weights nowhere.safetensors cannot be read"),
+        (("--teacher", "nowhere"), "nowhere cannot be read"),
+        (("--images", "0"), "--images"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: tuple[str, ...], words: str, photos: str, tmp_path: Path, mobilenas: Mobilenas
+) -> None:
+    """A recipe, weights or a teacher that are not there, and wishes that exclude each other."""
+    done = mobilenas("train", *SPEC, "--data", photos, "--runs", tmp_path / "runs", *options)
+    assert done.code == 2
+    assert words in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_gpu_that_is_not_there(
+    photos: str, tmp_path: Path, mobilenas: Mobilenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before anything is prepared."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = mobilenas("train", *SPEC, "--data", photos, "--runs", tmp_path / "runs", "--device", "cuda")
+    assert done.code == 2
+    assert "sees no GPU here" in done.err
+
+
+def test_recipes_can_be_looked_at_and_taken_over(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """All are listed, and what `recipe show` prints is that recipe, as a file."""
+    listed = mobilenas("recipe", "list", "--format", "csv").out
+    assert all(name in listed for name in recipe_names())
+    for name in recipe_names():
+        path = tmp_path / "mine.yaml"
+        path.write_text(mobilenas("recipe", "show", name).out, encoding="utf-8")
+        assert load_recipe(str(path)) == load_recipe(name)
