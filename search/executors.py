@@ -10,10 +10,11 @@ from search.evaluation.artifacts import artifact_store
 from search.evaluation.data import folder_of
 from search.evaluation.executor import Executor, LocalExecutor
 from search.events import Listener
-from search.plan import Inputs
+from search.plan import Inputs, compute_device
 from search.ray.executor import RayExecutor
 from search.ray.messages import ClusterSetup
 from space.errors import InvalidConfig
+from trainer.training.networks import visible_gpus
 
 
 def cluster_of(config: RunConfig) -> str | None:
@@ -41,7 +42,8 @@ def executor_for(inputs: Inputs, listener: Listener) -> Executor:
     config, address = inputs.config, cluster_of(inputs.config)
     job_seconds = config.trial_minutes * 60
     if config.executor == "local":
-        return LocalExecutor(inputs.workers, job_seconds=job_seconds)
+        gpus = visible_gpus() if compute_device(config) == "cuda" else ()
+        return LocalExecutor(inputs.workers, job_seconds=job_seconds, gpus=gpus)
     artifacts = artifact_store()
     setup = ClusterSetup(
         address=address,

@@ -30,6 +30,7 @@ from space.preset import load_preset
 from space.variation.moves import mutate
 from trainer.data.prepare import Progress, prepare
 from trainer.data.splits import split
+from trainer.training.networks import DeviceKind, best_device, require_device, visible_gpus
 from trainer.training.train import train
 
 _SAMPLE_KEYS = 40
@@ -62,8 +63,20 @@ class Inputs:
 
     @property
     def workers(self) -> int:
-        """Trials that run at once, each with one thread."""
-        return self.config.workers or len(available_cores())
+        """Trials that run at once: each with one core, or on GPUs so many as are to share one."""
+        if self.config.workers is not None:
+            return self.config.workers
+        device = compute_device(self.config)
+        if device == "cpu" or self.config.executor == "ray":
+            return len(available_cores())
+        return max(1, len(visible_gpus())) * self.config.training.workers_per_gpu
+
+
+def compute_device(config: RunConfig) -> DeviceKind:
+    """Where networks are trained."""
+    if config.executor == "ray":
+        return "cuda" if config.ray.gpus > 0 else "cpu"
+    return best_device() if config.training.device == "auto" else config.training.device
 
 
 def available_cores() -> set[int]:
@@ -79,10 +92,13 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         InvalidSpace: the preset is unknown or does not fit the data.
         InvalidArchitecture: a network to enqueue does not.
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
+        RunError: networks are to be trained on a GPU, and there is none.
     """
     preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
     for name in config.callables:
         Plugin(name=name, folder=config.plugins).load()
+    if config.executor == "local":
+        require_device(compute_device(config))
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
     data, sizes = _look_up_data(config, progress)
     space = SearchSpace(preset=preset, width=config.space.width, **sizes)
@@ -203,20 +219,28 @@ class Plan:
 
 
 def training_rate(inputs: Inputs) -> float:
-    """Images per second that one thread trains of the reference, from some batches; infinite where there is no data."""
+    """Images per second that one worker trains of the reference, from some batches; infinite where there is no data.
+
+    On a GPU it is that of one worker among those that share it; of a cluster this machine's, on a core.
+    """
     if not isinstance(inputs.data, Images):
         return math.inf
+    config = inputs.config
+    device = "cpu" if config.executor == "ray" else compute_device(config)
+    sharing = 1 if device == "cpu" else config.training.workers_per_gpu
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        recipe = inputs.config.proxy_recipe
+        recipe = config.proxy_recipe
         recipe = replace(recipe, images=recipe.batch_size * _SAMPLE_BATCHES)
         # The first call pays for the kernels' set-up; a run pays for that once.
         for attempt in (replace(recipe, images=1), recipe):
-            trained = train(inputs.space.reference, inputs.data.dataset, inputs.data.splits.train, attempt, seed=0)
+            trained = train(
+                inputs.space.reference, inputs.data.dataset, inputs.data.splits.train, attempt, seed=0, device=device
+            )
     finally:
         torch.set_num_threads(threads)
-    return trained.images_seen / trained.seconds
+    return trained.images_seen / trained.seconds / sharing
 
 
 def table_minutes(campaign: Campaign, meter: Meter) -> float:

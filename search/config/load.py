@@ -140,11 +140,6 @@ class RunConfig(ConfigSection):
         return self.ray.final_processes if self.executor == "ray" else 1
 
     @property
-    def uses_gpus(self) -> bool:
-        """Whether networks are trained on GPUs."""
-        return self.executor == "ray" and self.ray.gpus > 0
-
-    @property
     def callables(self) -> tuple[str, ...]:
         """The user's own callables that a run would import."""
         named = (self.evaluator, self.latency, self.blocks.sampler, self.blocks.reward.kind)

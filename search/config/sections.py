@@ -255,6 +255,8 @@ class TrainingConfig(ConfigSection):
     """
 
     seed: int = Field(ge=0, le=2**31 - 1)
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    workers_per_gpu: int = Field(ge=1, le=64)
     batch_size: int | None = Field(ge=2, le=4096)
     learning_rate: float | None = Field(gt=0, le=10)
     weight_decay: float | None = Field(ge=0, le=1)

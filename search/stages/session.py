@@ -17,6 +17,7 @@ from search.evaluation.job import Evaluation, Interim, Job, Outcome, OwnEvaluati
 from search.events import Listener
 from search.objective.latency import Goal, Latency, scores_of
 from search.objective.reward import Reward
+from search.plan import compute_device
 from search.plugins import Plugin
 from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
@@ -30,6 +31,7 @@ from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError, Stopped
 from space.keys import BlockKey
 from trainer.training.judgement import Judgement
+from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
 from trainer.training.weight_files import evaluation_of_weights
 
@@ -169,9 +171,13 @@ class Session:
             # their differences are the networks'.
             seed=self.config.training.seed,
             parent_key=parent_key,
-            device="cuda" if self.config.uses_gpus else "cpu",
+            device=self._compute_device,
             processes=self.config.final_processes if is_final and recipe is not None else 1,
         )
+
+    @cached_property
+    def _compute_device(self) -> DeviceKind:
+        return compute_device(self.config)
 
     @cached_property
     def _evaluator_content(self) -> str:

@@ -2,18 +2,21 @@
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from search.config.load import parse_config
 from search.events import Listener
-from search.plan import Inputs, look_up
+from search.plan import Inputs, available_cores, compute_device, look_up
 from search.record.store import Store
 from search.start import SearchRequest, begin, create, enqueue
-from space.errors import MobilenasError
+from space.errors import MobilenasError, RunError
 from tests.search.killing import write_run
 from tests.tiny import dark_and_bright
+from trainer.training.networks import visible_gpus
 
 
 def inputs_of(folder: Path, **changes: object) -> Inputs:
@@ -109,3 +112,46 @@ def test_a_queued_search_tells_of_its_data(tmp_path: Path) -> None:
     with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
         begin(store, enqueue(store, inputs.config, SearchRequest(owner="ada")), tmp_path / "runs", Hears())
     assert heard[0] == "data: not used: 1 .txt files"
+
+
+@pytest.mark.parametrize(
+    ("training", "gpus", "device", "workers"),
+    [
+        ({}, 0, "cpu", len(available_cores())),
+        ({"device": "cpu"}, 2, "cpu", len(available_cores())),
+        ({}, 2, "cuda", 2),
+        ({"workers_per_gpu": 3}, 2, "cuda", 6),
+        ({"device": "cuda"}, 1, "cuda", 1),
+    ],
+)
+def test_trials_run_where_a_gpu_is(
+    training: dict[str, object],
+    gpus: int,
+    device: str,
+    workers: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By default on GPUs if there are any, so many on each as may share it; on a CPU one per core."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    inputs = inputs_of(tmp_path, training=training, workers=None)
+    assert (compute_device(inputs.config), inputs.workers) == (device, workers)
+    assert replace(inputs, config=inputs.config.model_copy(update={"workers": 5})).workers == 5
+
+
+def test_visible_gpus_are_those_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may use GPUs 3 and 5 alone hands out these."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert visible_gpus() == ("3", "5")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_gpus() == ("0", "1")
+
+
+def test_a_gpu_that_is_not_there_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is to train on one is refused in one line, before anything is done."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunError, match="sees no GPU here"):
+        inputs_of(tmp_path, training={"device": "cuda"})

@@ -1,5 +1,6 @@
 """Networks to train and to judge, and where torch computes them."""
 
+import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -16,6 +17,19 @@ DeviceKind = Literal["cpu", "cuda", "mps"]
 """Where torch computes; `cuda` is the first GPU that the process sees."""
 
 
+def best_device() -> DeviceKind:
+    """Where a network trains fastest here: a GPU, if there is one that torch sees."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, by what `CUDA_VISIBLE_DEVICES` calls them; none where torch sees none."""
+    if not torch.cuda.is_available():
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(named.split(",") if named else map(str, range(torch.cuda.device_count())))
+
+
 def require_device(device: DeviceKind) -> None:
     """See that torch can compute there.
 
@@ -24,10 +38,10 @@ def require_device(device: DeviceKind) -> None:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise RunError(
-            f"torch {torch.__version__} sees no GPU here; install a CUDA build and its driver, or choose another device"
+            f"torch {torch.__version__} sees no GPU here; install a CUDA build and a driver, or train on another device"
         )
     if device == "mps" and not torch.backends.mps.is_available():
-        raise RunError(f"torch {torch.__version__} sees no Apple GPU here; choose another device")
+        raise RunError(f"torch {torch.__version__} sees no Apple GPU here; train on another device")
 
 
 def channels_last(model: nn.Module) -> nn.Module:

@@ -239,6 +239,26 @@ def test_idle_slots_are_given_back_and_lost_ones_harm_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_workers_share_gpus_evenly(tmp_path: Path) -> None:
+    """Of four workers two see one GPU and two the other, before anything that looks for GPUs is imported."""
+    seen = tmp_path / "seen"
+    evaluation = own(
+        tmp_path,
+        f"with open({str(seen)!r}, 'a') as file: print(os.environ['CUDA_VISIBLE_DEVICES'], file=file)",
+        f"while len(open({str(seen)!r}).readlines()) < 4: time.sleep(0.05)",
+        "return 0.5",
+    )
+    executor = LocalExecutor(4, job_seconds=HANGS_S, gpus=("2", "GPU-5a"))
+    try:
+        for number in range(4):
+            executor.submit(Job(number=number, attempt=1, evaluation=evaluation))
+        assert all(result.error is None for result in collect(executor, 4).values())
+    finally:
+        executor.close()
+    assert sorted(seen.read_text().split()) == ["2", "2", "GPU-5a", "GPU-5a"]
+
+
+@pytest.mark.slow
 def test_a_failing_job_says_why(executor: Executor, job: Job, tmp_path: Path) -> None:
     """A job that raises ends with its message, and the next one runs."""
     executor.submit(replace(job, data_folder=tmp_path / "nothing"))

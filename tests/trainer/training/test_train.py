@@ -242,7 +242,7 @@ def test_balancing_helps_the_rare_class(balance: Literal["sampling", "loss"], st
 def test_a_gpu_that_is_not_there_is_told_of(stripes: Dataset, splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where torch sees no GPU, a training that is to use one says what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RunError, match=r"sees no GPU here.*choose another device"):
+    with pytest.raises(RunError, match=r"sees no GPU here.*train on another device"):
         train(ARCH, stripes, splits.train, SHORT, seed=0, device="cuda")
 
 
