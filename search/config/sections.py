@@ -263,11 +263,12 @@ class TrainingConfig(ConfigSection):
     label_smoothing: float | None = Field(ge=0, lt=1)
     shift: float | None = Field(ge=0, le=0.5)
     flip: bool | None
+    balance: Literal["none", "sampling", "loss"] | None
 
     def recipe(self, choice: RecipeChoice, images: int, *, rate: float = 1.0) -> Recipe:
         """A recipe for so many images seen, with its learning rates times `rate`."""
         recipe = recipe_of(choice)
-        own = ("batch_size", "learning_rate", "weight_decay", "label_smoothing")
+        own = ("batch_size", "learning_rate", "weight_decay", "label_smoothing", "balance")
         given = {name: value for name in own if (value := getattr(self, name)) is not None}
         recipe = replace(recipe, images=images, **given)
         return replace(

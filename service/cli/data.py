@@ -14,11 +14,14 @@ data_app = typer.Typer(help="Data sets: photos of your own, and the published on
 def check(
     path: Annotated[Path, typer.Argument(help="Folder of photos, as for imagefolder:PATH.", show_default=False)],
     form: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print.")] = "table",
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Draw ten pictures of each class on this page, a .png file.")
+    ] = None,
 ) -> None:
     """Say what a folder of photos holds: classes, splits, kinds, sizes, damaged files, duplicates, what is left out."""
     from service.commands import data
 
-    data.check(path, form)
+    data.check(path, form, contact_sheet)
 
 
 @data_app.command("get")

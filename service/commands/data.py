@@ -12,14 +12,19 @@ from service.terminal.wording import counted
 from space.errors import DataError
 from space.paths import expanded
 from trainer.data.check import DataCheck, check_folder, quantiles
+from trainer.data.contact_sheet import draw_contact_sheet
 from trainer.data.prepare import IMAGE_FOLDER, SHOWN_DAMAGED
 from trainer.data.sources import cache_dir, find_cifar10, find_fashion_mnist
 
 SHOWN_GROUPS = 10
 
 
-def check(path: Path, form: Literal["table", "json"]) -> None:
-    """Print what a folder of photos holds.
+# So many times as many pictures in one class as in another are worth a word.
+_UNEVEN = 3.0
+
+
+def check(path: Path, form: Literal["table", "json"], contact_sheet: Path | None = None) -> None:
+    """Print what a folder of photos holds, and draw some of them.
 
     Raises:
         DataError: nothing can be trained on it as it is; everything has been printed.
@@ -33,6 +38,10 @@ def check(path: Path, form: Literal["table", "json"]) -> None:
         say(json.dumps(_plain(found), indent=2))
     else:
         _print(found)
+    if contact_sheet is not None:
+        rows = draw_contact_sheet(found.files, contact_sheet)
+        shown = "all classes" if rows == len(found.files) else f"the {rows} smallest classes"
+        say(f"contact sheet of {shown}: {contact_sheet}", quiet=form == "json")
     if found.refusal is not None:
         raise DataError(found.refusal)
     if found.damaged:
@@ -57,6 +66,11 @@ def _plain(found: DataCheck) -> dict[str, object]:
         "longer_side_px": quantiles([max(size) for size in found.sizes]) if found.sizes else None,
         **groups,
         "repeated": found.repeated,
+        "look_alike": [
+            {"files": list(map(str, each.paths)), "splits": each.splits, "classes": each.classes}
+            for each in found.alike
+        ],
+        "imbalance": found.imbalance,
         "refusal": found.refusal,
     }
 
@@ -81,15 +95,36 @@ def _print(found: DataCheck) -> None:
     _print_groups("in several classes", found.across_classes, "nobody can tell them apart; keep each in one class")
     if found.repeated:
         say(f"duplicates   {found.repeated:,} pictures are there once more in their own class and split")
+    _print_alike(found)
     total = {name: sum(counts.values()) for name, counts in found.images.items()}
     if found.sizes:
         most = max(total, key=total.__getitem__)
         say(f"balance      the largest class, {most}, has {total[most] / sum(total.values()):.1%} of the pictures")
+        if found.imbalance >= _UNEVEN:
+            say(
+                f"             {found.imbalance:,.0f} times as many as the smallest: look at balanced accuracy, and "
+                "let classes weigh alike (training.balance: sampling, or loss)"
+            )
     say(f"damaged      {len(found.damaged):,}")
     for reason in list(found.damaged.values())[:SHOWN_DAMAGED]:
         say(f"  {reason}")
     if len(found.damaged) > SHOWN_DAMAGED:
         say(f"  … and {len(found.damaged) - SHOWN_DAMAGED:,} more")
+
+
+def _print_alike(found: DataCheck) -> None:
+    if not found.alike:
+        return
+    in_splits, in_classes = (sum(getattr(group, name) > 1 for group in found.alike) for name in ("splits", "classes"))
+    say(
+        f"look alike   {counted(len(found.alike), 'group')} of pictures, such as the same one saved again or smaller; "
+        f"{in_splits:,} of them in several splits, {in_classes:,} in several classes"
+    )
+    worst = sorted(found.alike, key=lambda group: (-group.splits - group.classes, group.paths))
+    for group in worst[:SHOWN_GROUPS]:
+        say(f"  {' ~ '.join(map(str, group.paths))}")
+    if len(worst) > SHOWN_GROUPS:
+        say(f"  … and {len(worst) - SHOWN_GROUPS:,} more")
 
 
 def _print_groups(where: str, groups: list[list[Path]], advice: str) -> None:

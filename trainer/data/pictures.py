@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from space.errors import DataError
+from trainer.data.near import OUTLINE
 from trainer.data.preprocess import MAX_PICTURE_PIXELS, Preprocess, fit
 
 MAX_PICTURE_BYTES = 512 * 2**20
@@ -135,12 +136,16 @@ def _missing(kind: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """What a picture file is: its format, its size in px as it is stored, and the SHA-256 of its bytes."""
+    """What a picture file is: its format, its size in px as it is stored, and the SHA-256 of its bytes.
+
+    `outline` is what is left of it at a few pixels, upright and in grey: uint8 8 x 9 (`trainer.data.near`).
+    """
 
     kind: str
     width: int
     height: int
     digest: bytes
+    outline: np.ndarray
 
 
 def inspect_picture(path: Path) -> Picture:
@@ -150,7 +155,26 @@ def inspect_picture(path: Path) -> Picture:
         DataError: as in `load_picture`.
     """
     with _opened(path) as (kind, image, content):
-        return Picture(kind=kind, width=image.width, height=image.height, digest=sha256(content).digest())
+        outline = _upright(image).convert("L").resize(OUTLINE, Image.Resampling.BOX)
+        return Picture(
+            kind=kind,
+            width=image.width,
+            height=image.height,
+            digest=sha256(content).digest(),
+            outline=np.asarray(outline),
+        )
+
+
+def small_picture(path: Path, side: int) -> Image.Image:
+    """A picture for people to see, upright, in RGB, as large as fits into a square.
+
+    Raises:
+        DataError: as in `load_picture`.
+    """
+    with _opened(path) as (_, image, _):
+        seen = _upright(image).convert("RGB")
+        seen.thumbnail((side, side))
+        return seen
 
 
 def load_picture(path: Path, preprocess: Preprocess) -> np.ndarray:
@@ -162,11 +186,14 @@ def load_picture(path: Path, preprocess: Preprocess) -> np.ndarray:
         DataError: the file is no readable picture, is too large, or has more than 8 bits per channel.
     """
     with _opened(path) as (_, image, _):
-        turn = _TURNS.get(_orientation(image))
-        upright = image if turn is None else image.transpose(turn)
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")  # the colours below the transparency; palettes cannot go directly
-        return fit(upright.convert(preprocess.channels), preprocess)
+        return fit(_upright(image).convert(preprocess.channels), preprocess)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(_orientation(image))
+    upright = image if turn is None else image.transpose(turn)
+    # The colours below the transparency; palettes cannot go directly.
+    return upright.convert("RGBA") if upright.has_transparency_data else upright
 
 
 @contextmanager

@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from search.problems import nas_bench_macro
 from tests.tiny import Result, dark_and_bright
@@ -33,6 +35,31 @@ def test_check_says_what_is_there(tmp_path: Path, mobilenas: Mobilenas) -> None:
     assert content["images"] == {"bright": {"train": 6}, "dark": {"train": 7}}
     assert content["across_classes"] == [[str(root / "bright" / "0.png"), str(root / "dark" / "copy.png")]]
     assert list(content["damaged"]) == [str(root / "dark" / "bad.jpg")]
+
+
+def test_what_looks_alike_and_what_is_uneven_is_told(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """A picture that is there smaller in another class, a class of few pictures, and a page to look at them."""
+    root = tmp_path / "photos"
+    for name, count in (("many", 12), ("rare", 3)):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            coarse = np.random.default_rng([len(name), count, number]).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC).save(root / name / f"{number}.png")
+    with Image.open(root / "many" / "0.png") as image:
+        image.resize((107, 80)).save(root / "rare" / "again.jpg", quality=60)
+    sheet = tmp_path / "sheet.png"
+    done = mobilenas("data", "check", root, "--contact-sheet", sheet)
+    assert done.code == 0, done.err
+    assert "look alike   1 group of pictures" in done.out
+    assert f"{root / 'many' / '0.png'} ~ {root / 'rare' / 'again.jpg'}" in done.out
+    assert "3 times as many as the smallest" in done.out
+    assert "contact sheet of all classes" in done.out
+    with Image.open(sheet) as page:
+        assert page.width > 700
+    content = json.loads(mobilenas("data", "check", root, "--format", "json").out)
+    files = [str(root / "many" / "0.png"), str(root / "rare" / "again.jpg")]
+    assert content["look_alike"] == [{"files": files, "splits": 1, "classes": 2}]
+    assert content["imbalance"] == 3.0
 
 
 def test_a_class_that_one_split_lacks_is_shown(tmp_path: Path, mobilenas: Mobilenas) -> None:

@@ -1,0 +1,46 @@
+"""A contact sheet: some pictures of each class on one page, so that a person sees what the labels mean."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from space.errors import DataError
+from trainer.data.pictures import small_picture
+
+SIDE, EACH, MAX_CLASSES = 72, 10, 60
+_LABEL, _GAP = 18, 4
+
+
+def draw_contact_sheet(pictures: Mapping[str, Sequence[Path]], path: Path, *, seed: int = 0) -> int:
+    """Write a PNG with up to ten pictures of each class, drawn at random, a row each; returns how many rows.
+
+    Of more than sixty classes it shows those with the fewest pictures, which need looking at most.
+
+    Raises:
+        DataError: it cannot be written, or its name does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise DataError(f"contact sheet {path} must end in .png")
+    rarest = sorted(pictures, key=lambda name: (len(pictures[name]), name))[:MAX_CLASSES]
+    rows = [name for name in pictures if name in set(rarest)]
+    rng = np.random.default_rng(seed)
+    page = Image.new("RGB", (EACH * (SIDE + _GAP) + _GAP, len(rows) * (SIDE + _LABEL + _GAP) + _GAP), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    for row, name in enumerate(rows):
+        top = _GAP + row * (SIDE + _LABEL + _GAP)
+        draw.text((_GAP, top), f"{name} ({len(pictures[name]):,})", fill="black", font=font)
+        files = list(pictures[name])
+        chosen = sorted(rng.choice(len(files), min(EACH, len(files)), replace=False)) if files else []
+        for column, index in enumerate(chosen):
+            thumbnail = small_picture(files[index], SIDE)
+            left = _GAP + column * (SIDE + _GAP) + (SIDE - thumbnail.width) // 2
+            page.paste(thumbnail, (left, top + _LABEL + (SIDE - thumbnail.height) // 2))
+    try:
+        page.save(path)
+    except OSError as error:
+        raise DataError(
+            f"contact sheet {path} cannot be written ({error.strerror or error}); choose another"
+        ) from error
+    return len(rows)
