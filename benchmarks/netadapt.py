@@ -141,7 +141,7 @@ def walk(arguments: argparse.Namespace, folder: Path, seed: int, url: str) -> st
 def tasks(arguments: argparse.Namespace, recorded: RecordedSearch, dataset: Dataset, seed: int) -> list[Task]:
     """Fine-tunings of the walk's networks and of uniformly scaled ones."""
     (start,) = recorded.trials(SearchStage.BLOCKS)
-    recipe = parse_config(config_of(arguments)).training.recipe(1, rate=recorded.config.netadapt.learning_rate_factor)
+    recipe = parse_config(config_of(arguments)).fine_tuning_recipe
     (device,) = recorded.devices
     family = [scaled(start.architecture, percent / 100) for percent in range(100, 0, -1)]
     family = list(dict.fromkeys(family))

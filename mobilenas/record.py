@@ -10,7 +10,7 @@ from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.views import trial_summary
 from search.reports.history import History
-from service.commands.networks import export_trial
+from service.commands.networks.exports import export_trial
 from service.settings import load_settings
 from space.arch import Architecture
 from space.errors import RunError

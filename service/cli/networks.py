@@ -23,9 +23,9 @@ def export(
     database: Database = DATABASE,
 ) -> None:
     """Write the spec, weights, ONNX file, labels and preprocessing of a trial."""
-    from service.commands import networks
+    from service.commands.networks import exports
 
-    networks.export(database, name, trial, out, form or [])
+    exports.export(database, name, trial, out, form or [])
 
 
 def predict(
@@ -34,9 +34,9 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Number of classes to name for each picture.")] = 3,
 ) -> None:
     """Classify your own pictures with an exported network."""
-    from service.commands import networks
+    from service.commands.networks import exports
 
-    networks.predict(run, pictures, top)
+    exports.predict(run, pictures, top)
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Print top-1 with its interval, recall and precision per class, and what an exported network confuses."""
-    from service.commands import evaluation
+    from service.commands.networks import evaluation
 
     evaluation.evaluate(
         run,

@@ -13,7 +13,7 @@ recipe_app = typer.Typer(help="Recipes: how networks are trained.", no_args_is_h
 @recipe_app.command("list")
 def recipe_list(form: Form = "table", out: Out = None) -> None:
     """List the shipped recipes."""
-    from service.commands import training
+    from service.commands.networks import training
 
     training.list_recipes(form, out)
 
@@ -23,7 +23,7 @@ def recipe_show(
     name: Annotated[str, typer.Argument(help="A shipped recipe, or a YAML file.", show_default=False)],
 ) -> None:
     """Show all fields of a recipe, as a YAML file to begin one's own from."""
-    from service.commands import training
+    from service.commands.networks import training
 
     training.show_recipe(name)
 
@@ -59,7 +59,7 @@ def train(
     runs: Runs = RUNS,
 ) -> None:
     """Train one network alone, test it and export it; the same command goes on where it was stopped."""
-    from service.commands import training
+    from service.commands.networks import training
 
     training.train(
         spec,

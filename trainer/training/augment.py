@@ -44,6 +44,12 @@ class _Draws:
         """Int64 from `low` up to below `high`, (images, *more)."""
         return self.tensor(self.rng.integers(low, high, (self.count * self.shard.size, *more)))
 
+    def offsets(self, end: int) -> list[list[int]]:
+        """Two numbers from 0 up to below `end` for each image."""
+        drawn = self.rng.integers(0, end, (self.count * self.shard.size, 2))
+        offsets: list[list[int]] = self.shard.of(drawn).tolist()
+        return offsets
+
     def tensor(self, whole: np.ndarray) -> Tensor:
         """This process's part, on the device."""
         return torch.from_numpy(self.shard.of(whole)).to(self.device)
@@ -92,11 +98,11 @@ def _shifted(images: Tensor, reach: int, draws: _Draws) -> Tensor:
     """Moved by up to `reach` pixels; what comes into view repeats the border."""
     side = images.shape[2]
     padded = functional.pad(images, (reach,) * 4, mode="replicate")
-    window = torch.arange(side, device=images.device)
-    rows = draws.integers(0, 2 * reach + 1)[:, None] + window
-    columns = draws.integers(0, 2 * reach + 1)[:, None] + window
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    moved = torch.empty_like(images)
+    # One copy per image takes a fifth of the time of one indexed copy for all on a CPU.
+    for index, (row, column) in enumerate(draws.offsets(2 * reach + 1)):
+        moved[index] = padded[index, :, row : row + side, column : column + side]
+    return moved
 
 
 def _erased(images: Tensor, share: float, draws: _Draws) -> Tensor:

@@ -196,7 +196,7 @@ def test_the_snippet_of_the_guide_agrees(
     run: Path, tmp_path: Path, mobilenas: Mobilenas, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The code that people copy names the same class as `predict`, also of turned photos with odd metadata."""
-    text = (Path(__file__).parents[3] / "docs" / "guide.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "guide.md").read_text(encoding="utf-8")
     code = text.split("## Using the network without mobilenas")[1].split("```python")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     shutil.copy(run / "model.onnx", tmp_path)

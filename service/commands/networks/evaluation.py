@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from search.stages.exported import ExportedNetwork
-from service.commands.matrix import check_matrix_name, write_matrix
+from service.commands.networks.matrix import check_matrix_name, write_matrix
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from space.errors import DataError

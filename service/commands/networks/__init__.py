@@ -1,0 +1,1 @@
+"""Commands about single networks: trained alone, exported, asked, judged."""
