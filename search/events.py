@@ -15,8 +15,8 @@ PROGRESS_SECONDS = 60.0
 class Listener:
     """Hears of a search's progress; this one ignores everything. Called from the coordinator's thread only."""
 
-    def judged_by(self, evaluator: str | None) -> None:
-        """Before any trial: the user's own evaluator that judges them, None where the reward split does."""
+    def judged_by(self, judge: str | None) -> None:
+        """Before any trial: who ranks them (`search.trial.judge_of`), None where top-1 on the reward split does."""
 
     def begin(self, title: str, total: float) -> None:
         """A long step begins; `total` is in units of its own."""
@@ -43,10 +43,10 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def judged_by(self, evaluator: str | None) -> None:
+    def judged_by(self, judge: str | None) -> None:
         """Forwarded."""
         for listener in self._listeners:
-            listener.judged_by(evaluator)
+            listener.judged_by(judge)
 
     def begin(self, title: str, total: float) -> None:
         """Forwarded."""
@@ -104,15 +104,15 @@ class LineListener(Listener, ABC):
         self._clock = clock
         self._running: _Step | None = None
         self._told = 0.0
-        self._evaluator: str | None = None
+        self._judge: str | None = None
 
     @abstractmethod
     def line(self, line: Line) -> None:
         """Show or keep a line."""
 
-    def judged_by(self, evaluator: str | None) -> None:
+    def judged_by(self, judge: str | None) -> None:
         """Remembered, for every top-1 says what it is on."""
-        self._evaluator = evaluator
+        self._judge = judge
 
     def begin(self, title: str, total: float) -> None:
         """A line; the clock starts."""
@@ -153,11 +153,11 @@ class LineListener(Listener, ABC):
 
     def trial(self, trial: Trial, reward: float | None) -> None:
         """A line per trial."""
-        self.line(trial_line(trial, reward, self._evaluator))
+        self.line(trial_line(trial, reward, self._judge))
 
     def step(self, step: NetAdaptStep) -> None:
         """A line per accepted proposal."""
-        self.line(step_line(step, self._evaluator))
+        self.line(step_line(step, self._judge))
 
 
 def _duration(seconds: float) -> str:
@@ -177,13 +177,13 @@ _ENDINGS: Mapping[State, str] = {
 _TRIAL_LEVELS: Mapping[State, Literal["debug", "warning"]] = {State.PRUNED: "debug", State.FAILED: "warning"}
 
 
-def trial_line(trial: Trial, reward: float | None, evaluator: str | None = None) -> Line:
+def trial_line(trial: Trial, reward: float | None, judge: str | None = None) -> Line:
     """What became of a trial, whose network a user's own evaluator may have judged."""
     words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms predicted"]
     if trial.total:
         words.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
     if trial.scores.top1 is not None:
-        words.append(f"top-1 {trial.scores.top1:.2%} ({judged_on(trial.stage, evaluator)})")
+        words.append(f"top-1 {trial.scores.top1:.2%} ({judged_on(trial.stage, judge)})")
     if reward is not None:
         words.append(f"reward {reward:.4f}")
     if trial.reused_from is not None:
@@ -208,14 +208,14 @@ def trial_line(trial: Trial, reward: float | None, evaluator: str | None = None)
     )
 
 
-def step_line(step: NetAdaptStep, evaluator: str | None = None) -> Line:
+def step_line(step: NetAdaptStep, judge: str | None = None) -> Line:
     """One step of NetAdapt."""
     return Line(
         level="info",
         event="step",
         message=f"NetAdapt step {step.iteration}: {step.narrowed}, {step.latency_before_ms:.3f} → "
         f"{step.latency_after_ms:.3f} ms predicted, top-1 {step.top1_before:.2%} → {step.top1_after:.2%} "
-        f"({judged_on(SearchStage.NETADAPT, evaluator)})",
+        f"({judged_on(SearchStage.NETADAPT, judge)})",
         trial=step.trial,
         fields={
             "iteration": step.iteration,

@@ -24,9 +24,19 @@ class SearchStage(StrEnum):
     DONE = "done"
 
 
-def judged_on(stage: SearchStage, evaluator: str | None) -> str:
+BALANCED = "balanced accuracy"
+
+
+def judge_of(evaluator: str | None, rank_by: str | None) -> str | None:
+    """Who ranks the networks of a search, if not plain top-1: the user's own evaluator, or balanced accuracy."""
+    return evaluator or (BALANCED if rank_by == "balanced" else None)
+
+
+def judged_on(stage: SearchStage, judge: str | None) -> str:
     """What the top-1 of a stage's trials is on, in words; a user's own evaluator judges none of the final ones."""
-    return "reward split" if evaluator is None or stage is SearchStage.FINAL else f"by {evaluator}"
+    if judge == BALANCED:
+        return f"reward split, {BALANCED}"
+    return "reward split" if judge is None or stage is SearchStage.FINAL else f"by {judge}"
 
 
 class Origin(StrEnum):

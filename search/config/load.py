@@ -27,6 +27,7 @@ from search.config.sections import (
     parse_target,
     recorded_recipe,
 )
+from search.trial import judge_of
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
 from space.paths import expanded, recordable
@@ -112,6 +113,11 @@ class RunConfig(ConfigSection):
             raise ValueError(f"{chosen} needs a reward of ours to compare trials by; choose one, or scheduler none")
         if self.determinism == "strict":
             raise ValueError(f"{chosen} depends on who is first; choose determinism eager, or scheduler none")
+
+    @property
+    def judge(self) -> str | None:
+        """Who ranks the networks, if not plain top-1."""
+        return judge_of(self.evaluator, self.data.rank_by)
 
     @property
     def stops_early(self) -> bool:

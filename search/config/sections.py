@@ -71,6 +71,7 @@ class DataConfig(ConfigSection):
     reward_fraction: float = Field(gt=0, lt=0.9)
     reward_images: int = Field(ge=1)
     split_seed: int = Field(ge=0)
+    rank_by: Literal["top1", "balanced"]
     skip_damaged: bool
 
     @property

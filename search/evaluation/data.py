@@ -32,7 +32,15 @@ class Images:
         """What a record keeps of it."""
         return DataFacts.of(self.dataset, self.splits)
 
-    def use(self, *, reward_fraction: float, split_seed: int, train_images: int | None, reward_images: int) -> DataUse:
+    def use(
+        self,
+        *,
+        reward_fraction: float,
+        split_seed: int,
+        train_images: int | None,
+        reward_images: int,
+        balanced: bool = False,
+    ) -> DataUse:
         """Which part of it an evaluation uses."""
         return DataUse(
             content_hash=self.content,
@@ -40,6 +48,7 @@ class Images:
             split_seed=split_seed,
             train_images=train_images,
             reward_images=reward_images,
+            balanced=balanced,
         )
 
 

@@ -27,13 +27,17 @@ EVALUATOR_VERSION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:
-    """Which part of which data an evaluation uses; None means the whole split."""
+    """Which part of which data an evaluation uses, and how; None means the whole split.
+
+    `balanced` ranks by the mean of the classes' accuracies in place of the share of all images.
+    """
 
     content_hash: str
     reward_fraction: float
     split_seed: int
     train_images: int | None
     reward_images: int
+    balanced: bool = False
 
 
 class NodeFiles(Protocol):

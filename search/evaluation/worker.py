@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from search.evaluation.job import Interim, Job, Outcome, Training, Watch
+from search.evaluation.job import DataUse, Interim, Job, Outcome, Training, Watch
 from space.errors import DataError
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
 from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import inherit
+from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, require_device
 from trainer.training.state import TrainingState
@@ -53,7 +54,7 @@ def run_training(
     check = None
     if job.watch is not None and interim is not None:
         few = subset(splits.reward, labels, min(INTERIM_IMAGES, use.reward_images), use.split_seed)
-        check = _check(job.watch, dataset, few, interim)
+        check = _check(job.watch, dataset, few, interim, use)
     trained = _trained(job, evaluation, dataset, splits, progress, check, shard)
     model = load_model(arch, trained.weights).to(evaluation.device)
     judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
@@ -63,7 +64,7 @@ def run_training(
     if job.checkpoint is not None:
         job.checkpoint.unlink(missing_ok=True)
     return Outcome(
-        top1=judgement.top1,
+        top1=_figure(judgement, use, labels[judged]),
         images_seen=trained.images_seen,
         log_likelihood=judgement.log_likelihood,
         probability=judgement.probability,
@@ -91,9 +92,16 @@ def _given(job: Job) -> tuple[Training, Dataset, Splits]:
     return evaluation, *_data(job.data_folder, evaluation.data.reward_fraction, evaluation.data.split_seed)
 
 
-def _check(watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable[[Interim], None]) -> Check:
+def _figure(judgement: Judgement, use: DataUse, labels: np.ndarray) -> float:
+    """What ranks a network."""
+    return judgement.balanced(labels) if use.balanced else judgement.top1
+
+
+def _check(
+    watch: Watch, dataset: Dataset, images: np.ndarray, interim: Callable[[Interim], None], use: DataUse
+) -> Check:
     def look(model: nn.Module, share: float) -> None:
-        found = judge(model, dataset, images).top1
+        found = _figure(judge(model, dataset, images), use, dataset.labels()[images])
         interim(Interim(share=share, top1=found, reward=watch.of(found)))
 
     return Check(times=watch.times, look=look)

@@ -69,7 +69,7 @@ def _best_so_far(history: History, target_ms: float) -> str:
     if not within:
         return f"{said}; none is predicted to meet the target of {target_ms:.3f} ms."
     best = within[0]
-    judged = judged_on(best.stage, history.setting("evaluator"))
+    judged = judged_on(best.stage, history.judge)
     return (
         f"{said}, {len(within):,} of them predicted to meet the target of {target_ms:.3f} ms. The most accurate of "
         f"these is that of trial {best.number}, with a top-1 of {best.scores.top1 or 0:.2%} ({judged}) and a predicted "
@@ -106,7 +106,7 @@ def _difference(gap: Difference) -> str:
 def _top1(history: History, trial: Trial) -> str:
     if trial.total:
         return f"{(trial.correct or 0) / trial.total:.2%} on the test split"
-    return f"{trial.scores.top1 or 0:.2%} ({judged_on(trial.stage, history.setting('evaluator'))})"
+    return f"{trial.scores.top1 or 0:.2%} ({judged_on(trial.stage, history.judge)})"
 
 
 def _time(history: History, trial: Trial) -> str:
@@ -141,7 +141,7 @@ def relative_target(history: History, served: Served) -> float | None:
 
 
 def _figures(history: History, trial: Trial) -> Iterator[tuple[str, str]]:
-    judged = judged_on(trial.stage, history.setting("evaluator"))
+    judged = judged_on(trial.stage, history.judge)
     if trial.total:
         low, high = wilson_interval(trial.correct or 0, trial.total)
         yield "top-1 (test split)", f"{(trial.correct or 0) / trial.total:.2%}"

@@ -20,7 +20,7 @@ from search.objective.pareto import losses, non_dominated
 from search.record.recorded_search import found_trial, reference_trial
 from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial, judge_of
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DataError, MobilenasError
@@ -123,6 +123,11 @@ class History:
         for key in dotted.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
+
+    @property
+    def judge(self) -> str | None:
+        """Who ranked its networks, if not plain top-1."""
+        return judge_of(self.setting("evaluator"), self.setting("data.rank_by"))
 
     def complete(self, *stages: SearchStage) -> list[Trial]:
         """The trials of these stages that have a top-1, by number."""

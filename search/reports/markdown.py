@@ -183,7 +183,7 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 
 def _walk(recorded: RecordedSearch) -> list[str]:
     steps = recorded.store.trials.steps(recorded.record.id)
-    judged = judged_on(SearchStage.NETADAPT, recorded.config.evaluator)
+    judged = judged_on(SearchStage.NETADAPT, recorded.config.judge)
     rows = [["step", "narrowed", "predicted latency, ms", f"top-1 ({judged})", "proposals"]]
     rows.extend(
         [

@@ -110,7 +110,7 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
             f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; see what was found: "
             f"mobilenas report {session.record.name}, and search again with a higher target or a smaller width"
         )
-    best, judged = next(iter(candidates.values())), judged_on(SearchStage.BLOCKS, session.config.evaluator)
+    best, judged = next(iter(candidates.values())), judged_on(SearchStage.BLOCKS, session.config.judge)
     if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
             f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} ({judged}) in "

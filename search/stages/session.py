@@ -75,7 +75,7 @@ class Session:
     def __post_init__(self) -> None:
         self._left_running = self.store.trials.requeue_running(self.record.id)
         self._index = TrialIndex(self.store.trials.of(self.record.id))
-        self.listener.judged_by(self.config.evaluator)
+        self.listener.judged_by(self.config.judge)
 
     @property
     def start(self) -> SearchStart:
@@ -165,6 +165,7 @@ class Session:
                 split_seed=settings.split_seed,
                 train_images=train_images,
                 reward_images=len(self.images.splits.reward) if is_final else settings.reward_images,
+                balanced=settings.rank_by == "balanced",
             ),
             recipe=recipe,
             # One seed for all: networks start from like weights and see the same images in the same order, so that

@@ -14,7 +14,7 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import LogLine, SearchRecord
 from search.record.store import Store
 from search.record.views import VIEWS
-from search.trial import SearchStage, State, Trial, judged_on
+from search.trial import SearchStage, State, Trial, judge_of, judged_on
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from service.terminal.wording import counted
@@ -312,7 +312,9 @@ def status(database: str, name: str) -> None:
 
 def _trial_text(trial: Trial, record: SearchRecord) -> str:
     """A network in short, its top-1 on each split where it was judged."""
-    judged = judged_on(trial.stage, record.config.get("evaluator"))
+    judged = judged_on(
+        trial.stage, judge_of(record.config.get("evaluator"), record.config.get("data", {}).get("rank_by"))
+    )
     shares = [f"{(trial.correct or 0) / trial.total:.2%} (test split)"] if trial.total else []
     if trial.scores.top1 is not None:
         shares.append(f"{trial.scores.top1:.2%} ({judged})")

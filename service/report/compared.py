@@ -91,7 +91,7 @@ def plain(value: Any) -> str:  # noqa: ANN401 - any value of a configuration
 
 def ranked_on(histories: Sequence[History]) -> str:
     """On which images, or by which evaluators, the networks of searches are ranked."""
-    judged = (judged_on(SearchStage.BLOCKS, history.setting("evaluator")) for history in histories)
+    judged = (judged_on(SearchStage.BLOCKS, history.judge) for history in histories)
     return " or ".join(dict.fromkeys(judged))
 
 

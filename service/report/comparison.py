@@ -48,7 +48,7 @@ _FOUND = (
 
 def _found_cells(history: History, trial: Trial) -> list[Cell]:
     """The network that a search ended with."""
-    judged = judged_on(trial.stage, history.setting("evaluator"))
+    judged = judged_on(trial.stage, history.judge)
     top1: list[Cell] = [f"{share(trial.scores.top1)} ({judged})", ""]
     if trial.total:
         low, high = wilson_interval(trial.correct or 0, trial.total)

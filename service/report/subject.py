@@ -70,7 +70,7 @@ def origin(history: History, trial: Trial) -> str:
 
 def top1_head(history: History, stage: SearchStage = SearchStage.BLOCKS) -> str:
     """The head of a column of top-1: on which images, or by which evaluator."""
-    return f"top-1 ({judged_on(stage, history.setting('evaluator'))})"
+    return f"top-1 ({judged_on(stage, history.judge)})"
 
 
 def cost_cells(trial: Trial) -> list[Cell]:

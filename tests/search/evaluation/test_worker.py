@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from search.evaluation.job import DataUse, Job, Training
@@ -135,3 +136,20 @@ def test_the_time_limit_holds_over_all_attempts(job: Job, dataset: Dataset) -> N
     replace(TrainingState.read(path), seconds=3600.0).write(path, evaluation_key=evaluation_of(job).key)
     with pytest.raises(TimeLimit, match="longer than 60 minutes"):
         run_training(replace(job, limit_seconds=3600.0))
+
+
+def test_balanced_accuracy_ranks_where_it_is_asked_for(job: Job, dataset: Dataset) -> None:
+    """It is the mean of the classes' accuracies on the same images; the same training, under another key."""
+    evaluation = evaluation_of(job)
+    assert evaluation.recipe is not None
+    few = replace(evaluation, recipe=replace(evaluation.recipe, images=20))  # barely trained, so that classes differ
+    balanced = replace(few, data=replace(few.data, balanced=True))
+    plain, found = run_training(replace(job, evaluation=few)), run_training(replace(job, evaluation=balanced))
+    assert plain.judged == found.judged
+    assert found.judged is not None
+    right = Judgement.from_bytes(found.judged).right
+    splits = split(dataset, reward_fraction=0.2, seed=0)
+    labels = dataset.labels()[subset(splits.reward, dataset.labels(), 10, 0)]
+    assert plain.top1 == pytest.approx(right.mean())
+    assert found.top1 == pytest.approx(np.mean([right[labels == label].mean() for label in (0, 1)]))
+    assert few.key != balanced.key

@@ -1,0 +1,27 @@
+"""The words for what ranks networks."""
+
+import pytest
+
+from search.config.load import parse_config
+from search.trial import SearchStage, judge_of, judged_on
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "rank_by", "blocks", "final"),
+    [
+        (None, None, "reward split", "reward split"),
+        (None, "top1", "reward split", "reward split"),
+        (None, "balanced", "reward split, balanced accuracy", "reward split, balanced accuracy"),
+        ("mine:top1", "top1", "by mine:top1", "reward split"),
+    ],
+)
+def test_every_top1_says_what_it_is(evaluator: str | None, rank_by: str | None, blocks: str, final: str) -> None:
+    """Plain, balanced or by a user's function, which judges no final network; None is a record of before."""
+    judge = judge_of(evaluator, rank_by)
+    assert (judged_on(SearchStage.BLOCKS, judge), judged_on(SearchStage.FINAL, judge)) == (blocks, final)
+
+
+def test_a_run_says_what_ranks() -> None:
+    """By default plain top-1, else what its data section says."""
+    assert parse_config({}).judge is None
+    assert parse_config({"data": {"rank_by": "balanced"}}).judge == "balanced accuracy"
