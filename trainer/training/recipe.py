@@ -56,25 +56,32 @@ class Cosine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """Linear warm-up over some images, then a constant rate, and at the end a linear decay to zero.
+class Endless:
+    """A rate for trainings whose length nobody knows yet, with a linear decay to zero once it is known.
 
-    The decay takes a share of all steps. Until it begins the training can end anywhere (Haegele et al. 2024).
+    Linear warm-up over some images, then a constant rate up to `hold_images`, then one that falls with the inverse
+    square root of the images seen (Zhai et al. 2022); None: it stays. `decay` is the share of all steps over which it
+    falls to zero in the end. Until then the training can end anywhere, and go on from there.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
-    kind: Literal["constant"] = "constant"
+    kind: Literal["endless"] = "endless"
     warmup_images: int = 0
+    hold_images: int | None = None
     decay: float = 0.0
 
     def __post_init__(self) -> None:
         _between(self, warmup_images=(0, 1e12), decay=(0, 1))
+        if self.hold_images is not None:
+            _between(self, hold_images=(1, 1e12))
 
     def factor(self, step: int, steps: int, batch_size: int, epoch_steps: float) -> float:  # noqa: ARG002
         """See `Cosine`."""
-        rising = min(1.0, (step + 1) * batch_size / max(1, self.warmup_images))
+        seen = (step + 1) * batch_size
+        rising = min(1.0, seen / max(1, self.warmup_images))
+        slowing = 1.0 if self.hold_images is None else min(1.0, math.sqrt(self.hold_images / seen))
         falling = self.decay * steps
-        return rising * (min(1.0, (steps - step) / falling) if falling else 1.0)
+        return rising * slowing * (min(1.0, (steps - step) / falling) if falling else 1.0)
 
     def is_settled(self, step: int, steps: int) -> bool:
         """See `Cosine`."""
@@ -105,7 +112,7 @@ class Steps:
         return True
 
 
-Schedule = Annotated[Cosine | Constant | Steps, Field(discriminator="kind")]
+Schedule = Annotated[Cosine | Endless | Steps, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +235,7 @@ class Recipe:
 
 def _begun(schedule: Schedule) -> Schedule:
     """The same without its end."""
-    return replace(schedule, decay=0.0) if isinstance(schedule, Constant) else schedule
+    return replace(schedule, decay=0.0) if isinstance(schedule, Endless) else schedule
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from search.config.load import BUDGETS, RunConfig, budget_hours, default_text, l
 from search.executors import cluster_of
 from search.objective.reward import HARD, soft
 from space.errors import InvalidConfig, MobilenasError
-from trainer.training.recipe import Constant, Recipe, load_recipe
+from trainer.training.recipe import Endless, Recipe, load_recipe
 
 
 def test_default_file_shows_every_key() -> None:
@@ -357,15 +357,13 @@ def test_what_training_says_holds_for_every_recipe() -> None:
 def test_a_recipe_of_ones_own_travels_with_the_record(tmp_path: Path) -> None:
     """A recipe may be a file or its content; of a file the record keeps the content."""
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "{optimizer: muon, schedule: {kind: constant, decay: 0.5}, average: {share: 0.2}}", encoding="utf-8"
-    )
+    path.write_text("{optimizer: muon, schedule: {kind: endless, decay: 0.5}, average: {share: 0.2}}", encoding="utf-8")
     config = parse_config({"final": {"recipe": str(path)}}).from_anywhere()
     path.unlink()
     again = parse_config(config.model_dump(mode="json"))
     assert again == config
     assert again.final_recipe.optimizer == "muon"
-    assert again.final_recipe.schedule == Constant(decay=0.5)
+    assert again.final_recipe.schedule == Endless(decay=0.5)
     inline = parse_config({"final": {"recipe": {"optimizer": "muon"}}})
     assert inline.final_recipe == Recipe(optimizer="muon", images=60000)
 

@@ -12,8 +12,8 @@ from space.errors import InvalidConfig
 from trainer.training.recipe import (
     Augmentation,
     Average,
-    Constant,
     Cosine,
+    Endless,
     Recipe,
     Schedule,
     Steps,
@@ -24,7 +24,12 @@ from trainer.training.recipe import (
 
 SCHEDULES = st.one_of(
     st.builds(Cosine, warmup=st.floats(0, 1)),
-    st.builds(Constant, warmup_images=st.integers(0, 3_000), decay=st.floats(0, 1)),
+    st.builds(
+        Endless,
+        warmup_images=st.integers(0, 3_000),
+        hold_images=st.none() | st.integers(1, 3_000),
+        decay=st.floats(0, 1),
+    ),
     st.builds(
         Steps, warmup_images=st.integers(0, 3_000), every_epochs=st.floats(0.1, 5), factor_each=st.floats(0.5, 1)
     ),
@@ -86,8 +91,8 @@ def test_a_recipe_survives_writing(recipe: Recipe) -> None:
         ("images: 0", "images is 0; it must lie between 1 and"),
         ("dropout: 1.5", "dropout is 1.5; it must lie between 0 and 0.95"),
         ("learning_rate: .nan", "plain YAML|finite|JSON"),
-        ("schedule: {kind: linear}", "schedule: .*'cosine', 'constant', 'steps'"),
-        ("schedule: {kind: constant, decay: 2}", "decay is 2"),
+        ("schedule: {kind: linear}", "schedule: .*'cosine', 'endless', 'steps'"),
+        ("schedule: {kind: endless, decay: 2}", "decay is 2"),
         ("average: {}", "average needs either share or decay"),
         ("average: {share: 0.1, decay: 0.9}", "average needs either share or decay"),
         ("augmentation: {flip: sideways}", "augmentation.flip"),
@@ -129,9 +134,17 @@ def test_a_cosine_warms_up_and_decays() -> None:
     assert recipe.factor(100) == pytest.approx(0)
 
 
-def test_a_constant_rate_decays_at_its_end() -> None:
+def test_an_endless_rate_falls_with_the_root_of_the_images() -> None:
+    """Four times the images that it holds for, it is half as high, and nine times a third."""
+    recipe = Recipe(images=12_800, batch_size=64, schedule=Endless(warmup_images=640, hold_images=1280))
+    assert [recipe.factor(step) for step in range(9, 20)] == [1.0] * 11
+    assert recipe.factor(79) == pytest.approx(1 / 2)
+    assert recipe.factor(179) == pytest.approx(1 / 3)
+
+
+def test_an_endless_rate_decays_at_its_end() -> None:
     """It rises over the first 640 images, stays, and falls linearly over the last fifth."""
-    recipe = Recipe(images=6400, batch_size=64, schedule=Constant(warmup_images=640, decay=0.2))
+    recipe = Recipe(images=6400, batch_size=64, schedule=Endless(warmup_images=640, decay=0.2))
     factors = [recipe.factor(step) for step in range(recipe.steps)]
     assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert factors[10:81] == [1.0] * 71
@@ -158,10 +171,10 @@ def test_what_may_go_on_was_trained_alike(schedule: Schedule, first: int, second
 
 
 def test_a_race_goes_on_and_a_cosine_does_not() -> None:
-    """A constant rate may go on for longer until it decays, an unchanged recipe always, another one never."""
-    rung = Recipe(images=3_000, schedule=Constant(warmup_images=500))
+    """An endless rate may go on for longer until it decays, an unchanged recipe always, another one never."""
+    rung = Recipe(images=3_000, schedule=Endless(warmup_images=500))
     longer = replace(rung, images=12_000)
-    ended = replace(longer, schedule=Constant(warmup_images=500, decay=0.25))
+    ended = replace(longer, schedule=Endless(warmup_images=500, decay=0.25))
     assert longer.continues(rung, rung.steps)
     assert ended.continues(rung, rung.steps), "until its decay begins"
     assert not longer.continues(ended, ended.steps), "it has decayed"

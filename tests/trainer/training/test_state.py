@@ -15,7 +15,7 @@ from tests.trainer.training.stripes import ARCH
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
 from trainer.training import weight_files
-from trainer.training.recipe import Augmentation, Average, Constant, Recipe, Steps
+from trainer.training.recipe import Augmentation, Average, Endless, Recipe, Steps
 from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Checkpoints, Trained, train
 
@@ -26,7 +26,7 @@ RECIPES = {
     "muon": Recipe(
         batch_size=SIZE,
         optimizer="muon",
-        schedule=Constant(warmup_images=64, decay=0.25),
+        schedule=Endless(warmup_images=64, decay=0.25),
         average=Average(share=0.2, batch_norm_images=32),
         augmentation=MOVED,
         balance="sampling",
@@ -41,7 +41,7 @@ RECIPES = {
         balance="loss",
     ),
 }
-ENDLESS = replace(RECIPES["muon"], schedule=Constant(warmup_images=64))
+ENDLESS = replace(RECIPES["muon"], schedule=Endless(warmup_images=64))
 
 
 class Killed(Exception):

@@ -20,10 +20,10 @@ from trainer.data.splits import Splits
 from trainer.training.batches import Images
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, new_model
-from trainer.training.recipe import Augmentation, Average, Constant, Recipe
+from trainer.training.recipe import Augmentation, Average, Endless, Recipe
 from trainer.training.train import Attended, Check, class_weights, distillation_loss, train
 
-ENDLESS = replace(SHORT, schedule=Constant(warmup_images=64), average=Average(share=0.2, batch_norm_images=128))
+ENDLESS = replace(SHORT, schedule=Endless(warmup_images=64), average=Average(share=0.2, batch_norm_images=128))
 MUON = replace(ENDLESS, optimizer="muon")
 
 
