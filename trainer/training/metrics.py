@@ -21,7 +21,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Top-1 of a network minus that of another on the same images, with its 95 % interval."""
+    """A figure of a network minus that of another on the same images, with its 95 % interval."""
 
     difference: float
     low: float
@@ -46,6 +46,18 @@ def paired_difference(first: Sequence[bool] | np.ndarray, second: Sequence[bool]
     return Difference(
         difference=(int(a.sum()) - int(b.sum())) / max(1, len(a)), low=centre - margin, high=centre + margin
     )
+
+
+def paired_mean_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """The difference of the means of a figure per image (float64 N), such as the log-likelihood, on paired images.
+
+    A normal interval: the standard error is that of the images' own differences, so what makes an image hard for both
+    cancels. One image says nothing of its error.
+    """
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
+    return Difference(difference=mean, low=mean - Z_95 * error, high=mean + Z_95 * error)
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, sem
 
-from trainer.training.metrics import confusion_matrix, paired_difference, wilson_interval
+from trainer.training.metrics import confusion_matrix, paired_difference, paired_mean_difference, wilson_interval
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 
@@ -31,6 +31,27 @@ def votes(both: int, first: int, second: int, neither: int) -> tuple[list[bool],
     """Paired results with the given counts."""
     table = [(True, True)] * both + [(True, False)] * first + [(False, True)] * second + [(False, False)] * neither
     return [a for a, _ in table], [b for _, b in table]
+
+
+@given(st.lists(st.tuples(st.floats(-9, 0), st.floats(-9, 0)), min_size=2, max_size=50))
+def test_a_paired_mean_is_scipys(pairs: list[tuple[float, float]]) -> None:
+    """The interval is that of scipy's standard error of the differences; of one network with itself it is a point."""
+    first, second = np.array(pairs).T
+    found, error = paired_mean_difference(first, second), float(sem(first - second))
+    assert found.difference == pytest.approx(float(first.mean() - second.mean()), abs=1e-9)
+    assert found.high - found.low == pytest.approx(2 * norm.ppf(0.975) * error, abs=1e-9)
+    same = paired_mean_difference(first, first)
+    assert (same.low, same.high) == (0, 0)
+
+
+def test_pairing_tells_apart_what_is_apart_on_every_image() -> None:
+    """Images differ by far more than networks do: paired, 200 of them show what separate means would not."""
+    rng = np.random.default_rng(0)
+    images = rng.exponential(1.0, 200)
+    first, second = -images, -images - 0.02 + rng.normal(0, 0.05, 200)
+    assert paired_mean_difference(first, second).is_clear
+    assert abs(first.mean() - second.mean()) < 1.96 * float(np.hypot(sem(first), sem(second)))
+    assert not paired_mean_difference(first[:1], second[:1]).is_clear
 
 
 def test_approval_ratings() -> None:
