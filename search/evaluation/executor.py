@@ -1,5 +1,6 @@
 """Where evaluations run: the protocol that executors keep, and the local one, a pool of worker processes."""
 
+import atexit
 import errno
 import multiprocessing
 import os
@@ -153,13 +154,16 @@ def _finished(job: Job, pipe: "Connection[object, object]", threads: int) -> Fin
 
 
 class _Worker:
-    """One process and its pipe; shared with no other worker, so that a killed one holds no lock of theirs."""
+    """One process and its pipe; shared with no other worker, so that a killed one holds no lock of theirs.
+
+    It is no daemon in multiprocessing's sense, which may have no processes of its own, such as those that read ahead.
+    """
 
     def __init__(self, context: SpawnContext, threads: int, gpu: str | None) -> None:
         self.gpu = gpu
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
-        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads, gpu), daemon=True)
+        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads, gpu))
         with interrupts_ignored():
             self.process.start()
         theirs.close()
@@ -204,6 +208,8 @@ class LocalExecutor:
         # Of the pipes of busy workers; with hundreds of them, to look at each whenever one speaks takes longer than
         # everything else.
         self._selector = selectors.DefaultSelector()
+        # Else multiprocessing would wait, at the end of this process, for workers that wait for jobs.
+        atexit.register(self.close)
 
     def submit(self, job: Job) -> None:
         """See `Executor`."""
@@ -295,6 +301,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See `Executor`; whatever else was under way when a signal put an end to it."""
+        atexit.unregister(self.close)
         self._queue.clear()
         for worker in self._workers:
             worker.kill()

@@ -24,7 +24,7 @@ from trainer.data.pictures import load_picture
 from trainer.data.preprocess import Preprocess, add_padding, fit
 from trainer.data.sources import RawImages
 
-MAX_PREPARED_BYTES = 8 * 2**30
+MAX_PREPARED_BYTES = 512 * 2**30
 SHOWN_DAMAGED = 20
 """So many damaged files are named in a message."""
 
@@ -83,7 +83,7 @@ def prepare(
     decoding, where there is any. Photos that cannot be read are an error, or with `skip_damaged` as if not there.
 
     Raises:
-        DataError: the data set is unknown, missing, damaged, unfit for training or larger than 8 GiB prepared.
+        DataError: the data set is unknown, missing, damaged, unfit for training or larger than 512 GiB prepared.
     """
     cache = cache or sources.cache_dir()
     if resolution is not None and not 8 <= resolution <= MAX_RESOLUTION:
@@ -167,10 +167,10 @@ def _write(folder: Path, preparation: _Preparation, raw: RawImages | PictureFile
     plan = preparation.plan
     shape = (len(raw.labels), len(plan.mean), plan.resolution, plan.resolution)
     if math.prod(shape) > MAX_PREPARED_BYTES:
-        size = math.prod(shape) / 2**30
+        size, most = math.prod(shape) / 2**30, MAX_PREPARED_BYTES / 2**30
         raise DataError(
-            f"{preparation.spec} at {plan.resolution} px takes {size:.1f} GiB once prepared; at most 8 are accepted, "
-            "so lower `resolution`"
+            f"{preparation.spec} at {plan.resolution} px takes {size:.1f} GiB once prepared; at most {most:.0f} are "
+            "accepted, so lower `resolution`"
         )
     decoded = _Decoded(total=len(raw.labels), progress=progress)
     # Written in sequence and not through a memory map: a full disk is then an error and not a bus error.

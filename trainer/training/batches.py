@@ -1,9 +1,13 @@
 """Which images a step sees, and how they get to the network: a function of the seed and the step alone."""
 
+import os
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.utils.data
 from torch import Tensor
 
 from trainer.data.dataset import Dataset
@@ -86,6 +90,77 @@ class Images:
 
     def batch(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
         """N x C x R x R float32 and N int64."""
-        pixels = torch.from_numpy(self._images[indices]).to(self._device).float()
-        normal = ((pixels - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
-        return normal, torch.from_numpy(self._labels[indices]).to(self._device)
+        return self.normalised(torch.from_numpy(self._images[indices]), torch.from_numpy(self._labels[indices]))
+
+    def normalised(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """From uint8 N x C x R x R and int64 N as they are stored."""
+        values = pixels.to(self._device, non_blocking=True).float()
+        normal = ((values - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
+        return normal, labels.to(self._device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What is read for a step: uint8 N x C x R x R and int64 N of this process, and the order's images and epochs."""
+
+    pixels: Tensor
+    labels: Tensor
+    indices: np.ndarray
+    epochs: np.ndarray
+
+
+class _Reader(torch.utils.data.Dataset[Read]):
+    """Reads the images of a step; in another process it opens the data set anew."""
+
+    def __init__(self, dataset: Dataset, order: Order) -> None:
+        self._dataset, self._order = dataset, order
+        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_arrays": None}  # a memory map would travel as all that it maps
+
+    def __getitem__(self, step: int) -> Read:
+        if self._arrays is None:
+            self._arrays = self._dataset.images(), self._dataset.labels()
+        images, labels = self._arrays
+        chosen, epochs = self._order.batch(step)
+        own = self._order.shard.of(chosen)
+        return Read(
+            pixels=torch.from_numpy(images[own]),
+            labels=torch.from_numpy(labels[own]),
+            indices=chosen,
+            epochs=epochs,
+        )
+
+
+def read_steps(
+    dataset: Dataset, order: Order, first: int, last: int, *, device: str, readers: int
+) -> Generator[Read, None, None]:
+    """The images of the steps from `first` up to before `last`, by so many processes that read ahead (0: by none)."""
+    reader = _Reader(dataset, order)
+    if readers == 0:
+        yield from map(reader.__getitem__, range(first, last))
+        return
+    yield from torch.utils.data.DataLoader(
+        reader,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=readers,
+        prefetch_factor=4,
+        multiprocessing_context="spawn",  # this process may have threads
+        pin_memory=device == "cuda",
+    )
+
+
+def readers_for(dataset: Dataset) -> int:
+    """How many processes read ahead: none where all images fit into half of the memory, from which they come faster."""
+    return 0 if dataset.images().nbytes <= _memory_bytes() / 2 else 2
+
+
+def _memory_bytes() -> float:
+    """What this machine, or the container, has."""
+    whole = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        return min(whole, float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no container, or "max"
+        return whole

@@ -4,8 +4,8 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,19 @@ from space.errors import DataError, Diverged, Stopped, TimeLimit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.training.augment import Batch, augment, mirrored_by_epoch
-from trainer.training.batches import ALONE, AUGMENTATION, DROPOUT, ORDER, Images, Order, Shard, generator
+from trainer.training.batches import (
+    ALONE,
+    AUGMENTATION,
+    DROPOUT,
+    ORDER,
+    Images,
+    Order,
+    Read,
+    Shard,
+    generator,
+    read_steps,
+    readers_for,
+)
 from trainer.training.judging import EVALUATION_BATCH
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, new_model, require_device
 from trainer.training.optimizers import Optimizers
@@ -161,12 +173,12 @@ class _Training:
             optimizer=_copied(self.optimizers.state()),
         )
 
-    def advance(self) -> None:
+    def advance(self, read: Read) -> None:
         """One step of the optimizer."""
         step, recipe, order = self.step, self.recipe, self.order
         self.optimizers.set_factor(recipe.factor(step, order.epoch_steps))
         self._set_batch_norm_window(step)
-        batch = self._batch(step)
+        batch = self._batch(step, read)
         with self._seeded(step), self._autocast():
             loss = self._loss(batch)
         self._finite &= torch.isfinite(loss.detach())
@@ -201,11 +213,10 @@ class _Training:
         if not self._finite:
             raise Diverged(f"training diverged at step {self.step} (its loss is no number); lower the learning rate")
 
-    def _batch(self, step: int) -> Batch:
-        chosen, epochs = self.order.batch(step)
+    def _batch(self, step: int, read: Read) -> Batch:
         shard, how, seed = self.order.shard, self.recipe.augmentation, self.identity.seed
-        images, labels = self.images.batch(shard.of(chosen))
-        mirrored = mirrored_by_epoch(chosen, epochs, seed) if how.flip == "alternate" else None
+        images, labels = self.images.normalised(read.pixels, read.labels)
+        mirrored = mirrored_by_epoch(read.indices, read.epochs, seed) if how.flip == "alternate" else None
         rng = generator(seed, AUGMENTATION, step)
         return augment(Batch(images=images, labels=labels), how, rng, mirrored=mirrored, shard=shard)
 
@@ -268,8 +279,11 @@ def train(
     attended: Attended = UNATTENDED,
     device: DeviceKind = "cpu",
     shard: Shard = ALONE,
+    readers: int | None = None,
 ) -> Trained:
     """Train on the images at `indices`: from given weights, from scratch, or on from an earlier training's state.
+
+    So many processes read ahead (`readers`); None: none, unless the images do not fit into memory.
 
     On a CPU the result is a function of the arguments (and of torch's thread count, through the order of sums): one
     that went on is, to the bit, one that was never interrupted. Of a `shard` each process computes the gradient of its
@@ -295,7 +309,10 @@ def train(
     training = _Training(network, dataset, order, recipe, identity, device, teacher)
     if state is not None:
         training.go_on_from(state)
-    _run(training, attended)
+    readers = readers_for(dataset) if readers is None else readers
+    steps = read_steps(dataset, order, training.step, recipe.steps, device=device, readers=readers)
+    with closing(steps):
+        _run(training, steps, attended)
     judged = training.judged()
     with torch.inference_mode():
         if not bool(torch.isfinite(judged(training.images.batch(indices[:EVALUATION_BATCH])[0])).all()):
@@ -308,14 +325,14 @@ def train(
     )
 
 
-def _run(training: _Training, attended: Attended) -> None:
+def _run(training: _Training, reads: Iterator[Read], attended: Attended) -> None:
     """Train to the end of the recipe."""
     started, before = time.monotonic(), training.seconds
     kept = started
     steps, size = training.recipe.steps, training.order.size
     check, checkpoints = attended.check, attended.checkpoints
-    while training.step < steps:
-        training.advance()
+    for read in reads:
+        training.advance(read)
         now = time.monotonic()
         training.seconds = before + now - started
         if training.seconds > attended.limit_seconds:

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -256,6 +258,45 @@ def test_workers_share_gpus_evenly(tmp_path: Path) -> None:
     finally:
         executor.close()
     assert sorted(seen.read_text().split()) == ["2", "2", "GPU-5a", "GPU-5a"]
+
+
+@pytest.mark.slow
+def test_workers_may_have_processes_of_their_own(tmp_path: Path) -> None:
+    """A training may have others read its images; and a program that forgot to close its executor ends."""
+    evaluation = own(
+        tmp_path,
+        "import multiprocessing",
+        "child = multiprocessing.get_context('spawn').Process(target=print)",
+        "child.start(); child.join()",
+        "return 0.5 + child.exitcode",
+    )
+    executor = LocalExecutor(1, job_seconds=HANGS_S)
+    try:
+        executor.submit(Job(number=0, attempt=1, evaluation=evaluation))
+        assert [result.error for result in collect(executor, 1).values()] == [None]
+    finally:
+        executor.close()
+    program = (
+        "from search.evaluation.executor import LocalExecutor\n"
+        "from search.evaluation.job import Job\n"
+        "from tests.search.evaluation.test_executor import own\n"
+        "from pathlib import Path\n"
+        "import tempfile\n"
+        "if __name__ == '__main__':\n"
+        "    executor = LocalExecutor(1, job_seconds=600)\n"
+        "    job = own(Path(tempfile.mkdtemp()), 'time.sleep(600)')\n"
+        "    executor.submit(Job(number=0, attempt=1, evaluation=job))\n"
+    )
+    (tmp_path / "forgets.py").write_text(program, encoding="utf-8")
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "forgets.py")],
+        timeout=HANGS_S,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
-from trainer.training.batches import Images, Order, Shard
+from trainer.training import batches
+from trainer.training.batches import Images, Order, Shard, read_steps, readers_for
 
 
 def test_images_are_normalised(stripes: Dataset, splits: Splits) -> None:
@@ -29,12 +30,12 @@ def test_every_image_is_seen_once_an_epoch(count: int, batch_size: int, epochs: 
     """Strung together, the batches are one shuffle of all indices after the other, and know their epochs."""
     indices = np.arange(count) * 3 + 1
     order = Order(indices=indices, batch_size=batch_size, seed=seed)
-    batches = [order.batch(step) for step in range(-(-epochs * count // order.size))]
-    assert {len(images) for images, _ in batches} == {min(batch_size, count)}
-    stream = np.concatenate([images for images, _ in batches])
+    seen = [order.batch(step) for step in range(-(-epochs * count // order.size))]
+    assert {len(images) for images, _ in seen} == {min(batch_size, count)}
+    stream = np.concatenate([images for images, _ in seen])
     for epoch in range(epochs):
         np.testing.assert_array_equal(np.sort(stream[epoch * count : (epoch + 1) * count]), indices)
-    np.testing.assert_array_equal(np.concatenate([of for _, of in batches]), np.arange(len(stream)) // count)
+    np.testing.assert_array_equal(np.concatenate([of for _, of in seen]), np.arange(len(stream)) // count)
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 30), st.integers(0, 100))
@@ -60,6 +61,28 @@ def test_weights_draw_rare_classes_as_often() -> None:
     order = Order(indices=np.arange(100), batch_size=50, seed=0, weights=weights)
     seen = np.concatenate([order.batch(step)[0] for step in range(200)])
     assert np.mean(seen >= 90) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.slow
+def test_images_that_are_read_ahead_are_the_same(stripes: Dataset, splits: Splits) -> None:
+    """Two processes that read ahead give each step's images, labels and epochs in order, as reading here does."""
+    order = Order(indices=splits.train, batch_size=32, seed=0, shard=Shard(rank=1, size=2))
+    here, ahead = (list(read_steps(stripes, order, 3, 14, device="cpu", readers=readers)) for readers in (0, 2))
+    assert len(here) == len(ahead) == 11
+    for one, other in zip(here, ahead, strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.labels, other.labels)
+        np.testing.assert_array_equal(one.indices, other.indices)
+        np.testing.assert_array_equal(one.epochs, other.epochs)
+
+
+def test_what_does_not_fit_into_memory_is_read_ahead(stripes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With memory for the images twice over nobody reads ahead, with less two processes do."""
+    needed = stripes.images().nbytes
+    monkeypatch.setattr(batches, "_memory_bytes", lambda: 2 * needed)
+    assert readers_for(stripes) == 0
+    monkeypatch.setattr(batches, "_memory_bytes", lambda: 2 * needed - 1)
+    assert readers_for(stripes) == 2
 
 
 @given(st.integers(1, 4), st.integers(1, 60), st.integers(1, 20))

@@ -41,6 +41,14 @@ def test_equal_arguments_give_equal_weights(stripes: Dataset, splits: Splits) ->
     assert not torch.equal(first.weights["stem.conv.conv.weight"], other.weights["stem.conv.conv.weight"])
 
 
+@pytest.mark.slow
+def test_reading_ahead_changes_nothing(stripes: Dataset, splits: Splits) -> None:
+    """A training whose images other processes read has the very weights of one that reads them itself."""
+    recipe = replace(MUON, images=160, augmentation=Augmentation(flip="alternate", shift=1 / 8))
+    here, ahead = (train(ARCH, stripes, splits.train, recipe, seed=1, readers=readers).weights for readers in (0, 1))
+    assert all(torch.equal(tensor, ahead[name]) for name, tensor in here.items())
+
+
 def test_training_leaves_the_global_generator_alone(stripes: Dataset, splits: Splits) -> None:
     """A library seeds nothing globally: torch draws the same number after a training as without one."""
     torch.manual_seed(5)
