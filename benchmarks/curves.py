@@ -96,7 +96,7 @@ def width_curve(space: SearchSpace) -> dict[str, Architecture]:
     for width in CURVE:
         arch = mobilenet_v3_small_32px(width=width)
         sizes = {"resolution": space.resolution, "in_channels": space.in_channels, "num_classes": space.num_classes}
-        made[f"width-{width:g}"] = replace(arch, **sizes)
+        made[f"width-{round(100 * width)}"] = replace(arch, **sizes)
     return made
 
 
