@@ -177,7 +177,7 @@ class _Curve:
     def trace(self) -> None:
         """All points that are missing."""
         proxy, final = recipes(self.job.data)
-        branch = round(final.steps * 0.7) * final.batch_size
+        branch = int(final.steps * 0.7) * final.batch_size  # before the decay begins
         for images in (*RUNGS[:-1], branch):
             if str(images) not in self.rows:
                 trained = self._train(replace(proxy, images=images), "endless")

@@ -1,5 +1,7 @@
 """An exported network, run by ONNX Runtime on this machine."""
 
+import hashlib
+
 import numpy as np
 
 from latency import probe
@@ -10,6 +12,7 @@ class Network:
     """An exported network, ready to classify: the same session options as for measuring."""
 
     def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        self.sha256 = hashlib.sha256(graph).hexdigest()
         self._session = probe.session_of(graph, Runtime(threads=threads))
         self._input = self._session.get_inputs()[0]
 

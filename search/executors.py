@@ -14,7 +14,7 @@ from search.plan import Inputs, compute_device
 from search.ray.executor import RayExecutor
 from search.ray.messages import ClusterSetup
 from space.errors import InvalidConfig
-from trainer.training.networks import visible_gpus
+from trainer.training.networks import require_device, visible_gpus
 
 
 def cluster_of(config: RunConfig) -> str | None:
@@ -38,10 +38,12 @@ def executor_for(inputs: Inputs, listener: Listener) -> Executor:
 
     Raises:
         InvalidConfig: as in `cluster_of`.
+        RunError: networks are to be trained on a GPU, and there is none here.
     """
     config, address = inputs.config, cluster_of(inputs.config)
     job_seconds = config.trial_minutes * 60
     if config.executor == "local":
+        require_device(compute_device(config))
         gpus = visible_gpus() if compute_device(config) == "cuda" else ()
         return LocalExecutor(inputs.workers, job_seconds=job_seconds, gpus=gpus)
     artifacts = artifact_store()

@@ -30,7 +30,7 @@ from space.preset import load_preset
 from space.variation.moves import mutate
 from trainer.data.prepare import Progress, prepare
 from trainer.data.splits import split
-from trainer.training.networks import DeviceKind, best_device, require_device, visible_gpus
+from trainer.training.networks import DeviceKind, best_device, visible_gpus
 from trainer.training.train import train
 
 _SAMPLE_KEYS = 40
@@ -92,13 +92,10 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         InvalidSpace: the preset is unknown or does not fit the data.
         InvalidArchitecture: a network to enqueue does not.
         InvalidConfig: the configuration asks for more images than there are classes' worth of.
-        RunError: networks are to be trained on a GPU, and there is none.
     """
     preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
     for name in config.callables:
         Plugin(name=name, folder=config.plugins).load()
-    if config.executor == "local":
-        require_device(compute_device(config))
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
     data, sizes = _look_up_data(config, progress)
     space = SearchSpace(preset=preset, width=config.space.width, **sizes)

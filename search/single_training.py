@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from search.events import Listener
 from search.stages.export import export_network
 from space.arch import Architecture
 from space.errors import DataError, RunError
+from space.files import write_whole
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits, subset
+from trainer.training.batches import Order
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.metrics import wilson_interval
@@ -24,8 +27,10 @@ from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, train
+from trainer.training.weight_files import weights_digest
 
-CHECKPOINT, REPORT = "training.checkpoint", "training.json"
+OURS = "training."
+CHECKPOINT, REPORT = f"{OURS}checkpoint", f"{OURS}json"
 # Looked at so often on the way, on at most so many images of the reward split.
 LOOKS, LOOK_IMAGES = 8, 2500
 
@@ -47,6 +52,16 @@ class SingleTraining:
     teacher: Teacher | None = None
     device: DeviceKind = "cpu"
     checkpoint_seconds: float = 300.0
+
+    @property
+    def order(self) -> Order:
+        """Which images it sees."""
+        return Order(indices=self.splits.train, batch_size=self.recipe.batch_size, seed=self.seed)
+
+    @property
+    def images(self) -> int:
+        """How many images it sees in all: of a set smaller than a batch, fewer than the recipe says."""
+        return self.recipe.steps * self.order.size
 
     @property
     def checkpoint(self) -> Path:
@@ -76,20 +91,28 @@ def train_alone(wanted: SingleTraining, listener: Listener, stopping: Callable[[
         DataError: what lies in the folder is another training, or damaged.
         Stopped: `stopping` said so; it is kept.
         Diverged: its loss is no number.
-        RunError: the folder holds something else.
+        RunError: the folder holds something else, or another process trains there.
     """
-    state = left_off(wanted.folder)
-    if state is None and wanted.folder.exists() and any(wanted.folder.iterdir()):
-        raise RunError(f"folder {wanted.folder} is not empty and holds no training; choose another with --out")
+    others = sorted(path.name for path in wanted.folder.glob("*") if not path.name.startswith(OURS))
+    if others and not wanted.checkpoint.exists():
+        raise RunError(f"folder {wanted.folder} holds no training, but {others[0]}; choose another with --out")
     wanted.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(wanted.folder / f"{OURS}lock", timeout=0):
+            return _train(wanted, listener, stopping)
+    except Timeout as error:
+        raise RunError(
+            f"another process trains in {wanted.folder}; wait for it, or choose another with --out"
+        ) from error
+
+
+def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bool]) -> dict[str, Any]:
+    state, size, total = left_off(wanted.folder), wanted.order.size, wanted.images
     curve = [] if state is None else _curve_until(wanted, state)
     if state is not None:
-        size = min(wanted.recipe.batch_size, len(wanted.splits.train))
         listener.note(f"going on after {state.steps * size:,} images and {state.seconds / 60:.1f} minutes")
     labels = wanted.dataset.labels()
     few = subset(wanted.splits.reward, labels, min(LOOK_IMAGES, len(wanted.splits.reward)), 0)
-    size = min(wanted.recipe.batch_size, len(wanted.splits.train))
-    total = wanted.recipe.steps * size
 
     def look(model: nn.Module, share: float) -> None:
         found = judge(model, wanted.dataset, few)
@@ -155,7 +178,8 @@ def images_for_minutes(wanted: SingleTraining, minutes: float) -> int:
             teacher=wanted.teacher,
             device=wanted.device,
         )
-    return max(1, round(60 * minutes * trained.images_seen / trained.seconds))
+    steps = 60 * minutes * batches / trained.seconds
+    return max(1, round(steps * recipe.batch_size))
 
 
 def _figures(found: Judgement) -> dict[str, float]:
@@ -168,10 +192,9 @@ def _told(found: Judgement) -> str:
 
 def _curve_until(wanted: SingleTraining, state: TrainingState) -> list[dict[str, float]]:
     """What was seen of it up to where it was left; a report that cannot be read is no reason not to go on."""
-    size = min(wanted.recipe.batch_size, len(wanted.splits.train))
     try:
         curve: list[dict[str, float]] = json.loads(wanted.report.read_bytes())["curve"]
-        return [row for row in curve if row["images"] <= state.steps * size]
+        return [row for row in curve if row["images"] <= state.steps * wanted.order.size]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -183,18 +206,15 @@ def _write(wanted: SingleTraining, curve: list[dict[str, float]], **more: object
         "data": {"name": wanted.dataset.name, "content_hash": wanted.dataset.content_hash},
         "recipe": asdict(wanted.recipe),
         "seed": wanted.seed,
+        "first_weights": None if wanted.weights is None else weights_digest(wanted.weights),
+        "teacher": None if wanted.teacher is None else wanted.teacher.identity,
         "device": wanted.device,
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
         "curve": curve,
         **more,
     }
-    draft = wanted.report.with_suffix(".tmp")
-    try:
-        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        draft.replace(wanted.report)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(wanted.report, (json.dumps(content, indent=2) + "\n").encode())
     return content
 
 

@@ -12,7 +12,16 @@ from latency.table import LatencyTable
 from search.config.load import BUDGETS, RunConfig, budget_hours, parse_config
 from search.events import Listener
 from search.objective.latency import OwnLatency
-from search.plan import Inputs, Range, calibrate_speed, latency_range, look_up, sampled_range, within_hours
+from search.plan import (
+    Inputs,
+    Range,
+    calibrate_speed,
+    compute_device,
+    latency_range,
+    look_up,
+    sampled_range,
+    within_hours,
+)
 from search.plugins import Plugin
 from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
@@ -24,6 +33,7 @@ from space.cost import cost_of
 from space.errors import InfeasibleTarget, RunError
 from space.keys import keys_of
 from space.paths import recordable
+from trainer.training.networks import require_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +244,8 @@ def _refuse_full(folder: Path) -> None:
 
 def _measured(store: Store, inputs: Inputs, listener: Listener) -> list[_Reached]:
     """Measure what is missing and check the targets on each device; nothing is recorded but tables."""
+    if inputs.config.executor == "local":
+        require_device(compute_device(inputs.config))
     if inputs.config.netadapt.start is None:
         check_limits(inputs)
     return list(_reached(store, inputs, listener))
@@ -301,7 +313,7 @@ def create(
             if weights is not None:
                 with start.files.start_weights.open("xb") as file:
                     file.write(weights)
-            config = _named(inputs.config, name)
+            config = _named(_where_it_trains(inputs.config), name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
             if inputs.config.name is not None:
@@ -343,6 +355,14 @@ def _refuse_group_name(store: Store, name: str) -> None:
         )
 
 
+def _where_it_trains(config: RunConfig) -> RunConfig:
+    """With the device that was found here: what is resumed elsewhere must not train its other half in another way."""
+    if config.executor == "ray":
+        return config
+    training = config.training.model_copy(update={"device": compute_device(config)})
+    return config.model_copy(update={"training": training})
+
+
 def _named(config: RunConfig, name: str) -> dict[str, Any]:
     return config.model_copy(update={"name": name}).model_dump(mode="json")
 
@@ -360,4 +380,5 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     reached = _measured(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)
-    store.searches.begin(record.id, _named(inputs.config, record.name), start, further)
+    config = _where_it_trains(inputs.config)
+    store.searches.begin(record.id, _named(config, record.name), start, further)

@@ -38,6 +38,7 @@ from trainer.training.recipe import Recipe
 NO_DATA = "none"
 BEFORE_RECIPES = "sgd-cosine"
 """The recipe that all networks were trained by in version 0.1, when there was no choice."""
+_FINE_TUNING = 0.2
 
 
 class RunConfig(ConfigSection):
@@ -94,7 +95,8 @@ class RunConfig(ConfigSection):
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
         self._can_stop_early()
-        batch_size = self.final_recipe.batch_size
+        is_tuned = self.final.weights == "inherited"
+        batch_size = (self.fine_tuning_recipe if is_tuned else self.final_recipe).batch_size
         if self.ray.final_processes > max(1, batch_size // 2):
             raise ValueError(
                 f"ray.final_processes {self.ray.final_processes} share batches of {batch_size} images: "
@@ -132,8 +134,11 @@ class RunConfig(ConfigSection):
     @property
     def fine_tuning_recipe(self) -> Recipe:
         """The fine-tuning of NetAdapt's proposals."""
-        settings = self.netadapt
-        return self.training.recipe(settings.recipe, settings.images, rate=settings.learning_rate_factor)
+        settings, factor = self.netadapt, self.netadapt.learning_rate_factor
+        if factor is None:
+            # A recipe's own rates are for fine-tuning already; one that is set for all stages is for training anew.
+            factor = 1.0 if self.training.learning_rate is None else _FINE_TUNING
+        return self.training.recipe(settings.recipe, settings.images, rate=factor)
 
     @property
     def final_recipe(self) -> Recipe:
@@ -317,16 +322,10 @@ def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
         found = content.get(name)
         return found if isinstance(found, dict) else {}
 
-    rates = (section("training").get("learning_rate"), section("netadapt").get("learning_rate_factor"))
     stages = ("blocks", "netadapt", "final")
-    if rates == (None, None) or any("recipe" in section(name) for name in stages):
+    if section("training").get("learning_rate") is None or any("recipe" in section(name) for name in stages):
         return {}
-    return {
-        "training": {"learning_rate": 0.2},
-        "blocks": {"recipe": BEFORE_RECIPES},
-        "netadapt": {"recipe": BEFORE_RECIPES, "learning_rate_factor": 0.2},
-        "final": {"recipe": BEFORE_RECIPES},
-    }
+    return {"training": {"device": "cpu"}, **{name: {"recipe": BEFORE_RECIPES} for name in stages}}
 
 
 # A space is made for images of a size: its strides leave something of them to look at.

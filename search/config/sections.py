@@ -17,7 +17,7 @@ from space.choices import SearchSpace
 from space.errors import InvalidConfig
 from space.plain_yaml import as_meant
 from space.reference import REFERENCES
-from trainer.training.recipe import Augmentation, Recipe, load_recipe, parse_recipe, recipe_names
+from trainer.training.recipe import Augmentation, Recipe, load_recipe, parse_recipe
 
 CallableName = Annotated[str, AfterValidator(callable_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -242,10 +242,8 @@ def recipe_of(choice: RecipeChoice) -> Recipe:
 
 
 def recorded_recipe(choice: RecipeChoice) -> RecipeChoice:
-    """A choice that means the same from anywhere: the content of a file instead of its path."""
-    if not isinstance(choice, str) or choice in recipe_names():
-        return choice
-    content: dict[str, Any] = json.loads(json.dumps(asdict(load_recipe(choice))))
+    """The content of what was chosen: a file may be gone later, and a shipped recipe be another one."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(recipe_of(choice))))
     return content
 
 
@@ -356,7 +354,7 @@ class NetAdaptConfig(ConfigSection):
     walk: float = Field(ge=0, le=4)
     recipe: ChosenRecipe
     images: int = Field(ge=1)
-    learning_rate_factor: float = Field(gt=0, le=1)
+    learning_rate_factor: float | None = Field(gt=0, le=1)
     max_steps: int = Field(ge=0, le=10_000)
 
 

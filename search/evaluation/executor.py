@@ -180,10 +180,10 @@ class _Worker:
         with suppress(OSError):  # a worker that died this moment is noticed, like any other, when it is looked at
             self.pipe.send(job)
 
-    def stop(self, error: str) -> Finished:
+    def stop(self, error: str, *, would_recur: bool = False) -> Finished:
         """Its job will not end by itself."""
         assert self.job is not None
-        return Finished(job=self.job, outcome=None, error=error)
+        return Finished(job=self.job, outcome=None, error=error, would_recur=would_recur)
 
     def kill(self) -> None:
         self.process.kill()
@@ -287,7 +287,8 @@ class LocalExecutor:
             return result
         if time.monotonic() < worker.deadline:
             return None
-        result = self._end(worker, worker.stop(f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)"))
+        late = f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)"
+        result = self._end(worker, worker.stop(late, would_recur=True))
         self._remove(worker)
         return result
 

@@ -61,8 +61,6 @@ def run_training(
     judgement = judge(model, dataset, judged)
     tested = judge(model, dataset, splits.test).to_bytes() if job.touch_test else None
     write_weights(trained.weights, job.weights, evaluation_key=evaluation.key)
-    if job.checkpoint is not None:
-        job.checkpoint.unlink(missing_ok=True)
     return Outcome(
         top1=_figure(judgement, use, labels[judged]),
         images_seen=trained.images_seen,

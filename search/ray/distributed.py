@@ -25,7 +25,7 @@ from search.evaluation.job import Job, Outcome
 from search.ray.coordinator_actor import ask_coordinator, await_admission, node_worker
 from search.ray.messages import ClusterSetup
 from search.ray.node import Result
-from space.errors import RunError
+from space.errors import RunError, TimeLimit
 
 _TELL_S = 1.0
 
@@ -98,7 +98,7 @@ def _take_part(config: dict[str, Any]) -> None:
 
 def _end_late(key: str, job: Job, setup: ClusterSetup) -> None:
     """Nothing else ends a process that waits for another one."""
-    late = RunError(f"it took longer than {setup.job_seconds / 60:g} minutes (trial_minutes)")
+    late = TimeLimit(f"it took longer than {setup.job_seconds / 60:g} minutes (trial_minutes)")
     ask_coordinator("finish", key, Result(finished=failed(job, late), weights=None))
     os._exit(1)
 

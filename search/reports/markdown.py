@@ -6,7 +6,7 @@ from search.config.load import NO_DATA
 from search.record.recorded_search import DeviceTarget, RecordedSearch
 from search.reports.naming import compared_with, reference_head
 from search.run_folder import CERTIFY_KIT, SPEC
-from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
+from search.trial import BALANCED, NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
 
 # The device then ran otherwise than when the table was measured; both figures are shown, and this is said.
@@ -51,7 +51,7 @@ def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
 def _balanced(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     """Balanced accuracy, where one class is so frequent that top-1 hides the others."""
     facts = recorded.start.data_facts
-    if facts is None or not facts.is_uneven:
+    if facts is None or not (facts.is_uneven or recorded.config.judge == BALANCED):
         return {}
     return {"balanced accuracy (test split)": f"{facts.balanced_accuracy(recorded.right(trial)):.2%}"}
 

@@ -8,7 +8,7 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
 from search.stages.session import Session
-from search.trial import Origin, SearchStage, State, Trial
+from search.trial import Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
@@ -89,8 +89,8 @@ def _chosen(session: Session) -> Trial | None:
         return None
     chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
-        f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} on "
-        f"the {len(session.images.splits.reward):,} images of the reward split"
+        f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
+        f"({judged_on(SearchStage.FINAL, session.config.judge)}, {len(session.images.splits.reward):,} images)"
     )
     return chosen
 

@@ -25,10 +25,11 @@ from search.record.store import Store
 from search.record.tables import Reason
 from search.run_folder import RunFolder, weights_name
 from search.stages.trial_index import TrialIndex
-from search.trial import Origin, Scores, SearchStage, State, Trial
+from search.trial import Origin, Scores, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError, Stopped
+from space.files import write_whole
 from space.keys import BlockKey
 from trainer.training.judgement import Judgement
 from trainer.training.networks import DeviceKind
@@ -288,6 +289,7 @@ class Session:
             raise
         self.store.trials.finish(self.record.id, trial, reward=reward)
         self._index.put(trial)
+        self.start.files.checkpoint(trial.number).unlink(missing_ok=True)  # not before: until then it may begin again
         self.listener.trial(trial, reward)
         return reward
 
@@ -433,7 +435,8 @@ class Session:
     def _ended(self, result: Finished) -> Trial:
         trial = self.trial(result.job.number)
         if result.stopped is not None:
-            return _stopped(trial, result.stopped, result.job.evaluation)
+            judged = judged_on(trial.stage, self.config.judge)
+            return _stopped(trial, result.stopped, result.job.evaluation, judged)
         if result.outcome is None:
             return replace(trial, state=State.FAILED, error=result.error)
         return self._completed(trial, result.outcome, result.job.evaluation)
@@ -445,7 +448,7 @@ class Session:
         files, tested = self.start.files, outcome.tested
         for path, content in ((files.judged(trial.number), outcome.judged), (files.tested(trial.number), tested)):
             if content is not None:
-                path.write_bytes(content)
+                write_whole(path, content)
         return replace(
             trial,
             state=State.COMPLETE,
@@ -462,13 +465,13 @@ class Session:
         )
 
 
-def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation) -> Trial:
+def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation, judged: str) -> Trial:
     """A trial that others had overtaken: what it had reached is told, but is no result."""
     return replace(
         trial,
         state=State.STOPPED,
         images_seen=evaluation.images_at(reached.share),
-        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%} (reward split), "
+        error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%} ({judged}), "
         "others had done better",
     )
 

@@ -16,7 +16,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.training.networks import DeviceKind, channels_last, load_model
 from trainer.training.train import Teacher
-from trainer.training.weight_files import read_weights
+from trainer.training.weight_files import read_weights, weights_digest
 
 
 def teacher_from(path: Path, dataset: Dataset, device: DeviceKind = "cpu") -> Teacher:
@@ -37,7 +37,7 @@ def teacher_from(path: Path, dataset: Dataset, device: DeviceKind = "cpu") -> Te
         each = change(images).cpu().numpy()
         return torch.from_numpy(np.stack([exported.network.logits(image[None]) for image in each])).to(images.device)
 
-    return answer
+    return Teacher(answer=answer, identity=exported.network.sha256[:16])
 
 
 def _of_folder(folder: Path, dataset: Dataset, device: DeviceKind) -> Teacher:
@@ -48,9 +48,10 @@ def _of_folder(folder: Path, dataset: Dataset, device: DeviceKind) -> Teacher:
     except (OSError, ValueError) as error:
         raise DataError(f"teacher {folder} cannot be read ({error}); give a run folder or a model.onnx") from error
     _require_same(folder, labels, preprocess, dataset)
-    model = channels_last(fused(load_model(arch, read_weights(folder / WEIGHTS)))).to(device)
+    weights = read_weights(folder / WEIGHTS)
+    model = channels_last(fused(load_model(arch, weights))).to(device)
     change = _Normalisation(dataset.preprocess, preprocess)
-    return lambda images: model(change(images))
+    return Teacher(answer=lambda images: model(change(images)), identity=weights_digest(weights))
 
 
 def _require_same(path: Path, labels: Sequence[str], preprocess: Preprocess, dataset: Dataset) -> None:

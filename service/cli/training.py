@@ -54,7 +54,9 @@ def train(
     skip_damaged: SkipDamaged = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the training; default: <runs>/<spec>-<data>-<recipe>.", show_default=False),
+        typer.Option(
+            help="Folder of the training; default: <runs>/<spec>-<its hash>-<data>-<recipe>.", show_default=False
+        ),
     ] = None,
     runs: Runs = RUNS,
 ) -> None:

@@ -12,7 +12,7 @@ from service.terminal.wording import counted
 from space.errors import DataError
 from space.paths import expanded
 from trainer.data.check import DataCheck, check_folder, quantiles
-from trainer.data.contact_sheet import draw_contact_sheet
+from trainer.data.contact_sheet import check_sheet_name, draw_contact_sheet
 from trainer.data.prepare import IMAGE_FOLDER, SHOWN_DAMAGED
 from trainer.data.sources import cache_dir, find_cifar10, find_fashion_mnist
 
@@ -30,6 +30,9 @@ def check(path: Path, form: Literal["table", "json"], contact_sheet: Path | None
         DataError: nothing can be trained on it as it is; everything has been printed.
     """
     root = expanded(str(path).removeprefix(IMAGE_FOLDER))
+    if contact_sheet is not None:
+        contact_sheet = expanded(contact_sheet)
+        check_sheet_name(contact_sheet)
     with telling(quiet=form == "json") as listener:
         listener.begin(f"decoding the pictures of {root}", 1)
         found = check_folder(root, listener.advance)

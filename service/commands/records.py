@@ -75,7 +75,9 @@ def trials(database: str, search: str | None, sort: str, form: Format, out: Path
 def _say_what_top1_is(rows: Sequence[Mapping[str, Any]], form: Format, out: Path | None) -> None:
     """Below a table, whose columns are named as those of the record are."""
     if rows and form == "table" and out is None:
-        say("top1: on the reward split, or by the evaluator of the search where it has one of its own")
+        say(
+            "top1: on the reward split (balanced accuracy where data.rank_by says so), or by the search's own evaluator"
+        )
 
 
 _RESCORED = {

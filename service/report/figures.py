@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.reports.history import History, front_of, latency_of, peak_bytes
-from search.trial import SearchStage, Trial
+from search.trial import BALANCED, SearchStage, Trial
 from service.terminal.wording import milliseconds
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without those too light or too dark for a page.
@@ -36,11 +36,13 @@ COSTS = {
 
 def top1_title(*histories: History) -> str:
     """What an axis of top-1 shows; final networks are on the reward split whoever judged the others."""
-    evaluators = {history.setting("evaluator") for history in histories}
-    if len(evaluators) > 1:
+    judges = {history.judge for history in histories}
+    if len(judges) > 1:
         return "top-1 (each search by its own evaluator or split), %"
-    (evaluator,) = evaluators
-    return "top-1 on the reward split, %" if evaluator is None else f"top-1 by {safe(evaluator)}, %"
+    (judge,) = judges
+    if judge in (None, BALANCED):
+        return f"{judge or 'top-1'} on the reward split, %"
+    return f"top-1 by {safe(judge)}, %"
 
 
 def plotly_js() -> str:

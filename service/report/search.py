@@ -7,7 +7,7 @@ from search.reports.comparison import trial_difference
 from search.reports.history import SEARCHED, History, Served, front_of
 from search.reports.markdown import difference_sentence
 from search.reports.naming import compared_with, reference_head
-from search.trial import Origin, SearchStage, State, Trial
+from search.trial import Origin, SearchStage, State, Trial, judged_on
 from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
 from service.report.comparison_figures import best_by_cost
@@ -155,15 +155,14 @@ def _finals(subject: Subject) -> Section:
         how = "from the weights that the search had trained"
     said = f"Trained {how} on {max(trial.images_seen for trial in trials):,} images, then tested once."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
-        said += " The candidate with the best top-1 on the reward split was chosen, and it alone was tested."
+        judged = judged_on(SearchStage.FINAL, history.judge)
+        said += f" The candidate with the best top-1 ({judged}) was chosen, and it alone was tested."
     rows = [_final_row(history, trial) for trial in trials]
-    return subject.section("final", title, sentence(said), table((*_FINAL, *COST_HEADS), rows), *_verdict(history))
-
-
-_FINAL = (
-    *("network", "top-1 (test split)", "its 95% interval", "top-1 (reward split)"),
-    *("predicted latency, ms", "measured latency, ms (95% interval)"),
-)
+    heads = (
+        *("network", "top-1 (test split)", "its 95% interval", top1_head(history, SearchStage.FINAL)),
+        *("predicted latency, ms", "measured latency, ms (95% interval)"),
+    )
+    return subject.section("final", title, sentence(said), table((*heads, *COST_HEADS), rows), *_verdict(history))
 
 
 def _final_row(history: History, trial: Trial) -> list[Cell]:

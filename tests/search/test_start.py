@@ -150,8 +150,20 @@ def test_visible_gpus_are_those_that_were_given(monkeypatch: pytest.MonkeyPatch)
     assert visible_gpus() == ("0", "1")
 
 
-def test_a_gpu_that_is_not_there_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is to train on one is refused in one line, before anything is done."""
+def test_a_gpu_that_is_not_there_is_told_first(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is to train on one is refused in one line before anything is measured; a plan and a kit are not."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RunError, match="sees no GPU here"):
-        inputs_of(tmp_path, training={"device": "cuda"})
+    inputs = inputs_of(tmp_path, training={"device": "cuda"})
+    with closing(Store.open(database_url)) as store, pytest.raises(RunError, match="sees no GPU here"):
+        create(store, inputs, tmp_path / "runs", Listener(), SearchRequest(owner="ada"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_remembers_where_it_trains(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun on a CPU is not gone on with in half precision where there is a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with closing(Store.open(database_url)) as store:
+        record = create(store, inputs_of(tmp_path), tmp_path / "runs", Listener(), SearchRequest(owner="ada"))
+    assert record.config["training"]["device"] == "cpu"

@@ -13,6 +13,16 @@ SIDE, EACH, MAX_CLASSES = 72, 10, 60
 _LABEL, _GAP = 18, 4
 
 
+def check_sheet_name(path: Path) -> None:
+    """See that a sheet can have this name.
+
+    Raises:
+        DataError: it does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise DataError(f"contact sheet {path} must end in .png")
+
+
 def draw_contact_sheet(pictures: Mapping[str, Sequence[Path]], path: Path, *, seed: int = 0) -> int:
     """Write a PNG with up to ten pictures of each class, drawn at random, a row each; returns how many rows.
 
@@ -21,8 +31,7 @@ def draw_contact_sheet(pictures: Mapping[str, Sequence[Path]], path: Path, *, se
     Raises:
         DataError: it cannot be written, or its name does not end in .png.
     """
-    if path.suffix.lower() != ".png":
-        raise DataError(f"contact sheet {path} must end in .png")
+    check_sheet_name(path)
     rarest = sorted(pictures, key=lambda name: (len(pictures[name]), name))[:MAX_CLASSES]
     rows = [name for name in pictures if name in set(rarest)]
     rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Which images a step sees, and how they get to the network: a function of the seed and the step alone."""
 
 import os
+import signal
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,15 +142,23 @@ def read_steps(
     if readers == 0:
         yield from map(reader.__getitem__, range(first, last))
         return
-    yield from torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         reader,
         batch_size=None,
         sampler=range(first, last),
         num_workers=readers,
         prefetch_factor=4,
+        worker_init_fn=_ignore_interrupts,
         multiprocessing_context="spawn",  # this process may have threads
         pin_memory=device == "cuda",
+        generator=torch.Generator(),  # else it draws from the one that trainings leave alone
     )
+    yield from loader
+
+
+def _ignore_interrupts(_number: int) -> None:
+    """Ctrl-C reaches all processes; what it means is for the one that trains to say."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def readers_for(dataset: Dataset) -> int:

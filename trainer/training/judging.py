@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from space.errors import Diverged
 from space.networks.modules import fused
 from trainer.data.dataset import Dataset
 from trainer.training.batches import Images
@@ -31,7 +32,13 @@ def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarr
 
 
 def judge(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> Judgement:
-    """How well it classifies the images at `indices`."""
+    """How well it classifies the images at `indices`.
+
+    Raises:
+        Diverged: what it says is infinite or not a number.
+    """
     logits, labels = logits_of(model, dataset, indices), torch.from_numpy(dataset.labels()[indices])
+    if not bool(torch.isfinite(logits).all()):
+        raise Diverged("the network's outputs are no numbers; train it again with a lower learning rate")
     of_right_class = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]
     return Judgement(right=(logits.argmax(1) == labels).numpy(), log_likelihoods=of_right_class.numpy())

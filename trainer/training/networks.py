@@ -66,5 +66,8 @@ def load_model(arch: Architecture, weights: Weights) -> nn.Sequential:
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
-        raise DataError(f"the weights do not fit architecture {arch.arch_id}: {str(error).splitlines()[-1]}") from error
+        reason = str(error).splitlines()[-1].strip()
+        raise DataError(
+            f"the weights do not fit architecture {arch.arch_id}: {reason}; give those of the same network and classes"
+        ) from error
     return model

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from space.errors import InvalidConfig
+from space.paths import expanded
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 MAX_RECIPE_BYTES = 100_000
+_LARGE = 10**18
 
 
 def _between(where: object, **ranges: tuple[float, float]) -> None:
@@ -29,7 +31,8 @@ def _between(where: object, **ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(where, name)
         if not low <= value <= high:
-            raise InvalidConfig(f"{name} is {value:g}; it must lie between {low:g} and {high:g}")
+            shown = f"{value:g}" if abs(value) < _LARGE else "a number of many digits"
+            raise InvalidConfig(f"{name} is {shown}; it must lie between {low:g} and {high:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +178,10 @@ class Recipe:
     """How to train. Without further words it is SGD with Nesterov momentum and a cosine, as in version 0.1.
 
     `images` counts images seen, repeats included. `momentum` is that of the optimizer, whichever it is. No weight decay
-    on BatchNorm and biases. `matrix_rate` is the learning rate of Muon for pointwise convolutions; everything else is
-    then trained by SGD at `learning_rate`. `balance` lets all classes weigh alike, however many images they have: by
-    drawing those of rare ones more often, or by their weight in the loss. `teacher_weight` is the share of the loss
-    that a teacher's answers have, at `temperature` (Hinton et al. 2015), where there is a teacher.
+    on BatchNorm and biases, and none by Muon, whose learning rate for pointwise convolutions is `matrix_rate`; all else
+    is then trained by SGD. `balance` lets all classes weigh alike, however many images they have: by drawing those of
+    rare ones more often, or by their weight in the loss. `teacher_weight` is the share of the loss that a teacher's
+    answers have, at `temperature` (Hinton et al. 2015), where there is a teacher.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
@@ -202,7 +205,7 @@ class Recipe:
         _between(
             self,
             images=(1, 1e12),
-            batch_size=(1, 65536),
+            batch_size=(2, 65536),
             learning_rate=(0, 3.5e38),
             matrix_rate=(0, 3.5e38),
             momentum=(0, 0.9999),
@@ -255,10 +258,8 @@ def load_recipe(name: str) -> Recipe:
     """
     if name in recipe_names():
         text = _shipped().joinpath(f"{name}.yaml").read_bytes()
-    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        if Path(name).stat().st_size > MAX_RECIPE_BYTES:
-            raise InvalidConfig(f"recipe {name!r} is over {MAX_RECIPE_BYTES:,} bytes; that is no recipe")
-        text = Path(name).read_bytes()
+    elif name.endswith((".yaml", ".yml")):
+        text = _text_of(expanded(name))
     else:
         raise InvalidConfig(f"no recipe {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
     try:
@@ -266,6 +267,18 @@ def load_recipe(name: str) -> Recipe:
     except NotPlainYaml as error:
         raise InvalidConfig(f"recipe {name!r} is not plain YAML: {error}") from error
     return parse_recipe(content, f"recipe {name!r}")
+
+
+def _text_of(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise InvalidConfig(f"recipe {path} is over {MAX_RECIPE_BYTES:,} bytes; that is no recipe")
+        return path.read_bytes()
+    except OSError as error:
+        names = ", ".join(recipe_names())
+        raise InvalidConfig(
+            f"recipe {str(path)[:200]} cannot be read ({error.strerror}); give one of {names}"
+        ) from error
 
 
 def parse_recipe(content: Any, what: str) -> Recipe:  # noqa: ANN401 - what a file holds
@@ -281,5 +294,5 @@ def parse_recipe(content: Any, what: str) -> Recipe:  # noqa: ANN401 - what a fi
         if not isinstance(error, ValidationError):
             raise InvalidConfig(f"{what} is not plain YAML: {error}") from error
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidConfig(f"{what}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        where = [what, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]
+        raise InvalidConfig(": ".join(filter(None, where))) from error

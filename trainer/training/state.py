@@ -23,12 +23,18 @@ _WORDS = "training"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a training is of: it goes on with nothing else. `images` is a hash of which images it trains on."""
+    """What a training is of: it goes on with nothing else.
+
+    `images` is a hash of which images it trains on, `start` one of the weights that it began with, `teacher` what
+    identifies its teacher; None: there were none.
+    """
 
     arch_id: str
     data: str
     images: str
     seed: int
+    start: str | None = None
+    teacher: str | None = None
 
     def refuse_other(self, other: "Identity", what: str) -> None:
         """See that they are the same.
@@ -36,10 +42,18 @@ class Identity:
         Raises:
             DataError: they differ.
         """
-        names = {"arch_id": "architecture", "data": "data", "images": "training images", "seed": "seed"}
+        names = {
+            "arch_id": "architecture",
+            "data": "data",
+            "images": "training images",
+            "seed": "seed",
+            "start": "first weights",
+            "teacher": "teacher",
+        }
         for field, name in names.items():
-            mine, theirs = getattr(self, field), getattr(other, field)
+            mine, theirs = (getattr(each, field) for each in (self, other))
             if mine != theirs:
+                mine, theirs = ("none" if each is None else each for each in (mine, theirs))
                 raise DataError(
                     f"{what} is of {name} {theirs}, not {mine}; train anew elsewhere, or give what it is of"
                 )

@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +35,21 @@ from trainer.training.batches import (
 from trainer.training.judging import EVALUATION_BATCH
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, new_model, require_device
 from trainer.training.optimizers import Optimizers
-from trainer.training.recipe import Recipe
+from trainer.training.recipe import Cosine, Recipe
 from trainer.training.state import Identity, TrainingState
+from trainer.training.weight_files import weights_digest
 
-Teacher = Callable[[Tensor], Tensor]
-"""From normalised images, N x C x R x R, to logits, N x classes."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """Somebody to learn from: `answer` gives logits (N x classes) for normalised images (N x C x R x R).
+
+    `identity` is what tells it from others.
+    """
+
+    answer: Callable[[Tensor], Tensor]
+    identity: str
+
 
 # Looked at so often, in steps: to ask a GPU after each one would make it wait.
 _FINITE_STEPS = 16
@@ -197,10 +207,11 @@ class _Training:
         """Let BatchNorm's running statistics average over the last ten steps, or a short training's last quarter.
 
         Torch's fixed momentum of 0.1 means ten steps too, but starts from 0 and 1: after a training of ten steps a
-        third of the statistics would still be those made-up values, and the network would be judged by them. A training
-        that is judged by averages has no end known beforehand, and no last quarter.
+        third of the statistics would still be those made-up values, and the network would be judged by them. Where
+        the end is not known beforehand there is no last quarter.
         """
-        longest = 10 if self.recipe.average else max(2, min(10, self.recipe.steps // 4))
+        has_end = isinstance(self.recipe.schedule, Cosine)
+        longest = max(2, min(10, self.recipe.steps // 4)) if has_end else 10
         for module in self._batch_norms:
             module.momentum = 1 / min(step + 1, longest)
 
@@ -224,34 +235,30 @@ class _Training:
         recipe = self.recipe
         logits = self.model(batch.images)
 
-        def entropy(labels: Tensor, reduction: str) -> Tensor:
-            return functional.cross_entropy(
-                logits,
-                labels,
-                weight=self._class_weights,
-                label_smoothing=recipe.label_smoothing,
-                reduction=reduction,
-            )
+        def entropy(labels: Tensor) -> Tensor:
+            each = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
+            # Not torch's own weights, which would give nearly all of the smoothing to the rarest class.
+            return each if self._class_weights is None else each * self._class_weights[labels]
 
         if batch.others is None or batch.own is None:
-            loss = entropy(batch.labels, "mean")
+            loss = entropy(batch.labels).mean()
         else:
-            own = batch.own
-            loss = (own * entropy(batch.labels, "none") + (1 - own) * entropy(batch.others, "none")).mean()
+            loss = (batch.own * entropy(batch.labels) + (1 - batch.own) * entropy(batch.others)).mean()
         if self.teacher is None:
             return loss
         with torch.no_grad():
-            answers = self.teacher(batch.images).to(logits.device)
+            answers = self.teacher.answer(batch.images).to(logits.device)
         return torch.lerp(loss, distillation_loss(logits, answers, recipe.temperature), recipe.teacher_weight)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, dtype=self._half) if self._half else nullcontext()
 
     def _seeded(self, step: int) -> AbstractContextManager[object]:
-        """Dropout draws from torch's own generator, which is left as it was."""
-        return (
-            _seeded(generator(self.identity.seed, DROPOUT, step), self.device) if self.recipe.dropout else nullcontext()
-        )
+        """Dropout draws from torch's own generator, which is left as it was; each process for its own images."""
+        if not self.recipe.dropout:
+            return nullcontext()
+        shard = self.order.shard
+        return _seeded(generator(self.identity.seed, DROPOUT, step * shard.size + shard.rank), self.device)
 
     def judged(self) -> nn.Module:
         """The network as it is judged now, in evaluation mode: the average's where there is one, a copy then."""
@@ -305,6 +312,8 @@ def train(
         data=dataset.content_hash,
         images=hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16],
         seed=seed,
+        start=None if weights is None else weights_digest(weights),
+        teacher=None if teacher is None else teacher.identity,
     )
     training = _Training(network, dataset, order, recipe, identity, device, teacher)
     if state is not None:
@@ -347,7 +356,7 @@ def _run(training: _Training, reads: Iterator[Read], attended: Attended) -> None
             training.require_finite()
             checkpoints.keep(training.state())
             kept = time.monotonic()
-        if is_stopped:
+        if is_stopped and training.step < steps:
             raise Stopped(f"training stopped after {training.step * size:,} of {steps * size:,} images")
     training.require_finite()
 
@@ -379,8 +388,9 @@ def measure_batch_norm(network: nn.Module, images: Images, indices: np.ndarray) 
             module.reset_running_stats()
             module.momentum = None  # the mean over all batches
             module.train()
-    for start in range(0, len(indices), EVALUATION_BATCH):
-        network(images.batch(indices[start : start + EVALUATION_BATCH])[0])
+    # In parts of equal size, since each counts alike.
+    for part in np.array_split(indices, -(-len(indices) // EVALUATION_BATCH)):
+        network(images.batch(part)[0])
 
 
 def _add_dropout(network: nn.Module, share: float) -> None:
@@ -393,17 +403,11 @@ def _add_dropout(network: nn.Module, share: float) -> None:
     classifier.register_forward_pre_hook(drop)
 
 
-class _seeded(AbstractContextManager[None]):  # noqa: N801 - used like a function
-    def __init__(self, rng: np.random.Generator, device: torch.device) -> None:
-        self._seed = int(rng.integers(2**62))
-        self._fork = torch.random.fork_rng(devices=[0] if device.type == "cuda" else [])
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        torch.manual_seed(self._seed)
-
-    def __exit__(self, *raised: object) -> None:
-        self._fork.__exit__(*raised)  # type: ignore[arg-type]
+@contextmanager
+def _seeded(rng: np.random.Generator, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(int(rng.integers(2**62)))
+        yield
 
 
 def _floats(network: nn.Module, *, copied: bool = False) -> dict[str, Tensor]:

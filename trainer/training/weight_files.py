@@ -1,6 +1,6 @@
 """Files of weights: safetensors, each with the key of the evaluation that made it."""
 
-import os
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +9,15 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from space.errors import DataError
+from space.files import write_whole
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that tell weights from others."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -30,16 +39,7 @@ def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
     """Write tensors and words about them; a reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(save(dict(tensors), metadata=metadata))
-            file.flush()
-            os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, save(dict(tensors), metadata=metadata))
 
 
 def metadata_of(path: Path) -> dict[str, str]:

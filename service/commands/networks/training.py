@@ -78,7 +78,8 @@ def train(
     arch = published_or_read(spec, width=width, resolution=resolution)
     torch.set_num_threads(threads or len(available_cores()))
     require_device(device)
-    with telling() as listener, _stop_asked() as stopping:
+    weights, teacher = (None if path is None else expanded(path) for path in (weights, teacher))
+    with telling() as listener:
         listener.begin(f"preparing {data}", 1)
         dataset = prepare(
             data,
@@ -89,9 +90,9 @@ def train(
         )
         listener.end()
         arch = _for_data(arch, dataset)
-        folder = (
-            out or runs / f"{Path(spec).stem}-{dataset.name.rpartition(':')[2].rpartition('/')[2]}-{_stem(recipe_name)}"
-        )
+        data_name = dataset.name.rpartition(":")[2].rpartition("/")[2]
+        named = (Path(spec).stem, arch.arch_id[:8], data_name, Path(recipe_name).stem)
+        folder = expanded(out) if out else runs / "-".join(named)
         wanted = SingleTraining(
             arch=arch,
             dataset=dataset,
@@ -106,10 +107,11 @@ def train(
         wanted = replace(wanted, recipe=_length(wanted, images, minutes))
         listener.note(
             f"training {arch.arch_id} on {len(wanted.splits.train):,} images of {dataset.name}: {recipe_name}, "
-            f"{wanted.recipe.images:,} images seen"
+            f"{wanted.images:,} images seen"
         )
         try:
-            report = train_alone(wanted, listener, stopping)
+            with _stop_asked() as stopping:
+                report = train_alone(wanted, listener, stopping)
         except Stopped as error:
             raise Stopped(f"{error}; the same command goes on") from error
     _tell(report, folder)
@@ -134,10 +136,6 @@ def _for_data(arch: Architecture, dataset: Dataset) -> Architecture:
         in_channels=len(preprocess.mean),
         resolution=preprocess.resolution,
     )
-
-
-def _stem(recipe: str) -> str:
-    return Path(recipe).stem
 
 
 def _tell(report: dict[str, object], folder: Path) -> None:

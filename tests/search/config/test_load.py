@@ -136,7 +136,8 @@ def test_paths_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert config.data.source == f"imagefolder:{tmp_path / 'photos'}"
     assert config.data.data_dir == str(tmp_path / "d")
     assert config.space.preset == str(tmp_path / "my.yaml")
-    assert parse_config({}).from_anywhere() == parse_config({})
+    plain = parse_config({}).from_anywhere()
+    assert plain.from_anywhere() == plain
 
 
 def test_scaling_keeps_a_valid_configuration() -> None:
@@ -328,19 +329,28 @@ def test_stages_have_recipes_of_their_own() -> None:
     assert config.fine_tuning_recipe == replace(halved, images=320)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [{"training": {"learning_rate": 0.1}}, {"netadapt": {"learning_rate_factor": 0.1}}],
-)
-def test_a_learning_rate_without_a_recipe_is_for_that_of_version_01(content: dict[str, dict[str, float]]) -> None:
-    """A configuration from before there were recipes trains as it did: by SGD with a cosine, 0.2 and a fifth of it."""
-    config = parse_config(content)
-    rate = content.get("training", {}).get("learning_rate", 0.2)
-    factor = content.get("netadapt", {}).get("learning_rate_factor", 0.2)
+@pytest.mark.parametrize("factor", [None, 0.1])
+def test_a_learning_rate_without_a_recipe_is_for_that_of_version_01(factor: float | None) -> None:
+    """A configuration from before there were recipes trains as it did: SGD with a cosine on a CPU, tuned at a fifth."""
+    content = {"training": {"learning_rate": 0.1}, "netadapt": {"learning_rate_factor": factor}}
+    config, rate = parse_config(content), 0.1
     before = replace(load_recipe("sgd-cosine"), learning_rate=rate)
+    assert config.training.device == "cpu"
+    factor = 0.2 if factor is None else factor
     assert config.proxy_recipe == replace(before, images=6000)
     assert config.final_recipe == before
     assert config.fine_tuning_recipe.learning_rate == pytest.approx(rate * factor)
+
+
+def test_a_factor_alone_is_of_the_recipes_own_rates() -> None:
+    """Half of the fine-tuning's rates, or a fifth of a rate that is set for all stages beside recipes."""
+    tuned = load_recipe("fine-tune")
+    halved = parse_config({"netadapt": {"learning_rate_factor": 0.5}})
+    assert halved.fine_tuning_recipe.learning_rate == pytest.approx(tuned.learning_rate / 2)
+    assert halved.proxy_recipe.optimizer == "muon"
+    given = parse_config({"training": {"learning_rate": 0.05}, "blocks": {"recipe": "proxy"}})
+    assert given.proxy_recipe.learning_rate == pytest.approx(0.05)
+    assert given.fine_tuning_recipe.learning_rate == pytest.approx(0.01)
 
 
 def test_what_training_says_holds_for_every_recipe() -> None:
@@ -362,6 +372,8 @@ def test_a_recipe_of_ones_own_travels_with_the_record(tmp_path: Path) -> None:
     path.unlink()
     again = parse_config(config.model_dump(mode="json"))
     assert again == config
+    assert again.blocks.recipe == parse_config({"blocks": {"recipe": "proxy"}}).from_anywhere().blocks.recipe
+    assert isinstance(again.blocks.recipe, dict), "a shipped recipe may be another one later"
     assert again.final_recipe.optimizer == "muon"
     assert again.final_recipe.schedule == Endless(decay=0.5)
     inline = parse_config({"final": {"recipe": {"optimizer": "muon"}}})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from space.errors import DataError
+from space.errors import DataError, Diverged
 from tests.trainer.training.stripes import ARCH
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
@@ -84,6 +84,14 @@ def test_every_byte_is_a_judgement() -> None:
     assert Judgement.from_bytes(found.to_bytes()).to_bytes() == bytes(range(256))
     with pytest.raises(DataError, match="no images"):
         Judgement.from_bytes(b"")
+
+
+def test_a_network_that_gives_no_numbers_is_no_judge(stripes: Dataset, splits: Splits) -> None:
+    """Weights that are not a number are an error, and not certainty."""
+    model = new_model(ARCH, 0)
+    torch.nn.init.constant_(model.get_parameter("head.classifier.linear.bias"), math.nan)
+    with pytest.raises(Diverged, match="no numbers"):
+        judge(model, stripes, splits.test)
 
 
 def test_balanced_accuracy_weighs_classes_alike() -> None:

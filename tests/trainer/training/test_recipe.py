@@ -37,7 +37,7 @@ SCHEDULES = st.one_of(
 RECIPES = st.builds(
     Recipe,
     images=st.integers(1, 10**9),
-    batch_size=st.integers(1, 4096),
+    batch_size=st.integers(2, 4096),
     optimizer=st.sampled_from(("sgd", "muon", "rmsprop")),
     learning_rate=st.floats(0, 1),
     schedule=SCHEDULES,
@@ -88,7 +88,9 @@ def test_a_recipe_survives_writing(recipe: Recipe) -> None:
         ("learning_rat: 0.1", "learning_rat: Unexpected keyword argument"),
         ("optimizer: adam", "optimizer: .*'sgd', 'muon' or 'rmsprop'"),
         ("learning_rate: fast", "learning_rate: .*number"),
-        ("images: 0", "images is 0; it must lie between 1 and"),
+        ("images: 0", "mine.yaml'?: images is 0; it must lie between 1 and"),
+        (f"images: 1{'0' * 400}", "images is a number of many digits"),
+        ("batch_size: 1", "batch_size is 1; it must lie between 2 and"),
         ("dropout: 1.5", "dropout is 1.5; it must lie between 0 and 0.95"),
         ("learning_rate: .nan", "plain YAML|finite|JSON"),
         ("schedule: {kind: linear}", "schedule: .*'cosine', 'endless', 'steps'"),
@@ -115,6 +117,9 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     """A misspelt name tells which recipes there are; a file that is too large is not read."""
     with pytest.raises(InvalidConfig, match=r"no recipe 'finale'.*final.*proxy"):
         load_recipe("finale")
+    for name in ("nowhere.yaml", f"{'x' * 5000}.yaml", f"{tmp_path}.yaml"):
+        with pytest.raises(InvalidConfig, match="cannot be read"):
+            load_recipe(name)
     huge = tmp_path / "huge.yaml"
     huge.write_text("#" * 200_000, encoding="utf-8")
     with pytest.raises(InvalidConfig, match="that is no recipe"):

@@ -21,7 +21,7 @@ from trainer.training.batches import Images
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, new_model
 from trainer.training.recipe import Augmentation, Average, Endless, Recipe
-from trainer.training.train import Attended, Check, class_weights, distillation_loss, train
+from trainer.training.train import Attended, Check, Teacher, class_weights, distillation_loss, train
 
 ENDLESS = replace(SHORT, schedule=Endless(warmup_images=64), average=Average(share=0.2, batch_norm_images=128))
 MUON = replace(ENDLESS, optimizer="muon")
@@ -232,6 +232,30 @@ def test_classes_weigh_alike(stripes: Dataset, splits: Splits) -> None:
 
 
 @pytest.mark.parametrize("balance", ["sampling", "loss"])
+def test_balancing_does_not_forget_the_others(
+    balance: Literal["sampling", "loss"], stripes: Dataset, splits: Splits
+) -> None:
+    """With one image of a third class, and smoothed labels, the two frequent classes are still known."""
+    labels = stripes.labels()[splits.train]
+    few = np.concatenate([splits.train[labels == 0], splits.train[labels == 1], splits.train[labels == 2][:1]])
+    trained = train(ARCH, stripes, few, replace(MUON, images=1280, balance=balance), seed=0)
+    found = judge(load_model(ARCH, trained.weights), stripes, splits.test).right
+    assert found[stripes.labels()[splits.test] != 2].mean() > 0.8
+
+
+@pytest.mark.parametrize("count", [129, 33])
+def test_a_ragged_batch_weighs_no_more_than_its_images(count: int, stripes: Dataset, splits: Splits) -> None:
+    """BatchNorm's statistics of an average are about those of all images at once, whatever their number."""
+    recipe = replace(ENDLESS, average=Average(share=0.5, batch_norm_images=count))
+    trained = train(ARCH, stripes, splits.train[:count], recipe, seed=0)
+    stem = load_model(ARCH, trained.weights).get_submodule("stem.conv")
+    assert isinstance(stem, ConvUnit)
+    with torch.inference_mode():
+        maps = stem.conv(Images(stripes).batch(splits.train[:count])[0])
+    torch.testing.assert_close(trained.weights["stem.conv.bn.running_mean"], maps.mean((0, 2, 3)), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("balance", ["sampling", "loss"])
 def test_balancing_helps_the_rare_class(balance: Literal["sampling", "loss"], stripes: Dataset, splits: Splits) -> None:
     """Of 60 images of two classes and 3 of a third, more of the third are recognised than without balancing."""
     labels = stripes.labels()[splits.train]
@@ -263,7 +287,8 @@ def test_a_teacher_is_learnt_from(stripes: Dataset, splits: Splits) -> None:
         return torch.tensor([10.0] + [0.0] * (classes - 1)).expand(len(images), -1)
 
     recipe = replace(SHORT, teacher_weight=1.0, images=320)
-    trained = train(ARCH, stripes, splits.train, recipe, seed=0, teacher=contrary)
+    teacher = Teacher(answer=contrary, identity="contrary")
+    trained = train(ARCH, stripes, splits.train, recipe, seed=0, teacher=teacher)
     found = judge(load_model(ARCH, trained.weights), stripes, splits.test)
     assert found.top1 == pytest.approx(1 / 3, abs=0.02)
 
