@@ -16,7 +16,6 @@ from search.events import Listener
 from search.stages.export import export_network
 from space.arch import Architecture
 from space.errors import DataError, RunError
-from space.files import write_whole
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits, subset
 from trainer.training.batches import Order
@@ -27,7 +26,7 @@ from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, train
-from trainer.training.weight_files import weights_digest
+from trainer.training.weight_files import weights_digest, write_whole
 
 OURS = "training."
 CHECKPOINT, REPORT = f"{OURS}checkpoint", f"{OURS}json"

@@ -29,12 +29,11 @@ from search.trial import Origin, Scores, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError, Stopped
-from space.files import write_whole
 from space.keys import BlockKey
 from trainer.training.judgement import Judgement
 from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
-from trainer.training.weight_files import evaluation_of_weights
+from trainer.training.weight_files import evaluation_of_weights, write_whole
 
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0

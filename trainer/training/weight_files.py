@@ -1,6 +1,7 @@
-"""Files of weights: safetensors, each with the key of the evaluation that made it."""
+"""Files that a training leaves: weights as safetensors, each with the key of the evaluation that made it."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from space.errors import DataError
-from space.files import write_whole
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
@@ -40,6 +40,24 @@ def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
     """Write tensors and words about them; a reader sees the whole file or none."""
     write_whole(path, save(dict(tensors), metadata=metadata))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, and its folder if need be; a reader sees all of it, or what was there before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a record of it must not be ahead of it after a power cut
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def metadata_of(path: Path) -> dict[str, str]:

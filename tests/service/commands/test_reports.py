@@ -328,7 +328,7 @@ def test_candidates_are_shown_as_not_tested(tmp_path: Path) -> None:
             store.trials.add_measurements(search.id, start.table_id, [(measured(found.number, ms), (1.0,))])
     said = read(made, "one").said
     assert said.count("not tested") == 2
-    assert "The candidate with the best top-1 on the reward split was chosen" in said
+    assert "The candidate with the best top-1 (reward split) was chosen" in said
     assert "69.00%" in said
     assert "1.900 (1.000 to 9.000)" in said, "the newest measurement counts"
     assert "are compared once both are trained" in said
