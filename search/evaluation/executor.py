@@ -288,7 +288,9 @@ class LocalExecutor:
         if time.monotonic() < worker.deadline:
             return None
         late = f"it took longer than {self._seconds / 60:g} minutes (trial_minutes)"
-        result = self._end(worker, worker.stop(late, would_recur=True))
+        # A training's time is that of all its attempts; what else hangs may do so once.
+        has_limit = worker.job is not None and worker.job.limit_seconds is not None
+        result = self._end(worker, worker.stop(late, would_recur=has_limit))
         self._remove(worker)
         return result
 
