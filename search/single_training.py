@@ -90,7 +90,7 @@ def train_alone(wanted: SingleTraining, listener: Listener, stopping: Callable[[
         DataError: what lies in the folder is another training, or damaged.
         Stopped: `stopping` said so; it is kept.
         Diverged: its loss is no number.
-        RunError: the folder holds something else, or another process trains there.
+        RunError: the folder holds something else, cannot be written, or another process trains there.
     """
     others = sorted(path.name for path in wanted.folder.glob("*") if not path.name.startswith(OURS))
     if others and not wanted.checkpoint.exists():
@@ -102,6 +102,11 @@ def train_alone(wanted: SingleTraining, listener: Listener, stopping: Callable[[
     except Timeout as error:
         raise RunError(
             f"another process trains in {wanted.folder}; wait for it, or choose another with --out"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{wanted.folder} cannot be written ({error.strerror or error}); what was kept is still there: mend that, "
+            "and train again"
         ) from error
 
 

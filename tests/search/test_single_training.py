@@ -1,6 +1,8 @@
 """One network trained alone: stopped and gone on with, tested, exported, and taught."""
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +165,25 @@ def test_what_was_killed_before_it_was_kept_begins_anew(wanted: SingleTraining) 
     for name in ("training.json", "training.lock", "training.checkpoint.17.tmp"):
         (wanted.folder / name).write_text("{}", encoding="utf-8")
     assert train_alone(wanted, Listener())["images_seen"] == 160
+
+
+def test_a_full_disk_is_told_of_and_what_was_kept_stays(
+    wanted: SingleTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line names the folder; once there is space, the same training goes on from its last checkpoint."""
+    with pytest.raises(Stopped):
+        train_alone(wanted, Listener(), after(5))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match=r"training cannot be written \(No space left"):
+            train_alone(wanted, Listener())
+    notes = Notes()
+    assert train_alone(wanted, notes)["images_seen"] == 160
+    assert notes.lines[0].startswith("going on after 50 images")
 
 
 def test_two_processes_do_not_share_a_folder(wanted: SingleTraining) -> None:
