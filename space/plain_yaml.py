@@ -1,9 +1,10 @@
 """YAML as a person writes it: values, lists and mappings, nothing that a hostile file could make large or run."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from yaml import MappingNode, MarkedYAMLError, SafeLoader, ScalarNode, YAMLError
 from yaml.events import AliasEvent
@@ -24,6 +25,13 @@ def as_meant(value: Any, *, text: bool = False, switch: bool = False) -> Any:  #
     if switch and isinstance(value, str):
         return SWITCHES.get(value.lower(), value)
     return value
+
+
+_Kind = TypeVar("_Kind")
+
+
+class NotValid(Exception):
+    """A field of what a file holds is missing, unknown or wrong."""
 
 
 class NotPlainYaml(ValueError):
@@ -109,3 +117,23 @@ def read_plain_yaml(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the fi
             loader.dispose()
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: impossible dates, endless integers
         raise NotPlainYaml(" ".join(str(error).split())) from error
+
+
+def validated(kind: type[_Kind], content: Any) -> _Kind:  # noqa: ANN401 - whatever the file holds
+    """Plain values as a dataclass that pydantic checks.
+
+    Raises:
+        NotValid: a field is missing, unknown or wrong; the message begins with its name.
+        NotPlainYaml: the values are no plain ones.
+    """
+    from pydantic import TypeAdapter, ValidationError  # takes a while, which readers of specs need not pay
+
+    try:
+        # By way of JSON, since strict validation takes a list for a tuple, and an integer for a float, only there.
+        return TypeAdapter(kind).validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        words = (".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+        raise NotValid(": ".join(filter(None, words))) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotPlainYaml(str(error)) from error

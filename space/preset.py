@@ -1,7 +1,6 @@
 """Search spaces as data: what a YAML file says, before width multiplier, resolution and data are known."""
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -185,14 +184,11 @@ def read_preset(content: Any, where: str) -> SpacePreset:  # noqa: ANN401 - what
     Raises:
         InvalidSpace: a field is missing, unknown or wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from space.plain_yaml import NotPlainYaml, NotValid, validated
 
     try:
-        # By way of JSON, since strict validation takes a list for a tuple only there.
-        return TypeAdapter(SpacePreset).validate_json(json.dumps(content))
-    except (TypeError, ValueError, RecursionError) as error:
-        if not isinstance(error, ValidationError):
-            raise InvalidSpace(f"search space {where} is not plain YAML: {error}") from error
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise InvalidSpace(f"search space {where}: {field}: {first['msg'].removeprefix('Value error, ')}") from error
+        return validated(SpacePreset, content)
+    except NotValid as error:
+        raise InvalidSpace(f"search space {where}: {error}") from error
+    except NotPlainYaml as error:
+        raise InvalidSpace(f"search space {where} is not plain YAML: {error}") from error

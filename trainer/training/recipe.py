@@ -1,6 +1,5 @@
 """How networks are trained, as data: a recipe is a YAML file, some are shipped, and all are checked here."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,17 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from space.errors import InvalidConfig
 from space.paths import expanded
-from space.plain_yaml import NotPlainYaml, read_plain_yaml
+from space.plain_yaml import MAX_YAML_BYTES, NotPlainYaml, NotValid, read_plain_yaml, validated
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
-MAX_RECIPE_BYTES = 100_000
 _LARGE = 10**18
 
 
@@ -271,9 +269,8 @@ def load_recipe(name: str) -> Recipe:
 
 def _text_of(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise InvalidConfig(f"recipe {path} is over {MAX_RECIPE_BYTES:,} bytes; that is no recipe")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_YAML_BYTES + 1)
     except OSError as error:
         names = ", ".join(recipe_names())
         raise InvalidConfig(
@@ -288,11 +285,8 @@ def parse_recipe(content: Any, what: str) -> Recipe:  # noqa: ANN401 - what a fi
         InvalidConfig: a field is missing, unknown or wrong.
     """
     try:
-        # By way of JSON, since strict validation takes an int for a float only there.
-        return TypeAdapter(Recipe).validate_json(json.dumps(content))
-    except (TypeError, ValueError, RecursionError) as error:
-        if not isinstance(error, ValidationError):
-            raise InvalidConfig(f"{what} is not plain YAML: {error}") from error
-        first = error.errors()[0]
-        where = [what, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]
-        raise InvalidConfig(": ".join(filter(None, where))) from error
+        return validated(Recipe, content)
+    except NotValid as error:
+        raise InvalidConfig(f"{what}: {error}") from error
+    except NotPlainYaml as error:
+        raise InvalidConfig(f"{what} is not plain YAML: {error}") from error
