@@ -90,6 +90,8 @@ class RunConfig(ConfigSection):
             raise ValueError(
                 "sampler evolution has only one objective; choose another sampler, or leave blocks.objectives out"
             )
+        if self.evaluator is not None and self.data.rank_by != "top1":
+            raise ValueError("data.rank_by is for trainings; leave `evaluator` or data.rank_by out")
         for text in self.targets.values():
             parse_target(text)
         if self.latency is not None and self.targets:

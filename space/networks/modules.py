@@ -51,7 +51,7 @@ class SmallDepthwise(torch.autograd.Function):
     """Depthwise convolution of maps of some pixels: per channel one matrix from all pixels to all of the output.
 
     oneDNN's weight gradient does badly on small maps on some CPUs: for 64 x 288 maps of 4 x 4 pixels and a 5 x 5 kernel
-    it took 30 ms on one and 5 on another, where this takes 3 to 5 for output and both gradients.
+    it took 30 ms on one and 6 on another, where this takes 3.4 for output and both gradients.
     """
 
     @staticmethod

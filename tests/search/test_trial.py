@@ -4,6 +4,7 @@ import pytest
 
 from search.config.load import parse_config
 from search.trial import SearchStage, judge_of, judged_on
+from space.errors import InvalidConfig
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,5 @@ def test_a_run_says_what_ranks() -> None:
     """By default plain top-1, else what its data section says."""
     assert parse_config({}).judge is None
     assert parse_config({"data": {"rank_by": "balanced"}}).judge == "balanced accuracy"
+    with pytest.raises(InvalidConfig, match=r"data\.rank_by is for trainings"):
+        parse_config({"evaluator": "mine:top1", "data": {"rank_by": "balanced"}})

@@ -131,8 +131,7 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
 def _pointwise(model: nn.Module) -> list[Tensor]:
     """The weights of 1 x 1 convolutions: matrices, and most of a network's weights.
 
-    The head's linear layers are matrices, too, but to make 512 x 288 orthogonal takes three times as long as all
-    others together.
+    The head's linear layers are matrices, too, but to make 512 x 288 orthogonal takes as long as all others together.
     """
     return [
         module.weight
