@@ -1,12 +1,10 @@
 """One evaluation in a worker: it goes on where an earlier attempt left off, and keeps what its network said."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from search.evaluation.job import DataUse, Job, Training
 from search.evaluation.worker import run_training
@@ -22,14 +20,7 @@ from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Checkpoints, train
 from trainer.training.weight_files import write_weights
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Bits are those of one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Weights of a narrower network, taken over from the wider one."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,15 +17,6 @@ from space.reference import mobilenet_v3_small_32px
 from tests.strategies import architectures, small_space
 from trainer.training.inherit import inherit
 from trainer.training.networks import load_model, new_model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small run fastest on one thread, and threads waiting for each other stall on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(arch: Architecture, seed: int = 0) -> nn.Sequential:
