@@ -118,6 +118,8 @@ def choose(dataset: Dataset, work: Path, count: int) -> list[dict[str, object]]:
     return [
         {
             "network": name,
+            "space": PRESET,
+            "width": WIDTH,
             "arch_id": arch.arch_id,
             "madds": cost_of(arch).madds,
             "params": cost_of(arch).params,

@@ -37,6 +37,7 @@ class Asking:
     """The loop of ask, admit and tell that a search shares with the comparison of samplers.
 
     `last_of` gives the latest trial of a network, `next_number` the number of the next trial, and `stopping` ends it.
+    `stands_for` gives the network that is evaluated where another one is proposed.
     """
 
     proposer: Proposer
@@ -45,6 +46,7 @@ class Asking:
     next_number: Callable[[], int]
     last_of: Callable[[Architecture], Trial | None]
     stopping: Callable[[], bool] = lambda: False
+    stands_for: Callable[[Architecture], Architecture] = lambda arch: arch
 
     def admit(
         self, arch: Architecture, *, proposed: Proposed | None = None, again: bool = False
@@ -67,7 +69,8 @@ class Asking:
         refused = dict.fromkeys(Cause, 0)
         while not self.stopping():
             proposed = self.proposer.ask(self.next_number())
-            trial, refusal = self.admit(self.objective.encoding.space.architecture(proposed.params), proposed=proposed)
+            arch = self.stands_for(self.objective.encoding.space.architecture(proposed.params))
+            trial, refusal = self.admit(arch, proposed=proposed)
             if refusal is None:
                 return trial
             self.proposer.tell(trial, None, refusal=refusal)

@@ -16,18 +16,30 @@ def bench() -> None:
 @bench_app.command()
 def samplers(
     problem: Annotated[
-        str, typer.Option(help="nas-bench-macro, or a YAML file of a run with your own callables.")
+        str,
+        typer.Option(
+            help="nas-bench-macro, a YAML file of a run with your own callables, or a CSV file of learning curves."
+        ),
     ] = "nas-bench-macro",
     sampler: Annotated[
         list[str] | None,
         typer.Option(
-            help="Sampler as in a run, with /soft appended to ignore the limits; repeatable; default: all of ours.",
+            help="Sampler as in a run; with /soft it ignores the limits, with /asha it stops trainings early, where "
+            "there are learning curves; repeatable; default: all of ours.",
             show_default=False,
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs per sampler, each with its own seed.")] = 20,
     first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first run.")] = 0,
-    evaluations: Annotated[int, typer.Option(min=1, help="Networks that each run may evaluate.")] = 150,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Networks that each run may train to the end, or other trainings at the same cost; default: that of "
+            "the problem.",
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         list[float] | None,
         typer.Option(help="Latency limit; repeatable; default: that of the problem.", show_default=False),

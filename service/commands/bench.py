@@ -10,13 +10,18 @@ from pathlib import Path
 
 from rich.progress import track
 
-from search.bench import Problem, SamplerRun, Summary, problem_named, run_sampler, summarise
+from search.bench.course import ASHA, SamplerRun, Summary, run_sampler, summarise
+from search.bench.named import problem_named
+from search.bench.problem import Problem
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
 from service.terminal.rows import show
 from space.errors import InvalidConfig, RunError
 
 COMPARED = ("feasible-first", "random", "tpe", "tpe/soft", "nsga2", "evolution")
+# Where trainings can be stopped early, each is compared with that and without.
+COMPARED_ON_RUNGS = tuple(name + way for name in ("feasible-first", "random", "tpe", "evolution") for way in ("", ASHA))
+SHOWN = (1, 2, 5, 10, 20, 50, 100, 150, 200)
 
 
 def samplers(
@@ -25,7 +30,7 @@ def samplers(
     *,
     seeds: int,
     first_seed: int,
-    evaluations: int,
+    evaluations: int | None,
     limits: Sequence[float],
     data_dir: Path | None,
     workers: int,
@@ -34,15 +39,14 @@ def samplers(
     """The command: every sampler with every seed under every limit, side by side."""
     if data_dir is not None:
         os.environ[nas_bench_macro.WHERE] = str(_folder_of(data_dir))
-    at = [count for count in (50, 100, 150, 200) if count < evaluations] + [evaluations]
     found = []
     wanted: Sequence[float | None] = limits or [None]
     for limit in wanted:
         posed = problem_named(problem, limit)
-        best = posed.best
-        runs = _runs(
-            posed, problem, list(names or COMPARED), range(first_seed, first_seed + seeds), evaluations, workers
-        )
+        best, wanted_names = posed.best, list(names) or list(COMPARED if len(posed.costs) == 1 else COMPARED_ON_RUNGS)
+        count = evaluations or posed.evaluations
+        at = [*[shown for shown in SHOWN if shown < count][-3:], count]
+        runs = _runs(posed, problem, wanted_names, range(first_seed, first_seed + seeds), count, workers)
         summaries = summarise(runs, best, at)
         _print(posed, summaries, best, at)
         found.append(
@@ -50,7 +54,7 @@ def samplers(
                 "problem": problem,
                 "limit_ms": posed.limit_ms,
                 "best_top1": best,
-                "evaluations": evaluations,
+                "evaluations": count,
                 "samplers": [asdict(summary) for summary in summaries],
                 "courses": [asdict(run) for run in runs],
             }
@@ -72,7 +76,7 @@ def _runs(
     posed: Problem, problem: str, names: list[str], seeds: range, evaluations: int, workers: int
 ) -> list[SamplerRun]:
     jobs = [(problem, posed.limit_ms, name, seed, evaluations) for name in names for seed in seeds]
-    title = f"{posed.config.space.preset if posed.best is None else problem} within {posed.limit_ms:g}"
+    title = f"{posed.name} within {posed.limit_ms:g}"
     try:
         for name in names:
             run_sampler(posed, name, seeds[0], 1)  # what is misspelt is told before hundreds of processes find out
@@ -94,6 +98,7 @@ def _print(posed: Problem, summaries: Sequence[Summary], best: float | None, at:
             **{f"at {count}": f"{summary.regrets[count]:.3f}" for count in at},
             f"worst at {at[-1]}": f"{summary.worst[at[-1]]:.3f}",
             "found the best": f"{summary.found:.0%}",
+            "networks": f"{summary.networks:.0f}",
             "ms": f"{summary.propose_ms:.1f}",
         }
         for summary in summaries
@@ -106,7 +111,10 @@ def _print(posed: Problem, summaries: Sequence[Summary], best: float | None, at:
         shown=list(rows[0]),
         types={},
     )
-    say("at N: after N evaluations; ms: median time to propose a network")
+    say(
+        "at N: after N evaluations, or what costs as much; networks: trained, if only a little; "
+        "ms: median time to propose one"
+    )
 
 
 def check_workers(workers: int | None) -> int:

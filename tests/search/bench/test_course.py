@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from search.bench import Problem, problem_named, run_sampler, summarise
+from search.bench.course import run_sampler, summarise
+from search.bench.named import problem_named
 from search.problems import nas_bench_macro
 from space.errors import DataError, InvalidConfig, MobilenasError
 from tests.tiny import Result
@@ -38,10 +39,10 @@ def test_the_space_is_the_table(table: dict[str, dict[str, float]]) -> None:
     """Its members are the table's 3^8 networks (Su et al. 2021), each once, and its best is the table's."""
     problem = problem_named("nas-bench-macro", 40.0)
     codes = problem.encoding.sample(300, np.random.default_rng(0))
-    assert problem.space.size == len(table) == 6561
+    assert problem.encoding.space.size == len(table) == 6561
     for arch in problem.encoding.decode_all(codes):
         row = table[nas_bench_macro.name_of(arch)]
-        assert problem.top1(arch) == pytest.approx(row["mean_acc"] / 100)
+        assert problem.worth(arch) == pytest.approx(row["mean_acc"] / 100)
         assert problem.latency.estimate(arch) == pytest.approx(row["flops"] / 1e6)
     assert problem.best == pytest.approx(max(row["mean_acc"] for row in table.values() if row["flops"] <= 40e6) / 100)
     assert problem_named("nas-bench-macro").limit_ms == 40
@@ -53,11 +54,11 @@ def test_a_course_repeats_and_never_falls(sampler: str) -> None:
     """The same seed gives the same course: the best feasible top-1 after each evaluation, never above the best."""
     problem = problem_named("nas-bench-macro", 40.0)
     one, again = (run_sampler(problem, sampler, 3, 14) for _ in range(2))
-    assert one.best == again.best
-    assert len(one.best) == 14
-    assert list(one.best) == sorted(one.best)
+    assert one.chosen == again.chosen
+    assert len(one.chosen) == 14
+    assert list(one.chosen) == sorted(one.chosen)
     assert problem.best is not None
-    assert one.best[-1] <= problem.best
+    assert one.chosen[-1] <= problem.best
 
 
 @pytest.mark.usefixtures("table")
@@ -67,7 +68,7 @@ def test_regrets_are_points_below_the_best() -> None:
     runs = [run_sampler(problem, "random", seed, 14) for seed in (3, 4)]
     assert problem.best is not None
     (summary,) = summarise(runs, problem.best, [7, 14])
-    gaps = [100 * (problem.best - run.best[6]) for run in runs]
+    gaps = [100 * (problem.best - run.chosen[6]) for run in runs]
     assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
     assert summary.worst[7] == pytest.approx(max(gaps))
 
@@ -89,7 +90,7 @@ def test_a_sampler_of_ones_own_competes(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "drawing.py").write_text("from optuna.samplers import RandomSampler as Drawn\n")
     monkeypatch.chdir(tmp_path)
     problem = problem_named("nas-bench-macro", 40.0)
-    assert run_sampler(problem, "drawing:Drawn", 5, 8).best == run_sampler(problem, "random", 5, 8).best
+    assert run_sampler(problem, "drawing:Drawn", 5, 8).chosen == run_sampler(problem, "random", 5, 8).chosen
 
 
 def own_problem(folder: Path, **changes: object) -> Path:
@@ -111,8 +112,8 @@ def own_problem(folder: Path, **changes: object) -> Path:
 
 def test_a_problem_of_ones_own(tmp_path: Path) -> None:
     """A relative target is a share of the reference's latency; a file without functions is no problem."""
-    posed: Problem = problem_named(str(own_problem(tmp_path, target={"relative": 0.5})))
-    assert posed.limit_ms == pytest.approx(0.5 * posed.latency.estimate(posed.space.reference))
+    posed = problem_named(str(own_problem(tmp_path, target={"relative": 0.5})))
+    assert posed.limit_ms == pytest.approx(0.5 * posed.latency.estimate(posed.encoding.space.reference))
     assert posed.best is None  # too large to be listed
     with pytest.raises(InvalidConfig, match="needs `evaluator`, `latency`"):
         problem_named(str(own_problem(tmp_path, evaluator=None, data={"source": "fashion-mnist"})))
@@ -126,7 +127,7 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
     posed = problem_named(path)
     for sampler in ("random", "feasible-first"):
         run = run_sampler(posed, sampler, 0, 12)
-        assert 0 < run.best[-1] <= 1 - 1 / 250_000**0.2
+        assert 0 < run.chosen[-1] <= 1 - 1 / 250_000**0.2
     with pytest.raises(InvalidConfig, match="'tpes' is neither one of feasible-first, tpe"):
         run_sampler(posed, "tpes/soft", 0, 1)
     with pytest.raises(MobilenasError, match="found no network within 1e-06"):
@@ -152,7 +153,7 @@ def test_the_command_compares(tmp_path: Path, mobilenas: Callable[..., Result]) 
     assert done.code == 0, done.err
     (found,) = json.loads(out.read_text())
     assert [summary["sampler"] for summary in found["samplers"]] == ["random", "evolution"]
-    assert [len(run["best"]) for run in found["courses"]] == [6] * 4
+    assert [len(run["chosen"]) for run in found["courses"]] == [6] * 4
     failed = mobilenas("bench", "samplers", "--problem", path, "--sampler", "my_problem:top1", "--seeds", "1")
     assert failed.code == 2
     assert failed.err.startswith("error: sampler my_problem:top1 failed: TypeError")

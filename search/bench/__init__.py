@@ -1,0 +1,1 @@
+"""Comparing samplers on problems whose answers are known, without a record."""
