@@ -37,6 +37,8 @@ class SamplerRun:
     sampler: str
     seed: int
     chosen: tuple[float, ...]
+    own_choice: float
+    """In the end, the worth of the network that the sampler itself takes for the best."""
     networks: int
     """So many were trained."""
     propose_ms: float
@@ -89,13 +91,15 @@ def run_sampler(problem: Problem, sampler: str, seed: int, evaluations: int) -> 
         spent += step.cost
     if not course.looks:
         raise RunError(
-            f"sampler {sampler} found no network within {problem.limit_ms:g} and the other limits; raise them"
+            f"sampler {sampler} found no network within {problem.limit_ms:g} {problem.unit} and the other limits; "
+            "raise them"
         )
     chosen += [course.chosen_worth()] * (evaluations - len(chosen))
     return SamplerRun(
         sampler=sampler,
         seed=seed,
         chosen=tuple(chosen),
+        own_choice=course.own_choice_worth(),
         networks=len(course.looks),
         propose_ms=1000 * float(np.median(course.proposer.seconds)),
     )
@@ -136,7 +140,7 @@ class _Course:
             stands_for=problem.stands_for,
         )
         listed = (arch for arch in problem.listed or () if limits.refusal(scores_of(arch, problem.latency)) is None)
-        self._wanted = {arch.arch_id for arch in listed}
+        self._all = {arch.arch_id for arch in listed}
         self._next: Trial | None = None
         self._nothing_left = False
         self.looks: dict[str, list[Seen]] = {}
@@ -154,7 +158,7 @@ class _Course:
         return self._to_promote(None)
 
     def _proposed(self) -> Trial | None:
-        if self._wanted and self._wanted <= self.looks.keys():
+        if self._all and self._all <= self.looks.keys():
             return None
         with suppress(Exhausted, Stuck):  # it has nothing left to propose
             return self._asking.ask()
@@ -186,16 +190,30 @@ class _Course:
         seen = self._problem.look(trial.architecture, rung, self._seed)
         self.looks[trial.architecture.arch_id] = [seen]
         done = replace(trial, state=State.COMPLETE, scores=replace(trial.scores, top1=seen.top1))
+        self._trials.evaluated[trial.architecture.arch_id] = done
         self.proposer.tell(done, self._reward.of(done.scores, self._problem.limit_ms))
 
+    def _furthest(self) -> list[Trial]:
+        """Of what is within the limits, those that were trained furthest, best score first."""
+        trials = [self._trials.evaluated[name] for name in self.looks]
+        within = [each for each in trials if self._problem.limits.refusal(each.scores) is None]
+        looks = {each.number: self.looks[each.architecture.arch_id] for each in within}
+        most = max(map(len, looks.values()), default=0)
+        furthest = [each for each in within if len(looks[each.number]) == most]
+        return sorted(furthest, key=lambda each: -looks[each.number][-1].score)
+
     def chosen_worth(self) -> float:
-        """Of what is within the limits: of the best score among those trained furthest."""
-        trials = {name: self._trials.evaluated[name] for name in self.looks}
-        within = [name for name, each in trials.items() if self._problem.limits.refusal(each.scores) is None]
-        if not within:
-            return 0.0
-        best = max(within, key=lambda name: (len(self.looks[name]), self.looks[name][-1].score))
-        return self._problem.worth(trials[best].architecture)
+        """Of what has the best score; 0 where nothing is within the limits."""
+        furthest = self._furthest()
+        return self._problem.worth(furthest[0].architecture) if furthest else 0.0
+
+    def own_choice_worth(self) -> float:
+        """Of what the sampler takes for the best, by what its last rung showed of each."""
+        seen = [
+            replace(each, scores=replace(each.scores, top1=self.looks[each.architecture.arch_id][-1].top1))
+            for each in self._furthest()
+        ]
+        return self._problem.worth(self.proposer.best_of(seen).architecture) if seen else 0.0
 
 
 class _TimedProposer(Proposer):
@@ -236,41 +254,3 @@ class _Trials:
         if refusal is None:
             self.evaluated[arch.arch_id] = trial
         return trial
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """One sampler over all seeds. Regrets are in percentage points below the best network, or the best that was found.
-
-    `found` is the share of seeds that found a network as good as that; regrets are at the asked-for evaluations.
-    `networks` is how many were trained, the mean over seeds.
-    """
-
-    sampler: str
-    seeds: int
-    regrets: dict[int, float]
-    worst: dict[int, float]
-    found: float
-    networks: float
-    propose_ms: float
-
-
-def summarise(runs: Sequence[SamplerRun], best: float | None, at: Sequence[int]) -> list[Summary]:
-    """A line per sampler, in the order of their first courses."""
-    top = max(run.chosen[-1] for run in runs) if best is None else best
-    summaries = []
-    for sampler in dict.fromkeys(run.sampler for run in runs):
-        own = [run for run in runs if run.sampler == sampler]
-        gaps = {count: [100 * (top - run.chosen[count - 1]) for run in own] for count in at}
-        summaries.append(
-            Summary(
-                sampler=sampler,
-                seeds=len(own),
-                regrets={count: float(np.mean(gap)) for count, gap in gaps.items()},
-                worst={count: float(np.max(gap)) for count, gap in gaps.items()},
-                found=float(np.mean([run.chosen[-1] >= top - 1e-12 for run in own])),
-                networks=float(np.mean([run.networks for run in own])),
-                propose_ms=float(np.median([run.propose_ms for run in own])),
-            )
-        )
-    return summaries

@@ -6,7 +6,6 @@ Two files: `NAME-networks.csv`, whose rows are networks (`network`, `space`, `wi
 """
 
 import csv
-import hashlib
 import io
 import math
 from collections import defaultdict
@@ -21,6 +20,7 @@ import numpy as np
 from search.bench.problem import Problem, Seen
 from search.objective.latency import Latency, OfCodes
 from search.objective.limits import Limits
+from search.problems.noise import drawn
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.encoding import Codes, Encoding
@@ -96,6 +96,8 @@ class CurvesProblem(Problem):
     space: SearchSpace
     curves: tuple[Curve, ...]
     limit_ms: float
+    noisy: bool = False
+    unit: str = "ms"
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -141,24 +143,25 @@ class CurvesProblem(Problem):
         return self.curves[int(self.latency.at(self.encoding.encode(arch)[None])[0])]
 
     def look(self, arch: Architecture, rung: int, seed: int) -> Seen:
-        """The reward split's top-1 and log-likelihood, of one of the network's trainings."""
+        """The reward split's top-1 and log-likelihood: the mean of the network's trainings, with noise one of them."""
         curve = self._of(arch)
-        seeds = sorted(curve.points)
-        drawn = int.from_bytes(hashlib.sha256(f"{seed}:{curve.arch.arch_id}".encode()).digest()[:4])
-        point = curve.points[seeds[drawn % len(seeds)]][self.rungs[rung]]
-        return Seen(point.reward_top1, point.reward_ll)
+        points = [curve.points[trained][self.rungs[rung]] for trained in sorted(curve.points)]
+        if self.noisy:
+            points = [points[drawn(seed, arch.arch_id, len(points))]]
+        top1, ll = np.mean([(point.reward_top1, point.reward_ll) for point in points], axis=0).tolist()
+        return Seen(top1, ll)
 
     def worth(self, arch: Architecture) -> float:
         """See `Problem`: on the test split, the mean of all of the network's trainings."""
         return self._of(arch).worth
 
     @cached_property
-    def best(self) -> float:
+    def within(self) -> tuple[Architecture, ...]:
         """See `Problem`."""
-        return max(curve.worth for curve in self.curves if curve.ms <= self.limit_ms)
+        return tuple(curve.arch for curve in self.curves if curve.ms <= self.limit_ms)
 
     @classmethod
-    def read(cls, path: Path, limit_ms: float | None = None) -> Self:
+    def read(cls, path: Path, limit_ms: float | None = None, *, noisy: bool = False) -> Self:
         """From `NAME.csv` and `NAME-networks.csv` beside it; networks that are no members are left out.
 
         Raises:
@@ -186,7 +189,7 @@ class CurvesProblem(Problem):
             limit_ms = TARGET * reference_ms
         if all(curve.ms > limit_ms for curve in curves):
             raise DataError(f"no network of {path} is within {limit_ms:g} ms; raise the limit")
-        return cls(name=path.stem, space=space, curves=tuple(curves), limit_ms=limit_ms)
+        return cls(name=path.stem, space=space, curves=tuple(curves), limit_ms=limit_ms, noisy=noisy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

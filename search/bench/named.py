@@ -9,10 +9,14 @@ from search.config.load import load_config
 from space.errors import InvalidConfig
 
 PROBLEMS = {"nas-bench-macro": "nas_bench_macro.yaml"}
+# What stands in for ms.
+UNITS = {"nas-bench-macro": "M multiply-adds"}
 
 
-def problem_named(name: str, limit_ms: float | None = None) -> Problem:
+def problem_named(name: str, limit_ms: float | None = None, *, noisy: bool = False) -> Problem:
     """A problem of ours, or one of the user's: a run configuration (YAML), or learning curves (CSV).
+
+    With noise samplers see one training of each network, and are still judged by what networks are worth in truth.
 
     Raises:
         InvalidConfig: it is none of them, or lacks an evaluator or a latency of its own.
@@ -21,7 +25,7 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
     if limit_ms is not None and not 0 < limit_ms < math.inf:
         raise InvalidConfig(f"limit {limit_ms:g} must be a positive number")
     if name.endswith(".csv"):
-        return CurvesProblem.read(Path(name), limit_ms)
+        return CurvesProblem.read(Path(name), limit_ms, noisy=noisy)
     if name in PROBLEMS:
         folder = Path(__file__).parents[1] / "problems"
         # A sampler of the user's lies beside the user's problem; for a problem of ours, where the command is given.
@@ -42,4 +46,4 @@ def problem_named(name: str, limit_ms: float | None = None) -> Problem:
             f"problem {name!r} sets blocks.objectives or blocks.reward, but samplers are compared by top-1 within the "
             "limits: leave them out"
         )
-    return OwnProblem.of(name, config, limit_ms)
+    return OwnProblem.of(name, config, limit_ms, unit=UNITS.get(name, "ms"), noisy=noisy)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from inspect import signature
 
 from search.config.load import RunConfig
 from search.evaluation.job import OwnEvaluation, ask_own
@@ -14,7 +15,7 @@ from search.plugins import Plugin, user_code
 from space.arch import Architecture, Stage
 from space.choices import SearchSpace
 from space.encoding import Encoding
-from space.errors import RunError
+from space.errors import InvalidConfig, RunError
 from space.preset import load_preset
 
 # Spaces up to this size are listed, so that the best network is known.
@@ -34,6 +35,8 @@ class Problem(ABC):
 
     name: str
     limit_ms: float
+    unit: str
+    noisy: bool
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -82,19 +85,40 @@ class Problem(ABC):
     def worth(self, arch: Architecture) -> float:
         """The top-1 (0-1) that a network has in truth when it is trained to the end."""
 
-    @property
+    @cached_property
     @abstractmethod
+    def within(self) -> tuple[Architecture, ...] | None:
+        """All networks within the limits, None where the space is too large to be listed.
+
+        Raises:
+            RunError: there are none.
+        """
+
+    @cached_property
     def best(self) -> float | None:
         """The best worth within the limits, None where the space is too large to be listed."""
+        return None if self.within is None else max(map(self.worth, self.within))
+
+    def floor(self, seed: int) -> float | None:
+        """The worth of what would be chosen if every network within the limits were trained to the end in this run."""
+        if self.within is None:
+            return None
+        last = len(self.costs) - 1
+        return self.worth(max(self.within, key=lambda arch: self.look(arch, last, seed).score))
 
 
 @dataclass(frozen=True)
 class OwnProblem(Problem):
-    """A run configuration with a user's own evaluator and latency; `limit_ms` must not be exceeded."""
+    """A run configuration with a user's own evaluator and latency, which is in `unit` and must not exceed `limit_ms`.
+
+    Where it is `noisy` the evaluator is told a seed, and gives what one training of that seed would.
+    """
 
     name: str
     config: RunConfig
     limit_ms: float
+    unit: str = "ms"
+    noisy: bool = False
     _worth: dict[str, float] = field(default_factory=dict)
 
     @cached_property
@@ -124,19 +148,33 @@ class OwnProblem(Problem):
         """See `Problem`."""
         return self.config.plugins
 
-    def look(self, arch: Architecture, rung: int, seed: int) -> Seen:  # noqa: ARG002 - it has one answer
+    def look(self, arch: Architecture, rung: int, seed: int) -> Seen:  # noqa: ARG002 - it has one rung
         """See `Problem`."""
-        top1 = self.worth(arch)
+        top1 = self._asked(arch, seed) if self.noisy else self.worth(arch)
         return Seen(top1, top1)
 
     def worth(self, arch: Architecture) -> float:
         """What the user's own evaluator says, which is asked once for each network."""
         if arch.arch_id not in self._worth:
-            evaluator, content = self._evaluator
-            with user_code(f"evaluator {evaluator.name}"):
-                own = OwnEvaluation(architecture=arch, evaluator=evaluator, content=content)
-                self._worth[arch.arch_id] = ask_own(own).top1
+            self._worth[arch.arch_id] = self._asked(arch)
         return self._worth[arch.arch_id]
+
+    def _asked(self, arch: Architecture, seed: int | None = None) -> float:
+        evaluator, content = self._evaluator
+        with user_code(f"evaluator {evaluator.name}"):
+            return ask_own(OwnEvaluation(architecture=arch, evaluator=evaluator, content=content), seed=seed).top1
+
+    def require_seed(self) -> None:
+        """See that the evaluator can be told which training is meant.
+
+        Raises:
+            InvalidConfig: it cannot.
+        """
+        if "seed" not in signature(self._evaluator[0].load()).parameters:
+            raise InvalidConfig(
+                f"evaluator {self.config.evaluator} takes no seed=, by which it would give one of several trainings; "
+                "leave --noise out"
+            )
 
     @cached_property
     def _evaluator(self) -> tuple[Plugin, str]:
@@ -145,20 +183,31 @@ class OwnProblem(Problem):
         return evaluator, evaluator.content
 
     @cached_property
-    def best(self) -> float | None:
+    def within(self) -> tuple[Architecture, ...] | None:
         """See `Problem`."""
         if self.space.size > LISTED:
             return None
         members = map(self.space.with_stages, _chains(self.space, 1, self.space.stem.out_channels))
-        within = [arch for arch in members if self.limits.refusal(scores_of(arch, self.latency)) is None]
+        within = tuple(arch for arch in members if self.limits.refusal(scores_of(arch, self.latency)) is None)
         if not within:
-            raise RunError(f"no network of the space is within {self.limit_ms:g} ms and the other limits; raise them")
-        return max(map(self.worth, within))
+            raise RunError(
+                f"no network of the space is within {self.limit_ms:g} {self.unit} and the other limits; raise them"
+            )
+        return within
 
     @classmethod
-    def of(cls, name: str, config: RunConfig, limit_ms: float | None) -> "OwnProblem":
-        """With a limit, or with the target of the configuration."""
-        problem = cls(name=name, config=config, limit_ms=math.inf if limit_ms is None else limit_ms)
+    def of(
+        cls, name: str, config: RunConfig, limit_ms: float | None, *, unit: str = "ms", noisy: bool = False
+    ) -> "OwnProblem":
+        """With a limit, or with the target of the configuration.
+
+        Raises:
+            InvalidConfig: there is to be noise, and the evaluator takes no seed.
+        """
+        limit = math.inf if limit_ms is None else limit_ms
+        problem = cls(name=name, config=config, limit_ms=limit, unit=unit, noisy=noisy)
+        if noisy:
+            problem.require_seed()
         if limit_ms is not None:
             return problem
         is_relative = config.target.relative is not None

@@ -258,13 +258,14 @@ def _evaluator(plugin: Plugin, content: str) -> Callable[[Architecture], Any]:
     return function
 
 
-def ask_own(evaluation: OwnEvaluation) -> Outcome:
-    """What a user's own evaluator says of an architecture.
+def ask_own(evaluation: OwnEvaluation, *, seed: int | None = None) -> Outcome:
+    """What a user's own evaluator says of an architecture; with a seed, of one training of it.
 
     Raises:
         RunError: it says something else than a share, or was edited since the search began.
     """
-    found = _evaluator(evaluation.evaluator, evaluation.content)(evaluation.architecture)
+    noise = {} if seed is None else {"seed": seed}
+    found = _evaluator(evaluation.evaluator, evaluation.content)(evaluation.architecture, **noise)
     what, expected = f"evaluator {evaluation.evaluator.name}", "it must give top-1 as a share, 0-1"
     top1 = number(found, what, expected)
     if not 0 <= top1 <= 1:

@@ -6,12 +6,14 @@ begin with `samplers`, and `optuna_views`, are the only ones that know Optuna.
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any, Protocol
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -23,9 +25,11 @@ from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.plugins import Plugin, user_code
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
+from search.samplers.surrogate import Surrogate
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
 from space.errors import InvalidConfig
+from space.variation.moves import canonical
 
 _CONSTRAINT = "limits"
 # NSGA-II's generations: Optuna's 50 would make one generation of most of our searches.
@@ -90,10 +94,12 @@ class Proposer:
     def _maker(self, name: str, folder: str | None) -> _Maker:
         if name not in SAMPLERS:
             call = Plugin(name=name, folder=folder).load()
+            # What ours know beforehand, for who wants it: limits, exact costs and latencies of any member.
+            known = {"problem": self._objective} if "problem" in _parameters(call) else {}
 
             def own(seed: int) -> BaseSampler:
                 with self._user_code():
-                    made = call(seed=seed)
+                    made = call(seed=seed, **known)
                 if not isinstance(made, BaseSampler):
                     raise InvalidConfig(
                         f"sampler {name} made {type(made).__name__}; it must return an optuna.samplers.BaseSampler"
@@ -119,7 +125,10 @@ class Proposer:
         """Whatever a user's own sampler raises is told as its failure; what one of ours does would be a fault here."""
         if self._name in SAMPLERS:
             return nullcontext()
-        expected = "it is called with seed=, and returns a BaseSampler of Optuna that proposes given choices"
+        expected = (
+            "it is called with seed= (and problem=, if it takes that), and returns a BaseSampler of Optuna that "
+            "proposes given choices"
+        )
         return user_code(f"sampler {self._name}", expected)
 
     def _top1_of(self, trial: FrozenTrial) -> float:
@@ -172,6 +181,21 @@ class Proposer:
         if trial.number not in self._known:
             self._add(trial)
 
+    def best_of(self, trials: Sequence[Trial]) -> Trial:
+        """Of complete trials of the space the one that is to be taken, the earlier one of equals.
+
+        *feasible-first* takes what its surrogate expects to have the largest reward, which has seen through noise what
+        alike networks reached; others take the largest reward that was seen.
+        """
+        top1 = np.array([trial.scores.top1 for trial in trials])
+        costs = np.array([trial.scores.costs() for trial in trials])
+        if self._name == "feasible-first" and len(trials) > 1:
+            rows = np.array([self._objective.encoding.encode(trial.architecture) for trial in trials])
+            codes = canonical(self._objective.encoding, rows)
+            rng = np.random.default_rng(derived_seed(self._seed, len(trials)))
+            top1, _ = Surrogate.fit(self._objective.encoding, codes, top1, costs, rng).predict(codes, costs)
+        return trials[int(self._objective.reward(top1, costs).argmax())]
+
     def _outcome(
         self, trial: Trial, reward: float | None, refusal: Refusal | None
     ) -> tuple[TrialState, list[float] | None]:
@@ -218,6 +242,13 @@ class Proposer:
         ]
         if isinstance(sampler, NSGAIISampler) and generations:
             sampler.get_parent_population(self._study, max(generations))
+
+
+def _parameters(call: Callable[..., object]) -> Collection[str]:
+    try:
+        return signature(call).parameters
+    except (TypeError, ValueError):  # of something built in
+        return ()
 
 
 def recorded_refusal(trial: Trial, limits: Limits) -> Refusal | None:

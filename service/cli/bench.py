@@ -1,7 +1,7 @@
 """The commands that compare."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,11 +44,17 @@ def samplers(
         list[float] | None,
         typer.Option(help="Latency limit; repeatable; default: that of the problem.", show_default=False),
     ] = None,
+    noise: Annotated[
+        Literal["none", "seed"],
+        typer.Option(help="seed: samplers see one training of each network, chosen by the run's seed, not their mean."),
+    ] = "none",
     data_dir: Annotated[Path | None, typer.Option(help="Folder that holds the NAS-Bench-Macro table.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of processes; default: one per core.", show_default=False)
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write, with the course of every run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, with the course of every run: .json or .csv.")
+    ] = None,
 ) -> None:
     """Print the mean regret of samplers (ours, Optuna's and yours) over many seeds."""
     from service.commands import bench
@@ -60,6 +66,7 @@ def samplers(
         first_seed=first_seed,
         evaluations=evaluations,
         limits=limit or [],
+        noisy=noise == "seed",
         data_dir=data_dir,
         workers=bench.check_workers(workers),
         out=out,

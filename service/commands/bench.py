@@ -1,18 +1,20 @@
 """The command `bench samplers`."""
 
+import csv
 import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 from rich.progress import track
 
-from search.bench.course import ASHA, SamplerRun, Summary, run_sampler, summarise
+from search.bench.course import ASHA, SamplerRun, run_sampler
 from search.bench.named import problem_named
 from search.bench.problem import Problem
+from search.bench.summary import Mean, Summary, floor_regret, summarise
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
 from service.terminal.rows import show
@@ -32,6 +34,7 @@ def samplers(
     first_seed: int,
     evaluations: int | None,
     limits: Sequence[float],
+    noisy: bool,
     data_dir: Path | None,
     workers: int,
     out: Path | None,
@@ -39,31 +42,82 @@ def samplers(
     """The command: every sampler with every seed under every limit, side by side."""
     if data_dir is not None:
         os.environ[nas_bench_macro.WHERE] = str(_folder_of(data_dir))
-    found = []
+    if out is not None and out.suffix not in (".json", ".csv"):
+        raise InvalidConfig(f"--out {out} is neither a .json nor a .csv file")
     wanted: Sequence[float | None] = limits or [None]
-    for limit in wanted:
-        posed = problem_named(problem, limit)
-        best, wanted_names = posed.best, list(names) or list(COMPARED if len(posed.costs) == 1 else COMPARED_ON_RUNGS)
-        count = evaluations or posed.evaluations
-        at = [*[shown for shown in SHOWN if shown < count][-3:], count]
-        runs = _runs(posed, problem, wanted_names, range(first_seed, first_seed + seeds), count, workers)
-        summaries = summarise(runs, best, at)
-        _print(posed, summaries, best, at)
-        found.append(
-            {
-                "problem": problem,
-                "limit_ms": posed.limit_ms,
-                "best_top1": best,
-                "evaluations": count,
-                "samplers": [asdict(summary) for summary in summaries],
-                "courses": [asdict(run) for run in runs],
-            }
+    compared = [
+        _compared(
+            problem_named(problem, limit, noisy=noisy),
+            problem,
+            names,
+            range(first_seed, first_seed + seeds),
+            evaluations,
+            workers,
         )
+        for limit in wanted
+    ]
     if out is not None:
-        try:
-            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
+        _write(out, compared)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """Samplers within one limit."""
+
+    problem: str
+    limit_ms: float
+    unit: str
+    best: float | None
+    floor: float | None
+    """The regret in percentage points that is left when all is trained."""
+    evaluations: int
+    summaries: list[Summary]
+    runs: list[SamplerRun]
+
+
+def _compared(
+    posed: Problem, problem: str, names: Sequence[str], seeds: range, evaluations: int | None, workers: int
+) -> _Compared:
+    count = evaluations or posed.evaluations
+    at = [*[shown for shown in SHOWN if shown < count][-3:], count]
+    wanted = list(names) or list(COMPARED if len(posed.costs) == 1 else COMPARED_ON_RUNGS)
+    best = posed.best
+    runs = _runs(posed, problem, wanted, seeds, count, workers)
+    floor = None
+    if best is not None and posed.noisy:
+        floor = floor_regret([worth for seed in seeds if (worth := posed.floor(seed)) is not None], best)
+    compared = _Compared(
+        problem=problem,
+        limit_ms=posed.limit_ms,
+        unit=posed.unit,
+        best=best,
+        floor=floor,
+        evaluations=count,
+        summaries=summarise(runs, best, at),
+        runs=runs,
+    )
+    _print(posed, compared, at)
+    return compared
+
+
+def _write(out: Path, compared: Sequence[_Compared]) -> None:
+    """All there is as JSON, or every run's course as CSV."""
+    try:
+        if out.suffix == ".json":
+            out.write_text(json.dumps([asdict(each) for each in compared], indent=1) + "\n", encoding="utf-8")
+            return
+        with out.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("problem", "limit", "unit", "sampler", "seed", "evaluations", "top1", "best_top1"))
+            for each in compared:
+                common = (each.problem, each.limit_ms, each.unit)
+                writer.writerows(
+                    (*common, run.sampler, run.seed, number, top1, each.best)
+                    for run in each.runs
+                    for number, top1 in enumerate(run.chosen, start=1)
+                )
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
 
 
 def _folder_of(data_dir: Path) -> Path:
@@ -75,7 +129,7 @@ def _folder_of(data_dir: Path) -> Path:
 def _runs(
     posed: Problem, problem: str, names: list[str], seeds: range, evaluations: int, workers: int
 ) -> list[SamplerRun]:
-    jobs = [(problem, posed.limit_ms, name, seed, evaluations) for name in names for seed in seeds]
+    jobs = [(problem, posed.limit_ms, posed.noisy, name, seed, evaluations) for name in names for seed in seeds]
     title = f"{posed.name} within {posed.limit_ms:g}"
     try:
         for name in names:
@@ -86,35 +140,50 @@ def _runs(
         raise RunError("stopped; nothing was written") from error
 
 
-def _run_sampler(job: tuple[str, float, str, int, int]) -> SamplerRun:
-    problem, limit_ms, name, seed, evaluations = job
-    return run_sampler(problem_named(problem, limit_ms), name, seed, evaluations)
+def _run_sampler(job: tuple[str, float, bool, str, int, int]) -> SamplerRun:
+    problem, limit_ms, noisy, name, seed, evaluations = job
+    return run_sampler(problem_named(problem, limit_ms, noisy=noisy), name, seed, evaluations)
 
 
-def _print(posed: Problem, summaries: Sequence[Summary], best: float | None, at: Sequence[int]) -> None:
-    rows = [
+def _print(posed: Problem, compared: _Compared, at: Sequence[int]) -> None:
+    last, summaries = at[-1], compared.summaries
+    best = compared.best
+    known = f"the best possible top-1 is {best:.4%}" if best is not None else "relative to the best that any run found"
+    if compared.floor is not None:
+        known += f"; with every network trained {compared.floor:.3f} would be left"
+    regrets = [
         {
             "sampler": summary.sampler,
-            **{f"at {count}": f"{summary.regrets[count]:.3f}" for count in at},
-            f"worst at {at[-1]}": f"{summary.worst[at[-1]]:.3f}",
-            "found the best": f"{summary.found:.0%}",
+            **{f"at {count}": f"{summary.regrets[count].mean:.3f}" for count in at},
+            "anytime": f"{summary.anytime.mean:.3f}",
+            "worst": f"{summary.worst:.3f}",
+            "found best": f"{summary.found:.0%}",
+        }
+        for summary in summaries
+    ]
+    title = f"mean regret in percentage points over {summaries[0].seeds} seeds, within {posed.limit_ms:g} {posed.unit}"
+    show(f"{title}; {known}", regrets, "table", shown=list(regrets[0]), types={})
+    say(
+        "at N: after N evaluations, or what costs as much, by the best score; anytime: the mean of all; "
+        f"worst, found best: at {last}"
+    )
+    ends = [
+        {
+            "sampler": summary.sampler,
+            "95% interval": _interval(summary.regrets[last]),
+            "own choice": f"{summary.own.mean:.3f}",
+            f"more than {summaries[0].sampler}": "" if summary.to_first is None else _interval(summary.to_first),
             "networks": f"{summary.networks:.0f}",
             "ms": f"{summary.propose_ms:.1f}",
         }
         for summary in summaries
     ]
-    known = f"the best possible top-1 is {best:.4%}" if best is not None else "relative to the best that any run found"
-    show(
-        f"mean regret in percentage points over {summaries[0].seeds} seeds, within {posed.limit_ms:g} ms; {known}",
-        rows,
-        "table",
-        shown=list(rows[0]),
-        types={},
-    )
-    say(
-        "at N: after N evaluations, or what costs as much; networks: trained, if only a little; "
-        "ms: median time to propose one"
-    )
+    show(f"the same at {last}", ends, "table", shown=list(ends[0]), types={})
+    say("own choice: by the sampler itself; networks: trained, if only a little; ms: median to propose one")
+
+
+def _interval(mean: Mean) -> str:
+    return f"{mean.low:.3f} to {mean.high:.3f}"
 
 
 def check_workers(workers: int | None) -> int:

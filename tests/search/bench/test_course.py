@@ -4,13 +4,15 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from search.bench.course import run_sampler, summarise
+from search.bench.course import run_sampler
 from search.bench.named import problem_named
+from search.bench.summary import floor_regret, summarise
 from search.problems import nas_bench_macro
 from space.errors import DataError, InvalidConfig, MobilenasError
 from tests.tiny import Result
@@ -18,15 +20,16 @@ from tests.tiny import Result
 NAMES = ["".join(digits) for digits in itertools.product("012", repeat=8)]
 
 
-def made_up(name: str) -> dict[str, float]:
+def made_up(name: str) -> dict[str, Any]:
     """A row of the table's form: later layers say more, and larger blocks cost more."""
     digits = [int(digit) for digit in name]
     accuracy = 60 + sum(weight * digit**0.5 for weight, digit in zip(range(1, 9), digits, strict=True)) / 2
-    return {"mean_acc": accuracy + (digits[0] == digits[7]), "flops": 1e6 * (5 + 4 * sum(digits))}
+    mean = accuracy + (digits[0] == digits[7])
+    return {"test_acc": [mean - 1, mean, mean + 1], "mean_acc": mean, "flops": 1e6 * (5 + 4 * sum(digits))}
 
 
 @pytest.fixture
-def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
     """A made-up table of all networks in the published form, where the problem looks for it."""
     rows = {name: made_up(name) for name in NAMES}
     (tmp_path / nas_bench_macro.FILE).write_text(json.dumps(rows))
@@ -35,7 +38,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str
     return rows
 
 
-def test_the_space_is_the_table(table: dict[str, dict[str, float]]) -> None:
+def test_the_space_is_the_table(table: dict[str, dict[str, Any]]) -> None:
     """Its members are the table's 3^8 networks (Su et al. 2021), each once, and its best is the table's."""
     problem = problem_named("nas-bench-macro", 40.0)
     codes = problem.encoding.sample(300, np.random.default_rng(0))
@@ -69,8 +72,35 @@ def test_regrets_are_points_below_the_best() -> None:
     assert problem.best is not None
     (summary,) = summarise(runs, problem.best, [7, 14])
     gaps = [100 * (problem.best - run.chosen[6]) for run in runs]
-    assert summary.regrets[7] == pytest.approx(sum(gaps) / 2)
-    assert summary.worst[7] == pytest.approx(max(gaps))
+    assert summary.regrets[7].mean == pytest.approx(sum(gaps) / 2)
+    assert min(gaps) <= summary.regrets[7].low <= summary.regrets[7].high <= max(gaps)
+    assert summary.worst == pytest.approx(max(100 * (problem.best - run.chosen[-1]) for run in runs))
+    assert summary.own == summary.regrets[14]  # without noise a random sampler's own choice is the best one
+
+
+def test_with_noise_one_training_is_seen(table: dict[str, dict[str, Any]]) -> None:
+    """The same by every sampler of equal seed, any of the three over seeds; networks are still worth the mean."""
+    problem = problem_named("nas-bench-macro", 40.0, noisy=True)
+    for arch in problem.encoding.decode_all(problem.encoding.sample(10, np.random.default_rng(0))):
+        row = table[nas_bench_macro.name_of(arch)]
+        seen = {seed: problem.look(arch, 0, seed).score for seed in range(30)}
+        assert seen == {seed: problem.look(arch, 0, seed).score for seed in range(30)}
+        assert sorted(set(seen.values())) == pytest.approx([each / 100 for each in row["test_acc"]])
+        assert problem.worth(arch) == pytest.approx(row["mean_acc"] / 100)
+    run = run_sampler(problem, "feasible-first", 3, 24)
+    assert problem.best is not None
+    assert 0 < run.own_choice <= problem.best
+
+
+@pytest.mark.usefixtures("table")
+def test_the_floor_is_what_noise_leaves() -> None:
+    """Whoever trains every network within the limit once chooses the highest draw, not the best network."""
+    problem = problem_named("nas-bench-macro", 15.0, noisy=True)
+    assert problem.within is not None
+    draws = {arch: problem.look(arch, 0, 7).score for arch in problem.within}
+    assert problem.floor(7) == problem.worth(max(problem.within, key=lambda arch: draws[arch]))
+    assert problem.best is not None
+    assert floor_regret([problem.best, problem.best - 0.01], problem.best) == pytest.approx(0.5)
 
 
 def test_other_tables_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +121,21 @@ def test_a_sampler_of_ones_own_competes(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     problem = problem_named("nas-bench-macro", 40.0)
     assert run_sampler(problem, "drawing:Drawn", 5, 8).chosen == run_sampler(problem, "random", 5, 8).chosen
+
+
+@pytest.mark.usefixtures("table")
+def test_a_sampler_of_ones_own_may_know_the_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes `problem=` can keep the limits, which it sees for any member before anything is trained."""
+    (tmp_path / "knowing.py").write_text(
+        "import optuna\n\n\nclass Cheapest(optuna.samplers.RandomSampler):\n"
+        "    def __init__(self, seed, problem):\n        super().__init__(seed=seed)\n"
+        "        costs = problem.costs(problem.encoding.sample(20, __import__('numpy').random.default_rng(0)))\n"
+        "        assert costs.shape == (20, 4) and (problem.violation(costs) == 0).any()\n"
+        "        assert (problem.violation(costs) > 0).tolist() == (costs[:, 0] > 40).tolist()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    problem = problem_named("nas-bench-macro", 40.0)
+    assert run_sampler(problem, "knowing:Cheapest", 5, 3).chosen == run_sampler(problem, "random", 5, 3).chosen
 
 
 def own_problem(folder: Path, **changes: object) -> Path:
@@ -137,6 +182,8 @@ def test_all_limits_of_a_problem_hold(tmp_path: Path) -> None:
             problem_named(path, limit)
     with pytest.raises(InvalidConfig, match=r"blocks\.reward, but samplers are compared by top-1"):
         problem_named(str(own_problem(tmp_path, blocks={"reward": {"kind": "soft"}})))
+    with pytest.raises(InvalidConfig, match=r"my_problem:top1 takes no seed=.*leave --noise out"):
+        problem_named(str(own_problem(tmp_path)), noisy=True)
     failing = problem_named(str(own_problem(tmp_path, evaluator="my_problem:broken")))
     with pytest.raises(MobilenasError, match="evaluator my_problem:broken failed: ZeroDivisionError"):
         run_sampler(failing, "random", 0, 1)
@@ -152,8 +199,8 @@ def test_the_command_compares(tmp_path: Path, mobilenas: Callable[..., Result]) 
     )
     assert done.code == 0, done.err
     (found,) = json.loads(out.read_text())
-    assert [summary["sampler"] for summary in found["samplers"]] == ["random", "evolution"]
-    assert [len(run["chosen"]) for run in found["courses"]] == [6] * 4
+    assert [summary["sampler"] for summary in found["summaries"]] == ["random", "evolution"]
+    assert [len(run["chosen"]) for run in found["runs"]] == [6] * 4
     failed = mobilenas("bench", "samplers", "--problem", path, "--sampler", "my_problem:top1", "--seeds", "1")
     assert failed.code == 2
     assert failed.err.startswith("error: sampler my_problem:top1 failed: TypeError")

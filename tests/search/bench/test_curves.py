@@ -3,6 +3,7 @@
 import csv
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def made_up(count: int = 14, noise: float = 0.01) -> tuple[list[Row], list[Row]]:
-    """Rows of networks, the reference first, which is no member, and of their curves: larger ones end higher, seeds differ by noise."""
+    """Rows of networks, the reference first, which is no member, and of curves: larger ones end higher."""
     space = SearchSpace(preset=load_preset(PRESET), width=WIDTH, resolution=28, in_channels=1, num_classes=10)
     rng = random.Random(5)
     members = [space.reference, *(space.sample(rng) for _ in range(count - 1))]
@@ -75,13 +76,15 @@ def test_members_stand_for_the_nearest_listed_network(table: Path) -> None:
 
 
 def test_a_look_is_of_one_training_and_the_worth_of_all(table: Path) -> None:
-    """Which training a run sees is a function of its seed; both are seen, and the worth is their mean at the end."""
-    problem = CurvesProblem.read(table, 9.0)
+    """With noise a run sees one training, by its seed, else the mean of all; the worth is their mean at the end."""
+    problem = CurvesProblem.read(table, 9.0, noisy=True)
     assert problem.rungs == (3000, 6000, 12000, 24000, 60000)  # 48,000 lies behind the fork to the end
     assert problem.costs == (0.05, 0.1, 0.2, 0.4, 1.0)
     for curve in problem.curves:
         seen = {problem.look(curve.arch, 4, seed).top1 for seed in range(30)}
         assert seen == {points[60000].reward_top1 for points in curve.points.values()}
+        mean = replace(problem, noisy=False).look(curve.arch, 4, 0)
+        assert mean.top1 == pytest.approx(np.mean([p[60000].reward_top1 for p in curve.points.values()]))
         assert problem.worth(curve.arch) == pytest.approx(np.mean([p[60000].test_top1 for p in curve.points.values()]))
     assert problem.best == max(problem.worth(curve.arch) for curve in problem.curves)
 
@@ -89,7 +92,7 @@ def test_a_look_is_of_one_training_and_the_worth_of_all(table: Path) -> None:
 @pytest.mark.parametrize("sampler", ["random", "random/asha", "evolution/soft/asha"])
 def test_with_all_trained_the_best_that_was_seen_is_chosen(table: Path, sampler: str) -> None:
     """However it got there: a sampler that may train every network to the end chooses the highest log-likelihood."""
-    problem = CurvesProblem.read(table, 9.0)
+    problem = CurvesProblem.read(table, 9.0, noisy=True)
     run = run_sampler(problem, sampler, 3, len(problem.curves))
     last = len(problem.rungs) - 1
     best = max((curve.arch for curve in problem.curves), key=lambda arch: problem.look(arch, last, 3).score)
