@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # longer taken over.
 EVALUATOR_VERSION = 2
 
+# What a training leaves in its scratch folder on another machine.
+MADE_WEIGHTS, MADE_CHECKPOINT = "made.safetensors", "made.checkpoint"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUse:
@@ -48,6 +51,9 @@ class NodeFiles(Protocol):
 
     def weights(self, parent: "Parent", key: str | None) -> bytes:
         """The weights to inherit, which the evaluation of this key made."""
+
+    def checkpoint(self, there: Path) -> bytes:
+        """The checkpoint of a training."""
 
     def plugin(self, plugin: Plugin, content: str) -> Plugin:
         """A user's callable of this content."""
@@ -132,11 +138,16 @@ class Training(Evaluation):
             inherited = scratch / "parent.safetensors"
             inherited.write_bytes(node.weights(parent, self.parent_key))
             parent = Parent(architecture=parent.architecture, weights=inherited)
+        begun = None
+        if job.begun is not None:
+            begun = scratch / "begun.checkpoint"
+            begun.write_bytes(node.checkpoint(job.begun))
         return replace(
             job,
             data_folder=node.data(job.data_folder, self.data.content_hash),
-            weights=scratch / "made.safetensors",
-            checkpoint=None,
+            weights=scratch / MADE_WEIGHTS,
+            checkpoint=scratch / MADE_CHECKPOINT if job.keeps_checkpoint else None,
+            begun=begun,
             parent=parent,
         )
 
@@ -218,8 +229,10 @@ class Interim:
 class Job:
     """An evaluation and where its files are, as it travels to a worker.
 
-    A training goes on from `checkpoint` if that is one of the same evaluation, and is kept there while it runs; it may
-    take `limit_seconds`, all its attempts together.
+    A training goes on from `checkpoint` if that is one of the same evaluation, and is kept there while it runs; with
+    `keeps_checkpoint` at its end, too, for a longer one. Where there is none it goes on from `begun`, the checkpoint of
+    a shorter training of the same network: what comes out is the same. It may take `limit_seconds`, all its attempts
+    together.
     """
 
     number: int
@@ -231,6 +244,8 @@ class Job:
     touch_test: bool = False
     watch: Watch | None = None
     checkpoint: Path | None = None
+    keeps_checkpoint: bool = False
+    begun: Path | None = None
     limit_seconds: float | None = None
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from trainer.training.inherit import inherit
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, require_device
-from trainer.training.state import TrainingState
+from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Trained, train
 from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
 
@@ -124,14 +124,14 @@ def _trained(
     chosen = splits.train
     if use.train_images is not None:
         chosen = subset(splits.train, dataset.labels(), use.train_images, use.split_seed)
-    return train(
+    train_from = partial(
+        train,
         arch,
         dataset,
         chosen,
         evaluation.recipe,
         seed=evaluation.seed,
         weights=inherited,
-        state=_left_off(job, evaluation),
         attended=Attended(
             progress=progress,
             check=check,
@@ -141,6 +141,13 @@ def _trained(
         device=evaluation.device,
         shard=shard,
     )
+    try:
+        trained = train_from(state=_left_off(job, evaluation))
+    except UnfitState:  # what comes out is the same, it only takes longer
+        trained = train_from(state=None)
+    if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
+        trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
+    return trained
 
 
 def _checkpoints(path: Path, key: str) -> Checkpoints:
@@ -151,9 +158,11 @@ def _checkpoints(path: Path, key: str) -> Checkpoints:
 
 
 def _left_off(job: Job, evaluation: Training) -> TrainingState | None:
-    """Where an earlier attempt of the same evaluation left off; one that cannot be read is made anew."""
+    """Where an earlier attempt of the same evaluation left off, or a shorter training; what cannot be read is not."""
     path = job.checkpoint
     if path is None or evaluation_of_weights(path) != evaluation.key:
+        path = job.begun
+    if path is None:
         return None
     try:
         return TrainingState.read(path)

@@ -71,7 +71,7 @@ class CoordinatorActor:
         """See `RemoteFiles`."""
         return self._sources[content]
 
-    def weights(self, path: Path) -> bytes:
+    def content(self, path: Path) -> bytes:
         """See `RemoteFiles`."""
         return path.read_bytes()
 
@@ -126,7 +126,7 @@ def node_worker(setup: ClusterSetup) -> NodeWorker:
     """A node worker of this machine, which shares what was sent here with all of its user's."""
     remote = RemoteFiles(
         files=_files,
-        weights=lambda path: ask_coordinator("weights", path),
+        content=lambda path: ask_coordinator("content", path),
         sources=lambda content: ask_coordinator("sources", content),
     )
     return NodeWorker(

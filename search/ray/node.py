@@ -13,10 +13,11 @@ from pathlib import Path
 
 from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
-from search.evaluation.job import Interim, Job, Outcome, Parent
+from search.evaluation.job import MADE_CHECKPOINT, MADE_WEIGHTS, Interim, Job, Outcome, Parent
 from search.plugins import Plugin
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data.dataset import META_VERSION, Dataset
+from trainer.training.weight_files import write_whole
 
 # Data sets travel in pieces of this size, so that nobody needs a whole one in memory.
 PIECE_BYTES = 64 * 2**20
@@ -35,20 +36,21 @@ class RemoteFiles:
 
     files: Callable[[Path], Pieces]
     """The files of a folder there, subfolders left out."""
-    weights: Callable[[Path], bytes]
-    """The content of a file of weights there."""
+    content: Callable[[Path], bytes]
+    """The content of a single file there."""
     sources: Callable[[str], Mapping[str, bytes]]
     """The user's modules (`Plugin.sources`) of an evaluator with this content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of a job at a node: `weights` are the content of a safetensors file."""
+    """What became of a job at a node: `weights` are the content of a safetensors file, as is a kept `checkpoint`."""
 
     finished: Finished
     weights: bytes | None
     is_stored: bool = False
     """Whether the weights are in the artefact store instead."""
+    checkpoint: bytes | None = None
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
@@ -63,7 +65,6 @@ def delivered(result: Result, job: Job, artifacts: ArtifactStore | None) -> Fini
     finished = replace(result.finished, job=job)
     if job.weights is None or (result.weights is None and not result.is_stored):
         return finished
-    draft = job.weights.with_suffix(f".{os.getpid()}.tmp")
     try:
         weights = result.weights
         if weights is None:
@@ -73,16 +74,11 @@ def delivered(result: Result, job: Job, artifacts: ArtifactStore | None) -> Fini
                 raise RunError(
                     "the weights that its node stored are not in the artefact store; look at MOBILENAS_ARTIFACTS"
                 )
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(weights)
-            file.flush()
-            os.fsync(file.fileno())  # the record must not be ahead of the file after a power cut
-        draft.replace(job.weights)
+        write_whole(job.weights, weights)
+        if job.checkpoint is not None and result.checkpoint is not None:
+            write_whole(job.checkpoint, result.checkpoint)
     except (MobilenasError, OSError) as error:
         return failed(job, error)
-    finally:
-        draft.unlink(missing_ok=True)
     return finished
 
 
@@ -134,15 +130,13 @@ class NodeWorker:
         None: it still runs.
         """
         assert self._job is not None
-        finished, made = self._early, None
+        finished = self._early
         if finished is None:
-            assert self._scratch is not None
-            made = self._scratch / "made.safetensors"
             ended = self._awaited(seconds)
             if ended is None:
                 return None
             finished = replace(ended, job=self._job)
-        result = self._result(finished, made)
+        result = self._result(finished, self._scratch)
         self._clear()
         return _from_here(result)
 
@@ -156,18 +150,20 @@ class NodeWorker:
                 return ended[0]
         return None
 
-    def _result(self, finished: Finished, made: Path | None) -> Result:
-        """How a job ended, with the weights that it made."""
-        if finished.outcome is None or made is None or not made.exists():
+    def _result(self, finished: Finished, scratch: Path | None) -> Result:
+        """How a job ended, with what it made in its folder."""
+        if finished.outcome is None or scratch is None or not (scratch / MADE_WEIGHTS).exists():
             return Result(finished=finished, weights=None)
         try:
-            weights = made.read_bytes()
+            weights, checkpoint = (scratch / MADE_WEIGHTS).read_bytes(), None
+            if finished.job.keeps_checkpoint:
+                checkpoint = (scratch / MADE_CHECKPOINT).read_bytes()
             if self._artifacts is None:
-                return Result(finished=finished, weights=weights)
+                return Result(finished=finished, weights=weights, checkpoint=checkpoint)
             self._artifacts.put(weights_name(finished.job.evaluation.key), weights)
         except (MobilenasError, OSError) as error:
             return Result(finished=failed(finished.job, error), weights=None)
-        return Result(finished=finished, weights=None, is_stored=True)
+        return Result(finished=finished, weights=None, is_stored=True, checkpoint=checkpoint)
 
     def run_here(self, job: Job, run: Callable[[Job], Outcome | None]) -> Result:
         """Have a job run in this very process.
@@ -177,7 +173,7 @@ class NodeWorker:
         scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self._folder))
         try:
             finished = Finished(job=job, outcome=run(job.evaluation.on_node(job, self, scratch)), error=None)
-            result = self._result(finished, scratch / "made.safetensors")
+            result = self._result(finished, scratch)
         except (MobilenasError, OSError) as error:
             result = Result(finished=failed(job, error), weights=None)
         finally:
@@ -216,7 +212,11 @@ class NodeWorker:
     def weights(self, parent: Parent, key: str | None) -> bytes:
         """The weights to inherit: from the artefact store where it has them, as it has all that the cluster trained."""
         stored = self._artifacts.get(weights_name(key)) if self._artifacts is not None and key is not None else None
-        return self._remote.weights(parent.weights) if stored is None else stored
+        return self._remote.content(parent.weights) if stored is None else stored
+
+    def checkpoint(self, there: Path) -> bytes:
+        """The checkpoint of a training, which only the coordinator keeps."""
+        return self._remote.content(there)
 
     def data(self, there: Path, wanted: str, *, measure: bool = False) -> Path:
         """The folder of a prepared data set with this content hash: the coordinator's own where this machine sees it.

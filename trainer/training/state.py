@@ -21,6 +21,10 @@ STATE_VERSION = 1
 _WORDS = "training"
 
 
+class UnfitState(DataError):
+    """A training cannot go on from a state: it is of something else, or damaged."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """What a training is of: it goes on with nothing else.
@@ -40,7 +44,7 @@ class Identity:
         """See that they are the same.
 
         Raises:
-            DataError: they differ.
+            UnfitState: they differ.
         """
         names = {
             "arch_id": "architecture",
@@ -54,7 +58,7 @@ class Identity:
             mine, theirs = (getattr(each, field) for each in (self, other))
             if mine != theirs:
                 mine, theirs = ("none" if each is None else each for each in (mine, theirs))
-                raise DataError(
+                raise UnfitState(
                     f"{what} is of {name} {theirs}, not {mine}; train anew elsewhere, or give what it is of"
                 )
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
-from space.errors import DataError, Diverged, Stopped, TimeLimit
+from space.errors import Diverged, Stopped, TimeLimit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.training.augment import Batch, augment, mirrored_by_epoch
@@ -36,7 +36,7 @@ from trainer.training.judging import EVALUATION_BATCH
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, new_model, require_device
 from trainer.training.optimizers import Optimizers
 from trainer.training.recipe import Cosine, Recipe
-from trainer.training.state import Identity, TrainingState
+from trainer.training.state import Identity, TrainingState, UnfitState
 from trainer.training.weight_files import weights_digest
 
 
@@ -149,15 +149,15 @@ class _Training:
         """Become what was kept.
 
         Raises:
-            DataError: it is of something else.
+            UnfitState: it is of something else.
         """
         self.identity.refuse_other(state.identity, "the training to go on from")
         if state.steps > self.recipe.steps:
-            raise DataError(
+            raise UnfitState(
                 f"the training to go on from has seen {state.steps * self.order.size:,} images; ask for more than that"
             )
         if not self.recipe.continues(state.recipe, state.steps):
-            raise DataError(
+            raise UnfitState(
                 f"the training to go on from is by another recipe, or its schedule is past the point (step "
                 f"{state.steps:,}) where it can end later; train anew elsewhere, or give the recipe that it began with"
             )
@@ -168,7 +168,7 @@ class _Training:
             self.optimizers.load(state.optimizer)
         except (RuntimeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[-1]
-            raise DataError(f"the training to go on from is damaged ({reason}); remove it to train anew") from error
+            raise UnfitState(f"the training to go on from is damaged ({reason}); remove it to train anew") from error
         self.step, self.seconds = state.steps, state.seconds
 
     def state(self) -> TrainingState:
@@ -297,7 +297,7 @@ def train(
     part of every batch, and BatchNorm's statistics are of the first one's parts.
 
     Raises:
-        DataError: the state is of another training.
+        UnfitState: the state is of another training, or damaged.
         Diverged: the loss became infinite or not a number.
         TimeLimit: it took too long.
         Stopped: it was stopped.

@@ -116,6 +116,51 @@ def test_a_checkpoint_of_something_else_is_left_alone(kind: str, job: Job, datas
     assert seen[0] == 10
 
 
+def shorter(job: Job, images: int, folder: Path) -> Job:
+    """A training of the same network that sees fewer images, and keeps what a longer one can go on from."""
+    evaluation = evaluation_of(job)
+    assert evaluation.recipe is not None
+    return replace(
+        job,
+        evaluation=replace(evaluation, recipe=replace(evaluation.recipe, images=images)),
+        weights=folder / "shorter.safetensors",
+        checkpoint=folder / "shorter.checkpoint",
+        keeps_checkpoint=True,
+    )
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(job: Job, tmp_path: Path) -> None:
+    """It costs the difference, and ends with the same bytes and judgement as one that was trained at once."""
+    alone = run_training(replace(job, weights=tmp_path / "alone.safetensors"))
+    first = shorter(job, 50, tmp_path)
+    run_training(first)
+    seen: list[int] = []
+    outcome = run_training(replace(job, begun=first.checkpoint), lambda images, _: seen.append(images))
+    assert seen == [60, 70, 80]
+    assert outcome == alone
+    assert job.weights is not None
+    assert job.weights.read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
+    assert not checkpoint_of(job).exists()
+
+
+@pytest.mark.parametrize("kind", ["other network", "damaged", "longer", "gone"])
+def test_where_a_shorter_training_is_of_no_use_it_begins_anew(kind: str, job: Job, tmp_path: Path) -> None:
+    """With the same result: what is of another network, damaged, past the end or gone costs time alone."""
+    alone = run_training(replace(job, weights=tmp_path / "alone.safetensors"))
+    first = shorter(job, 90 if kind == "longer" else 50, tmp_path)
+    if kind == "other network":
+        other = mobilenet_v3_small_32px(width=0.3, resolution=16, num_classes=2)
+        first = replace(first, evaluation=replace(evaluation_of(first), architecture=other))
+    run_training(first)
+    if kind == "damaged":
+        checkpoint_of(first).write_bytes(checkpoint_of(first).read_bytes()[:-100])
+    elif kind == "gone":
+        checkpoint_of(first).unlink()
+    seen: list[int] = []
+    assert run_training(replace(job, begun=first.checkpoint), lambda images, _: seen.append(images)) == alone
+    assert seen[0] == 10
+
+
 def test_what_a_network_said_is_kept(job: Job, dataset: Dataset) -> None:
     """A byte for each image that judged it, from which the recorded figures can be computed again; test if touched."""
     outcome, tested = run_training(job), run_training(replace(job, touch_test=True)).tested

@@ -3,21 +3,22 @@
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from search.evaluation.job import DataUse, Job, OwnEvaluation, Training
 from search.plugins import Plugin
-from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, data_name, pieces_of
+from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, data_name, delivered, pieces_of
 from space.errors import DataError, RunError
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import dark_and_bright
 from tests.waiting import HANGS_S
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
-from trainer.training.recipe import Recipe
+from trainer.training.recipe import Endless, Recipe
+from trainer.training.state import TrainingState
 
 NOWHERE = Path("/nowhere")
 
@@ -52,7 +53,7 @@ class Coordinator:
 
     def node_worker(self, folder: Path) -> NodeWorker:
         """A node's, which keeps its things in a folder."""
-        remote = RemoteFiles(files=self._files, weights=Path.read_bytes, sources=self._sources)
+        remote = RemoteFiles(files=self._files, content=Path.read_bytes, sources=self._sources)
         return NodeWorker(folder, remote, job_seconds=HANGS_S, threads=1)
 
 
@@ -149,6 +150,29 @@ def test_a_training_on_sent_data_gives_its_weights_back(dataset: Dataset, tmp_pa
     assert result.weights
     assert [path.name for path in (tmp_path / "node").iterdir()] == [data_name(dataset.content_hash)]
     assert not (tmp_path / "0.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_a_longer_training_goes_on_at_another_node(dataset: Dataset, tmp_path: Path) -> None:
+    """The checkpoint that a training keeps comes back with its result, and goes to the node that trains it further."""
+    coordinator, first = Coordinator(dataset.folder), training(dataset, tmp_path)
+    evaluation = first.evaluation
+    assert isinstance(evaluation, Training)
+    endless = Recipe(images=10, batch_size=5, schedule=Endless())
+    first = replace(first, evaluation=replace(evaluation, recipe=endless), keeps_checkpoint=True)
+    first = replace(first, checkpoint=tmp_path / "0.checkpoint")
+    delivered(result_of(coordinator.node_worker(tmp_path / "node"), first), first, None)
+    assert first.checkpoint is not None
+    state = TrainingState.read(first.checkpoint)
+    assert state.steps == 2
+    replace(state, seconds=1000.0).write(first.checkpoint)
+    longer = replace(evaluation, recipe=replace(endless, images=20))
+    second = replace(first, number=1, evaluation=longer, begun=first.checkpoint, checkpoint=tmp_path / "1.checkpoint")
+    delivered(result_of(coordinator.node_worker(tmp_path / "other node"), second), second, None)
+    assert second.checkpoint is not None
+    state = TrainingState.read(second.checkpoint)
+    assert state.steps == 4
+    assert state.seconds > 1000  # it was gone on from, not begun anew
 
 
 def test_a_full_disk_is_told_with_the_name_of_its_machine(
