@@ -230,9 +230,9 @@ class _Curve:
 
 
 def jobs(data: str, dataset: Dataset, networks: list[dict[str, str]], work: Path, until: float) -> Iterator[Job]:
-    """Those that are left, the first seed of all networks first."""
+    """Those that are left, the first seed of all networks first, and of these those near the target."""
     for seed in SEEDS:
-        for network in networks:
+        for network in sorted(networks, key=lambda network: not network["network"].startswith("near")):
             job = Job(data, dataset.folder, network["network"], network["spec"], seed, work, until)
             if not job.is_done:
                 yield job
