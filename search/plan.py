@@ -304,15 +304,20 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     config, workers, rate = inputs.config, inputs.workers, speed.images_per_second
     judging = _EVALUATION_SHARE * config.data.reward_images
     own = 0.0 if config.evaluator is not None else 1.0
-    search_s = own * config.blocks.trials * (config.blocks.images + judging) / (rate * workers)
+    steps = config.race.steps or ((config.blocks.images, config.blocks.trials),)
+    search_s = own * sum(networks * (images + judging) for images, networks in steps) / (rate * workers)
     walk = max(0.0, 1 - 1 / config.seed_factor)
-    steps = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
+    walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference))
     per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
-    netadapt_s = steps * per_step
+    netadapt_s = walked * per_step
     tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0
-    rounds = math.ceil((config.final.top_k + 1) / workers)
-    final_s = (config.final.images + _EVALUATION_SHARE * tested) / rate * rounds
+    trained = config.race.rungs[-1].images if config.final.weights == "continued" else 0
+    # Side by side, but no network is trained by two workers.
+    images = max(
+        config.final.images, (config.final.images + config.final.top_k * (config.final.images - trained)) / workers
+    )
+    final_s = (images + _EVALUATION_SHARE * tested) / rate
     return Plan(
         inputs=inputs,
         speed=speed,

@@ -42,7 +42,8 @@ def judged_on(stage: SearchStage, judge: str | None) -> str:
 class Origin(StrEnum):
     """Who proposed a trial's network, where that is neither a sampler, which gives its name, nor NetAdapt.
 
-    `ADOPTED` is taken over from a search that this one started from, `START` the network that a mere walk starts from.
+    `ADOPTED` is taken over from a search that this one started from, `START` the network that a mere walk starts from,
+    `PROMOTED` one that a race trains further: its parent is the trial of the rung before, its iteration the rung.
     Of the final networks, `FOUND` is what the search ends with, chosen from `CANDIDATE` ones where there are several.
     """
 
@@ -50,6 +51,7 @@ class Origin(StrEnum):
     ENQUEUED = "enqueued"
     ADOPTED = "adopted"
     START = "start"
+    PROMOTED = "promoted"
     CANDIDATE = "candidate"
     FOUND = "found"
 

@@ -20,6 +20,7 @@ from search.config.sections import (
     FinalConfig,
     LimitsConfig,
     NetAdaptConfig,
+    RaceConfig,
     RayConfig,
     SpaceConfig,
     TargetConfig,
@@ -64,6 +65,7 @@ class RunConfig(ConfigSection):
     limits: LimitsConfig
     training: TrainingConfig
     blocks: BlocksConfig
+    race: RaceConfig
     netadapt: NetAdaptConfig
     final: FinalConfig
 
@@ -97,6 +99,7 @@ class RunConfig(ConfigSection):
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
         self._can_stop_early()
+        self._can_race()
         is_tuned = self.final.weights == "inherited"
         batch_size = (self.fine_tuning_recipe if is_tuned else self.final_recipe).batch_size
         if self.ray.final_processes > max(1, batch_size // 2):
@@ -118,6 +121,52 @@ class RunConfig(ConfigSection):
         if self.determinism == "strict":
             raise ValueError(f"{chosen} depends on who is first; choose determinism eager, or scheduler none")
 
+    def _can_race(self) -> None:
+        """A race needs trainings that can go on, and one order of networks."""
+        if self.final.weights == "continued" and not self.races:
+            raise ValueError("final.weights continued goes on where a race ended; set race.rungs, or choose scratch")
+        if not self.races:
+            return
+        last = self.race.rungs[-1]
+        if self.evaluator is not None or self.netadapt.start is not None:
+            raise ValueError("a race needs trainings from the beginning; leave race.rungs or `evaluator` out")
+        if self.blocks.objectives:
+            raise ValueError("a race has one winner; leave race.rungs or blocks.objectives out")
+        if self.targets and self.mode == "per-device":
+            raise ValueError("a race is for one network; choose mode shared, or leave race.rungs or `targets` out")
+        if self.stops_early:
+            raise ValueError(
+                f"a race ends trainings by itself; leave race.rungs out, or ray.scheduler {self.ray.scheduler}"
+            )
+        reached = self.rung_recipe(last.images)
+        steps = reached.steps
+        if not reached.schedule.is_settled(steps, steps):
+            raise ValueError("a race needs a recipe without an end, such as proxy; change blocks.recipe")
+        if self.final.weights == "continued" and not self.final_recipe.continues(reached, steps):
+            raise ValueError(
+                f"final.weights continued: the final recipe for {self.final.images:,} images is none that goes on from "
+                f"blocks.recipe after {last.images:,} images; raise final.images, or choose scratch"
+            )
+
+    @property
+    def races(self) -> bool:
+        """Whether the block-level search is a race."""
+        return bool(self.race.rungs)
+
+    @property
+    def trials(self) -> int:
+        """How many networks the block-level search trains, at least a little."""
+        return self.race.rungs[0].networks if self.races else self.blocks.trials
+
+    @property
+    def train_images(self) -> int | None:
+        """The images that the block-level search trains on; None: the whole training split."""
+        return None if self.races else self.blocks.train_images
+
+    def rung_recipe(self, images: int) -> Recipe:
+        """The training of the block-level search up to so many images seen."""
+        return self.training.recipe(self.blocks.recipe, images)
+
     @property
     def judge(self) -> str | None:
         """Who ranks the networks, if not plain top-1."""
@@ -131,7 +180,7 @@ class RunConfig(ConfigSection):
     @property
     def proxy_recipe(self) -> Recipe:
         """The short training of the block-level search."""
-        return self.training.recipe(self.blocks.recipe, self.blocks.images)
+        return self.rung_recipe(self.race.rungs[0].images if self.races else self.blocks.images)
 
     @property
     def fine_tuning_recipe(self) -> Recipe:
@@ -217,6 +266,7 @@ class RunConfig(ConfigSection):
         """
         root = factor**0.5
         data, blocks, netadapt, final = self.data, self.blocks, self.netadapt, self.final
+        final_factor = root if self.races else factor  # its last rung goes on to the end
 
         def times(amount: int, by: float, least: int) -> int:
             # Below `least` nothing can be told apart; who asks for less in the file gets it.
@@ -234,8 +284,9 @@ class RunConfig(ConfigSection):
                 ),
                 "netadapt": netadapt.model_copy(update={"images": times(netadapt.images, factor, 128)}),
                 "final": final.model_copy(
-                    update={"images": times(final.images, factor, 500), "top_k": _top_k(final.top_k, factor)}
+                    update={"images": times(final.images, final_factor, 500), "top_k": _top_k(final.top_k, factor)}
                 ),
+                "race": self.race.scaled(root),
             }
         )
 

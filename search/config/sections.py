@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypedDict, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -337,6 +338,47 @@ class BlocksConfig(ConfigSection):
         return tuple(found)
 
 
+class RungConfig(ConfigSection):
+    """Up to so many images seen, so many networks are trained."""
+
+    images: int = Field(ge=1)
+    networks: int = Field(ge=1, le=1_000_000)
+
+
+class RaceConfig(ConfigSection):
+    """Trainings that go on for as long as their network is among the best; without rungs there is no race.
+
+    Proposals have at least the share `latency_from` of the target, since what is much faster gives accuracy away.
+    """
+
+    rungs: tuple[RungConfig, ...] = Field(max_length=16, strict=False)
+    latency_from: float = Field(ge=0, lt=1)
+
+    def scaled(self, factor: float) -> "RaceConfig":
+        """So many times the images, and the networks."""
+        rungs = tuple(
+            RungConfig(images=max(1, round(rung.images * factor)), networks=max(1, round(rung.networks * factor)))
+            for rung in self.rungs
+        )
+        return self.model_copy(update={"rungs": rungs})
+
+    @property
+    def steps(self) -> tuple[tuple[int, int], ...]:
+        """Of each rung how many images its networks see since the one before, and how many networks they are."""
+        seen = (0, *(rung.images for rung in self.rungs))
+        return tuple((rung.images - before, rung.networks) for before, rung in zip(seen, self.rungs, strict=False))
+
+    @model_validator(mode="after")
+    def _narrows(self) -> Self:
+        for before, after in pairwise(self.rungs):
+            if after.images <= before.images or after.networks > before.networks:
+                raise ValueError(
+                    f"rungs go on to more images with fewer networks, not from {before.networks} at "
+                    f"{before.images:,} images to {after.networks} at {after.images:,}"
+                )
+        return self
+
+
 class StartConfig(ConfigSection):
     """A network to walk from instead of searching one: its spec, and the SHA-256 of its weights in the run folder."""
 
@@ -359,13 +401,14 @@ class NetAdaptConfig(ConfigSection):
 
 
 class FinalConfig(ConfigSection):
-    """The final training of the best networks and of the reference, from scratch or going on from the weights found.
+    """The final training of the best networks and of the reference: from scratch or going on from what was found.
 
-    Weights that were found are fine-tuned by NetAdapt's recipe. Of the `top_k` best the reward split chooses one, and
+    Weights that are `inherited` are fine-tuned by NetAdapt's recipe; a training that is `continued` ends as it would
+    have from scratch, without what the race has trained already. Of the `top_k` best the reward split chooses one, and
     only that touches the test split.
     """
 
     recipe: ChosenRecipe
     images: int = Field(ge=1)
     top_k: int = Field(ge=1, le=64)
-    weights: Literal["scratch", "inherited"]
+    weights: Literal["scratch", "inherited", "continued"]

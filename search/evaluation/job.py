@@ -77,6 +77,11 @@ class Evaluation(ABC):
         return False
 
     @property
+    def inherits(self) -> bool:
+        """Whether it begins with weights of another evaluation."""
+        return False
+
+    @property
     @abstractmethod
     def key(self) -> str:
         """A hash of everything that the top-1 depends on."""
@@ -116,6 +121,11 @@ class Training(Evaluation):
     def is_of_given_weights(self) -> bool:
         """See `Evaluation`."""
         return self.recipe is None
+
+    @property
+    def inherits(self) -> bool:
+        """See `Evaluation`."""
+        return self.parent_key is not None
 
     @property
     def key(self) -> str:

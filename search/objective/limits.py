@@ -13,6 +13,7 @@ class Cause(Enum):
 
     INFEASIBLE = "too slow"
     LIMIT = "over another limit than that of latency"
+    FAST = "so fast that accuracy is given away"
     DUPLICATE = "tried already"
 
 

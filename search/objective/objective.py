@@ -5,20 +5,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from search.objective.latency import Latency, OfCodes
-from search.objective.limits import Limits
+from search.objective.limits import Cause, Limits, Refusal
 from search.objective.reward import Reward
+from search.trial import FIGURES, Scores
 from space.encoding import Codes, Encoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What one search is after; `target_ms` is what the reward compares latencies with."""
+    """What one search is after; `target_ms` is what the reward compares latencies with.
+
+    Networks faster than `least_ms` are not proposed.
+    """
 
     encoding: Encoding
     latency: Latency
     limits: Limits
     reward_of: Reward
     target_ms: float
+    least_ms: float = 0.0
     _latencies: OfCodes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -30,8 +35,22 @@ class Objective:
         return np.stack([self._latencies(codes), cost.madds, cost.params, cost.peak_bytes], axis=1, dtype=np.float64)
 
     def violation(self, costs: np.ndarray) -> np.ndarray:
-        """How far costs lie over the limits, relative and summed, shape (networks,); 0 where all are met."""
-        return self.limits.excess(costs)
+        """How far costs lie over the limits, or latencies below the least, relative and summed, shape (networks,).
+
+        It is 0 where a network may be proposed.
+        """
+        excess = self.limits.excess(costs)
+        if self.least_ms:
+            excess = excess + np.maximum(1 - costs[:, FIGURES.index("latency_ms")] / self.least_ms, 0)
+        return excess
+
+    def refusal(self, scores: Scores) -> Refusal | None:
+        """Why a network is not to be proposed, or None."""
+        over = self.limits.refusal(scores)
+        if over is None and scores.latency_ms < self.least_ms:
+            reason = f"predicted {scores.latency_ms:.3f} ms is below the least that is proposed, {self.least_ms:.3f} ms"
+            return Refusal(cause=Cause.FAST, reason=reason)
+        return over
 
     def reward(self, top1: np.ndarray, costs: np.ndarray) -> np.ndarray:
         """What the search maximises, shape (networks,), if the networks had these top-1 (0-1)."""

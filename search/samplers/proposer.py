@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.config.sections import SAMPLERS
-from search.objective.limits import Cause, Limits, Refusal
+from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.plugins import Plugin, user_code
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
@@ -231,7 +231,7 @@ class Proposer:
             if trial.state is State.RUNNING or trial.number in hidden:
                 self.running(trial)
             else:
-                self.tell(trial, rewards.get(trial.number), refusal=recorded_refusal(trial, self._objective.limits))
+                self.tell(trial, rewards.get(trial.number), refusal=recorded_refusal(trial, self._objective))
         self._choose_parents_again()
 
     def _choose_parents_again(self) -> None:
@@ -251,11 +251,12 @@ def _parameters(call: Callable[..., object]) -> Collection[str]:
         return ()
 
 
-def recorded_refusal(trial: Trial, limits: Limits) -> Refusal | None:
-    """Why a trial of the record was refused, which follows from the limits; None: it was not."""
+def recorded_refusal(trial: Trial, objective: Objective) -> Refusal | None:
+    """Why a trial of the record was refused, which follows from what a search is after; None: it was not."""
     if trial.state is not State.PRUNED:
         return None
-    return limits.refusal(trial.scores) or Refusal(cause=Cause.DUPLICATE, reason=trial.error or "")
+    refusal = objective.limits.refusal(trial.scores) if trial.params is None else objective.refusal(trial.scores)
+    return refusal or Refusal(cause=Cause.DUPLICATE, reason=trial.error or "")
 
 
 def _is_plain(value: object) -> bool:

@@ -9,6 +9,7 @@ from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
+from search.stages.race import evaluation_of, run_race, standings
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
 from search.trial import Origin, Scores, SearchStage, State, Trial
@@ -36,17 +37,18 @@ def search_blocks(session: Session) -> None:
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
     transfer_trials(session)
     search = _Search(session, enqueued)
-    session.listener.begin("block-level search", session.config.blocks.trials)
+    session.listener.begin("block-level search", session.config.trials)
     session.run(
         SearchStage.BLOCKS,
         search.ask,
-        lambda trial: session.proxy_evaluation(trial.architecture),
+        lambda trial: evaluation_of(session, trial),  # one of a later rung may have been left running
         finished=search.finished,
         advanced=lambda running: session.listener.advance(search.trained + running),
     )
     session.listener.end()
     if session.record.group is not None:
         transfer_trials(session)  # what the others of the group have found meanwhile
+    run_race(session)
 
 
 def _judge_start(session: Session, start: StartConfig) -> None:
@@ -82,6 +84,7 @@ class _Search:
             limits=limits,
             reward_of=session.reward,
             target_ms=session.start.seed_target_ms,
+            least_ms=session.config.race.latency_from * session.start.target_ms if session.config.races else 0.0,
         )
         self._proposer = Proposer(
             objective,
@@ -106,19 +109,25 @@ class _Search:
         current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
         rewards = session.store.trials.rewards(session.record.id)
-        self._proposer.restore(session.trials(SearchStage.BLOCKS), rewards, [trial.number for trial in current])
+        first_rung = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
+        self._proposer.restore(first_rung, rewards, [trial.number for trial in current])
 
     @property
     def trained(self) -> int:
-        """Trials that count towards the asked-for number: stopped early ones do, those that were adopted do not."""
-        return self.session.count(SearchStage.BLOCKS, State.COMPLETE, State.STOPPED) - self._adopted
+        """Trials that count towards the asked-for number: stopped early ones do, adopted and promoted ones do not."""
+        return self.session.count(SearchStage.BLOCKS, State.COMPLETE, State.STOPPED) - self._not_asked_for
 
     @property
-    def _adopted(self) -> int:
-        return self.session.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
+    def _not_asked_for(self) -> int:
+        promoted = self.session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
+        return self.session.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED) + sum(
+            trial.state is State.COMPLETE for trial in promoted
+        )
 
     def finished(self, trial: Trial, reward: float | None) -> None:
         """A trial ended."""
+        if trial.origin == Origin.PROMOTED:
+            return
         if self._batch is None or not _counts(trial):
             self._proposer.tell(trial, reward)
         else:
@@ -126,7 +135,7 @@ class _Search:
 
     def ask(self) -> Trial | None:
         """The next trial to train; None where there is none, or none before others have ended."""
-        session, trials = self.session, self.blocks.trials
+        session, trials = self.session, self.session.config.trials
         running = session.count(SearchStage.BLOCKS, State.RUNNING)
         failed = session.count(SearchStage.BLOCKS, State.FAILED)
         if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
@@ -137,7 +146,12 @@ class _Search:
             if running:
                 return None
             self._tell_batch()
-        if self.blocks.reference and _is_due(session, Origin.REFERENCE, session.space.reference):
+        # A race is against others; the reference is trained once, to the end.
+        if (
+            self.blocks.reference
+            and not session.config.races
+            and _is_due(session, Origin.REFERENCE, session.space.reference)
+        ):
             # Trained whatever its latency: everything else is compared with it.
             return session.new_trial(SearchStage.BLOCKS, session.space.reference, origin=Origin.REFERENCE)
         while (arch := self._next_enqueued()) is not None:
@@ -186,8 +200,9 @@ class _Search:
             self._end_early(str(error))
         except Stuck as error:
             if error.cause is not Cause.DUPLICATE:
+                kept = "below race.latency_from" if error.cause is Cause.FAST else "over a limit"
                 raise RunError(
-                    f"{MAX_REFUSED:,} proposals in a row were over a limit (latency: "
+                    f"{MAX_REFUSED:,} proposals in a row were {kept} (latency: "
                     f"{latency_limit_ms(self.session):.3f} ms); raise the target or the limits, widen the space, or "
                     "choose sampler feasible-first"
                 ) from error
@@ -202,7 +217,7 @@ class _Search:
 
 def _counts(trial: Trial) -> bool:
     """Whether a block-level trial is one of those that were asked for."""
-    return trial.state is not State.PRUNED and trial.origin != Origin.ADOPTED
+    return trial.state is not State.PRUNED and trial.origin not in (Origin.ADOPTED, Origin.PROMOTED)
 
 
 def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
@@ -216,8 +231,10 @@ def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
 def limits_of(session: Session | RecordedSearch) -> Limits:
     """What no network may exceed that is trained, but for the reference."""
     start, blocks = session.start, session.config.blocks
+    # Whoever races to the end must meet the target itself.
+    tolerance = 0.0 if session.config.races and session.config.netadapt.max_steps == 0 else blocks.tolerance
     # For a Pareto front the target is one point of many.
-    latency_ms = None if blocks.objectives else start.seed_target_ms * (1 + blocks.tolerance)
+    latency_ms = None if blocks.objectives else start.seed_target_ms * (1 + tolerance)
     return session.config.limits.limits(latency_ms)
 
 
@@ -262,5 +279,8 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
         trial for trial in complete if least <= trial.scores.latency_ms <= most and limits.refusal(trial.scores) is None
     ]
 
+    if session.config.races:
+        possible = {trial.number for trial in with_a_way or complete}
+        return next(trial for trial in standings(session) if trial.number in possible)
     rewards = session.store.trials.rewards(session.record.id)
     return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

@@ -7,6 +7,7 @@ from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
+from search.stages.race import forget_all_checkpoints, ranked
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
@@ -20,7 +21,7 @@ SPEC = FILE_NAMES["spec"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """A final network; `source` is the trial whose weights it has or goes on from, None: it is trained from scratch."""
+    """A final network; `source` is the trial that it goes on from, None: it is trained from scratch."""
 
     origin: str
     architecture: Architecture
@@ -40,7 +41,9 @@ def train_finals(session: Session, best: list[Trial]) -> None:
     finalists = best[: session.config.final.top_k]
     origin = Origin.FOUND if len(finalists) == 1 else Origin.CANDIDATE
     wanted = [_going_on(session, origin, trial.architecture, trial) for trial in finalists]
-    _evaluate(session, "final training", [*wanted, _going_on(session, Origin.REFERENCE, *_reference(session))])
+    # What takes longest comes first, so that workers end together.
+    reference = _going_on(session, Origin.REFERENCE, *_reference(session))
+    _evaluate(session, "final training", sorted([*wanted, reference], key=lambda each: each.source is not None))
     if origin == Origin.CANDIDATE and (chosen := _chosen(session)) is not None:
         tested = _Wanted(origin=Origin.FOUND, architecture=chosen.architecture, source=chosen)
         _evaluate(session, "testing the chosen network", [tested])
@@ -49,6 +52,7 @@ def train_finals(session: Session, best: list[Trial]) -> None:
         if not any(trial.origin == name and trial.state is State.COMPLETE for trial in trials):
             failed = [trial for trial in trials if trial.state is State.FAILED]
             raise RunError(f"the final training of the {name} network failed: {failed[-1].error}")
+    forget_all_checkpoints(session)
 
 
 def _reference(session: Session) -> tuple[Architecture, Trial | None]:
@@ -64,8 +68,8 @@ def _reference(session: Session) -> tuple[Architecture, Trial | None]:
 def _going_on(session: Session, origin: str, arch: Architecture, source: Trial | None) -> _Wanted:
     """A network to train, from scratch or, where that was asked for, going on from the trial that found it."""
     # Who was trained nowhere before has nothing to go on from.
-    inherits = session.config.final.weights == "inherited" and source is not None and source.weights is not None
-    return _Wanted(origin=origin, architecture=arch, source=source if inherits else None)
+    goes_on = session.config.final.weights != "scratch" and source is not None and source.weights is not None
+    return _Wanted(origin=origin, architecture=arch, source=source if goes_on else None)
 
 
 def _recipe(session: Session, trial: Trial) -> Recipe | None:
@@ -73,7 +77,7 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
     config, source = session.config, None if trial.parent is None else session.trial(trial.parent)
     if source is not None and source.stage is SearchStage.FINAL:
         return None
-    if source is None:
+    if source is None or config.final.weights == "continued":
         return config.final_recipe
     return replace(config.fine_tuning_recipe, images=config.final.images)
 
@@ -87,7 +91,11 @@ def _chosen(session: Session) -> Trial | None:
     ]
     if not trained:
         return None
-    chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
+    if session.config.races:
+        found = {trial.number: session.reward.of(trial.scores, session.start.target_ms) or 0.0 for trial in trained}
+        chosen = ranked(session, trained, found)[0]
+    else:
+        chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
         f"({judged_on(SearchStage.FINAL, session.config.judge)}, {len(session.images.splits.reward):,} images)"
@@ -113,8 +121,9 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         return session.new_trial(SearchStage.FINAL, each.architecture, origin=each.origin, parent=each.source)
 
     def evaluation_of(trial: Trial) -> Evaluation:
-        key = None if trial.parent is None else session.trial(trial.parent).evaluation_key
         recipe = _recipe(session, trial)
+        continues = recipe is not None and session.config.final.weights == "continued"
+        key = None if trial.parent is None or continues else session.trial(trial.parent).evaluation_key
         return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
 
     def done() -> int:

@@ -194,7 +194,7 @@ class Session:
 
     def proxy_evaluation(self, arch: Architecture) -> Evaluation:
         """The short training of the block-level search."""
-        return self.evaluation(arch, self.config.proxy_recipe, train_images=self.config.blocks.train_images)
+        return self.evaluation(arch, self.config.proxy_recipe, train_images=self.config.train_images)
 
     def measure(self, keys: Iterable[BlockKey], why: str, *, reason: Reason, on: Iterable[Goal] | None = None) -> None:
         """Measure, on each of the devices (by default all), the blocks that its table lacks, and record them.
@@ -288,7 +288,9 @@ class Session:
             raise
         self.store.trials.finish(self.record.id, trial, reward=reward)
         self._index.put(trial)
-        self.start.files.checkpoint(trial.number).unlink(missing_ok=True)  # not before: until then it may begin again
+        if not (self._may_go_on(trial) and trial.state is State.COMPLETE):
+            # Not before it is recorded: until then it may begin again.
+            self.start.files.checkpoint(trial.number).unlink(missing_ok=True)
         self.listener.trial(trial, reward)
         return reward
 
@@ -365,9 +367,12 @@ class Session:
     def _job(self, trial: Trial, evaluation: Evaluation) -> Job:
         if not evaluation.leaves_weights:
             return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
-        parent = None
+        parent = begun = None
         if trial.origin == Origin.START:
             parent = Parent(architecture=trial.architecture, weights=self.start.files.start_weights)
+        elif trial.parent is not None and not evaluation.inherits:
+            checkpoint = self.start.files.checkpoint(trial.parent)
+            begun = checkpoint if checkpoint.exists() else None
         elif trial.parent is not None:
             source = self.trial(trial.parent)
             parent = Parent(architecture=source.architecture, weights=self.start.files.weights(source))
@@ -380,9 +385,15 @@ class Session:
             parent=parent,
             watch=self._watch(trial),
             checkpoint=self.start.files.checkpoint(trial.number),
+            keeps_checkpoint=self._may_go_on(trial),
+            begun=begun,
             limit_seconds=60 * self.config.trial_minutes,
             touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
         )
+
+    def _may_go_on(self, trial: Trial) -> bool:
+        """Whether a training may be gone on with by another trial."""
+        return self.config.races and trial.stage is SearchStage.BLOCKS
 
     def _watch(self, trial: Trial) -> Watch | None:
         """How an executor that may stop trials early compares them: only those that a sampler proposed."""

@@ -61,6 +61,7 @@ def transfer_trials(session: Session) -> None:
         for source in session.store.trials.of(record.id, SearchStage.BLOCKS):
             if (
                 source.state is not State.COMPLETE
+                or source.origin == Origin.PROMOTED  # later rungs are taken over when their turn comes
                 or session.last_of(SearchStage.BLOCKS, source.architecture) is not None
             ):
                 continue

@@ -31,7 +31,7 @@ def print_plan(plan: Plan) -> None:
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
         *_device_lines(plan),
         f"target       {_target_text(plan)}",
-        f"trials       {config.blocks.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
+        f"trials       {config.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
         f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, block-level search "
         f"{plan.search_minutes:.1f}, NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
@@ -83,6 +83,10 @@ def _per_trial(config: RunConfig) -> str:
     if config.evaluator is not None:
         return f"each judged by {config.evaluator}"
     several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
+    if config.races:
+        first, *rungs = config.race.rungs
+        later = "".join(f", the best {rung.networks} up to {rung.images:,}" for rung in rungs)
+        return f"{first.images:,} images each{later}; final training{several}: {config.final.images:,} images each"
     return f"{config.blocks.images:,} images each; final training{several}: {config.final.images:,} images each"
 
 

@@ -11,6 +11,7 @@ from search.samplers.proposer import Proposed, Proposer, recorded_refusal
 from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import SearchSpace
+from space.cost import cost_of
 from space.encoding import Encoding
 from space.preset import read_preset
 from tests.search.madds import objective_within
@@ -76,11 +77,28 @@ def test_causes_are_told_apart(space: SearchSpace) -> None:
         (Limits(params=1), Cause.LIMIT, "parameters are over the limit of 1"),
         (Limits(latency_ms=1e-6, params=1), Cause.INFEASIBLE, "predicted"),
     ):
-        trial, refusal = asking(space, trials, limits).admit(space.smallest)
+        loop = asking(space, trials, limits)
+        trial, refusal = loop.admit(space.smallest)
         assert refusal is not None
         assert (trial.state, refusal.cause) == (State.PRUNED, cause)
         assert words in refusal.reason
-        assert recorded_refusal(replace(trial, error=refusal.reason), limits) == refusal
+        assert recorded_refusal(replace(trial, error=refusal.reason), loop.objective) == refusal
+
+
+def test_what_is_too_fast_is_not_proposed(space: SearchSpace) -> None:
+    """But whoever asks for it by name may have it; the record tells the two apart."""
+    trials = Trials()
+    free = asking(space, trials, Limits())
+    least = (cost_of(space.smallest).madds + cost_of(space.largest).madds) / 2e6
+    loop = replace(free, objective=replace(free.objective, least_ms=least))
+    proposed = [loop.ask() for _ in range(3)]
+    assert all(trial is not None and trial.scores.latency_ms >= least for trial in proposed)
+    refused = [(trial, refusal) for trial, refusal in trials.kept if refusal is not None]
+    assert {refusal.cause for _, refusal in refused} <= {Cause.FAST, Cause.DUPLICATE}
+    assert all(
+        recorded_refusal(replace(trial, error=refusal.reason), loop.objective) == refusal for trial, refusal in refused
+    )
+    assert loop.admit(space.smallest)[1] is None
 
 
 def test_what_failed_may_be_admitted_again_where_that_is_wanted(space: SearchSpace) -> None:

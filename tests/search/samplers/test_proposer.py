@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from search.config.sections import SAMPLERS
-from search.objective.limits import Cause, Limits, Refusal
+from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.samplers.feasible_first import Exhausted
 from search.samplers.proposer import Proposed, Proposer, derived_seed, recorded_refusal
@@ -61,7 +61,7 @@ def play(
         reward = None
         if trial.state is State.COMPLETE:
             reward = rewards[number] = truth(proposed.params)
-        proposer.tell(trial, reward, refusal=recorded_refusal(trial, Limits(latency_ms=LIMIT)))
+        proposer.tell(trial, reward, refusal=recorded_refusal(trial, objective_of(space)))
         trials.append(trial)
     return trials, rewards
 

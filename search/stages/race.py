@@ -1,0 +1,167 @@
+"""The race: trainings go on for as long as their network is among the best of those that got as far.
+
+A rung of a network is a trial of its own, whose parent is the rung before: it is recorded, judged, run, resumed and
+taken over like any other. It goes on from the checkpoint that its parent left, which costs the difference, and where
+that is lost it begins anew, with the same result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from search.evaluation.job import Evaluation
+from search.record.recorded_search import RecordedSearch
+from search.run_folder import RunFolder
+from search.stages.session import Session
+from search.trial import Origin, SearchStage, State, Trial
+from space.errors import RunError
+from trainer.training.judgement import Judgement
+from trainer.training.metrics import paired_difference
+
+
+def rung_of(trial: Trial) -> int:
+    """The rung that a block-level trial reached, the first one being 0."""
+    return (trial.iteration or 0) if trial.origin == Origin.PROMOTED else 0
+
+
+def evaluation_of(session: Session, trial: Trial) -> Evaluation:
+    """The training of a block-level trial, on whichever rung it is."""
+    if not rung_of(trial):
+        return session.proxy_evaluation(trial.architecture)
+    images = session.config.race.rungs[rung_of(trial)].images
+    return session.evaluation(trial.architecture, session.config.rung_recipe(images), train_images=None)
+
+
+def run_race(session: Session) -> None:
+    """Train the best of each rung on to the next one, from the block-level trials, which are the first rung.
+
+    Raises:
+        Interrupted: it was stopped.
+        RunError: all trainings of a rung failed.
+    """
+    for number, rung in enumerate(session.config.race.rungs[1:], start=1):
+        before = [trial for trial in _complete(session) if rung_of(trial) == number - 1]
+        if session.finish_requested or not before:
+            return
+        entrants = ranked(session, before)[: rung.networks]
+        session.listener.note(
+            f"race: {len(entrants)} of {len(before)} networks go on to {rung.images:,} images, first that of trial "
+            f"{entrants[0].number}"
+        )
+        _run_rung(session, number, rung.images, entrants)
+        _forget_checkpoints(session)
+
+
+def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:
+    def of_rung() -> list[Trial]:
+        return [
+            each for each in session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED) if rung_of(each) == number
+        ]
+
+    begun = {trial.parent for trial in of_rung() if trial.state is not State.FAILED}
+    waiting = [trial for trial in entrants if trial.number not in begun]
+
+    def ask() -> Trial | None:
+        if not waiting:
+            return None
+        before = waiting.pop(0)
+        return session.new_trial(
+            SearchStage.BLOCKS,
+            before.architecture,
+            origin=Origin.PROMOTED,
+            parent=before,
+            iteration=number,
+            scores=replace(before.scores, top1=None, log_likelihood=None, probability=None),
+        )
+
+    def done() -> int:
+        return sum(trial.state is State.COMPLETE for trial in of_rung())
+
+    session.listener.begin(f"race to {images:,} images", len(entrants))
+    session.run(
+        SearchStage.BLOCKS,
+        ask,
+        lambda trial: evaluation_of(session, trial),
+        advanced=lambda running: session.listener.advance(done() + running),
+    )
+    session.listener.end()
+    if not done():
+        failed = [trial for trial in of_rung() if trial.state is State.FAILED]
+        raise RunError(f"all {len(failed)} trainings of the race's rung {number} failed: {failed[-1].error}")
+
+
+def _complete(session: Session | RecordedSearch) -> list[Trial]:
+    return [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
+
+
+def _forget_checkpoints(session: Session) -> None:
+    """Remove what nothing goes on from any more: only the last rung's training of a network may."""
+    complete = _complete(session)
+    best = max(map(rung_of, complete), default=0)
+    for trial in complete:
+        if rung_of(trial) < best:
+            session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
+
+
+def forget_all_checkpoints(session: Session) -> None:
+    """Remove what the race has left, once the final networks are trained."""
+    for trial in _complete(session):
+        session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
+
+
+def standings(session: Session | RecordedSearch) -> list[Trial]:
+    """The last training of each network, the best first: who was trained further is ahead."""
+    last = {trial.architecture.arch_id: trial for trial in sorted(_complete(session), key=rung_of)}
+    found: list[Trial] = []
+    for rung in sorted({rung_of(trial) for trial in last.values()}, reverse=True):
+        found += ranked(session, [trial for trial in last.values() if rung_of(trial) == rung])
+    return found
+
+
+def ranked(
+    session: Session | RecordedSearch, trials: Sequence[Trial], rewards: Mapping[int, float] | None = None
+) -> list[Trial]:
+    """Trials of one rung, the best first; `rewards` where the record has none of them.
+
+    Under a hard reward, which is top-1 within the limits, the log-likelihood orders them: it says the same with less
+    noise. Under any other one the reward does, and the log-likelihood orders what is equal within two standard errors.
+    """
+    config = session.config
+    if config.blocks.reward.kind == "hard" and config.data.rank_by == "top1":
+        return by_likelihood(trials)
+    if rewards is None:
+        rewards = session.store.trials.rewards(session.record.id)
+    return by_reward(trials, rewards, session.start.files)
+
+
+def by_likelihood(trials: Sequence[Trial]) -> list[Trial]:
+    """The largest log-likelihood first, of equals the earlier trial."""
+    return sorted(trials, key=lambda trial: (-_likelihood(trial), trial.number))
+
+
+def by_reward(trials: Sequence[Trial], rewards: Mapping[int, float], files: RunFolder) -> list[Trial]:
+    """The largest reward first, and of what is equal to it within two standard errors the largest log-likelihood."""
+    left = sorted(trials, key=lambda trial: (-rewards[trial.number], trial.number))
+    order: list[Trial] = []
+    while left:
+        alike = [trial for trial in left if _are_alike(files, left[0], trial, rewards)]
+        order.append(by_likelihood(alike)[0])
+        left.remove(order[-1])
+    return order
+
+
+def _likelihood(trial: Trial) -> float:
+    # Only a user's own evaluator gives none, and there is no race of these.
+    assert trial.scores.log_likelihood is not None
+    return trial.scores.log_likelihood
+
+
+def _are_alike(files: RunFolder, best: Trial, other: Trial, rewards: Mapping[int, float]) -> bool:
+    """Whether a reward is within two standard errors of the best one's, which are as those of top-1 in proportion."""
+    if other is best:
+        return True
+    assert best.scores.top1 is not None
+    right = [Judgement.from_bytes(files.judged(each.number).read_bytes()).right for each in (best, other)]
+    difference = paired_difference(*right)
+    margin = (difference.high - difference.low) / 2
+    reward = rewards[best.number]
+    return rewards[other.number] >= reward - margin * abs(reward) / max(best.scores.top1, 1e-9)

@@ -1,0 +1,254 @@
+"""The race: who goes on, what that costs, and that a killed one ends like one that was left alone."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import mobilenas
+from search.config.load import parse_config
+from search.evaluation.job import Job, Training
+from search.record.store import Store
+from search.run_folder import RunFolder
+from search.stages.race import by_likelihood, by_reward, rung_of
+from search.trial import Origin, SearchStage, State, Trial
+from space.errors import InvalidConfig
+from tests.search.inline import InlineExecutor, use_inline
+from tests.search.judgements import write_judgement
+from tests.search.makers import trial as made_up
+from tests.tiny import TINY_SPACE, dark_and_bright
+from trainer.training.state import TrainingState
+
+RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 3}, {"images": 96, "networks": 2}]
+IMAGES = [32, 64, 96]
+LATENCY = "from space.cost import cost_of\n\n\ndef ms(arch):\n    return cost_of(arch).madds / 1e6\n"
+
+
+@pytest.fixture
+def executors(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:
+    """Those of the searches of a test."""
+    return use_inline(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of small pictures."""
+    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
+
+
+def race_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a run
+    """The configuration of a race of six networks that takes some seconds."""
+    (folder / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
+    (folder / "madds.py").write_text(LATENCY)
+    return {
+        "plugins": str(folder),
+        "latency": "madds:ms",
+        "workers": 2,
+        "determinism": "strict",
+        "batch": 3,
+        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 18},
+        "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
+        "target": {"ms": 0.075},
+        "training": {"batch_size": 16},
+        "blocks": {"reuse": False},
+        "race": {"rungs": RUNGS, "latency_from": 0.3},
+        "netadapt": {"max_steps": 0},
+        "final": {"images": 160, "top_k": 2, "weights": "continued"},
+        **changes,
+    }
+
+
+def run(folder: Path, config: dict[str, Any], name: str = "race") -> mobilenas.Search:
+    """A search, on with it if it has begun already."""
+    url = f"sqlite:///{folder / 'record.db'}"
+    with closing(Store.open(url)) as store:
+        begun = any(search.name == name for search in store.searches.all())
+    if begun:
+        return mobilenas.resume(name, database=url)
+    return mobilenas.search(config, name=name, database=url, runs=folder / "runs")
+
+
+def trials_of(folder: Path, name: str = "race") -> list[Trial]:
+    """The trials of a search that were not refused."""
+    with closing(Store.open(f"sqlite:///{folder / 'record.db'}")) as store:
+        trials = store.trials.of(store.searches.get(name).id)
+    return [trial for trial in trials if trial.state is not State.PRUNED]
+
+
+def rungs_of(trials: list[Trial]) -> list[list[Trial]]:
+    """The block-level trials by rung."""
+    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS]
+    return [[trial for trial in blocks if rung_of(trial) == number] for number in range(len(RUNGS))]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_best_of_each_rung_go_on(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """By their log-likelihood, from where they stopped; the best of the last rung are finalists, one is found."""
+    search = run(tmp_path, race_in(tmp_path, photos))
+    assert search.state == "done"
+    trials = trials_of(tmp_path)
+    rungs = rungs_of(trials)
+    assert [len(rung) for rung in rungs] == [6, 3, 2]
+    for images, before, rung in zip(IMAGES[1:], rungs, rungs[1:], strict=False):
+        best = by_likelihood(before)[: len(rung)]
+        assert [trial.parent for trial in rung] == [trial.number for trial in best]
+        assert [trial.architecture for trial in rung] == [trial.architecture for trial in best]
+        assert {(trial.origin, trial.images_seen) for trial in rung} == {(Origin.PROMOTED, images)}
+    final = [trial for trial in trials if trial.stage is SearchStage.FINAL]
+    candidates = [trial for trial in final if trial.origin == Origin.CANDIDATE]
+    (found,) = [trial for trial in final if trial.origin == Origin.FOUND]
+    assert {trial.parent for trial in candidates} == {trial.number for trial in rungs[-1]}
+    assert found.parent == by_likelihood(candidates)[0].number
+    (executor,) = executors
+    jobs = {job.number: job for job in executor.jobs}
+    assert {job.number for job in executor.jobs if job.begun is not None} == {
+        trial.number for trial in (*rungs[1], *rungs[2], *candidates)
+    }
+    assert all(jobs[trial.number].touch_test is False for trial in candidates)
+    assert not list((tmp_path / "runs" / "race" / "trials").glob("*.checkpoint"))
+
+
+def test_proposals_use_the_latency_they_may(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """None is above the target, which nothing would bring down, and none below the least share of it."""
+    run(tmp_path, race_in(tmp_path, photos, race={"rungs": RUNGS, "latency_from": 0.7}))
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        target = store.searches.get("race").require_start().target_ms
+    (first, *_) = rungs_of(trials_of(tmp_path))
+    assert len(executors) == 1
+    assert first
+    assert all(0.7 * target <= trial.scores.latency_ms <= target for trial in first)
+
+
+class Killed(BaseException):
+    """The coordinator ended here."""
+
+
+def told(trials: list[Trial]) -> list[object]:
+    """What must be alike of searches that should be equal."""
+    return [
+        (trial.number, trial.origin, trial.parent, trial.architecture, trial.scores, trial.correct) for trial in trials
+    ]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("job", [3, 7, 10, 12])
+def test_a_race_that_was_killed_ends_like_one_left_alone(
+    job: int, tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each of its rungs and in the final trainings: the same networks go on, with the same scores."""
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "killed").mkdir()
+    run(tmp_path / "alone", race_in(tmp_path / "alone", photos))
+    submit, count = InlineExecutor.submit, 0
+
+    def killed(self: InlineExecutor, submitted: Job) -> None:
+        nonlocal count
+        count += 1
+        if count == job:
+            raise Killed
+        submit(self, submitted)
+
+    monkeypatch.setattr(InlineExecutor, "submit", killed)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", race_in(tmp_path / "killed", photos))
+    run(tmp_path / "killed", {})
+    assert told(trials_of(tmp_path / "killed")) == told(trials_of(tmp_path / "alone"))
+    assert len(executors) == 3
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_lost_checkpoints_cost_time_alone(
+    tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rung whose beginning is gone is trained from its own beginning, and ends alike."""
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "lost").mkdir()
+    run(tmp_path / "alone", race_in(tmp_path / "alone", photos))
+    monkeypatch.setattr(TrainingState, "write", lambda *_, **__: None)
+    run(tmp_path / "lost", race_in(tmp_path / "lost", photos))
+    assert told(trials_of(tmp_path / "lost")) == told(trials_of(tmp_path / "alone"))
+    assert [job for job in executors[1].jobs if job.begun is not None] == []
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_second_race_trains_nothing_again(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """Rungs are evaluations like any other: those of an earlier search are taken over."""
+    config = race_in(tmp_path, photos, blocks={"reuse": True})
+    run(tmp_path, config, "first")
+    run(tmp_path, config, "second")
+    stages = [{evaluation.recipe.images for job in each.jobs if (evaluation := of(job)).recipe} for each in executors]
+    assert stages == [{32, 64, 96, 160}, {160}]  # what meets the test split belongs to its search
+
+
+def of(job: Job) -> Training:
+    """What a job trains."""
+    assert isinstance(job.evaluation, Training)
+    return job.evaluation
+
+
+def test_another_reward_is_maximised_and_likelihood_orders_equals(tmp_path: Path) -> None:
+    """Of what cannot be told apart by top-1 on the same images the likelier network is ahead, else the reward is."""
+    files = RunFolder(tmp_path)
+    rng = np.random.default_rng(0)
+    best = rng.random(1000) < 0.8
+    close, far = best.copy(), best.copy()
+    close[:4] = ~close[:4]
+    far[:200] = False
+    trials = []
+    for number, (right, likelihood) in enumerate(((best, -0.6), (close, -0.5), (far, -0.4))):
+        write_judgement(files.judged(number), right)
+        done = replace(made_up(number), state=State.COMPLETE)
+        scores = replace(done.scores, top1=float(right.mean()), log_likelihood=likelihood)
+        trials.append(replace(done, scores=scores))
+    rewards = {trial.number: trial.scores.top1 or 0.0 for trial in trials}
+    assert abs(rewards[0] - rewards[1]) < 0.005
+    assert [trial.number for trial in by_reward(trials, rewards, files)] == [1, 0, 2]
+    # Where the reward tells them apart, though top-1 does not, the reward decides.
+    assert [trial.number for trial in by_reward(trials, {**rewards, 1: 0.5}, files)] == [0, 2, 1]
+    assert [trial.number for trial in by_likelihood(trials)] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"race": {"rungs": [RUNGS[1], RUNGS[0]]}}, "not from 3 at 64 images to 6 at 32"),
+        ({"race": {"rungs": [{"images": 5, "networks": 2}, {"images": 5, "networks": 1}]}}, "more images"),
+        ({"race": {"rungs": RUNGS}, "blocks": {"recipe": "sgd-cosine"}}, "without an end"),
+        ({"race": {"rungs": RUNGS}, "blocks": {"recipe": "final"}}, "without an end"),
+        ({"race": {"rungs": RUNGS}, "blocks": {"objectives": ["top1", "latency_ms"]}}, "one winner"),
+        ({"race": {"rungs": RUNGS}, "final": {"weights": "continued", "images": 128}}, "raise final.images"),
+        ({"race": {"rungs": RUNGS}, "final": {"weights": "continued", "recipe": "sgd-cosine"}}, "none that goes on"),
+        ({"final": {"weights": "continued"}}, "set race.rungs"),
+        ({"race": {"rungs": RUNGS}, "targets": {"pi5": "80%", "pixel": "80%"}}, "choose mode shared"),
+        ({"race": {"rungs": RUNGS}, "executor": "ray", "ray": {"scheduler": "asha"}}, "ends trainings by itself"),
+    ],
+)
+def test_races_that_cannot_be_run_are_refused(changes: dict[str, Any], match: str) -> None:
+    """With what to change: rungs that do not narrow, trainings that cannot go on, several winners."""
+    with pytest.raises(InvalidConfig, match=match):
+        parse_config(changes)
+
+
+def test_finishing_early_skips_what_is_left_of_the_race(
+    tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for an early end gets it with the best so far, trained to the end."""
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    submit: Callable[[InlineExecutor, Job], None] = InlineExecutor.submit
+
+    def submit_and_finish(self: InlineExecutor, job: Job) -> None:
+        submit(self, job)
+        if job.number == 8:
+            with closing(Store.open(url)) as store:
+                store.searches.request_finish(store.searches.get("race").id)
+
+    monkeypatch.setattr("search.stages.session.ASK_SECONDS", 0.0)
+    monkeypatch.setattr(InlineExecutor, "submit", submit_and_finish)
+    assert run(tmp_path, race_in(tmp_path, photos)).state == "done"
+    assert [len(rung) > 0 for rung in rungs_of(trials_of(tmp_path))] == [True, True, False]
+    assert len(executors) == 1
