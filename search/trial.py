@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from latency.measurement import Measurement
 from space.arch import Architecture
 
 FIGURES = ("latency_ms", "madds", "params", "peak_bytes")
@@ -71,11 +72,12 @@ class Scores:
     """What was found out about an architecture; rewards are computed from these and can be recomputed.
 
     `top1` (0-1) is on the reward split, never on the test split, and None where nothing was trained.
-    `latency_ms` is the table's prediction: batch 1, low quantile of wall time. With several devices that one network
-    must serve it is the slowest one's, as a share of its target, in ms of the first. `peak_bytes` is the largest
-    working set of activations (`space.cost`); None: recorded before it was kept. `log_likelihood` (natural, at most 0)
-    and `probability` (0-1) are means over the same images, of the right class; None: from an evaluator that gives none,
-    or recorded before they were kept.
+    `latency_ms` is the table's prediction: batch 1, low quantile of wall time; or what the whole network took, at the
+    conditions of the table, where it was measured before it was trained (`search.stages.screening`). With several
+    devices that one network must serve it is the slowest one's, as a share of its target, in ms of the first.
+    `peak_bytes` is the largest working set of activations (`space.cost`); None: recorded before it was kept.
+    `log_likelihood` (natural, at most 0) and `probability` (0-1) are means over the same images, of the right class;
+    None: from an evaluator that gives none, or recorded before they were kept.
     """
 
     top1: float | None
@@ -165,3 +167,17 @@ class NetworkMeasurement:
     median_ms: float
     samples: int
     table_id: int | None = None
+
+    @classmethod
+    def of(cls, trial: int, predicted_ms: float, measurement: Measurement) -> Self:
+        """A trial's network beside its prediction."""
+        low, high = measurement.interval("warm", "wall")
+        return cls(
+            trial=trial,
+            predicted_ms=predicted_ms,
+            measured_ms=measurement.estimate("warm", "wall"),
+            low_ms=low,
+            high_ms=high,
+            median_ms=float(np.median(measurement.warm_wall)),
+            samples=len(measurement.warm_wall),
+        )

@@ -164,9 +164,10 @@ class RecordedSearch:
         return RunError(f"search '{name}' has found no network yet; see: mobilenas status {name}")
 
     def measurements(self, device: "DeviceTarget") -> dict[int, NetworkMeasurement]:
-        """What was measured whole on a device, by trial; empty until the search is certified there."""
+        """What was measured whole on a device, by final trial; empty until the search is certified there."""
         found = self.store.trials.measurements(self.record.id)
-        return {each.trial: each for each in found if each.table_id == device.table_id}
+        final = {trial.number for trial in self.trials(SearchStage.FINAL)}
+        return {each.trial: each for each in found if each.table_id == device.table_id and each.trial in final}
 
     @property
     def has_finals(self) -> bool:

@@ -191,9 +191,17 @@ class Trials:
         return self._transactions.rows(query, step_from_row)
 
     def add_measurements(
-        self, search_id: int, table_id: int, measured: Sequence[tuple[NetworkMeasurement, Sequence[float]]]
+        self,
+        search_id: int,
+        table_id: int,
+        measured: Sequence[tuple[NetworkMeasurement, Sequence[float]]],
+        *,
+        latencies: Mapping[int, float] | None = None,
     ) -> None:
-        """Record networks that were measured side by side, all or none, each with its raw samples in ms."""
+        """Record networks that were measured side by side, all or none, each with its raw samples in ms.
+
+        `latencies` are those of running trials, by number, from then on in place of their predictions.
+        """
         now = datetime.now(UTC)
         common = {"search_id": search_id, "measured_at": now, "table_id": table_id}
         rows = [
@@ -205,6 +213,8 @@ class Trials:
             self._transactions.change(connection, search_id)
             if connection.scalar(select(network_measurements.c.id).where(these).limit(1)) is None:
                 connection.execute(insert(network_measurements), rows)
+            for number, latency_ms in (latencies or {}).items():
+                connection.execute(update(trials).where(*_this(search_id, number)).values(latency_ms=latency_ms))
 
         self._transactions.write(add)
 

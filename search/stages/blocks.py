@@ -1,6 +1,9 @@
 """The block-level search: the reference first, then what was enqueued, then what the sampler proposes."""
 
 import math
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search.config.sections import StartConfig
@@ -10,6 +13,7 @@ from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.stages.race import evaluation_of, run_race, standings
+from search.stages.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
 from search.trial import Origin, Scores, SearchStage, State, Trial
@@ -19,6 +23,7 @@ from space.errors import RunError
 from space.keys import keys_of
 
 if TYPE_CHECKING:
+    from search.samplers.ask import Asking
     from search.samplers.proposer import Proposed
 
 
@@ -45,6 +50,7 @@ def search_blocks(session: Session) -> None:
         finished=search.finished,
         advanced=lambda running: session.listener.advance(search.trained + running),
     )
+    search.close()
     session.listener.end()
     if session.record.group is not None:
         transfer_trials(session)  # what the others of the group have found meanwhile
@@ -71,46 +77,64 @@ class _Search:
     """Whose turn it is: the reference, then what was enqueued, then what the sampler proposes."""
 
     def __init__(self, session: Session, enqueued: tuple[Architecture, ...]) -> None:
-        from search.samplers.ask import Asking
-        from search.samplers.proposer import Proposer
-
         self.session, self.blocks = session, session.config.blocks
         self._enqueued = list(enqueued)
         self._is_over = False
+        # In a race networks are measured before they are trained, where the devices can be asked.
+        self._candidates = Candidates(session) if session.config.races and can_screen(session) else None
+        self._latency_from = session.config.race.latency_from if session.config.races else 0.0
+        # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
+        # first. The record knows no batches; they follow from the order in which trials were begun. Where networks are
+        # measured, all that were measured together are such a batch.
+        is_strict = session.config.determinism == "strict" and self._candidates is None
+        self._batch = session.config.batch if is_strict else None
+        asked_for = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
+        last = 0 if self._batch is None else len(asked_for) % self._batch
+        current = asked_for[len(asked_for) - last :]
+        self._untold = [trial for trial in current if trial.state is not State.RUNNING]
+        self._asking = self._learn(unknown=[trial.number for trial in current])
+
+    def _learn(self, unknown: Collection[int] = ()) -> "Asking":
+        """A sampler that knows what is recorded, but for trials whose outcome is to come, and so proposes."""
+        from search.samplers.ask import Asking
+        from search.samplers.proposer import Proposer
+
+        session = self.session
+        # What was measured tells how much predictions are off, which is where proposals have to aim.
+        bias = 1.0 if self._candidates is None else self._candidates.bias()
         limits = limits_of(session)
+        if limits.latency_ms is not None:
+            limits = replace(limits, latency_ms=limits.latency_ms / bias)
         objective = Objective(
             encoding=Encoding(session.space),
             latency=session.latency,
             limits=limits,
             reward_of=session.reward,
             target_ms=session.start.seed_target_ms,
-            least_ms=session.config.race.latency_from * session.start.target_ms if session.config.races else 0.0,
+            least_ms=self._least_ms / bias,
         )
-        self._proposer = Proposer(
+        proposer = Proposer(
             objective,
             self.blocks.sampler,
             seed=session.config.seed,
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
         )
-        self._asking = Asking(
-            proposer=self._proposer,
+        rewards = session.store.trials.rewards(session.record.id)
+        first_rung = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
+        proposer.restore(first_rung, rewards, unknown)
+        return Asking(
+            proposer=proposer,
             objective=objective,
             new_trial=self._new_trial,
             next_number=lambda: session.next_number,
             last_of=lambda arch: session.last_of(SearchStage.BLOCKS, arch),
             stopping=lambda: session.stopping,
         )
-        # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
-        # first. The record knows no batches; they follow from the order in which trials were begun.
-        self._batch = session.config.batch if session.config.determinism == "strict" else None
-        asked_for = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
-        last = 0 if self._batch is None else len(asked_for) % self._batch
-        current = asked_for[len(asked_for) - last :]
-        self._untold = [trial for trial in current if trial.state is not State.RUNNING]
-        rewards = session.store.trials.rewards(session.record.id)
-        first_rung = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
-        self._proposer.restore(first_rung, rewards, [trial.number for trial in current])
+
+    @property
+    def _least_ms(self) -> float:
+        return self._latency_from * self.session.start.target_ms
 
     @property
     def trained(self) -> int:
@@ -126,10 +150,10 @@ class _Search:
 
     def finished(self, trial: Trial, reward: float | None) -> None:
         """A trial ended."""
-        if trial.origin == Origin.PROMOTED:
-            return
+        if trial.origin == Origin.PROMOTED or self._candidates is not None:
+            return  # whoever asks next learns from the record
         if self._batch is None or not _counts(trial):
-            self._proposer.tell(trial, reward)
+            self._asking.proposer.tell(trial, reward)
         else:
             self._untold.append(trial)
 
@@ -137,6 +161,8 @@ class _Search:
         """The next trial to train; None where there is none, or none before others have ended."""
         session, trials = self.session, self.session.config.trials
         running = session.count(SearchStage.BLOCKS, State.RUNNING)
+        if self._candidates is not None:
+            running -= len(self._candidates.ready) + len(self._candidates.waiting)
         failed = session.count(SearchStage.BLOCKS, State.FAILED)
         if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
             return None
@@ -157,15 +183,75 @@ class _Search:
         while (arch := self._next_enqueued()) is not None:
             trial, refusal = self._asking.admit(arch, again=True)
             if refusal is None:
-                self._proposer.running(trial)
+                self._asking.proposer.running(trial)
                 return trial
             session.listener.note(f"trial {trial.number} [enqueued] is not trained: {refusal.reason}")
-            self._proposer.tell(trial, None, refusal=refusal)
-        return self._propose()
+            self._asking.proposer.tell(trial, None, refusal=refusal)
+        return self._propose() if self._candidates is None else self._next_candidate(self._candidates)
+
+    def _next_candidate(self, candidates: Candidates) -> Trial | None:
+        """The next of those that were measured; None where there is none, or none before others have ended."""
+        while not candidates.ready:
+            if not candidates.is_quiet or self._is_over:
+                return None
+            wanted = self.session.config.trials - self.trained
+            if not candidates.waiting:
+                part = max(2 * self.session.executor.slots, -(-self.session.config.trials // 3))
+                self._asking = self._learn()
+                self._ask_for(candidates, candidates.how_many(min(wanted, part)))
+            if self.session.stopping:
+                return None
+            if candidates.waiting:
+                candidates.measure(self._refusal_of_measured)
+            elif self._latency_from:
+                self._latency_from = 0.0
+                candidates.ready += [self._again(trial) for trial in candidates.faster()[:wanted]]
+                self.session.listener.note("too few networks lie near the target: faster ones are trained, too")
+            else:
+                self._end_early("no other network is within the limits, predicted or measured")
+        return candidates.ready.pop(0)
+
+    def _ask_for(self, candidates: Candidates, count: int) -> None:
+        """Have so many networks proposed, fewer where there are no more."""
+        from search.samplers.ask import Stuck
+
+        with suppress(Exhausted):
+            while len(candidates.waiting) < count:
+                try:
+                    trial = self._asking.ask()
+                except Stuck as error:
+                    if error.cause is Cause.DUPLICATE or candidates.waiting:
+                        return
+                    raise self._nothing_within(error.cause) from error
+                if trial is None:
+                    return
+                candidates.waiting.append(trial)
+
+    def close(self) -> None:
+        """End what was measured and is not needed any more."""
+        if self._candidates is not None:
+            for trial in (*self._candidates.ready, *self._candidates.waiting):
+                self.session.refuse(trial, "enough other networks were trained")
+
+    def _refusal_of_measured(self, scores: Scores) -> Refusal | None:
+        # By what is wanted, not by where proposals aim.
+        objective = replace(self._asking.objective, limits=limits_of(self.session), least_ms=self._least_ms)
+        return objective.refusal(scores)
+
+    def _again(self, trial: Trial) -> Trial:
+        """A network that was refused for being fast, to be trained after all."""
+        return self.session.new_trial(
+            SearchStage.BLOCKS,
+            trial.architecture,
+            origin=trial.origin,
+            params=trial.params,
+            sampler_attrs=trial.sampler_attrs,
+            scores=trial.scores,
+        )
 
     def _tell_batch(self) -> None:
         for trial in sorted(self._untold, key=lambda trial: trial.number):
-            self._proposer.tell(trial, self.session.reward_of(trial))
+            self._asking.proposer.tell(trial, self.session.reward_of(trial))
         self._untold = []
 
     def _next_enqueued(self) -> Architecture | None:
@@ -200,14 +286,18 @@ class _Search:
             self._end_early(str(error))
         except Stuck as error:
             if error.cause is not Cause.DUPLICATE:
-                kept = "below race.latency_from" if error.cause is Cause.FAST else "over a limit"
-                raise RunError(
-                    f"{MAX_REFUSED:,} proposals in a row were {kept} (latency: "
-                    f"{latency_limit_ms(self.session):.3f} ms); raise the target or the limits, widen the space, or "
-                    "choose sampler feasible-first"
-                ) from error
+                raise self._nothing_within(error.cause) from error
             self._end_early(f"{MAX_REFUSED:,} proposals in a row had been tried before")
         return None
+
+    def _nothing_within(self, cause: Cause) -> RunError:
+        from search.samplers.ask import MAX_REFUSED
+
+        kept = "below race.latency_from" if cause is Cause.FAST else "over a limit"
+        return RunError(
+            f"{MAX_REFUSED:,} proposals in a row were {kept} (latency: {latency_limit_ms(self.session):.3f} ms); raise "
+            "the target or the limits, widen the space, or choose sampler feasible-first"
+        )
 
     def _end_early(self, reason: str) -> None:
         # What still runs may fail and be due again, but there is nothing new to propose.

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from latency.kit import Campaign, NetworkGraph, make_kit, measure_options
-from latency.measurement import Measurement
 from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
@@ -17,7 +14,7 @@ from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
 from search.stages.session import Session
 from search.tables import settings_for, workspace
-from search.trial import NetworkMeasurement, SearchStage, Trial
+from search.trial import NetworkMeasurement, SearchStage
 from space.errors import DeviceError, InvalidResults, RunError
 from trainer.training.weight_files import read_weights
 
@@ -120,7 +117,8 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
                 f"{CERTIFY_KIT}"
             )
         predicted_ms = recorded.predicted_ms(trial, target)
-        rows.append((_beside(predicted_ms, trial, network.measurement), network.measurement.warm_wall))
+        beside = NetworkMeasurement.of(trial.number, predicted_ms, network.measurement)
+        rows.append((beside, network.measurement.warm_wall))
     recorded.store.trials.add_measurements(record.id, target.table_id, rows)
     for warning in results.warnings:
         on = f" on '{target.name}'" if len(recorded.devices) > 1 else ""
@@ -140,19 +138,6 @@ def _device_of(recorded: RecordedSearch, results: Results) -> DeviceTarget:
         f"the results are from {results.device.processor} with ONNX Runtime {results.device.runtime_version} and "
         f"{results.device.threads} thread(s), but the latency table of the search is from {device.processor} with "
         f"{device.runtime_version} and {device.threads}; measure there, with the same options"
-    )
-
-
-def _beside(predicted_ms: float, trial: Trial, found: Measurement) -> NetworkMeasurement:
-    low, high = found.interval("warm", "wall")
-    return NetworkMeasurement(
-        trial=trial.number,
-        predicted_ms=predicted_ms,
-        measured_ms=found.estimate("warm", "wall"),
-        low_ms=low,
-        high_ms=high,
-        median_ms=float(np.median(found.warm_wall)),
-        samples=len(found.warm_wall),
     )
 
 

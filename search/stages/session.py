@@ -262,6 +262,20 @@ class Session:
             return {}
         return {goal.table_id: goal.table.estimate(arch) for goal in self.goals}
 
+    def replace(self, trial: Trial) -> None:
+        """Have a recorded trial as it is in the record now."""
+        self._index.put(trial)
+
+    def refuse(self, trial: Trial, reason: str) -> None:
+        """End a running trial that is not to be evaluated."""
+        self._end(replace(trial, state=State.PRUNED, error=reason))
+
+    def take_left_running(self, stage: SearchStage, origin: str) -> list[Trial]:
+        """What an earlier coordinator left running of the trials that one proposed; whoever takes it sees to it."""
+        taken = [trial for trial in self._left_running if (trial.stage, trial.origin) == (stage, origin)]
+        self._left_running = [trial for trial in self._left_running if trial not in taken]
+        return taken
+
     def take_over(self, trial: Trial, found: FoundEvaluation) -> None:
         """Record a running trial as completed by an evaluation that the record holds."""
         taken = self._taken(replace(trial, evaluation_key=found.trial.evaluation_key), found)

@@ -1,9 +1,10 @@
-"""The words for what ranks networks."""
+"""The words for what ranks networks, and what is kept of a measured one."""
 
 import pytest
 
+from latency.measurement import Measurement
 from search.config.load import parse_config
-from search.trial import SearchStage, judge_of, judged_on
+from search.trial import NetworkMeasurement, SearchStage, judge_of, judged_on
 from space.errors import InvalidConfig
 
 
@@ -28,3 +29,13 @@ def test_a_run_says_what_ranks() -> None:
     assert parse_config({"data": {"rank_by": "balanced"}}).judge == "balanced accuracy"
     with pytest.raises(InvalidConfig, match=r"data\.rank_by is for trainings"):
         parse_config({"evaluator": "mine:top1", "data": {"rank_by": "balanced"}})
+
+
+def test_a_network_stands_beside_its_prediction() -> None:
+    """As it took then: low quantile of wall time, with its interval and median."""
+    samples = tuple(1 + 0.001 * visit for visit in range(16))
+    measured = Measurement(cold_wall=samples, cold_cpu=samples, warm_wall=samples, warm_cpu=samples)
+    found = NetworkMeasurement.of(3, 0.9, measured)
+    assert (found.trial, found.predicted_ms, found.samples) == (3, 0.9, 16)
+    assert found.low_ms <= found.measured_ms <= found.high_ms
+    assert found.measured_ms < found.median_ms == pytest.approx(1.0075)

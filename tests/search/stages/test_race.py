@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import mobilenas
@@ -124,10 +125,6 @@ def test_proposals_use_the_latency_they_may(tmp_path: Path, photos: Path, execut
     assert all(0.7 * target <= trial.scores.latency_ms <= target for trial in first)
 
 
-class Killed(BaseException):
-    """The coordinator ended here."""
-
-
 def told(trials: list[Trial]) -> list[object]:
     """What must be alike of searches that should be equal."""
     return [
@@ -135,15 +132,33 @@ def told(trials: list[Trial]) -> list[object]:
     ]
 
 
+@pytest.fixture(scope="module")
+def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """The trials of a race that nobody disturbed."""
+    folder, threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        use_inline(patched)
+        run(folder, race_in(folder, photos))
+    torch.set_num_threads(threads)
+    return told(trials_of(folder))
+
+
+class Killed(BaseException):
+    """The coordinator ended here."""
+
+
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("job", [3, 7, 10, 12])
 def test_a_race_that_was_killed_ends_like_one_left_alone(
-    job: int, tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+    job: int,
+    tmp_path: Path,
+    photos: Path,
+    alone: list[object],
+    executors: list[InlineExecutor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In each of its rungs and in the final trainings: the same networks go on, with the same scores."""
-    (tmp_path / "alone").mkdir()
-    (tmp_path / "killed").mkdir()
-    run(tmp_path / "alone", race_in(tmp_path / "alone", photos))
     submit, count = InlineExecutor.submit, 0
 
     def killed(self: InlineExecutor, submitted: Job) -> None:
@@ -155,24 +170,25 @@ def test_a_race_that_was_killed_ends_like_one_left_alone(
 
     monkeypatch.setattr(InlineExecutor, "submit", killed)
     with pytest.raises(Killed):
-        run(tmp_path / "killed", race_in(tmp_path / "killed", photos))
-    run(tmp_path / "killed", {})
-    assert told(trials_of(tmp_path / "killed")) == told(trials_of(tmp_path / "alone"))
-    assert len(executors) == 3
+        run(tmp_path, race_in(tmp_path, photos))
+    run(tmp_path, {})
+    assert told(trials_of(tmp_path)) == alone
+    assert len(executors) == 2
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_lost_checkpoints_cost_time_alone(
-    tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    photos: Path,
+    alone: list[object],
+    executors: list[InlineExecutor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A rung whose beginning is gone is trained from its own beginning, and ends alike."""
-    (tmp_path / "alone").mkdir()
-    (tmp_path / "lost").mkdir()
-    run(tmp_path / "alone", race_in(tmp_path / "alone", photos))
     monkeypatch.setattr(TrainingState, "write", lambda *_, **__: None)
-    run(tmp_path / "lost", race_in(tmp_path / "lost", photos))
-    assert told(trials_of(tmp_path / "lost")) == told(trials_of(tmp_path / "alone"))
-    assert [job for job in executors[1].jobs if job.begun is not None] == []
+    run(tmp_path, race_in(tmp_path, photos))
+    assert told(trials_of(tmp_path)) == alone
+    assert [job for job in executors[0].jobs if job.begun is not None] == []
 
 
 @pytest.mark.usefixtures("one_thread")

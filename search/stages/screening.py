@@ -1,0 +1,167 @@
+"""Screening: networks are measured whole on the device before they are trained.
+
+Predictions err by some per cent, and a search selects those whose prediction is too low. Whole networks take seconds to
+measure and minutes to train, so only what really uses the target, and meets it, is trained. From then on the latency of
+such a trial is the measured one, at the conditions of its table.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from latency.probe import Protocol
+from latency.whole import Whole, measure_whole
+from search.objective.latency import Goal
+from search.objective.limits import Refusal
+from search.stages.session import Session
+from search.trial import NetworkMeasurement, Scores, SearchStage, State, Trial
+from space.arch import Architecture
+
+# A network of which one can say that it is within one per cent; for what is slow there is a limit.
+SCREENING = Protocol(rounds=16, most_rounds=32, warm=8, precision=0.01, seconds=120.0)
+# Proposals that are measured at once, and the share of them that is expected to pass before anything is known.
+_MOST, _EXPECTED = 48, 0.3
+
+
+def can_screen(session: Session) -> bool:
+    """Whether all devices can be asked at any time."""
+    return bool(session.goals) and all(goal.meter is not None for goal in session.goals)
+
+
+def target_reference(session: Session, goal: Goal) -> Architecture | None:
+    """The network that a device's target is a share of, None where it is absolute."""
+    target = session.config.devices[goal.table.device.name]
+    return session.space.reference if target.relative is not None else None
+
+
+def measure_on_devices(
+    session: Session, networks: Mapping[str, Architecture], protocol: Protocol
+) -> list[tuple[Goal, dict[str, Whole]]]:
+    """Measure networks on every device, side by side, by name.
+
+    Raises:
+        DeviceError: one cannot be reached or cannot measure.
+    """
+    found = []
+    for goal in session.goals:
+        assert goal.meter is not None, "devices that are reached by kit alone are not asked"
+        reference = target_reference(session, goal)
+        found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
+    return found
+
+
+def latency_of(
+    session: Session, measured: Sequence[tuple[Goal, Mapping[str, Whole]]], name: str
+) -> tuple[float, float]:
+    """A network's latency and the upper end of its interval, in ms.
+
+    On several devices they are the largest shares of a target, in ms of the first.
+    """
+    first = session.goals[0].target_ms
+    return (
+        max(found[name].ms * first / goal.target_ms for goal, found in measured),
+        max(found[name].high_ms * first / goal.target_ms for goal, found in measured),
+    )
+
+
+def screen(session: Session, trials: Sequence[Trial]) -> list[Trial]:
+    """Measure the networks of running trials, record that, and return the trials with what was measured.
+
+    Raises:
+        DeviceError: a device cannot be reached or cannot measure.
+    """
+    names = {trial.number: f"trial-{trial.number}" for trial in trials}
+    measured = measure_on_devices(session, {names[trial.number]: trial.architecture for trial in trials}, SCREENING)
+    now = [
+        replace(trial, scores=replace(trial.scores, latency_ms=latency_of(session, measured, names[trial.number])[0]))
+        for trial in trials
+    ]
+    latencies = {trial.number: trial.scores.latency_ms for trial in now}
+    for goal, found in measured:
+        rows = [
+            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), whole), whole.warm_wall)
+            for trial in trials
+            for whole in (found[names[trial.number]].measurement,)
+        ]
+        # With the last device a trial is known to be measured on all of them.
+        is_last = goal is session.goals[-1]
+        session.store.trials.add_measurements(
+            session.record.id, goal.table_id, rows, latencies=latencies if is_last else {}
+        )
+    for trial in now:
+        session.replace(trial)
+    return now
+
+
+class Candidates:
+    """Proposals that were measured: `ready` ones are to be trained, and `waiting` ones recorded but not yet measured.
+
+    Both run, as far as the record knows; what an earlier coordinator left of them comes first.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        left = session.take_left_running(SearchStage.BLOCKS, session.config.blocks.sampler)
+        measured = {trial.architecture for trial in self.measured()}
+        self.ready = [trial for trial in left if trial.architecture in measured]
+        self.waiting = [trial for trial in left if trial.architecture not in measured]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is being trained, which would disturb a measurement here."""
+        not_trained = len(self.ready) + len(self.waiting)
+        return self._session.count(SearchStage.BLOCKS, State.RUNNING) == not_trained
+
+    def measured(self) -> list[Trial]:
+        """All trials of this search that were measured before they were trained, or refused for that."""
+        numbers = _measured_numbers(self._session)
+        return [trial for trial in self._session.trials(SearchStage.BLOCKS) if trial.number in numbers]
+
+    def bias(self) -> float:
+        """How many times as long as predicted networks take: the median of what was measured, 1 before that."""
+        latency = self._session.latency
+        found = [trial.scores.latency_ms / latency.estimate(trial.architecture) for trial in self.measured()]
+        return statistics.median(found) if found else 1.0
+
+    def how_many(self, wanted: int) -> int:
+        """How many networks to propose so that about so many of them pass."""
+        screened = self.measured()
+        passed = sum(trial.state is not State.PRUNED for trial in screened)
+        # As if two had been measured before, so that the first few say little.
+        share = (passed + 2 * _EXPECTED) / (len(screened) + 2)
+        return max(1, min(_MOST, round(wanted / share)))
+
+    def measure(self, refusal_of: Callable[[Scores], Refusal | None]) -> None:
+        """Measure those that wait; what is refused by what it takes is not trained."""
+        screened = screen(self._session, self.waiting)
+        self.waiting = []
+        for trial in screened:
+            refusal = refusal_of(trial.scores)
+            if refusal is None:
+                self.ready.append(trial)
+            else:
+                self._session.refuse(trial, refusal.reason.replace("predicted", "measured"))
+        latencies = [trial.scores.latency_ms for trial in screened]
+        self._session.listener.note(
+            f"{len(screened)} candidates measured, {min(latencies):.3f} to {max(latencies):.3f} ms: "
+            f"{len(self.ready)} of them are trained"
+        )
+
+    def faster(self) -> list[Trial]:
+        """Networks that were refused for being faster than others were to be, the slowest first, each once."""
+        known = {
+            trial.architecture for trial in self._session.trials(SearchStage.BLOCKS) if trial.state is not State.PRUNED
+        }
+        target_ms = self._session.start.target_ms
+        refused = [
+            trial
+            for trial in self.measured()
+            if trial.state is State.PRUNED and trial.scores.latency_ms <= target_ms and trial.architecture not in known
+        ]
+        return sorted(refused, key=lambda trial: -trial.scores.latency_ms)
+
+
+def _measured_numbers(session: Session) -> set[int]:
+    """The trials that were measured on every device."""
+    found = session.store.trials.measurements(session.record.id)
+    return {each.trial for each in found if each.table_id == session.goals[-1].table_id}

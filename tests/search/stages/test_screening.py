@@ -1,0 +1,222 @@
+"""Networks are measured whole before they are trained: what is trained meets the target, and uses it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from latency.meter import LocalMeter
+from latency.table import LatencyTable
+from latency.whole import Whole
+from search.config.load import parse_config
+from search.evaluation.job import Job
+from search.events import Listener
+from search.objective.latency import DeviceLatency, Goal
+from search.plan import Inputs, look_up
+from search.record.heartbeat import Heartbeat
+from search.record.rows import SearchRecord
+from search.record.store import Store
+from search.stages.blocks import search_blocks
+from search.stages.race import rung_of
+from search.stages.session import Session
+from search.trial import State, Trial
+from space.arch import Architecture
+from space.cost import unit_cost
+from space.keys import keys_of
+from tests.search.inline import InlineExecutor
+from tests.search.makers import latency_table, measurement, new_start, record_table
+from tests.tiny import TINY_SPACE, dark_and_bright
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 2}]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of small pictures."""
+    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
+
+
+def error_of(arch: Architecture) -> float:
+    """How many times as long as predicted a network takes: 0.92 to 1.08."""
+    return 0.92 + 0.16 * hashlib.sha256(arch.arch_id.encode()).digest()[0] / 255
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Architecture]]:
+    """The networks of every measurement, whose results are the predictions with an error of the network's own."""
+    asked: list[list[Architecture]] = []
+
+    def measure_whole(table: LatencyTable, networks: Mapping[str, Architecture], *_: Any) -> dict[str, Whole]:  # noqa: ANN401
+        asked.append(list(networks.values()))
+        found = {}
+        for name, arch in networks.items():
+            ms = table.estimate(arch) * error_of(arch)
+            found[name] = Whole(ms=ms, low_ms=0.99 * ms, high_ms=1.01 * ms, measurement=measurement(2 * ms))
+        return found
+
+    monkeypatch.setattr("search.stages.screening.measure_whole", measure_whole)
+    return asked
+
+
+@dataclass
+class Race:
+    """A race on a device whose table is made up: blocks take as many ms as they have millions of multiply-adds."""
+
+    store: Store
+    inputs: Inputs
+    table: LatencyTable
+    record: SearchRecord
+    jobs: list[Job] = field(default_factory=list)
+
+    def run(self) -> None:
+        """The block-level search, on with it if it has begun already."""
+        table_id = self.record.require_start().table_id
+        meter = LocalMeter("desk")  # never asked, as `measure_whole` is not what it was
+        goals = (Goal(table_id=table_id or 0, table=self.table, meter=meter, target_ms=self.target_ms),)
+        executor = InlineExecutor(2)
+        self.jobs = executor.jobs
+        search_blocks(
+            Session(
+                store=self.store,
+                record=self.record,
+                config=self.inputs.config,
+                space=self.inputs.space,
+                data=self.inputs.data,
+                goals=goals,
+                latency=DeviceLatency(goals),
+                executor=executor,
+                listener=Listener(),
+                heartbeat=Heartbeat(self.store, self.record.id),
+            )
+        )
+
+    @property
+    def target_ms(self) -> float:
+        """What no network may exceed."""
+        return self.record.require_start().target_ms
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials."""
+        return self.store.trials.of(self.record.id)
+
+    @property
+    def trained(self) -> list[Trial]:
+        """Those of the first rung that were trained."""
+        return [trial for trial in self.trials if trial.state is State.COMPLETE and not rung_of(trial)]
+
+
+@pytest.fixture
+def race(store: Store, photos: Path, tmp_path: Path) -> Callable[..., Race]:
+    """Begins a race."""
+
+    def begin(latency_from: float = 0.8, target: float = 0.7) -> Race:
+        (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
+        config = parse_config(
+            {
+                "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 18},
+                "space": {"preset": str(tmp_path / "space.yaml"), "width": 0.5},
+                "device": {"name": "desk"},
+                "target": {"relative": target},
+                "training": {"batch_size": 16},
+                "race": {"rungs": RUNGS, "latency_from": latency_from},
+                "netadapt": {"max_steps": 0},
+            }
+        )
+        inputs = look_up(config)
+        keys = {*inputs.space.reachable_keys(), *keys_of(inputs.space.reference)}
+        entries = {key: measurement(0.001 + unit_cost(key).madds / 1e6) for key in keys}
+        table = latency_table(entries=entries, scope=inputs.space.scope)
+        target_ms = target * table.estimate(inputs.space.largest)
+        start = new_start(
+            store,
+            run_folder=tmp_path / "race",
+            table_id=record_table(store, table),
+            target_ms=target_ms,
+            seed_target_ms=target_ms,
+        )
+        record = store.searches.create(name="race", config=config.model_dump(mode="json"), start=start)
+        return Race(store, inputs, table, record)
+
+    return begin
+
+
+def test_what_is_trained_was_measured_within_the_target(
+    race: Callable[..., Race], asked: list[list[Architecture]]
+) -> None:
+    """Its latency is the measured one from then on; what was out of bounds has a reason, and was never trained."""
+    begun = race()
+    begun.run()
+    refused = [trial for trial in begun.trials if trial.state is State.PRUNED]
+    assert len(begun.trained) == 6
+    for trial in begun.trained:
+        truth = begun.table.estimate(trial.architecture) * error_of(trial.architecture)
+        assert trial.scores.latency_ms == pytest.approx(truth)
+        assert 0.8 * begun.target_ms <= trial.scores.latency_ms <= begun.target_ms
+    assert {job.evaluation.architecture for job in begun.jobs} == {trial.architecture for trial in begun.trained}
+    beside = {each.trial: each for each in begun.store.trials.measurements(begun.record.id)}
+    assert {trial.number for trial in (*begun.trained, *refused)} == set(beside)
+    assert all(each.predicted_ms == begun.table.estimate(begun.trials[n].architecture) for n, each in beside.items())
+    assert any("measured" in str(trial.error) for trial in refused)
+    assert sum(map(len, asked)) == len(beside)
+    promoted = [trial for trial in begun.trials if rung_of(trial)]
+    assert len(promoted) == 2
+    for trial in promoted:
+        assert trial.scores.latency_ms == begun.trials[trial.parent or 0].scores.latency_ms
+
+
+class Killed(BaseException):
+    """The coordinator ended here."""
+
+
+@pytest.mark.parametrize("moment", ["while it measured", "before what it measured was trained"])
+def test_a_killed_screening_goes_on(
+    moment: str, race: Callable[..., Race], asked: list[list[Architecture]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was proposed is measured, and what was measured is trained, each once."""
+    begun = race()
+    with monkeypatch.context() as patched:
+
+        def end(*_: object, **__: object) -> None:
+            raise Killed
+
+        if moment == "while it measured":
+            patched.setattr("search.stages.screening.measure_whole", end)
+        else:
+            patched.setattr(InlineExecutor, "submit", end)
+        with pytest.raises(Killed):
+            begun.run()
+    assert State.RUNNING in {trial.state for trial in begun.trials}
+    begun.run()
+    assert len({trial.architecture for trial in begun.trained}) == len(begun.trained) == 6
+    assert {State.COMPLETE, State.PRUNED} == {trial.state for trial in begun.trials}
+    measured = [arch for networks in asked for arch in networks]
+    assert len(measured) == len(set(measured))
+
+
+def test_where_few_are_near_the_target_faster_ones_are_trained(race: Callable[..., Race]) -> None:
+    """A race that no six networks deserve is run with what there is, each network once."""
+    begun = race(latency_from=0.995)
+    begun.run()
+    trained = begun.trained
+    assert len({trial.architecture for trial in trained}) == len(trained) > 0
+    assert all(trial.scores.latency_ms <= begun.target_ms for trial in trained)
+    assert any(trial.scores.latency_ms < 0.995 * begun.target_ms for trial in trained)
+    assert {State.COMPLETE, State.PRUNED} == {trial.state for trial in begun.trials}
+
+
+def test_predictions_that_are_all_too_low_are_seen_through(
+    race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where everything takes a fifth longer than predicted, proposals aim a fifth lower after the first look."""
+    monkeypatch.setattr("tests.search.stages.test_screening.error_of", lambda _: 1.2)
+    begun = race(latency_from=0.9)
+    begun.run()
+    assert len(begun.trained) == 6
+    assert all(trial.scores.latency_ms <= begun.target_ms for trial in begun.trained)
+    assert any(0.9 * begun.target_ms <= trial.scores.latency_ms for trial in begun.trained)
