@@ -45,7 +45,8 @@ class Origin(StrEnum):
 
     `ADOPTED` is taken over from a search that this one started from, `START` the network that a mere walk starts from,
     `PROMOTED` one that a race trains further: its parent is the trial of the rung before, its iteration the rung.
-    Of the final networks, `FOUND` is what the search ends with, chosen from `CANDIDATE` ones where there are several.
+    Of the final networks, `FOUND` is what the search ends with, chosen from `CANDIDATE` ones where there are several,
+    and `BASELINE` what one would have without a search: the reference scaled until it meets the target.
     """
 
     REFERENCE = "reference"
@@ -54,6 +55,7 @@ class Origin(StrEnum):
     START = "start"
     PROMOTED = "promoted"
     CANDIDATE = "candidate"
+    BASELINE = "baseline"
     FOUND = "found"
 
 
@@ -73,8 +75,8 @@ class Scores:
 
     `top1` (0-1) is on the reward split, never on the test split, and None where nothing was trained.
     `latency_ms` is the table's prediction: batch 1, low quantile of wall time; or what the whole network took, at the
-    conditions of the table, where it was measured before it was trained (`search.stages.screening`). With several
-    devices that one network must serve it is the slowest one's, as a share of its target, in ms of the first.
+    conditions of the table, where it was measured before it was trained (`search.stages.race.screening`). With
+    several devices that one network must serve it is the slowest one's, as a share of its target, in ms of the first.
     `peak_bytes` is the largest working set of activations (`space.cost`); None: recorded before it was kept.
     `log_likelihood` (natural, at most 0) and `probability` (0-1) are means over the same images, of the right class;
     None: from an evaluator that gives none, or recorded before they were kept.

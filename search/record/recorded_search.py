@@ -159,6 +159,26 @@ class RecordedSearch:
             raise self._no_finals()
         return found, reference
 
+    @property
+    def baseline(self) -> Trial | None:
+        """The scaled reference as it was trained in the end, where there is one that the search did not end with."""
+        trained = [trial for trial in self._trials if _is_complete_final(trial, Origin.BASELINE)]
+        return next((trial for trial in trained if trial.architecture != self.found.architecture), None)
+
+    @property
+    def found_is_baseline(self) -> bool:
+        """Whether the search ended with the scaled reference, which one could have had without it."""
+        parent = self.found.parent
+        return parent is not None and self.trial(parent).origin == Origin.BASELINE
+
+    def certified(self) -> tuple[Trial, ...]:
+        """The completed final trials that are measured side by side: found, reference and, if there is one, baseline.
+
+        Raises:
+            RunError: the search has not trained them yet.
+        """
+        return (*self.both(), *([] if self.baseline is None else [self.baseline]))
+
     def _no_finals(self) -> RunError:
         name = self.record.name
         return RunError(f"search '{name}' has found no network yet; see: mobilenas status {name}")
@@ -198,7 +218,7 @@ class RecordedSearch:
         """Which images of the test split a final trial classified right, bool N."""
         return self.files.right_of(trial.number)
 
-    def difference(self) -> Difference:
-        """Top-1 on the test split, found minus reference, on the same images."""
-        found, reference = map(self.right, self.both())
-        return paired_difference(found, reference)
+    def difference(self, other: Trial | None = None) -> Difference:
+        """Top-1 on the test split, found minus reference or another final trial, on the same images."""
+        found, reference = self.both()
+        return paired_difference(self.right(found), self.right(other or reference))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from search.config.load import NO_DATA
 from search.record.recorded_search import DeviceTarget, RecordedSearch
-from search.reports.naming import compared_with, reference_head
+from search.reports.naming import baseline_head, compared_with, reference_head, scaled_in_words
 from search.run_folder import CERTIFY_KIT, SPEC
 from search.trial import BALANCED, NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
@@ -23,13 +23,14 @@ def write_report(recorded: RecordedSearch) -> Path:
 
 
 def comparison(recorded: RecordedSearch) -> list[list[str]]:
-    """The table found-vs-reference: a header row, then one row per figure."""
-    _, reference = both = recorded.both()
-    columns = [_figures(recorded, trial) for trial in both]
-    return [
-        ["", Origin.FOUND, reference_head(recorded.record.config, reference.architecture)],
-        *([name, *(column[name] for column in columns)] for name in columns[0]),
-    ]
+    """The table of the final networks: a header row, then one row per figure."""
+    config, baseline = recorded.record.config, recorded.baseline
+    _, reference = recorded.both()
+    columns = [_figures(recorded, trial) for trial in recorded.certified()]
+    heads = [Origin.FOUND, reference_head(config, reference.architecture)]
+    if baseline is not None:
+        heads.append(baseline_head(config, baseline.architecture))
+    return [["", *heads], *([name, *(column.get(name, "") for column in columns)] for name in columns[0])]
 
 
 def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
@@ -79,7 +80,8 @@ def verdict(recorded: RecordedSearch) -> list[str]:
     """The findings in sentences: accuracy, latency, target."""
     found, _ = recorded.both()
     gap, other = recorded.difference(), compared_with(recorded.record.config)
-    lines = [f"{difference_sentence(gap, other, f'the same {found.total:,} images of the test split')}."]
+    images = f"the same {found.total:,} images of the test split"
+    lines = [f"{difference_sentence(gap, other, images)}.", *_beside_the_baseline(recorded, images)]
     if (facts := recorded.start.data_facts) is not None:
         lines += [f"Data: {warning}." for warning in facts.warnings()]
     if not recorded.devices:
@@ -94,6 +96,21 @@ def verdict(recorded: RecordedSearch) -> list[str]:
             else _predicted_verdict(recorded, device)
         )
     return [*lines, *(recorded.warnings() if recorded.is_certified else [])]
+
+
+def _beside_the_baseline(recorded: RecordedSearch, images: str) -> list[str]:
+    """What the search brought over what one would have had without it."""
+    config, baseline = recorded.record.config, recorded.baseline
+    if recorded.found_is_baseline:
+        named = scaled_in_words(config, recorded.found.architecture)
+        return [
+            f"The found network is {named}, which was the best of the finalists: the search brought nothing over "
+            "scaling the reference; more images or more networks may."
+        ]
+    if baseline is None:
+        return []
+    named = f"baseline ({scaled_in_words(config, baseline.architecture)})"
+    return [f"{difference_sentence(recorded.difference(baseline), named, images)}."]
 
 
 def difference_sentence(gap: Difference, other: str, images: str) -> str:
@@ -199,6 +216,8 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     walked = recorded.trial(steps[-1].trial) if steps else None
     if walked is not None and walked.architecture == found:
         return _markdown(rows)
+    if recorded.found_is_baseline:
+        return ["The found network is the scaled reference, which no search is needed for."]
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     taken = next(trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE)
     where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
@@ -209,7 +228,7 @@ def _walk(recorded: RecordedSearch) -> list[str]:
 
 
 def _in_short(trial: Trial, judged: str) -> str:
-    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms predicted"
+    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms"
 
 
 def _counts(trials: list[Trial]) -> str:

@@ -53,6 +53,21 @@ def reference_head(config: Mapping[str, Any], arch: Architecture) -> str:
     return f"{compared_with(config)}: {known}" if known else compared_with(config)
 
 
+def scaled_in_words(config: Mapping[str, Any], arch: Architecture) -> str:
+    """The reference at a smaller width multiplier: the largest of the widths, in hundredths, that make this network."""
+    space = config.get("space") or {}
+    widest = float(space.get("width") or 0)
+    for step in range(round(100 * widest), 0, -1):
+        if (name := name_at_width(step / 100, arch)) is not None:
+            return in_words(name, step / 100, arch.resolution)
+    return "the scaled reference"
+
+
+def baseline_head(config: Mapping[str, Any], arch: Architecture) -> str:
+    """The head of the column about the scaled reference."""
+    return f"baseline: {scaled_in_words(config, arch)}"
+
+
 def compared_with(config: Mapping[str, Any]) -> str:
     """What the found network is compared with: the reference, or the network that a mere walk starts from."""
     return "reference" if (config.get("netadapt") or {}).get("start") is None else "start network"

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.record.recorded_search import DeviceTarget, RecordedSearch, reference_trial
-from search.reports.naming import compared_with, published_in_words
+from search.reports.naming import compared_with, published_in_words, scaled_in_words
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.training.metrics import wilson_interval
 
@@ -32,7 +32,7 @@ class Latency(_Part):
 
 
 class Network(Latency):
-    """One of the two networks. With several devices its latencies are null here and stand below `devices`."""
+    """One of the final networks. With several devices its latencies are null here and stand below `devices`."""
 
     name: str
     test_top1: float | None = Field(description="on the test split, 0 to 1; null: nothing was trained")
@@ -87,10 +87,14 @@ class _Head(_Part):
 
 
 class Summary(Target, _Head):
-    """The whole file. `reference` is null where there is none."""
+    """The whole file. `reference` is null where there is none.
+
+    `baseline` is the reference scaled until it meets the target; null: there is none, or the search ended with it.
+    """
 
     found: Network
     reference: Network | None
+    baseline: Network | None
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
     minutes: Minutes
     ids: Ids
@@ -123,6 +127,7 @@ def summary_of(recorded: RecordedSearch) -> Summary:
         data=recorded.config.data.source,
         found=_network(found, recorded.record.name, latencies[0]),
         reference=None if reference is None else _network(reference, _name(recorded, reference), latencies[1]),
+        baseline=_baseline(recorded),
         devices=devices,
         minutes=Minutes(**{stage.value: _minutes(recorded.trials(stage)) for stage in _STAGES}),
         ids=Ids(
@@ -178,6 +183,17 @@ def _network(trial: Trial, name: str, latency: Latency | None) -> Network:
         images_seen=trial.images_seen,
         arch_id=trial.architecture.arch_id,
     )
+
+
+def _baseline(recorded: RecordedSearch) -> Network | None:
+    baseline = recorded.baseline if recorded.has_finals else None
+    if baseline is None:
+        return None
+    devices = recorded.devices
+    latency = (
+        _predicted(baseline) if not devices else _latency(recorded, devices[0], baseline) if len(devices) == 1 else None
+    )
+    return _network(baseline, scaled_in_words(recorded.record.config, baseline.architecture), latency)
 
 
 def _predicted(trial: Trial | None) -> Latency | None:

@@ -12,8 +12,8 @@ from search.objective.limits import Cause, Limits, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
-from search.stages.race import evaluation_of, run_race, standings
-from search.stages.screening import Candidates, can_screen
+from search.stages.race.rungs import evaluation_of, run_race, standings
+from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
 from search.trial import Origin, Scores, SearchStage, State, Trial

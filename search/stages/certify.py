@@ -1,4 +1,4 @@
-"""Certification: found network and reference, as they are shipped, measured whole on the device, interleaved."""
+"""Certification: found network, reference and baseline, as they are shipped, measured whole and interleaved."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ PROTOCOL = Protocol(rounds=60, most_rounds=120, warm=8, precision=0.01)
 
 
 def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
-    """What certifies a search: both final networks with their trained weights, interleaved.
+    """What certifies a search: its final networks with their trained weights, interleaved.
 
     Raises:
         RunError: the search has not trained them yet.
@@ -34,7 +34,7 @@ def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
                 architecture=trial.architecture,
                 graph=onnx_graph(trial.architecture, read_weights(recorded.files.weights(trial))),
             )
-            for trial in recorded.both()
+            for trial in recorded.certified()
         },
         protocol=PROTOCOL,
         purpose={"kind": "certify", "search": recorded.record.name},
@@ -42,7 +42,7 @@ def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
 
 
 def certify_on_devices(session: Session) -> bool:
-    """Measure both networks on every device and record it beside the predictions, or write a kit that does.
+    """Measure the final networks on every device and record it beside the predictions, or write a kit that does.
 
     Returns whether the search is certified.
     """
@@ -109,7 +109,7 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
     target = _device_of(recorded, results)
     expected = make_kit(campaign).networks()
     rows = []
-    for trial in recorded.both():
+    for trial in recorded.certified():
         network = results.networks[trial.origin]
         if network.sha256 != expected[trial.origin]["sha256"] or network.architecture != trial.architecture:
             raise InvalidResults(

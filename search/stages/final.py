@@ -7,7 +7,8 @@ from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
 from search.stages.export import export_metadata, export_network
-from search.stages.race import forget_all_checkpoints, ranked
+from search.stages.race.finalists import choose_finalists
+from search.stages.race.rungs import forget_all_checkpoints, ranked
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
@@ -32,19 +33,15 @@ def train_finals(session: Session, best: list[Trial]) -> None:
     """Train the best networks and the reference with the same recipe; the one that is chosen meets the test split.
 
     Of several the reward split chooses, so that the test split stays a test: only the chosen one and the reference,
-    which is no choice, are looked at there, once.
+    which is no choice, are looked at there, once. After a race the scaled reference is one of those to choose from, and
+    is looked at there, too.
 
     Raises:
         Interrupted: it was stopped.
         RunError: all trainings of the found networks, or those of the reference, failed.
     """
-    finalists = best[: session.config.final.top_k]
-    origin = Origin.FOUND if len(finalists) == 1 else Origin.CANDIDATE
-    wanted = [_going_on(session, origin, trial.architecture, trial) for trial in finalists]
-    # What takes longest comes first, so that workers end together.
-    reference = _going_on(session, Origin.REFERENCE, *_reference(session))
-    _evaluate(session, "final training", sorted([*wanted, reference], key=lambda each: each.source is not None))
-    if origin == Origin.CANDIDATE and (chosen := _chosen(session)) is not None:
+    _evaluate(session, "final training", _recorded(session) or _wanted(session, best))
+    if (chosen := _chosen(session)) is not None:
         tested = _Wanted(origin=Origin.FOUND, architecture=chosen.architecture, source=chosen)
         _evaluate(session, "testing the chosen network", [tested])
     trials = session.trials(SearchStage.FINAL)
@@ -53,6 +50,41 @@ def train_finals(session: Session, best: list[Trial]) -> None:
             failed = [trial for trial in trials if trial.state is State.FAILED]
             raise RunError(f"the final training of the {name} network failed: {failed[-1].error}")
     forget_all_checkpoints(session)
+
+
+def _wanted(session: Session, best: list[Trial]) -> list[_Wanted]:
+    """Who is trained; the reference comes last."""
+    reference = _going_on(session, Origin.REFERENCE, *_reference(session))
+    if not session.config.races:
+        finalists = best[: session.config.final.top_k]
+        origin = Origin.FOUND if len(finalists) == 1 else Origin.CANDIDATE
+        return [*(_going_on(session, origin, trial.architecture, trial) for trial in finalists), reference]
+    chosen = choose_finalists(session, best)
+    known = {trial.architecture for trial in chosen.best}
+    baseline = None if chosen.baseline in known else chosen.baseline
+    return [
+        *(_going_on(session, Origin.CANDIDATE, trial.architecture, trial) for trial in chosen.best),
+        *([] if baseline is None else [_Wanted(origin=Origin.BASELINE, architecture=baseline, source=None)]),
+        reference,
+    ]
+
+
+def _recorded(session: Session) -> list[_Wanted]:
+    """Who was chosen after a race by an earlier coordinator: measured again, others might be.
+
+    They are recorded all at once, the reference last; without it the choice was not ended.
+    """
+    trials = [trial for trial in session.trials(SearchStage.FINAL) if trial.origin != Origin.FOUND]
+    if not session.config.races or not any(trial.origin == Origin.REFERENCE for trial in trials):
+        return []
+    return [
+        _Wanted(
+            origin=trial.origin,
+            architecture=trial.architecture,
+            source=None if trial.parent is None else session.trial(trial.parent),
+        )
+        for trial in trials
+    ]
 
 
 def _reference(session: Session) -> tuple[Architecture, Trial | None]:
@@ -83,10 +115,11 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 
 
 def _chosen(session: Session) -> Trial | None:
-    """The candidate that the reward split chooses, None where none could be trained."""
+    """The candidate that the reward split chooses, None where there was no choice, or none could be trained."""
     trained = [
         trial
-        for trial in session.trials_of_origin(SearchStage.FINAL, Origin.CANDIDATE)
+        for origin in (Origin.CANDIDATE, Origin.BASELINE)
+        for trial in session.trials_of_origin(SearchStage.FINAL, origin)
         if trial.state is State.COMPLETE
     ]
     if not trained:
@@ -100,6 +133,8 @@ def _chosen(session: Session) -> Trial | None:
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
         f"({judged_on(SearchStage.FINAL, session.config.judge)}, {len(session.images.splits.reward):,} images)"
     )
+    if chosen.origin == Origin.BASELINE:
+        session.listener.note("that is the scaled reference: the search brought nothing over it")
     return chosen
 
 
@@ -111,14 +146,19 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         if trial.state is not State.FAILED
     }
     asked = {(each.origin, each.architecture) for each in wanted}
-    waiting = [each for each in wanted if (each.origin, each.architecture) not in recorded]
+    new = [each for each in wanted if (each.origin, each.architecture) not in recorded]
     session.listener.begin(title, len(wanted))
 
-    def ask() -> Trial | None:
-        if not waiting:
-            return None
-        each = waiting.pop(0)
+    def begun(each: _Wanted) -> Trial:
         return session.new_trial(SearchStage.FINAL, each.architecture, origin=each.origin, parent=each.source)
+
+    # After a race all at once, so that whoever resumes it knows who was chosen; what takes longest is trained first.
+    waiting = sorted(map(begun, new), key=lambda trial: trial.parent is not None) if session.config.races else None
+
+    def ask() -> Trial | None:
+        if waiting is not None:
+            return waiting.pop(0) if waiting else None
+        return begun(new.pop(0)) if new else None
 
     def evaluation_of(trial: Trial) -> Evaluation:
         recipe = _recipe(session, trial)

@@ -8,7 +8,7 @@ from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed, limits_of
 from search.stages.netadapt import Judged, choose, proposals
-from search.stages.race import standings
+from search.stages.race.rungs import standings
 from search.stages.session import Interrupted, Session
 from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
 from space.arch import Architecture

@@ -1,5 +1,7 @@
 """The race: who goes on, what that costs, and that a killed one ends like one that was left alone."""
 
+import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -16,9 +18,13 @@ from search.config.load import parse_config
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from search.run_folder import RunFolder
-from search.stages.race import by_likelihood, by_reward, rung_of
+from search.stages.race.rungs import by_likelihood, by_reward, rung_of
 from search.trial import Origin, SearchStage, State, Trial
+from space.choices import SearchSpace
+from space.cost import cost_of
 from space.errors import InvalidConfig
+from space.preset import load_preset
+from space.variation.scaling import scaled_references
 from tests.search.inline import InlineExecutor, use_inline
 from tests.search.judgements import write_judgement
 from tests.search.makers import trial as made_up
@@ -123,6 +129,67 @@ def test_proposals_use_the_latency_they_may(tmp_path: Path, photos: Path, execut
     assert len(executors) == 1
     assert first
     assert all(0.7 * target <= trial.scores.latency_ms <= target for trial in first)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_scaled_reference_races_to_the_end(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """It is the widest that meets the target, may be chosen like the others, and stands in the report either way."""
+    rungs = [{"images": 32, "networks": 4}, {"images": 64, "networks": 1}]
+    config = race_in(
+        tmp_path,
+        photos,
+        space={"preset": "mobilenet-v3-small-32px", "width": 0.3},
+        target={"relative": 0.8},
+        race={"rungs": rungs, "latency_from": 0.9},
+        final={"images": 160, "weights": "continued"},
+    )
+    assert run(tmp_path, config).state == "done"
+    assert len(executors) == 1
+    final = [trial for trial in trials_of(tmp_path) if trial.stage is SearchStage.FINAL]
+    by_origin = {trial.origin: trial for trial in final}
+    assert list(by_origin) == [Origin.CANDIDATE, Origin.BASELINE, Origin.REFERENCE, Origin.FOUND]
+    baseline, reference = by_origin[Origin.BASELINE], by_origin[Origin.REFERENCE]
+    target_ms = 0.8 * reference.scores.latency_ms
+    space = SearchSpace(
+        preset=load_preset("mobilenet-v3-small-32px"), width=0.3, resolution=16, in_channels=3, num_classes=2
+    )
+    scaled = list(scaled_references(space).values())
+    wider = scaled[: scaled.index(baseline.architecture)]
+    assert baseline.scores.latency_ms <= target_ms
+    assert all(cost_of(arch).madds / 1e6 > target_ms for arch in wider)
+    best = by_likelihood([by_origin[Origin.CANDIDATE], baseline])[0]
+    assert by_origin[Origin.FOUND].parent == best.number
+    assert {trial.total for trial in final if trial.origin != Origin.CANDIDATE} == {by_origin[Origin.FOUND].total}
+    summary = json.loads((tmp_path / "runs" / "race" / "report.json").read_text())
+    assert (summary["baseline"] is None) == (best is baseline)
+    report = (tmp_path / "runs" / "race" / "report.md").read_text()
+    assert ("brought nothing over" in report) == (best is baseline)
+    assert (re.search(r"baseline: MobileNetV3-Small.*, width 0\.", report) is not None) == (best is not baseline)
+
+
+def test_reports_tell_a_baseline_that_won(
+    tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the found network is the scaled reference, and the report says that the search brought nothing."""
+    monkeypatch.setattr(
+        "search.stages.final.ranked", lambda _session, trials, _rewards: sorted(trials, key=lambda trial: -trial.number)
+    )
+    rungs = [{"images": 32, "networks": 2}]
+    config = race_in(
+        tmp_path,
+        photos,
+        space={"preset": "mobilenet-v3-small-32px", "width": 0.3},
+        target={"relative": 0.8},
+        race={"rungs": rungs, "latency_from": 0.9},
+        final={"images": 64},
+    )
+    run(tmp_path, config)
+    assert len(executors) == 1
+    final = {trial.origin: trial for trial in trials_of(tmp_path) if trial.stage is SearchStage.FINAL}
+    assert final[Origin.FOUND].architecture == final[Origin.BASELINE].architecture
+    report = (tmp_path / "runs" / "race" / "report.md").read_text()
+    assert "the search brought nothing over scaling the reference" in report
+    assert re.search(r"The found network is MobileNetV3-Small.*, width 0\.", report)
 
 
 def told(trials: list[Trial]) -> list[object]:
