@@ -1,0 +1,98 @@
+"""What races of several shapes choose, replayed on learning curves: python benchmarks/races.py --help.
+
+Of the networks near the target so many are drawn as a race begins with, each with the curve of one of its trainings.
+Each rung's best go on, by the log-likelihood or by the top-1 of the reward split; of those that are trained to the end
+the best one is chosen likewise. Told is the top-1 on the test split, the mean of all trainings, of what was chosen: how
+far above that of a network drawn at random, and how far below that of the best; and the images that the race trains.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.raw import Raw
+from search.bench.curves import CurvesProblem
+
+HERE = Path(__file__).parent / "curves"
+
+
+@dataclass(frozen=True)
+class Race:
+    """So many networks up to each number of images, ascending; the last is the end."""
+
+    rungs: tuple[tuple[int, int], ...]
+
+    @property
+    def images(self) -> int:
+        """All that is trained."""
+        seen = (0, *(images for images, _ in self.rungs))
+        return sum((images - before) * count for before, (images, count) in zip(seen, self.rungs, strict=False))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} × {images:,}" for images, count in self.rungs)
+
+
+def shapes(networks: int, end: int) -> list[Race]:
+    """Races of this table's rungs, and complete trainings of as many networks as cost about as much."""
+    tried = [
+        ((3000, 1.0), (12000, 0.25), (24000, 0.125), (end, 0.0625)),
+        ((3000, 1.0), (6000, 0.5), (12000, 0.25), (24000, 0.125), (end, 0.0625)),
+        ((6000, 1.0), (24000, 0.3), (end, 0.1)),
+        ((6000, 1.0), (12000, 0.5), (24000, 0.25), (end, 0.1)),
+        ((12000, 1.0), (24000, 0.3), (end, 0.1)),
+        ((6000, 1.0), (end, 0.1)),
+        ((12000, 1.0), (end, 0.1)),
+        ((24000, 1.0), (end, 0.1)),
+    ]
+    races = [Race(tuple((images, max(1, round(share * networks))) for images, share in rungs)) for rungs in tried]
+    return [*races, *(Race(((end, count),)) for count in (1, 2, 4, 8, networks))]
+
+
+def run(race: Race, figure: np.ndarray, rungs: list[int], drawn: np.ndarray) -> int:
+    """Which of the drawn networks is chosen; `figure` is of shape (networks, rungs)."""
+    left = drawn
+    for images, count in race.rungs:
+        seen = figure[left, rungs.index(images)]
+        left = left[np.argsort(-seen, kind="stable")[:count]] if images != race.rungs[-1][0] else left[:count]
+    last = figure[left, rungs.index(race.rungs[-1][0])]
+    return int(left[last.argmax()])
+
+
+def main() -> None:
+    """Print a line per shape and figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--curves", type=Path, default=HERE / "fashion-mnist.csv")
+    parser.add_argument("--networks", type=int, default=24, help="how many a race begins with")
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    problem = CurvesProblem.read(arguments.curves)
+    near = [curve for curve in problem.curves if 0.9 * problem.limit_ms <= curve.ms <= problem.limit_ms]
+    worth = np.array([curve.worth for curve in near])
+    networks, rungs = min(arguments.networks, len(near)), list(problem.rungs)
+    print(f"{len(near)} networks near the target, {100 * worth.min():.2f} to {100 * worth.max():.2f} %")
+    raw = Raw("races")
+    for race in shapes(networks, rungs[-1]):
+        for name in ("reward_ll", "reward_top1"):
+            rng = np.random.default_rng(0)
+            gained, lost = [], []
+            for _ in range(arguments.repeats):
+                trainings = [list(curve.points.values())[rng.integers(len(curve.points))] for curve in near]
+                figure = np.array([[getattr(points[images], name) for images in rungs] for points in trainings])
+                drawn = rng.choice(len(near), networks, replace=False)
+                first = drawn[: race.rungs[0][1]]
+                chosen = worth[run(race, figure, rungs, first)]
+                gained.append(chosen - worth[drawn].mean())
+                lost.append(worth[drawn].max() - chosen)
+            raw.add(race=str(race), figure=name, images=race.images, gained=np.mean(gained), lost=np.mean(lost))
+            print(
+                f"{race.images:9,} images  {name:11}  +{100 * np.mean(gained):.2f} over the mean, "
+                f"{100 * np.mean(lost):.2f} below the best  ({race})"
+            )
+    raw.write(arguments.csv)
+
+
+if __name__ == "__main__":
+    main()
