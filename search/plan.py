@@ -313,10 +313,10 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     netadapt_s = walked * per_step
     tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0
     trained = config.race.rungs[-1].images if config.final.weights == "continued" else 0
+    from_scratch = 2 if config.races else 1  # the reference, and in a race the baseline
     # Side by side, but no network is trained by two workers.
-    images = max(
-        config.final.images, (config.final.images + config.final.top_k * (config.final.images - trained)) / workers
-    )
+    whole = config.final.images
+    images = max(whole, (from_scratch * whole + config.final.top_k * (whole - trained)) / workers)
     final_s = (images + _EVALUATION_SHARE * tested) / rate
     return Plan(
         inputs=inputs,

@@ -74,10 +74,14 @@ def _check_file(connection: Connection) -> Iterator[str]:
         yield f"row {row} of {table} refers to a row of {parent} that is missing"
 
 
+# Sections that earlier versions did not record, since they knew nothing of them.
+_SINCE_0_2 = {"race"}
+
+
 def _read_search(row: RowMapping) -> None:
     record = search_from_row(row, (), datetime.now(UTC))
     whole = parse_config(row["config"]).model_dump(mode="json")
-    if missing := sorted(set(whole) - set(row["config"])):
+    if missing := sorted(set(whole) - set(row["config"]) - _SINCE_0_2):
         raise ValueError(f"the configuration of search {record.name!r} lacks {', '.join(missing)}")
 
 

@@ -130,6 +130,12 @@ class RunConfig(ConfigSection):
         last = self.race.rungs[-1]
         if self.evaluator is not None or self.netadapt.start is not None:
             raise ValueError("a race needs trainings from the beginning; leave race.rungs or `evaluator` out")
+        if self.netadapt.max_steps > 0:
+            raise ValueError(
+                "a race ends at the target itself, and NetAdapt has no way to walk; set netadapt.max_steps: 0"
+            )
+        if self.final.weights == "inherited":
+            raise ValueError("a race's networks are trained on or anew: choose final.weights continued or scratch")
         if self.blocks.objectives:
             raise ValueError("a race has one winner; leave race.rungs or blocks.objectives out")
         if self.targets and self.mode == "per-device":
@@ -272,7 +278,7 @@ class RunConfig(ConfigSection):
             # Below `least` nothing can be told apart; who asks for less in the file gets it.
             return max(min(amount, least), round(amount * by))
 
-        return self.model_copy(
+        scaled = self.model_copy(
             update={
                 "trial_minutes": self.trial_minutes * max(1.0, factor),
                 "data": data.model_copy(update={"reward_images": times(data.reward_images, root, 500)}),
@@ -289,6 +295,18 @@ class RunConfig(ConfigSection):
                 "race": self.race.scaled(root),
             }
         )
+        return scaled._ending_after_its_race()
+
+    def _ending_after_its_race(self) -> Self:
+        """The same with a final training that is long enough to go on from the last rung, whatever rounding did."""
+        if not self.races or self.final.weights != "continued":
+            return self
+        last = self.rung_recipe(self.race.rungs[-1].images)
+        longer = self
+        while not longer.final_recipe.continues(last, last.steps):
+            images = longer.final.images + last.batch_size
+            longer = longer.model_copy(update={"final": longer.final.model_copy(update={"images": images})})
+        return longer
 
 
 BUDGETS = {"quick": 0.2, "default": 1.0, "thorough": 8.0}

@@ -85,6 +85,27 @@ class DeviceLatency:
         return latencies
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """Another latency's predictions, all of them times a factor: what was measured says how far they are off."""
+
+    latency: Latency
+    factor: float
+
+    def estimate(self, arch: Architecture) -> float:
+        """See `Latency`."""
+        return self.factor * self.latency.estimate(arch)
+
+    def missing(self, keys: Iterable[BlockKey]) -> tuple[BlockKey, ...]:
+        """See `Latency`."""
+        return self.latency.missing(keys)
+
+    def of_codes(self, encoding: Encoding) -> OfCodes:
+        """See `Latency`."""
+        of_codes = self.latency.of_codes(encoding)
+        return lambda codes: self.factor * of_codes(codes)
+
+
 # A sampler asks for a thousand candidates for each of its proposals.
 _KEPT_ROWS = 100_000
 

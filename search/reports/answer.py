@@ -7,7 +7,7 @@ from search.config.sections import parse_target
 from search.reports.comparison import trial_difference
 from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome
-from search.reports.naming import compared_with, published_in_words, reference_head
+from search.reports.naming import compared_with, published_in_words, reference_head, scaled_in_words
 from search.trial import Origin, SearchStage, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
 
@@ -93,10 +93,27 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         judged.append(f"The target{on}, {_target(history, served)}, is {outcome}." if outcome else "")
     if reference is not None and (gap := trial_difference((history, found), (history, reference))):
         judged.append(_difference(gap.difference))
+    if (baseline := _baseline(history, found)) is not None:
+        judged.append(baseline)
     if history.record.stage is SearchStage.AWAITING:
         judged.append(f"The search is {STAGES[SearchStage.AWAITING]}.")
     if any(judged):
         yield " ".join(filter(None, judged))
+
+
+def _baseline(history: History, found: Trial) -> str | None:
+    """What the search brought over the scaled reference, where that raced with its finalists."""
+    trained = [trial for trial in history.complete(SearchStage.FINAL) if trial.origin == Origin.BASELINE]
+    if not trained:
+        return None
+    named = scaled_in_words(history.record.config, trained[0].architecture)
+    if trained[0].architecture == found.architecture:
+        return f"The found network is {named}: the search brought nothing over scaling the reference."
+    said = f"The baseline, {named}, has a top-1 of {_top1(history, trained[0])} and takes {_time(history, trained[0])}"
+    if gap := trial_difference((history, found), (history, trained[0])):
+        less = f"{in_points(gap.difference)}, which {noise_verdict(gap.difference)}"
+        said += f"; the found network's top-1 less that is {less}"
+    return f"{said}."
 
 
 def _difference(gap: Difference) -> str:

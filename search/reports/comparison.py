@@ -202,6 +202,7 @@ _TOP1_RESTS_ON = {
     "data.split_seed": "networks are ranked on different images",
     "blocks.train_images": "networks are trained on different numbers of images",
     "blocks.epochs": "networks are trained for different times",
+    "race.rungs": "networks race to different numbers of images",
     "netadapt.images": "NetAdapt's networks are fine-tuned for different times",
 }
 

@@ -1,6 +1,5 @@
 """The block-level search: the reference first, then what was enqueued, then what the sampler proposes."""
 
-import math
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -8,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from search.config.sections import StartConfig
 from search.evaluation.job import Evaluation
-from search.objective.limits import Cause, Limits, Refusal
+from search.objective.latency import Corrected
+from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
+from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.rungs import evaluation_of, run_race, standings
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
@@ -38,6 +39,8 @@ def search_blocks(session: Session) -> None:
         _judge_start(session, start)
         return
     session.fill_rewards()
+    if session.config.races and session.trials(SearchStage.FINAL):
+        return  # who is trained to the end was chosen already
     enqueued = networks_to_enqueue(session)
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
     transfer_trials(session)
@@ -99,19 +102,22 @@ class _Search:
         from search.samplers.ask import Asking
         from search.samplers.proposer import Proposer
 
-        session = self.session
-        # What was measured tells how much predictions are off, which is where proposals have to aim.
-        bias = 1.0 if self._candidates is None else self._candidates.bias()
-        limits = limits_of(session)
-        if limits.latency_ms is not None:
-            limits = replace(limits, latency_ms=limits.latency_ms / bias)
+        session, latency = self.session, self.session.latency
+        trials = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
+        refused: dict[Architecture, Trial] = {}
+        if self._candidates is not None:
+            # What was measured tells how much predictions are off, and who is not to be measured again.
+            latency = Corrected(latency, self._candidates.bias())
+            refused = {trial.architecture: trial for trial in self._candidates.refused()}
+            numbers = {trial.number for trial in refused.values()}
+            trials = [replace(each, state=State.FAILED) if each.number in numbers else each for each in trials]
         objective = Objective(
             encoding=Encoding(session.space),
-            latency=session.latency,
-            limits=limits,
+            latency=latency,
+            limits=limits_of(session),
             reward_of=session.reward,
             target_ms=session.start.seed_target_ms,
-            least_ms=self._least_ms / bias,
+            least_ms=self._least_ms,
         )
         proposer = Proposer(
             objective,
@@ -120,21 +126,20 @@ class _Search:
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
         )
-        rewards = session.store.trials.rewards(session.record.id)
-        first_rung = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
-        proposer.restore(first_rung, rewards, unknown)
+        proposer.restore(trials, session.store.trials.rewards(session.record.id), unknown)
         return Asking(
             proposer=proposer,
             objective=objective,
             new_trial=self._new_trial,
             next_number=lambda: session.next_number,
-            last_of=lambda arch: session.last_of(SearchStage.BLOCKS, arch),
+            last_of=lambda arch: session.last_of(SearchStage.BLOCKS, arch) or refused.get(arch),
             stopping=lambda: session.stopping,
         )
 
     @property
     def _least_ms(self) -> float:
-        return self._latency_from * self.session.start.target_ms
+        limit_ms = limits_of(self.session).latency_ms
+        return 0.0 if limit_ms is None else self._latency_from * limit_ms
 
     @property
     def trained(self) -> int:
@@ -191,22 +196,23 @@ class _Search:
 
     def _next_candidate(self, candidates: Candidates) -> Trial | None:
         """The next of those that were measured; None where there is none, or none before others have ended."""
+        session = self.session
         while not candidates.ready:
             if not candidates.is_quiet or self._is_over:
                 return None
-            wanted = self.session.config.trials - self.trained
+            wanted = session.config.trials - self.trained
             if not candidates.waiting:
-                part = max(2 * self.session.executor.slots, -(-self.session.config.trials // 3))
+                # The number of workers must not decide what is learnt from where a search is to be the same.
+                least = session.config.batch if session.config.determinism == "strict" else 2 * session.executor.slots
+                part = max(least, -(-session.config.trials // 3))
                 self._asking = self._learn()
                 self._ask_for(candidates, candidates.how_many(min(wanted, part)))
-            if self.session.stopping:
+            if session.stopping:
                 return None
             if candidates.waiting:
-                candidates.measure(self._refusal_of_measured)
-            elif self._latency_from:
-                self._latency_from = 0.0
+                candidates.measure(self._asking.objective.refusal)
+            elif self._widened():
                 candidates.ready += [self._again(trial) for trial in candidates.faster()[:wanted]]
-                self.session.listener.note("too few networks lie near the target: faster ones are trained, too")
             else:
                 self._end_early("no other network is within the limits, predicted or measured")
         return candidates.ready.pop(0)
@@ -220,23 +226,27 @@ class _Search:
                 try:
                     trial = self._asking.ask()
                 except Stuck as error:
-                    if error.cause is Cause.DUPLICATE or candidates.waiting:
+                    if error.cause in (Cause.DUPLICATE, Cause.FAST) or candidates.waiting:
                         return
-                    raise self._nothing_within(error.cause) from error
+                    raise self._nothing_within() from error
                 if trial is None:
                     return
                 candidates.waiting.append(trial)
+
+    def _widened(self) -> bool:
+        """Let networks be proposed that are much faster than the target, where there are too few near it."""
+        if not self._latency_from:
+            return False
+        self._latency_from = 0.0
+        self.session.listener.note("too few networks lie near the target: faster ones are trained, too")
+        self._asking = self._learn()
+        return True
 
     def close(self) -> None:
         """End what was measured and is not needed any more."""
         if self._candidates is not None:
             for trial in (*self._candidates.ready, *self._candidates.waiting):
                 self.session.refuse(trial, "enough other networks were trained")
-
-    def _refusal_of_measured(self, scores: Scores) -> Refusal | None:
-        # By what is wanted, not by where proposals aim.
-        objective = replace(self._asking.objective, limits=limits_of(self.session), least_ms=self._least_ms)
-        return objective.refusal(scores)
 
     def _again(self, trial: Trial) -> Trial:
         """A network that was refused for being fast, to be trained after all."""
@@ -283,20 +293,23 @@ class _Search:
         try:
             return self._asking.ask()
         except Exhausted as error:
+            if self._widened():
+                return self._propose()
             self._end_early(str(error))
         except Stuck as error:
+            if error.cause is Cause.FAST and self._widened():
+                return self._propose()
             if error.cause is not Cause.DUPLICATE:
-                raise self._nothing_within(error.cause) from error
+                raise self._nothing_within() from error
             self._end_early(f"{MAX_REFUSED:,} proposals in a row had been tried before")
         return None
 
-    def _nothing_within(self, cause: Cause) -> RunError:
+    def _nothing_within(self) -> RunError:
         from search.samplers.ask import MAX_REFUSED
 
-        kept = "below race.latency_from" if cause is Cause.FAST else "over a limit"
         return RunError(
-            f"{MAX_REFUSED:,} proposals in a row were {kept} (latency: {latency_limit_ms(self.session):.3f} ms); raise "
-            "the target or the limits, widen the space, or choose sampler feasible-first"
+            f"{MAX_REFUSED:,} proposals in a row were over a limit (latency: {latency_limit_ms(self.session):.3f} ms); "
+            "raise the target or the limits, widen the space, or choose sampler feasible-first"
         )
 
     def _end_early(self, reason: str) -> None:
@@ -316,22 +329,6 @@ def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
         trial.state for trial in session.trials_of_origin(SearchStage.BLOCKS, origin) if trial.architecture == arch
     ]
     return not states or states == [State.FAILED]
-
-
-def limits_of(session: Session | RecordedSearch) -> Limits:
-    """What no network may exceed that is trained, but for the reference."""
-    start, blocks = session.start, session.config.blocks
-    # Whoever races to the end must meet the target itself.
-    tolerance = 0.0 if session.config.races and session.config.netadapt.max_steps == 0 else blocks.tolerance
-    # For a Pareto front the target is one point of many.
-    latency_ms = None if blocks.objectives else start.seed_target_ms * (1 + tolerance)
-    return session.config.limits.limits(latency_ms)
-
-
-def latency_limit_ms(session: Session | RecordedSearch) -> float:
-    """Networks slower than this are recorded as pruned, never trained."""
-    limit = limits_of(session).latency_ms
-    return math.inf if limit is None else limit
 
 
 def choose_seed(session: Session | RecordedSearch) -> Trial:
@@ -370,7 +367,6 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
     ]
 
     if session.config.races:
-        possible = {trial.number for trial in with_a_way or complete}
-        return next(trial for trial in standings(session) if trial.number in possible)
+        return standings(session)[0]
     rewards = session.store.trials.rewards(session.record.id)
     return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

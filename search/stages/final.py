@@ -77,13 +77,14 @@ def _recorded(session: Session) -> list[_Wanted]:
     trials = [trial for trial in session.trials(SearchStage.FINAL) if trial.origin != Origin.FOUND]
     if not session.config.races or not any(trial.origin == Origin.REFERENCE for trial in trials):
         return []
+    once = {(trial.origin, trial.architecture): trial for trial in trials}  # one that failed was begun again
     return [
         _Wanted(
             origin=trial.origin,
             architecture=trial.architecture,
             source=None if trial.parent is None else session.trial(trial.parent),
         )
-        for trial in trials
+        for trial in once.values()
     ]
 
 
@@ -116,17 +117,17 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 
 def _chosen(session: Session) -> Trial | None:
     """The candidate that the reward split chooses, None where there was no choice, or none could be trained."""
+    failed = any(trial.state is State.FAILED for trial in session.trials_of_origin(SearchStage.FINAL, Origin.CANDIDATE))
     trained = [
         trial
         for origin in (Origin.CANDIDATE, Origin.BASELINE)
         for trial in session.trials_of_origin(SearchStage.FINAL, origin)
         if trial.state is State.COMPLETE
     ]
-    if not trained:
-        return None
+    if not trained or (failed and not any(trial.origin == Origin.CANDIDATE for trial in trained)):
+        return None  # that nothing but the baseline could be trained is no finding
     if session.config.races:
-        found = {trial.number: session.reward.of(trial.scores, session.start.target_ms) or 0.0 for trial in trained}
-        chosen = ranked(session, trained, found)[0]
+        chosen = ranked(session, trained, {trial.number: _reward(session, trial) for trial in trained})[0]
     else:
         chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     session.listener.note(
@@ -136,6 +137,13 @@ def _chosen(session: Session) -> Trial | None:
     if chosen.origin == Origin.BASELINE:
         session.listener.note("that is the scaled reference: the search brought nothing over it")
     return chosen
+
+
+def _reward(session: Session, trial: Trial) -> float:
+    """Of a finalist, with the latency that was measured before it was trained, where it was."""
+    measured = trial.scores if trial.parent is None else session.trial(trial.parent).scores
+    scores = replace(trial.scores, latency_ms=measured.latency_ms)
+    return session.reward.of(scores, session.start.target_ms) or 0.0
 
 
 def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from search.evaluation.job import Evaluation
 from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
-from search.stages.blocks import choose_seed, limits_of
+from search.stages.blocks import choose_seed
+from search.stages.limits import limits_of
 from search.stages.netadapt import Judged, choose, proposals
 from search.stages.race.rungs import standings
 from search.stages.session import Interrupted, Session

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,8 @@ class Session:
 
     def refuse(self, trial: Trial, reason: str) -> None:
         """End a running trial that is not to be evaluated."""
-        self._end(replace(trial, state=State.PRUNED, error=reason))
+        now = datetime.now(UTC)  # waiting for it took nobody's time
+        self._end(replace(trial, state=State.PRUNED, error=reason, started_at=now, finished_at=now))
 
     def take_left_running(self, stage: SearchStage, origin: str) -> list[Trial]:
         """What an earlier coordinator left running of the trials that one proposed; whoever takes it sees to it."""
@@ -341,7 +343,8 @@ class Session:
                 if trial is None:
                     break
                 evaluation = evaluation_of(trial)
-                trial = replace(trial, evaluation_key=evaluation.key)
+                # Since it was proposed it may have waited, for others or to be measured.
+                trial = replace(trial, evaluation_key=evaluation.key, started_at=datetime.now(UTC))
                 self._index.put(trial)
                 taken_over = self._taken_over(trial, evaluation)
                 if taken_over is not None:

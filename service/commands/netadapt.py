@@ -124,6 +124,9 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         "device": config.device.named(walk.device or config.device.name).model_dump(),
     }
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
+    content["race"] |= {"rungs": []}
     content["netadapt"] |= {"start": StartConfig(network=spec, weights=sha256).model_dump()}
+    if not content["netadapt"]["max_steps"]:  # a search without a walk, or a race
+        content["netadapt"] |= {"max_steps": parse_config({}).netadapt.max_steps}
     content["final"] |= {"weights": "inherited", "top_k": 1}
     return parse_config(content).from_anywhere()

@@ -63,7 +63,7 @@ def latency_section(subject: Subject) -> Section:
 def _networks(history: History) -> list[tuple[str, NetworkMeasurement]]:
     """The measured networks by name, the newest measurement of each on each device."""
     found = []
-    for trial in history.trials:
+    for trial in (each for each in history.trials if each.stage is SearchStage.FINAL):
         for device in history.served:
             if measured := history.measured(trial, device):
                 on = f" on {device.device.name}" if len(history.served) > 1 else ""

@@ -156,7 +156,8 @@ def _finals(subject: Subject) -> Section:
     said = f"Trained {how} on {max(trial.images_seen for trial in trials):,} images, then tested once."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
         judged = judged_on(SearchStage.FINAL, history.judge)
-        said += f" The candidate with the best top-1 ({judged}) was chosen, and it alone was tested."
+        by = "log-likelihood" if history.setting("race.rungs") else "top-1"
+        said += f" The candidate with the best {by} ({judged}) was chosen; no other candidate was tested."
     rows = [_final_row(history, trial) for trial in trials]
     heads = (
         *("network", "top-1 (test split)", "its 95% interval", top1_head(history, SearchStage.FINAL)),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
+from search.stages.limits import limits_of
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
@@ -39,16 +40,18 @@ def run_race(session: Session) -> None:
         RunError: all trainings of a rung failed.
     """
     for number, rung in enumerate(session.config.race.rungs[1:], start=1):
-        before = [trial for trial in _complete(session) if rung_of(trial) == number - 1]
+        before = _racing(session, number - 1)
         if session.finish_requested or not before:
             return
-        entrants = ranked(session, before)[: rung.networks]
+        order = ranked(session, before)
+        entrants = order[: rung.networks]
+        # The next best may still be wanted in the end.
+        _forget_checkpoints(session, number, but=order[: rung.networks + session.config.final.top_k])
         session.listener.note(
             f"race: {len(entrants)} of {len(before)} networks go on to {rung.images:,} images, first that of trial "
             f"{entrants[0].number}"
         )
         _run_rung(session, number, rung.images, entrants)
-        _forget_checkpoints(session)
 
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:
@@ -61,7 +64,7 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
     waiting = [trial for trial in entrants if trial.number not in begun]
 
     def ask() -> Trial | None:
-        if not waiting:
+        if not waiting or (done() and session.finish_requested):
             return None
         before = waiting.pop(0)
         return session.new_trial(
@@ -93,12 +96,18 @@ def _complete(session: Session | RecordedSearch) -> list[Trial]:
     return [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
 
 
-def _forget_checkpoints(session: Session) -> None:
-    """Remove what nothing goes on from any more: only the last rung's training of a network may."""
-    complete = _complete(session)
-    best = max(map(rung_of, complete), default=0)
-    for trial in complete:
-        if rung_of(trial) < best:
+def _racing(session: Session, rung: int) -> list[Trial]:
+    """Who got as far as a rung within the limits: what was taken over from other searches need not be."""
+    limits = limits_of(session)
+    reached = [trial for trial in _complete(session) if rung_of(trial) == rung and trial.origin != Origin.REFERENCE]
+    return [trial for trial in reached if limits.refusal(trial.scores) is None] or reached
+
+
+def _forget_checkpoints(session: Session, rung: int, *, but: Sequence[Trial]) -> None:
+    """Remove what nothing goes on from any more, now that a rung begins or goes on."""
+    kept = {trial.number for trial in but}
+    for trial in _complete(session):
+        if trial.number not in kept and rung_of(trial) < rung:
             session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 

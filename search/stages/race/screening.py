@@ -13,6 +13,7 @@ from latency.probe import Protocol
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
+from search.stages.limits import limits_of
 from search.stages.session import Session
 from search.trial import NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture
@@ -117,6 +118,13 @@ class Candidates:
         numbers = _measured_numbers(self._session)
         return [trial for trial in self._session.trials(SearchStage.BLOCKS) if trial.number in numbers]
 
+    def refused(self) -> list[Trial]:
+        """Those that were measured and are not trained for it."""
+        trained = {
+            trial.architecture for trial in self._session.trials(SearchStage.BLOCKS) if trial.state is not State.PRUNED
+        }
+        return [trial for trial in self.measured() if trial.state is State.PRUNED and trial.architecture not in trained]
+
     def bias(self) -> float:
         """How many times as long as predicted networks take: the median of what was measured, 1 before that."""
         latency = self._session.latency
@@ -148,16 +156,9 @@ class Candidates:
         )
 
     def faster(self) -> list[Trial]:
-        """Networks that were refused for being faster than others were to be, the slowest first, each once."""
-        known = {
-            trial.architecture for trial in self._session.trials(SearchStage.BLOCKS) if trial.state is not State.PRUNED
-        }
-        target_ms = self._session.start.target_ms
-        refused = [
-            trial
-            for trial in self.measured()
-            if trial.state is State.PRUNED and trial.scores.latency_ms <= target_ms and trial.architecture not in known
-        ]
+        """Networks that were refused for being faster than others were to be, the slowest first."""
+        limits = limits_of(self._session)
+        refused = [trial for trial in self.refused() if limits.refusal(trial.scores) is None]
         return sorted(refused, key=lambda trial: -trial.scores.latency_ms)
 
 

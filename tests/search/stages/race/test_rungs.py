@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mobilenas
-from search.config.load import parse_config
+from search.config.load import load_config, parse_config
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from search.run_folder import RunFolder
@@ -296,25 +298,41 @@ def test_another_reward_is_maximised_and_likelihood_orders_equals(tmp_path: Path
     assert [trial.number for trial in by_likelihood(trials)] == [2, 1, 0]
 
 
+STAYS = {"netadapt": {"max_steps": 0}}
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"race": {"rungs": [RUNGS[1], RUNGS[0]]}}, "not from 3 at 64 images to 6 at 32"),
         ({"race": {"rungs": [{"images": 5, "networks": 2}, {"images": 5, "networks": 1}]}}, "more images"),
-        ({"race": {"rungs": RUNGS}, "blocks": {"recipe": "sgd-cosine"}}, "without an end"),
-        ({"race": {"rungs": RUNGS}, "blocks": {"recipe": "final"}}, "without an end"),
-        ({"race": {"rungs": RUNGS}, "blocks": {"objectives": ["top1", "latency_ms"]}}, "one winner"),
-        ({"race": {"rungs": RUNGS}, "final": {"weights": "continued", "images": 128}}, "raise final.images"),
-        ({"race": {"rungs": RUNGS}, "final": {"weights": "continued", "recipe": "sgd-cosine"}}, "none that goes on"),
-        ({"final": {"weights": "continued"}}, "set race.rungs"),
-        ({"race": {"rungs": RUNGS}, "targets": {"pi5": "80%", "pixel": "80%"}}, "choose mode shared"),
-        ({"race": {"rungs": RUNGS}, "executor": "ray", "ray": {"scheduler": "asha"}}, "ends trainings by itself"),
+        ({"blocks": {"recipe": "sgd-cosine"}}, "without an end"),
+        ({"blocks": {"recipe": "final"}}, "without an end"),
+        ({"blocks": {"objectives": ["top1", "latency_ms"]}}, "one winner"),
+        ({"final": {"weights": "continued", "images": 128}}, r"raise final\.images"),
+        ({"final": {"weights": "continued", "recipe": "sgd-cosine"}}, "none that goes on"),
+        ({"final": {"weights": "inherited"}}, "continued or scratch"),
+        ({"netadapt": {"max_steps": 5}}, "no way to walk; set netadapt.max_steps: 0"),
+        ({"race": {"rungs": []}, "final": {"weights": "continued"}}, r"set race\.rungs"),
+        ({"targets": {"pi5": "80%", "pixel": "80%"}}, "choose mode shared"),
+        ({"executor": "ray", "ray": {"scheduler": "asha"}}, "ends trainings by itself"),
+        ({"evaluator": "mine:top1"}, "trainings from the beginning"),
     ],
 )
 def test_races_that_cannot_be_run_are_refused(changes: dict[str, Any], match: str) -> None:
     """With what to change: rungs that do not narrow, trainings that cannot go on, several winners."""
     with pytest.raises(InvalidConfig, match=match):
-        parse_config(changes)
+        parse_config({"race": {"rungs": RUNGS}, **STAYS, **changes})
+
+
+@given(factor=st.floats(0.02, 40))
+def test_a_budget_scales_a_race_to_one_that_can_be_run(factor: float) -> None:
+    """The last rung still goes on to the end, whatever rounding does to both, and all is about as much more."""
+    race = load_config(Path(__file__).parents[4] / "configs" / "race.yaml")
+    scaled = parse_config(race.scaled(factor).model_dump(mode="json"))
+    assert scaled.races
+    trained = [sum(images * networks for images, networks in each.race.steps) for each in (race, scaled)]
+    assert trained[1] / trained[0] == pytest.approx(factor, rel=0.2 + 1 / (7 * factor**0.5))
 
 
 def test_finishing_early_skips_what_is_left_of_the_race(

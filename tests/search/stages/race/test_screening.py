@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from latency.meter import LocalMeter
 from latency.table import LatencyTable
 from latency.whole import Whole
 from search.config.load import parse_config
+from search.config.sections import TargetConfig
 from search.evaluation.job import Job
 from search.events import Listener
 from search.objective.latency import DeviceLatency, Goal
@@ -23,10 +24,11 @@ from search.record.store import Store
 from search.stages.blocks import search_blocks
 from search.stages.race.finalists import choose_finalists
 from search.stages.race.rungs import rung_of, standings
+from search.stages.race.screening import latency_of, target_reference
 from search.stages.session import Session
 from search.trial import State, Trial
 from space.arch import Architecture
-from space.cost import unit_cost
+from space.cost import cost_of, unit_cost
 from space.keys import keys_of
 from tests.search.inline import InlineExecutor
 from tests.search.makers import latency_table, measurement, new_start, record_table
@@ -56,7 +58,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Architecture]]:
         asked.append(list(networks.values()))
         found = {}
         for name, arch in networks.items():
-            ms = table.estimate(arch) * error_of(arch)
+            # Of a scaled reference nothing is known but by measuring.
+            known = not table.missing(keys_of(arch))
+            ms = error_of(arch) * (table.estimate(arch) if known else cost_of(arch).madds / 1e6)
             found[name] = Whole(ms=ms, low_ms=0.9 * ms, high_ms=1.1 * ms, measurement=measurement(2 * ms))
         return found
 
@@ -225,12 +229,16 @@ def test_predictions_that_are_all_too_low_are_seen_through(
     assert any(0.9 * begun.target_ms <= trial.scores.latency_ms for trial in begun.trained)
 
 
-def test_finalists_meet_the_target_with_the_end_of_their_interval(race: Callable[..., Race]) -> None:
+def test_finalists_meet_the_target_with_the_end_of_their_interval(
+    race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Measured once more: the best of those, in the order of the race; and where none does, the fastest."""
+    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda _: {})
     begun = race()
     begun.run()
     session = begun.session()
     best = standings(session)
+    before = len(begun.store.trials.measurements(begun.record.id))
     upper = {trial.number: 1.1 * trial.scores.latency_ms for trial in best}
     within = [trial for trial in best if upper[trial.number] <= begun.target_ms]
     assert 0 < len(within) < len(best)
@@ -238,5 +246,39 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(race: Callable
     too_slow = [trial for trial in best if trial not in within]
     fastest = min(too_slow, key=lambda trial: upper[trial.number])
     assert choose_finalists(session, too_slow).best == (fastest,)
-    numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)]
+    numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)][before:]
     assert {trial.number for trial in (*best[:2], *too_slow)} <= set(numbers)
+    assert best[0].number in numbers  # on its last rung, where it was not measured before
+
+
+def test_what_was_refused_is_not_measured_again(race: Callable[..., Race], asked: list[list[Architecture]]) -> None:
+    """A space with fewer networks near the target than are wanted comes to an end, each network measured once."""
+    begun = race(latency_from=0.97)
+    begun.run()
+    measured = [arch for networks in asked for arch in networks]
+    assert len(measured) == len(set(measured)) <= begun.inputs.space.size
+    assert begun.trained
+
+
+def test_a_network_on_two_devices_has_its_largest_share(race: Callable[..., Race]) -> None:
+    """In ms of the first: a third of the second one's target is a third of the first one's."""
+    begun = race()
+    session = begun.session()
+    first = session.goals[0]
+    session.goals = (first, replace(first, target_ms=4 * first.target_ms))
+
+    def whole(ms: float) -> Whole:
+        return Whole(ms=ms, low_ms=ms, high_ms=1.5 * ms, measurement=measurement(ms))
+
+    fast, slow = 0.1 * first.target_ms, 2 * first.target_ms
+    measured = [(goal, {"one": whole(ms)}) for goal, ms in zip(session.goals, (fast, slow), strict=True)]
+    assert latency_of(session, measured, "one") == pytest.approx((0.5 * first.target_ms, 0.75 * first.target_ms))
+
+
+def test_only_a_share_is_one_of_the_reference(race: Callable[..., Race]) -> None:
+    """A target in ms is compared with what known blocks take now."""
+    begun = race()
+    session = begun.session()
+    assert target_reference(session, session.goals[0]) == begun.inputs.space.reference
+    session.config = session.config.model_copy(update={"target": TargetConfig(ms=1.0)})
+    assert target_reference(session, session.goals[0]) is None
