@@ -163,6 +163,14 @@ def test_bad_tables_are_refused_with_the_row(table: Path) -> None:
         problem_named(str(table), 9.0)
 
 
+def test_the_published_table_is_a_problem() -> None:
+    """Whatever it holds so far: members that were trained from beginning to end, some of them within the limit."""
+    problem = CurvesProblem.read(Path(__file__).parents[3] / "benchmarks" / "curves" / "fashion-mnist.csv")
+    assert problem.rungs == (3000, 6000, 12000, 24000, 60000)
+    assert 0.85 < problem.best < 0.95
+    assert len(problem.within) > 10
+
+
 @pytest.mark.slow
 def test_the_command_compares_with_and_without_stopping(table: Path, mobilenas: Callable[..., Result]) -> None:
     """`bench samplers` on learning curves compares each of ours in both ways, at the cost of whole trainings."""
