@@ -219,16 +219,19 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     if recorded.found_is_baseline:
         return ["The found network is the scaled reference, which no search is needed for."]
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
-    taken = next(trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE)
+    mine = [trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE]
+    taken = mine[-1 if recorded.config.races else 0]  # of a race its last rung
     where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
-    said = f"The found network is that of trial {taken.number} of {where}: {_in_short(taken, judged)}"
+    said = f"The found network is that of trial {taken.number} of {where}: {_in_short(recorded, taken, judged)}"
     if walked is None:
         return [f"{said}. It met the target without NetAdapt."]
-    return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(walked, judged)}."]
+    return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(recorded, walked, judged)}."]
 
 
-def _in_short(trial: Trial, judged: str) -> str:
-    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms"
+def _in_short(recorded: RecordedSearch, trial: Trial, judged: str) -> str:
+    # The candidates of a race may have been measured.
+    how = "" if recorded.config.races else " predicted"
+    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms{how}"
 
 
 def _counts(trials: list[Trial]) -> str:
