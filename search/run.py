@@ -26,6 +26,7 @@ from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
+from search.stages.race.rungs import winners
 from search.stages.refine import pause_before_refinement, refine
 from search.stages.session import Interrupted, Session
 from search.start import begin, own_latency
@@ -188,8 +189,11 @@ def drive(running: Session, until: Until | None = None) -> Path | None:
         return None
     if until == "refine":
         raise Interrupted(pause_before_refinement(running))
-    _enter(running, SearchStage.NETADAPT)
-    best = refine(running)
+    if running.config.races:
+        best = winners(running)
+    else:
+        _enter(running, SearchStage.NETADAPT)
+        best = refine(running)
     _enter(running, SearchStage.FINAL)
     if isinstance(running.data, Images):
         train_finals(running, best)

@@ -1,9 +1,9 @@
 """What one sampler does on a problem: what it proposes, how long that is trained, what it would choose."""
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def run_sampler(problem: Problem, sampler: str, seed: int, evaluations: int) -> 
     course = _Course(problem, way, seed)
     chosen: list[float] = []
     spent = 0.0
-    while (step := course.next_step()) is not None:
+    while spent + course.least_cost <= evaluations + 1e-9 and (step := course.next_step()) is not None:
         # What is chosen after so many whole trainings is what was known when they would have been exceeded.
         while len(chosen) < evaluations and spent + step.cost > len(chosen) + 1 + 1e-9:
             chosen.append(course.chosen_worth())
@@ -145,9 +145,14 @@ class _Course:
         self._nothing_left = False
         self.looks: dict[str, list[Seen]] = {}
 
+    @property
+    def least_cost(self) -> float:
+        """Of any step: where not even that is left, no more is proposed."""
+        return min(after - before for before, after in pairwise((0.0, *self._costs)))
+
     def next_step(self) -> _Step | None:
         """Training on what deserves it, else a new network, else what is left; None: all is trained to the end."""
-        deserving = self._to_promote(self._costs)
+        deserving = self._to_promote()
         if deserving is not None:
             return deserving
         if self._next is None and not self._nothing_left:
@@ -155,7 +160,7 @@ class _Course:
             self._nothing_left = self._next is None
         if self._next is not None:
             return _Step(0, self._costs[0])
-        return self._to_promote(None)
+        return self._to_promote(all_go_on=True)
 
     def _proposed(self) -> Trial | None:
         if self._all and self._all <= self.looks.keys():
@@ -164,15 +169,15 @@ class _Course:
             return self._asking.ask()
         return None
 
-    def _to_promote(self, costs: Sequence[float] | None) -> _Step | None:
+    def _to_promote(self, *, all_go_on: bool = False) -> _Step | None:
         """By ASHA (Li et al. 2020): of the highest rung possible the best that is of the share that goes on.
 
-        A rung's share is that of its cost in the next one's, so that all rungs cost the same; None: all go on.
+        A rung's share is that of its cost in the next one's, so that all rungs cost the same.
         """
         for rung in reversed(range(len(self._costs) - 1)):
             reached = [name for name, looks in self.looks.items() if len(looks) > rung]
             reached.sort(key=lambda name: -self.looks[name][rung].score)
-            share = 1.0 if costs is None else costs[rung] / costs[rung + 1]
+            share = 1.0 if all_go_on else self._costs[rung] / self._costs[rung + 1]
             for name in reached[: int(len(reached) * share + 1e-9)]:
                 if len(self.looks[name]) == rung + 1:
                     return _Step(rung + 1, self._costs[rung + 1] - self._costs[rung], name)

@@ -166,10 +166,15 @@ def scores_of(arch: Architecture, latency: Latency) -> Scores:
     Raises:
         MissingBlock: a table lacks one of the blocks.
     """
+    return scores_at(arch, latency.estimate(arch))
+
+
+def scores_at(arch: Architecture, latency_ms: float) -> Scores:
+    """Scores before training of a network whose latency is known."""
     cost = cost_of(arch)
     return Scores(
         top1=None,
-        latency_ms=latency.estimate(arch),
+        latency_ms=latency_ms,
         madds=cost.madds,
         params=cost.params,
         peak_bytes=cost.peak_bytes,

@@ -44,7 +44,7 @@ class Limits:
             if limit is None or value is None or value <= limit:
                 continue
             if field.name == "latency_ms":
-                reason = f"predicted {value:.3f} ms is over the limit of {limit:.3f} ms"
+                reason = f"{value:.3f} ms is over the limit of {limit:.3f} ms"
                 return Refusal(cause=Cause.INFEASIBLE, reason=reason)
             reason = f"{value:,} {_UNITS[field.name]} are over the limit of {limit:,}"
             return Refusal(cause=Cause.LIMIT, reason=reason)

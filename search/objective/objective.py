@@ -48,7 +48,7 @@ class Objective:
         """Why a network is not to be proposed, or None."""
         over = self.limits.refusal(scores)
         if over is None and scores.latency_ms < self.least_ms:
-            reason = f"predicted {scores.latency_ms:.3f} ms is below the least that is proposed, {self.least_ms:.3f} ms"
+            reason = f"{scores.latency_ms:.3f} ms is below the least that is proposed, {self.least_ms:.3f} ms"
             return Refusal(cause=Cause.FAST, reason=reason)
         return over
 

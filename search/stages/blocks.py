@@ -13,7 +13,7 @@ from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.stages.limits import latency_limit_ms, limits_of
-from search.stages.race.rungs import evaluation_of, run_race, standings
+from search.stages.race.rungs import evaluation_of, run_race
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
@@ -82,7 +82,9 @@ class _Search:
     def __init__(self, session: Session, enqueued: tuple[Architecture, ...]) -> None:
         self.session, self.blocks = session, session.config.blocks
         self._enqueued = list(enqueued)
-        self._is_over = False
+        # What goes on was chosen from what had been proposed by then.
+        self._is_over = bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+        self._encoding = Encoding(session.space)
         # In a race networks are measured before they are trained, where the devices can be asked.
         self._candidates = Candidates(session) if session.config.races and can_screen(session) else None
         self._latency_from = session.config.race.latency_from if session.config.races else 0.0
@@ -112,7 +114,7 @@ class _Search:
             numbers = {trial.number for trial in refused.values()}
             trials = [replace(each, state=State.FAILED) if each.number in numbers else each for each in trials]
         objective = Objective(
-            encoding=Encoding(session.space),
+            encoding=self._encoding,
             latency=latency,
             limits=limits_of(session),
             reward_of=session.reward,
@@ -165,9 +167,10 @@ class _Search:
     def ask(self) -> Trial | None:
         """The next trial to train; None where there is none, or none before others have ended."""
         session, trials = self.session, self.session.config.trials
-        running = session.count(SearchStage.BLOCKS, State.RUNNING)
-        if self._candidates is not None:
-            running -= len(self._candidates.ready) + len(self._candidates.waiting)
+        if self._candidates is None:
+            running = session.count(SearchStage.BLOCKS, State.RUNNING)
+        else:
+            running = self._candidates.in_training
         failed = session.count(SearchStage.BLOCKS, State.FAILED)
         if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
             return None
@@ -198,7 +201,7 @@ class _Search:
         """The next of those that were measured; None where there is none, or none before others have ended."""
         session = self.session
         while not candidates.ready:
-            if not candidates.is_quiet or self._is_over:
+            if candidates.in_training or self._is_over:
                 return None
             wanted = session.config.trials - self.trained
             if not candidates.waiting:
@@ -239,7 +242,7 @@ class _Search:
             return False
         self._latency_from = 0.0
         self.session.listener.note("too few networks lie near the target: faster ones are trained, too")
-        self._asking = self._learn()
+        self._asking = self._learn(unknown=[trial.number for trial in self._untold])
         return True
 
     def close(self) -> None:
@@ -366,7 +369,5 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
         trial for trial in complete if least <= trial.scores.latency_ms <= most and limits.refusal(trial.scores) is None
     ]
 
-    if session.config.races:
-        return standings(session)[0]
     rewards = session.store.trials.rewards(session.record.id)
     return max(with_a_way or complete, key=lambda trial: rewards[trial.number])

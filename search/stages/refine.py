@@ -9,7 +9,6 @@ from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
 from search.stages.netadapt import Judged, choose, proposals
-from search.stages.race.rungs import standings
 from search.stages.session import Interrupted, Session
 from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
@@ -100,8 +99,7 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     recorded = [*session.trials(SearchStage.NETADAPT), *session.trials(SearchStage.BLOCKS)]
     trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
     candidates: dict[str, Trial] = {}
-    ordered = standings(session) if session.config.races else sorted(trials, key=lambda trial: -_judged(trial).top1)
-    for trial in ordered:
+    for trial in sorted(trials, key=lambda trial: -_judged(trial).top1):
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:

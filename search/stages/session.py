@@ -1,13 +1,10 @@
 """One search while it runs: the values that all of its stages share, and the loop that keeps the workers busy."""
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from latency.collect import measure_missing
@@ -24,7 +21,8 @@ from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
 from search.record.store import Store
 from search.record.tables import Reason
-from search.run_folder import RunFolder, weights_name
+from search.run_folder import weights_name
+from search.stages.reuse import has_weights, taken
 from search.stages.trial_index import TrialIndex
 from search.trial import Origin, Scores, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
@@ -34,7 +32,7 @@ from space.keys import BlockKey
 from trainer.training.judgement import Judgement
 from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
-from trainer.training.weight_files import evaluation_of_weights, write_whole
+from trainer.training.weight_files import write_whole
 
 # How often the record is asked whether somebody wants an early end.
 ASK_SECONDS = 1.0
@@ -263,7 +261,7 @@ class Session:
             return {}
         return {goal.table_id: goal.table.estimate(arch) for goal in self.goals}
 
-    def replace(self, trial: Trial) -> None:
+    def put(self, trial: Trial) -> None:
         """Have a recorded trial as it is in the record now."""
         self._index.put(trial)
 
@@ -274,14 +272,13 @@ class Session:
 
     def take_left_running(self, stage: SearchStage, origin: str) -> list[Trial]:
         """What an earlier coordinator left running of the trials that one proposed; whoever takes it sees to it."""
-        taken = [trial for trial in self._left_running if (trial.stage, trial.origin) == (stage, origin)]
-        self._left_running = [trial for trial in self._left_running if trial not in taken]
-        return taken
+        left = [trial for trial in self._left_running if (trial.stage, trial.origin) == (stage, origin)]
+        self._left_running = [trial for trial in self._left_running if trial not in left]
+        return left
 
     def take_over(self, trial: Trial, found: FoundEvaluation) -> None:
         """Record a running trial as completed by an evaluation that the record holds."""
-        taken = self._taken(replace(trial, evaluation_key=found.trial.evaluation_key), found)
-        self._end(taken)
+        self._end(taken(replace(trial, evaluation_key=found.trial.evaluation_key), found, self.start.files))
 
     def fill_rewards(self) -> None:
         """Compute the rewards that completed block-level trials lack, where an earlier session's reward failed.
@@ -427,29 +424,7 @@ class Session:
         if not self.config.blocks.reuse:
             candidates = [each for each in candidates if each.run_folder == self.start.run_folder]
         found = next((each for each in candidates if not evaluation.leaves_weights or has_weights(each)), None)
-        return None if found is None else self._taken(trial, found)
-
-    def _taken(self, trial: Trial, found: FoundEvaluation) -> Trial:
-        name = None
-        if found.weights_file is not None:
-            name = weights_name(trial.number)
-            _share(found.weights_file, self.start.files.new_weights(trial.number))
-            judged = RunFolder(found.run_folder).judged(found.trial.number)
-            if judged.is_file():
-                _share(judged, self.start.files.judged(trial.number))
-        return replace(
-            trial,
-            state=State.COMPLETE,
-            scores=replace(
-                trial.scores,
-                top1=found.trial.scores.top1,
-                log_likelihood=found.trial.scores.log_likelihood,
-                probability=found.trial.scores.probability,
-            ),
-            images_seen=found.trial.images_seen,
-            weights=name,
-            reused_from=found.trial.id,
-        )
+        return None if found is None else taken(trial, found, self.start.files)
 
     def _retried(self, result: Finished) -> Trial:
         trial = self.trial(result.job.number)
@@ -501,23 +476,3 @@ def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation, judged: str
         error=f"at {reached.share:.0%} of its training, with top-1 {reached.top1:.2%} ({judged}), "
         "others had done better",
     )
-
-
-def has_weights(found: FoundEvaluation) -> bool:
-    """Whether an evaluation's weights are still there, and are its own: a run folder may have been made anew."""
-    key = found.trial.evaluation_key
-    return found.weights_file is not None and evaluation_of_weights(found.weights_file) == key
-
-
-def _share(source: Path, target: Path) -> None:
-    """Have a file under another name, too: as a link, since weights are replaced and never changed, or as a copy."""
-    if source == target:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_suffix(".tmp")
-    draft.unlink(missing_ok=True)
-    try:
-        os.link(source, draft)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, draft)
-    draft.replace(target)

@@ -109,7 +109,7 @@ class Teller:
                 params = {name: kept[name] if self.rng.random() < 0.8 else value for name, value in params.items()}
             arch = self.space.architecture(params)
             if latency_ms(arch) > 1.05 * SEED_TARGET_MS:
-                why = f"predicted {latency_ms(arch):.3f} ms is over the limit of {1.05 * SEED_TARGET_MS:.3f} ms"
+                why = f"{latency_ms(arch):.3f} ms is over the limit of {1.05 * SEED_TARGET_MS:.3f} ms"
                 if self.rng.random() < 0.05:
                     self.trial(arch, params=params, state=State.PRUNED, finished_at=self.now, error=why)
             else:

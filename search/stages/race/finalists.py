@@ -1,15 +1,15 @@
 """The finalists of a race: the best networks that meet the target as measured, and the scaled reference beside them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from latency.meter import LocalMeter
 from latency.probe import Protocol
-from search.stages.limits import limits_of
-from search.stages.race.screening import can_screen, latency_of, measure_on_devices
+from search.objective.latency import scores_at
+from search.stages.limits import latency_limit_ms, limits_of
+from search.stages.race.screening import can_screen, measure_trials, name_of
 from search.stages.session import Session
-from search.trial import NetworkMeasurement, Scores, Trial
+from search.trial import Trial
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DeviceError
@@ -58,51 +58,25 @@ def _unmeasured(session: Session, best: Sequence[Trial]) -> Finalists:
 
 
 def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
-    wanted, target_ms = session.config.final.top_k, target_of(session)
+    wanted, target_ms = session.config.final.top_k, latency_limit_ms(session)
     scaled = {f"width-{round(100 * width)}": arch for width, arch in _scaled(session).items()}
-    found, baseline, fastest = [], None, None
+    highest: dict[str, float] = {}
+    within: list[Trial] = []
     for first in range(0, len(best), wanted + _SPARE):
         some = best[first : first + wanted + _SPARE]
-        highest = _highest(session, some, scaled if first == 0 else {})
-        within = [trial for trial in some if highest[_name(trial)] <= target_ms]
-        baseline = baseline or next(
-            (arch for name, arch in scaled.items() if highest.get(name, math.inf) <= target_ms), None
-        )
-        fastest = fastest or min(some, key=lambda trial: highest[_name(trial)])
-        found += within
-        if found:
+        found = measure_trials(session, some, _FINALISTS, beside={} if first else scaled)
+        highest |= {name: high for name, (_, high) in found.items()}
+        within += [trial for trial in some if highest[name_of(trial)] <= target_ms]
+        if within:
             break
+    baseline = next((arch for name, arch in scaled.items() if highest[name] <= target_ms), None)
     if baseline is not None:
         session.measure(keys_of(baseline), "baseline", reason="enqueued")
-    if not found:
+    if not within:
         session.listener.note(f"none of {len(best)} networks meets the target as measured")
-    if not found and baseline is None and fastest is not None:
-        found = [fastest]
-    return Finalists(best=tuple(found[:wanted]), baseline=baseline)
-
-
-def target_of(session: Session) -> float:
-    """What a found network may take, in ms."""
-    limit_ms = limits_of(session).latency_ms
-    return session.start.target_ms if limit_ms is None else limit_ms
-
-
-def _name(trial: Trial) -> str:
-    return f"trial-{trial.number}"
-
-
-def _highest(session: Session, trials: Sequence[Trial], scaled: Mapping[str, Architecture]) -> dict[str, float]:
-    """Measure, record what belongs to trials, and return the upper ends of all intervals by name, in ms."""
-    names = {_name(trial): trial.architecture for trial in trials}
-    measured = measure_on_devices(session, {**names, **scaled}, _FINALISTS)
-    for goal, found in measured:
-        rows = [
-            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), whole), whole.warm_wall)
-            for trial in trials
-            for whole in (found[_name(trial)].measurement,)
-        ]
-        session.store.trials.add_measurements(session.record.id, goal.table_id, rows)
-    return {name: latency_of(session, measured, name)[1] for name in (*names, *scaled)}
+    if not within and baseline is None:
+        within = [min(best, key=lambda trial: highest[name_of(trial)])]
+    return Finalists(best=tuple(within[:wanted]), baseline=baseline)
 
 
 def _predicted_baseline(session: Session) -> Architecture | None:
@@ -111,7 +85,7 @@ def _predicted_baseline(session: Session) -> Architecture | None:
         if session.latency.missing(keys_of(arch)):
             session.listener.note("there is no baseline: blocks of the scaled reference are not measured on the device")
             return None
-        if session.latency.estimate(arch) <= target_of(session):
+        if session.latency.estimate(arch) <= latency_limit_ms(session):
             return arch
     return None
 
@@ -119,17 +93,11 @@ def _predicted_baseline(session: Session) -> Architecture | None:
 def _scaled(session: Session) -> Mapping[float, Architecture]:
     """The scaled references that may be near the target, within the other limits; none where the reference meets it."""
     space = session.space
-    share = target_of(session) / session.latency.estimate(space.reference)
+    share = latency_limit_ms(session) / session.latency.estimate(space.reference)
     if share >= 1:
         return {}
     whole, limits = cost_of(space.reference).madds, replace(limits_of(session), latency_ms=None)
     scaled = scaled_references(space)
-    fit = [width for width, arch in scaled.items() if limits.refusal(_costs(arch)) is None]
+    fit = [width for width, arch in scaled.items() if limits.refusal(scores_at(arch, 0.0)) is None]
     near = sorted(fit, key=lambda width: abs(cost_of(scaled[width]).madds / whole - share))[:_SCALED]
     return {width: scaled[width] for width in sorted(near, reverse=True)}
-
-
-def _costs(arch: Architecture) -> Scores:
-    """Exact costs, for limits that ask for nothing else."""
-    cost = cost_of(arch)
-    return Scores(top1=None, latency_ms=0.0, madds=cost.madds, params=cost.params, peak_bytes=cost.peak_bytes)

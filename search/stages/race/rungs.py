@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from search.evaluation.job import Evaluation
-from search.record.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
-from search.stages.limits import limits_of
+from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
@@ -92,7 +91,7 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
         raise RunError(f"all {len(failed)} trainings of the race's rung {number} failed: {failed[-1].error}")
 
 
-def _complete(session: Session | RecordedSearch) -> list[Trial]:
+def _complete(session: Session) -> list[Trial]:
     return [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
 
 
@@ -117,7 +116,7 @@ def forget_all_checkpoints(session: Session) -> None:
         session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 
-def standings(session: Session | RecordedSearch) -> list[Trial]:
+def standings(session: Session) -> list[Trial]:
     """The last training of each network, the best first: who was trained further is ahead."""
     last = {trial.architecture.arch_id: trial for trial in sorted(_complete(session), key=rung_of)}
     found: list[Trial] = []
@@ -126,9 +125,23 @@ def standings(session: Session | RecordedSearch) -> list[Trial]:
     return found
 
 
-def ranked(
-    session: Session | RecordedSearch, trials: Sequence[Trial], rewards: Mapping[int, float] | None = None
-) -> list[Trial]:
+def winners(session: Session) -> list[Trial]:
+    """The last training of each network that keeps the limits, the best first.
+
+    Raises:
+        RunError: there is none.
+    """
+    limits = limits_of(session)
+    found = [trial for trial in standings(session) if limits.refusal(trial.scores) is None]
+    if not found:
+        raise RunError(
+            f"no network that was trained is within {latency_limit_ms(session):.3f} ms and the other limits; search "
+            "again with a higher target, other limits or a smaller width"
+        )
+    return found
+
+
+def ranked(session: Session, trials: Sequence[Trial], rewards: Mapping[int, float] | None = None) -> list[Trial]:
     """Trials of one rung, the best first; `rewards` where the record has none of them.
 
     Under a hard reward, which is top-1 within the limits, the log-likelihood orders them: it says the same with less

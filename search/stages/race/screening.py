@@ -65,33 +65,35 @@ def latency_of(
     )
 
 
-def screen(session: Session, trials: Sequence[Trial]) -> list[Trial]:
-    """Measure the networks of running trials, record that, and return the trials with what was measured.
+def measure_trials(
+    session: Session, trials: Sequence[Trial], protocol: Protocol, beside: Mapping[str, Architecture] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Measure the networks of trials, record that, and return by name what `latency_of` says.
+
+    A trial is named by `name_of`; other networks may be measured `beside` them, which nothing is recorded of. From then
+    on running trials have what was measured as their latency.
 
     Raises:
         DeviceError: a device cannot be reached or cannot measure.
     """
-    names = {trial.number: f"trial-{trial.number}" for trial in trials}
-    measured = measure_on_devices(session, {names[trial.number]: trial.architecture for trial in trials}, SCREENING)
-    now = [
-        replace(trial, scores=replace(trial.scores, latency_ms=latency_of(session, measured, names[trial.number])[0]))
-        for trial in trials
-    ]
-    latencies = {trial.number: trial.scores.latency_ms for trial in now}
-    for goal, found in measured:
+    networks = {name_of(trial): trial.architecture for trial in trials} | dict(beside or {})
+    measured = measure_on_devices(session, networks, protocol)
+    found = {name: latency_of(session, measured, name) for name in networks}
+    running = {trial.number: found[name_of(trial)][0] for trial in trials if trial.state is State.RUNNING}
+    for goal, whole in measured:
         rows = [
-            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), whole), whole.warm_wall)
-            for trial in trials
-            for whole in (found[names[trial.number]].measurement,)
+            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), now), now.warm_wall)
+            for trial, now in ((trial, whole[name_of(trial)].measurement) for trial in trials)
         ]
         # With the last device a trial is known to be measured on all of them.
-        is_last = goal is session.goals[-1]
-        session.store.trials.add_measurements(
-            session.record.id, goal.table_id, rows, latencies=latencies if is_last else {}
-        )
-    for trial in now:
-        session.replace(trial)
-    return now
+        latencies = running if goal is session.goals[-1] else {}
+        session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
+    return found
+
+
+def name_of(trial: Trial) -> str:
+    """A trial's network among those that are measured together."""
+    return f"trial-{trial.number}"
 
 
 class Candidates:
@@ -102,21 +104,23 @@ class Candidates:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        last = session.goals[-1].table_id
+        found = session.store.trials.measurements(session.record.id)
+        self._measured = {each.trial for each in found if each.table_id == last}
         left = session.take_left_running(SearchStage.BLOCKS, session.config.blocks.sampler)
         measured = {trial.architecture for trial in self.measured()}
         self.ready = [trial for trial in left if trial.architecture in measured]
         self.waiting = [trial for trial in left if trial.architecture not in measured]
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether nothing is being trained, which would disturb a measurement here."""
-        not_trained = len(self.ready) + len(self.waiting)
-        return self._session.count(SearchStage.BLOCKS, State.RUNNING) == not_trained
+    def in_training(self) -> int:
+        """How many trials of the stage are being trained, which would disturb a measurement here."""
+        running = self._session.count(SearchStage.BLOCKS, State.RUNNING)
+        return running - len(self.ready) - len(self.waiting)
 
     def measured(self) -> list[Trial]:
         """All trials of this search that were measured before they were trained, or refused for that."""
-        numbers = _measured_numbers(self._session)
-        return [trial for trial in self._session.trials(SearchStage.BLOCKS) if trial.number in numbers]
+        return [trial for trial in self._session.trials(SearchStage.BLOCKS) if trial.number in self._measured]
 
     def refused(self) -> list[Trial]:
         """Those that were measured and are not trained for it."""
@@ -141,17 +145,20 @@ class Candidates:
 
     def measure(self, refusal_of: Callable[[Scores], Refusal | None]) -> None:
         """Measure those that wait; what is refused by what it takes is not trained."""
-        screened = screen(self._session, self.waiting)
+        session, waiting = self._session, self.waiting
+        found = measure_trials(session, waiting, SCREENING)
         self.waiting = []
-        for trial in screened:
-            refusal = refusal_of(trial.scores)
-            if refusal is None:
-                self.ready.append(trial)
+        self._measured.update(trial.number for trial in waiting)
+        for trial in waiting:
+            screened = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
+            session.put(screened)
+            if (refusal := refusal_of(screened.scores)) is None:
+                self.ready.append(screened)
             else:
-                self._session.refuse(trial, refusal.reason.replace("predicted", "measured"))
-        latencies = [trial.scores.latency_ms for trial in screened]
-        self._session.listener.note(
-            f"{len(screened)} candidates measured, {min(latencies):.3f} to {max(latencies):.3f} ms: "
+                session.refuse(screened, f"measured: {refusal.reason}")
+        latencies = [ms for ms, _ in found.values()]
+        session.listener.note(
+            f"{len(waiting)} candidates measured, {min(latencies):.3f} to {max(latencies):.3f} ms: "
             f"{len(self.ready)} of them are trained"
         )
 
@@ -160,9 +167,3 @@ class Candidates:
         limits = limits_of(self._session)
         refused = [trial for trial in self.refused() if limits.refusal(trial.scores) is None]
         return sorted(refused, key=lambda trial: -trial.scores.latency_ms)
-
-
-def _measured_numbers(session: Session) -> set[int]:
-    """The trials that were measured on every device."""
-    found = session.store.trials.measurements(session.record.id)
-    return {each.trial for each in found if each.table_id == session.goals[-1].table_id}

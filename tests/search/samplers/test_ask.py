@@ -75,7 +75,7 @@ def test_causes_are_told_apart(space: SearchSpace) -> None:
     for limits, cause, words in (
         (Limits(latency_ms=1e-6), Cause.INFEASIBLE, "is over the limit of 0.000 ms"),
         (Limits(params=1), Cause.LIMIT, "parameters are over the limit of 1"),
-        (Limits(latency_ms=1e-6, params=1), Cause.INFEASIBLE, "predicted"),
+        (Limits(latency_ms=1e-6, params=1), Cause.INFEASIBLE, "is over the limit of 0.000 ms"),
     ):
         loop = asking(space, trials, limits)
         trial, refusal = loop.admit(space.smallest)

@@ -258,6 +258,9 @@ def test_what_was_refused_is_not_measured_again(race: Callable[..., Race], asked
     measured = [arch for networks in asked for arch in networks]
     assert len(measured) == len(set(measured)) <= begun.inputs.space.size
     assert begun.trained
+    trials, looks = begun.trials, len(asked)
+    begun.run()
+    assert (begun.trials, len(asked)) == (trials, looks)  # what goes on was chosen: nothing new is proposed
 
 
 def test_a_network_on_two_devices_has_its_largest_share(race: Callable[..., Race]) -> None:
