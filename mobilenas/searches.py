@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenas.record import Search
-from search.config.load import budget_hours
+from search.config.budget import budget_hours
 from search.events import Listener, Listeners
 from search.groups import is_group
 from search.record.heartbeat import hold

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
@@ -15,6 +14,7 @@ from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
+from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.record.store import Store
@@ -31,10 +31,8 @@ from space.variation.moves import mutate
 from trainer.data.prepare import Progress, prepare
 from trainer.data.splits import split
 from trainer.training.networks import DeviceKind, best_device, visible_gpus
-from trainer.training.train import train
 
 _SAMPLE_KEYS = 40
-_SAMPLE_BATCHES = 6
 # Evaluating an image costs about this share of training on it (forward only).
 _EVALUATION_SHARE = 0.15
 # A step saves at least `delta`; with widths in multiples of 8 it was seen to save about twice as much.
@@ -190,6 +188,14 @@ class Plan:
     search_minutes: float
     netadapt_minutes: float
     final_minutes: float
+    # The budget by which finalists see enough epochs, where they do not.
+    sufficient_budget: str | None = None
+
+    @property
+    def epochs(self) -> float | None:
+        """How often the final networks see each image of the training split; None where there are none."""
+        data, images = self.inputs.data, self.inputs.config.final.images
+        return images / max(1, len(data.splits.train)) if isinstance(data, Images) else None
 
     @property
     def is_known(self) -> bool:
@@ -216,28 +222,25 @@ class Plan:
 
 
 def training_rate(inputs: Inputs) -> float:
-    """Images per second that one worker trains of the reference, from some batches; infinite where there is no data.
+    """Images per second that one worker trains of the reference while the others train, too, from some batches.
 
-    On a GPU it is that of one worker among those that share it; of a cluster this machine's, on a core.
+    Infinite where there is no data; of a cluster it is what this machine's cores do.
     """
     if not isinstance(inputs.data, Images):
         return math.inf
-    config = inputs.config
-    device = "cpu" if config.executor == "ray" else compute_device(config)
-    sharing = 1 if device == "cpu" else config.training.workers_per_gpu
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        recipe = config.proxy_recipe
-        recipe = replace(recipe, images=recipe.batch_size * _SAMPLE_BATCHES)
-        # The first call pays for the kernels' set-up; a run pays for that once.
-        for attempt in (replace(recipe, images=1), recipe):
-            trained = train(
-                inputs.space.reference, inputs.data.dataset, inputs.data.splits.train, attempt, seed=0, device=device
-            )
-    finally:
-        torch.set_num_threads(threads)
-    return trained.images_seen / trained.seconds / sharing
+    config, processes = inputs.config, inputs.workers
+    device = compute_device(config)
+    if config.executor == "ray":
+        device, processes = "cpu", min(processes, len(available_cores()))
+    sample = Sample(
+        architecture=inputs.space.reference,
+        data_folder=inputs.data.dataset.folder,
+        reward_fraction=config.data.reward_fraction,
+        split_seed=config.data.split_seed,
+        recipe=config.proxy_recipe,
+        device=device,
+    )
+    return images_per_second(sample, processes)
 
 
 def table_minutes(campaign: Campaign, meter: Meter) -> float:
@@ -325,27 +328,3 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
         netadapt_minutes=netadapt_s / 60,
         final_minutes=final_s / 60,
     )
-
-
-def within_hours(inputs: Inputs, speed: Speed, hours: float) -> Inputs:
-    """The same run scaled so that it is expected to take so long on this machine.
-
-    Raises:
-        InvalidConfig: measuring the table alone takes longer, or nobody knows how long a user's own evaluator takes.
-    """
-    if inputs.config.evaluator is not None:
-        raise InvalidConfig(
-            "a budget in hours cannot be planned with an `evaluator` of your own; set blocks.trials instead"
-        )
-    minutes = hours * 60 - speed.table_minutes
-    if minutes <= 0:
-        raise InvalidConfig(
-            f"a budget of {hours * 60:.0f} minutes is too short: measuring the latency table takes "
-            f"{speed.table_minutes:.0f} of them; give more, or lower device.rounds"
-        )
-    # Trials are whole numbers and have lower bounds, so the plan does not scale exactly; two corrections suffice.
-    factor, scaled = 1.0, inputs
-    for _ in range(3):
-        factor *= minutes / make_plan(scaled, speed).training_minutes
-        scaled = replace(inputs, config=inputs.config.scaled(factor))
-    return scaled

@@ -9,7 +9,8 @@ from typing import Any
 
 from latency.collect import measure_missing
 from latency.table import LatencyTable
-from search.config.load import BUDGETS, RunConfig, budget_hours, parse_config
+from search.budget import by_counts, needs_speed, within_budget
+from search.config.load import RunConfig, parse_config
 from search.events import Listener
 from search.objective.latency import OwnLatency
 from search.plan import (
@@ -20,7 +21,6 @@ from search.plan import (
     latency_range,
     look_up,
     sampled_range,
-    within_hours,
 )
 from search.plugins import Plugin
 from search.record.rows import FurtherTarget, SearchRecord, SearchStart
@@ -58,14 +58,15 @@ def with_device(inputs: Inputs, store: Store) -> Inputs:
 
 
 def inputs_for(store: Store, config: RunConfig, budget: str) -> Inputs:
-    """Everything that a configuration names, scaled to a budget; one in hours takes a calibration of some seconds.
+    """Everything that a configuration names, scaled to a budget; one of minutes takes a calibration of some seconds.
 
     Raises:
         MobilenasError: as `look_up` and `with_device` do.
     """
-    hours = budget_hours(budget)
-    inputs = with_device(look_up(config if hours is not None else config.scaled(BUDGETS[budget])), store)
-    return inputs if hours is None else within_hours(inputs, calibrate_speed(inputs, store), hours)
+    inputs = with_device(look_up(by_counts(config, budget)), store)
+    if not needs_speed(config, budget):
+        return inputs
+    return within_budget(inputs, calibrate_speed(inputs, store), budget)
 
 
 def table_for(store: Store, inputs: Inputs, listener: Listener) -> tuple[int, LatencyTable]:

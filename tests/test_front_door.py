@@ -125,7 +125,7 @@ def test_workers_look_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     plugin = Plugin(name="judge:top1", folder=str(tmp_path))
     evaluation = OwnEvaluation(architecture=mobilenet_v3_small_32px(), evaluator=plugin, content=plugin.content)
     monkeypatch.syspath_prepend(str(other.parent))
-    executor = LocalExecutor(1, job_seconds=600)
+    executor = LocalExecutor(1, job_seconds=600, trains=False)
     try:
         executor.submit(Job(number=0, attempt=1, evaluation=evaluation))
         while not (ended := executor.wait(10)):

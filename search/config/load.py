@@ -1,6 +1,5 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
-import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
@@ -10,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from search.config.budget import top_k
 from search.config.sections import (
     BlocksConfig,
     CallableName,
@@ -28,6 +28,7 @@ from search.config.sections import (
     parse_target,
     recorded_recipe,
 )
+from search.config.unset import filled, merged
 from search.trial import judge_of
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
@@ -37,8 +38,6 @@ from space.reference import REFERENCES
 from trainer.training.recipe import Recipe
 
 NO_DATA = "none"
-BEFORE_RECIPES = "sgd-cosine"
-"""The recipe that all networks were trained by in version 0.1, when there was no choice."""
 _FINE_TUNING = 0.2
 
 
@@ -271,31 +270,36 @@ class RunConfig(ConfigSection):
         NetAdapt's proposals and the final training scale by their images alone.
         """
         root = factor**0.5
-        data, blocks, netadapt, final = self.data, self.blocks, self.netadapt, self.final
-        final_factor = root if self.races else factor  # its last rung goes on to the end
-
-        def times(amount: int, by: float, least: int) -> int:
-            # Below `least` nothing can be told apart; who asks for less in the file gets it.
-            return max(min(amount, least), round(amount * by))
-
-        scaled = self.model_copy(
+        if self.races:
+            return self.raced(images=root, networks=root)
+        blocks, netadapt, final = self.blocks, self.netadapt, self.final
+        return self.model_copy(
             update={
-                "trial_minutes": self.trial_minutes * max(1.0, factor),
-                "data": data.model_copy(update={"reward_images": times(data.reward_images, root, 500)}),
+                **self._judging_more(root, factor),
                 "blocks": blocks.model_copy(
                     update={
-                        "trials": times(blocks.trials, root, 4),
-                        "train_images": times(blocks.train_images, root, 500),
+                        "trials": _times(blocks.trials, root, 4),
+                        "train_images": _times(blocks.train_images, root, 500),
                     }
                 ),
-                "netadapt": netadapt.model_copy(update={"images": times(netadapt.images, factor, 128)}),
+                "netadapt": netadapt.model_copy(update={"images": _times(netadapt.images, factor, 128)}),
                 "final": final.model_copy(
-                    update={"images": times(final.images, final_factor, 500), "top_k": _top_k(final.top_k, factor)}
+                    update={"images": _times(final.images, factor, 500), "top_k": top_k(final.top_k, factor)}
                 ),
-                "race": self.race.scaled(root),
             }
         )
-        return scaled._ending_after_its_race()
+
+    def raced(self, *, images: float, networks: float) -> Self:
+        """The same race with so many times the images of each training, and so many times the networks on each rung."""
+        final = self.final.model_copy(update={"images": _times(self.final.images, images, 500)})
+        race = self.race.scaled(images=images, networks=networks)
+        more = self._judging_more(images, images)
+        return self.model_copy(update={**more, "race": race, "final": final})._ending_after_its_race()
+
+    def _judging_more(self, images: float, minutes: float) -> dict[str, Any]:
+        """So many times the images that judge networks, and where trials take longer so many times their limit."""
+        judging = self.data.model_copy(update={"reward_images": _times(self.data.reward_images, images, 500)})
+        return {"data": judging, "trial_minutes": self.trial_minutes * max(1.0, minutes)}
 
     def _ending_after_its_race(self) -> Self:
         """The same with a final training that is long enough to go on from the last rung, whatever rounding did."""
@@ -309,27 +313,9 @@ class RunConfig(ConfigSection):
         return longer
 
 
-BUDGETS = {"quick": 0.2, "default": 1.0, "thorough": 8.0}
-"""Named budgets as multiples of the shipped configuration's training."""
-
-
-def _top_k(top_k: int, factor: float) -> int:
-    """One network where time is short, three where there is plenty; more than three only for who asked for them."""
-    return 1 if factor < 1 else max(top_k, 3) if factor >= BUDGETS["thorough"] else top_k
-
-
-def budget_hours(budget: str) -> float | None:
-    """The hours that a budget like "4h" or "30m" names, or None for a named one.
-
-    Raises:
-        InvalidConfig: it is neither.
-    """
-    if budget in BUDGETS:
-        return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(h|m)", budget)
-    if match is None or not 0 < (hours := float(match[1]) / (60 if match[2] == "m" else 1)) <= 24 * 365:
-        raise InvalidConfig(f"budget {budget!r} is neither one of {', '.join(BUDGETS)} nor a time such as 4h or 30m")
-    return hours
+def _times(amount: int, by: float, least: int) -> int:
+    """So many times an amount; below `least` nothing can be told apart, and who asks for less in the file gets it."""
+    return max(min(amount, least), round(amount * by))
 
 
 def _whole(path: str, what: str) -> str:
@@ -342,18 +328,6 @@ def _read_network(named: str) -> str:
     if named in REFERENCES or named.startswith("{"):
         return named
     return read_spec_file(recordable(expanded(named), "spec file")).to_json()
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`changes` over `base`, section by section; `target` and `targets` are replaced whole, empty sections left out."""
-    result = dict(base)
-    for key, value in changes.items():
-        if value is None and isinstance(base.get(key), dict):
-            continue  # a heading with nothing below it
-        # The two forms of a target exclude each other, and targets that are not named are not wanted.
-        deeper = isinstance(value, dict) and isinstance(base.get(key), dict) and key not in ("target", "targets")
-        result[key] = _merged(base[key], value) if deeper else value
-    return result
 
 
 def default_text() -> str:
@@ -379,43 +353,11 @@ def parse_config(content: dict[str, Any]) -> RunConfig:
     Raises:
         InvalidConfig: a key is unknown, or a value has the wrong type or lies outside its range.
     """
-    merged = _with_space(_merged(_merged(read_plain_yaml(default_text()), _as_before_recipes(content)), content))
+    whole = filled(read_plain_yaml(default_text()), content)
     try:
-        return RunConfig.model_validate(merged)
+        return RunConfig.model_validate(whole)
     except ValidationError as error:
-        raise InvalidConfig(f"config{_told(error.errors()[0], merged)}; see: mobilenas config show") from error
-
-
-def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration means that gives a learning rate and no recipe: it is one for the recipe of version 0.1."""
-
-    def section(name: str) -> dict[str, Any]:
-        found = content.get(name)
-        return found if isinstance(found, dict) else {}
-
-    stages = ("blocks", "netadapt", "final")
-    if section("training").get("learning_rate") is None or any("recipe" in section(name) for name in stages):
-        return {}
-    return {"training": {"device": "cpu"}, **{name: {"recipe": BEFORE_RECIPES} for name in stages}}
-
-
-# A space is made for images of a size: its strides leave something of them to look at.
-_LARGEST_OF_32PX = 80
-
-
-def _with_space(content: dict[str, Any]) -> dict[str, Any]:
-    """The same with a space that fits the images where none is named, and with its width."""
-    space, data = content["space"], content["data"]
-    if not isinstance(space, dict) or not isinstance(data, dict):
-        return content  # which is refused, with its name
-    resolution = data.get("resolution")
-    is_small = not isinstance(resolution, int) or resolution <= _LARGEST_OF_32PX
-    unnamed = space.get("preset") is None
-    filled = {
-        "preset": "mobilenet-v3-small-32px" if is_small else "mobilenet-v3-small",
-        "width": 0.5 if unnamed and is_small else 1.0,
-    }
-    return {**content, "space": filled | {key: value for key, value in space.items() if value is not None}}
+        raise InvalidConfig(f"config{_told(error.errors()[0], whole)}; see: mobilenas config show") from error
 
 
 def _told(mistake: ErrorDetails, content: dict[str, Any]) -> str:
@@ -446,7 +388,7 @@ def load_config(source: str | Path | Mapping[str, Any] | None, overrides: dict[s
     """
     path = Path(source) if isinstance(source, str | Path) else None
     content = _read_yaml(path) if path else dict(source) if isinstance(source, Mapping) else {}
-    config = parse_config(_merged(content, overrides or {}))
+    config = parse_config(merged(content, overrides or {}))
     if path is not None and config.callables and config.plugins is None:
         return config.model_copy(update={"plugins": str(path.parent)})  # they lie beside the file that names them
     return config

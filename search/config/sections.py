@@ -348,16 +348,18 @@ class RungConfig(ConfigSection):
 class RaceConfig(ConfigSection):
     """Trainings that go on for as long as their network is among the best; without rungs there is no race.
 
-    Proposals have at least the share `latency_from` of the target, since what is much faster gives accuracy away.
+    Proposals have at least the share `latency_from` of the target, since what is much faster gives accuracy away. Where
+    it `fills_budget`, images and networks are scaled to the time that there is; else a budget's name multiplies them.
     """
 
     rungs: tuple[RungConfig, ...] = Field(max_length=16, strict=False)
     latency_from: float = Field(ge=0, lt=1)
+    fills_budget: bool
 
-    def scaled(self, factor: float) -> "RaceConfig":
+    def scaled(self, *, images: float, networks: float) -> "RaceConfig":
         """So many times the images, and the networks."""
         rungs = tuple(
-            RungConfig(images=max(1, round(rung.images * factor)), networks=max(1, round(rung.networks * factor)))
+            RungConfig(images=max(1, round(rung.images * images)), networks=max(1, round(rung.networks * networks)))
             for rung in self.rungs
         )
         return self.model_copy(update={"rungs": rungs})

@@ -9,14 +9,15 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, ask_own
+from search.evaluation.processes import StartContext, interrupts_ignored, start_context, take_environment
 from space.errors import Diverged, MobilenasError, RunError, TimeLimit
 from space.packages import foreign
 
@@ -86,22 +87,6 @@ def end_with_parent(*, group: bool = False) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """What is started here ignores Ctrl-C from its first moment, while it still imports torch.
-
-    Ctrl-C reaches the whole process group; what a worker does is for the coordinator to decide.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may change signal handlers, and only it is interrupted
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def run_job(
     job: Job, *, threads: int, progress: Callable[[int, int], None], interim: Callable[[Interim], None]
 ) -> Outcome:
@@ -122,11 +107,12 @@ def run_job(
     return run_training(job, progress, interim)
 
 
-def _work(pipe: "Connection[object, object]", threads: int, gpu: str | None) -> None:
+def _work(pipe: "Connection[object, object]", threads: int, gpu: str | None, environment: Mapping[str, str]) -> None:
     """A worker's life: jobs in; that each is taken, shares done, interim results, and then how it ended, out."""
     end_with_parent()
+    take_environment(environment)
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported, which then sees no other
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch looks for devices, and then sees no other
     problem = foreign()
     with suppress(EOFError, OSError):  # the coordinator died; there is nobody left to tell
         while True:
@@ -159,11 +145,11 @@ class _Worker:
     It is no daemon in multiprocessing's sense, which may have no processes of its own, such as those that read ahead.
     """
 
-    def __init__(self, context: SpawnContext, threads: int, gpu: str | None) -> None:
+    def __init__(self, context: StartContext, threads: int, gpu: str | None) -> None:
         self.gpu = gpu
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
-        self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads, gpu))
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, threads, gpu, dict(os.environ)))
         with interrupts_ignored():
             self.process.start()
         theirs.close()
@@ -196,13 +182,22 @@ class LocalExecutor:
 
     Parallel one-threaded trials beat one trial on several threads (measured: 257 images/s with one thread, 54 with
     two, while a neighbour was busy). A worker that dies takes only its own job with it, and is replaced. Each worker
-    sees one of `gpus`, which they share evenly.
+    sees one of `gpus`, which they share evenly. They start at once where networks are trained (`trains`); what a user's
+    own evaluator needs, each imports for itself.
     """
 
-    def __init__(self, slots: int, *, job_seconds: float, threads: int = 1, gpus: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        job_seconds: float,
+        threads: int = 1,
+        gpus: tuple[str, ...] = (),
+        trains: bool = True,
+    ) -> None:
         self.slots = slots
         self._seconds, self._threads, self._gpus = job_seconds, threads, gpus
-        self._context = multiprocessing.get_context("spawn")
+        self._context = start_context(trains=trains)
         self._workers: list[_Worker] = []
         self._queue: deque[Job] = deque()
         # Of the pipes of busy workers; with hundreds of them, to look at each whenever one speaks takes longer than

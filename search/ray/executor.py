@@ -15,8 +15,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from queue import SimpleQueue
 
-from search.evaluation.executor import Finished, end_with_parent, interrupts_ignored
+from search.evaluation.executor import Finished, end_with_parent
 from search.evaluation.job import Job
+from search.evaluation.processes import interrupts_ignored, large_pages
 from search.ray.messages import (
     Alive,
     Capacity,
@@ -50,7 +51,7 @@ class _Driver:
         ours, theirs = context.Pipe()
         self.pipe: Connection[object, object] = ours
         self.process: SpawnProcess = context.Process(target=_drive, args=(theirs, setup), daemon=False)
-        with interrupts_ignored():
+        with large_pages(), interrupts_ignored():  # for a cluster that it starts here, too
             self.process.start()
         theirs.close()
         self.deadline = time.monotonic() + START_S

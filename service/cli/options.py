@@ -69,7 +69,8 @@ Runs = Annotated[
     ),
 ]
 Budget = Annotated[
-    str, typer.Option(help="How much to train: quick, default, thorough, or a time to fill such as 4h or 30m.")
+    str,
+    typer.Option(help="How much to train: quick, default (15 minutes), thorough, or a time to fill such as 30m or 4h."),
 ]
 Data = Annotated[str | None, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for the data set first.")]

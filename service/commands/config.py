@@ -72,9 +72,12 @@ def _lines(values: Mapping[str, Any], default: Mapping[str, Any], indent: str = 
             yield f"{indent}{key}: {_scalar(value)}", value != default.get(key)
 
 
-def _scalar(value: str | float | bool | None) -> str:
+def _scalar(value: str | float | bool | list[Any] | None) -> str:
     if isinstance(value, str) and not value.isprintable():
         return json.dumps(value)  # PyYAML would write more than one line
+    if isinstance(value, list):
+        listed: str = yaml.safe_dump(value, width=float("inf"), allow_unicode=True, default_flow_style=True)
+        return listed.rstrip("\n")
     text: str = yaml.safe_dump({"": value}, width=float("inf"), allow_unicode=True)
     return text.partition(": ")[2].rstrip("\n")
 

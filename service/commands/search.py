@@ -9,12 +9,14 @@ from typing import Any, Literal
 import structlog
 
 from latency.results import read_results_file
-from search.config.load import BUDGETS, RunConfig, budget_hours, load_config
+from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, within_budget
+from search.config.budget import budget_hours
+from search.config.load import RunConfig, load_config
 from search.config.sections import parse_target
 from search.coordinator import serve
 from search.events import Listeners
 from search.groups import group_name, is_group, members, searches_of
-from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan, within_hours
+from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
 from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
@@ -103,7 +105,7 @@ def configuration(
 
 def looked_up(config: RunConfig, budget: str) -> Inputs:
     """Everything that the configuration names, before any database is touched."""
-    scaled = config if budget_hours(budget) is not None else config.scaled(BUDGETS[budget])
+    scaled = by_counts(config, budget)
     with TerminalListener(console) as listener:
         begun = False
 
@@ -121,10 +123,12 @@ def looked_up(config: RunConfig, budget: str) -> Inputs:
 
 def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
     """Calibrate, and scale the run to its budget if that is a time."""
-    hours = budget_hours(budget)
     with console.status("calibrating how fast this machine trains and measures"):
         speed = calibrate_speed(inputs, store)
-    return make_plan(inputs if hours is None else within_hours(inputs, speed, hours), speed)
+    plan = make_plan(within_budget(inputs, speed, budget), speed)
+    if not inputs.config.race.fills_budget or plan.epochs is None or plan.epochs >= ENOUGH_EPOCHS:
+        return plan
+    return replace(plan, sufficient_budget=budget_that_suffices(inputs, speed))
 
 
 def show_plan(config: RunConfig, database: str, budget: str) -> None:

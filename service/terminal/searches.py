@@ -5,6 +5,7 @@ from rich.table import Table
 
 from latency.meter import DeviceSettings
 from latency.probe import processor_name
+from search.budget import ENOUGH_EPOCHS
 from search.config.load import RunConfig
 from search.evaluation.data import Images
 from search.executors import cluster_of
@@ -33,14 +34,30 @@ def print_plan(plan: Plan) -> None:
         f"target       {_target_text(plan)}",
         f"trials       {config.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
-        f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, block-level search "
-        f"{plan.search_minutes:.1f}, NetAdapt {plan.netadapt_minutes:.1f}, final training {plan.final_minutes:.1f} "
+        *_epochs_lines(plan),
+        f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, "
+        f"{'race' if config.races else 'block-level search'} {plan.search_minutes:.1f}, "
+        + (f"NetAdapt {plan.netadapt_minutes:.1f}, " if config.netadapt.max_steps else "")
+        + f"final training {plan.final_minutes:.1f} "
         f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
         if plan.is_known
         else f"expected     unknown: it depends on {config.evaluator}",
     ]
     for line in lines:
         say(line)
+
+
+def _epochs_lines(plan: Plan) -> list[str]:
+    """What the final training buys, in passes over the training split."""
+    if plan.epochs is None or not plan.is_known:
+        return []
+    told = f"epochs       {plan.epochs:.1f} for each final network"
+    if plan.sufficient_budget is not None:
+        told += (
+            f"; below {ENOUGH_EPOCHS:g} good networks hardly stand out yet, "
+            f"and --budget {plan.sufficient_budget} gives them as many"
+        )
+    return [told]
 
 
 def _print_images(dataset: Dataset, splits: Splits) -> None:
@@ -84,6 +101,7 @@ def _per_trial(config: RunConfig) -> str:
         return f"each judged by {config.evaluator}"
     several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
     if config.races:
+        several = f" of the best {config.final.top_k}, the scaled reference and the reference"
         first, *rungs = config.race.rungs
         later = "".join(f", the best {rung.networks} up to {rung.images:,}" for rung in rungs)
         return f"{first.images:,} images each{later}; final training{several}: {config.final.images:,} images each"
@@ -101,7 +119,8 @@ def _target_text(plan: Plan) -> str:
     target, factor = plan.inputs.config.target, plan.inputs.config.seed_factor
     known = f"{plan.target_ms:.3f} ms" if plan.target_ms is not None else ""
     share = f"{target.relative:.0%} of the reference's latency" if target.relative is not None else ""
-    return f"{known}{f' ({share})' if known and share else share}; the block-level search aims at {factor:g} × that"
+    aim = f"; the block-level search aims at {factor:g} × that" if factor != 1 else ""
+    return f"{known}{f' ({share})' if known and share else share}{aim}"
 
 
 def print_result(recorded: RecordedSearch) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,12 @@ def _kill_at_random(
     targets = ["worker", "coordinator"] if rng.random() < 0.5 else ["coordinator"]
     while targets:
         # It takes some seconds to start, and nothing can be lost before it works.
-        while process.poll() is None and not _children(process.pid):
+        while process.poll() is None and not workers_of(process.pid):
             time.sleep(0.02)
         try:
             process.wait(rng.uniform(0.0, longest_s))
         except subprocess.TimeoutExpired:
-            target, workers = targets.pop(0), _children(process.pid)
+            target, workers = targets.pop(0), workers_of(process.pid)
             if target == "worker" and not workers:
                 continue
             _kill(rng.choice(workers) if target == "worker" else process.pid)
@@ -176,17 +177,25 @@ def _kill_at_random(
     return True
 
 
-def _children(pid: int) -> list[int]:
-    """Its worker processes; multiprocessing's resource tracker is none."""
+def workers_of(pid: int) -> list[int]:
+    """Its worker processes, which it spawned, or had forked by multiprocessing's server."""
     found = []
-    for path in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
+    for child in _children(pid):
         try:
-            line = Path(f"/proc/{path}/cmdline").read_bytes()
+            line = Path(f"/proc/{child}/cmdline").read_bytes()
         except OSError:
             continue
         if b"spawn_main" in line:
-            found.append(int(path))
+            found.append(child)
+        elif b"multiprocessing.forkserver" in line:
+            found += _children(child)
     return found
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):  # it has ended
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
+    return []
 
 
 def _kill(pid: int) -> None:

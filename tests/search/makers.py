@@ -101,7 +101,7 @@ def new_start(store: Store, **changes: Any) -> SearchStart:  # noqa: ANN401 - fi
     return SearchStart(**{"table_id": fields.get("table_id") or record_table(store), **fields})
 
 
-CONFIG: dict[str, Any] = parse_config({"device": {"name": "desk"}}).model_dump(mode="json")
+CONFIG: dict[str, Any] = parse_config({"device": {"name": "desk"}, "race": {"rungs": []}}).model_dump(mode="json")
 
 
 def new_search(store: Store, name: str | None = None, **changes: Any) -> SearchRecord:  # noqa: ANN401 - arguments

@@ -28,7 +28,7 @@ from space.arch import Architecture, Block, Head, Stem
 from space.arch import Stage as NetworkStage
 from space.cost import cost_of
 from space.formats import read_spec
-from tests.search.killing import write_run
+from tests.search.killing import workers_of, write_run
 from tests.tiny import Result, tiny_run
 from trainer.training.networks import load_model
 from trainer.training.weight_files import read_weights, write_weights
@@ -263,7 +263,9 @@ def test_enqueued_networks_are_tried_first(mobilenas: Mobilenas, tmp_path: Path)
     assert (slow.state, fast.state) == (State.PRUNED, State.COMPLETE)
     assert slow.error is not None
     assert "over the limit" in slow.error
-    assert f"trial {slow.number} [enqueued] is not trained: predicted" in done.out
+    assert (
+        f"trial {slow.number} [enqueued] is not trained: {slow.scores.latency_ms:.3f} ms is over the limit" in done.out
+    )
     seen = reference.architecture
     assert fast.architecture == replace(mine, resolution=seen.resolution, in_channels=3, num_classes=2)
     assert str(spec) not in json.dumps(dict(record.config))
@@ -338,7 +340,7 @@ def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database:
             assert process.poll() is None, process.stderr and process.stderr.read()
             rows = _progress(database)
             mine = [state for of, state in rows if of == stage.value]
-            workers = _children(process.pid)
+            workers = workers_of(process.pid)
             if mine.count("complete") >= completed and "running" in mine and workers:
                 break
             time.sleep(0.02)
@@ -350,10 +352,6 @@ def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database:
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end, "workers go on without their coordinator"
         time.sleep(0.05)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
 def _results(trials: list[Trial]) -> list[tuple[Architecture, float | None, str]]:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yaml import safe_load
 
-from search.config.load import BUDGETS, RunConfig, budget_hours, default_text, load_config, parse_config
+from search.config.budget import BUDGETS, budget_hours
+from search.config.load import RunConfig, default_text, load_config, parse_config
 from search.executors import cluster_of
 from search.objective.reward import HARD, soft
 from space.errors import InvalidConfig, MobilenasError

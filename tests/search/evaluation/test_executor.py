@@ -113,11 +113,12 @@ def parent_of(pid: int) -> int:
 
 
 def trainers() -> set[int]:
-    """The processes below this one that run jobs: they were spawned, and lead no session as Ray's driver does."""
-    found = set()
-    for pid, words in below().items():
-        with suppress(ProcessLookupError):
-            if b"spawn_main" in words and os.getsid(pid) != pid:
+    """The processes below this one that run jobs: multiprocessing's server forked them, on nodes of Ray, too."""
+    server, found = b"multiprocessing.forkserver", set()
+    processes = below()
+    for pid, words in processes.items():
+        with suppress(OSError):
+            if server in words and server in processes.get(parent_of(pid), b""):
                 found.add(pid)
     return found
 

@@ -151,7 +151,7 @@ def race_near_the_reference(
 def test_the_scaled_reference_races_to_the_end(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
     """It is the widest that meets the target, may be chosen like the others, and stands in the report either way."""
     rungs = [{"images": 32, "networks": 4}, {"images": 64, "networks": 1}]
-    config = race_near_the_reference(tmp_path, photos, rungs, final={"images": 160, "weights": "continued"})
+    config = race_near_the_reference(tmp_path, photos, rungs, final={"images": 160, "top_k": 1})
     assert run(tmp_path, config).state == "done"
     assert len(executors) == 1
     final = [trial for trial in trials_of(tmp_path) if trial.stage is SearchStage.FINAL]

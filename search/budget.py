@@ -1,0 +1,120 @@
+"""A run fitted to its budget: a multiple of the trainings that were asked for, or minutes on this machine."""
+
+import math
+from dataclasses import replace
+
+from search.config.budget import BUDGETS, MINUTES, budget_hours
+from search.config.load import RunConfig
+from search.plan import Inputs, Speed, make_plan
+from space.errors import InvalidConfig
+
+ENOUGH_EPOCHS = 3.0
+"""Below so many, what separates networks in the end has hardly begun to show."""
+
+# A race of folders of pictures, whose size nobody knows beforehand, has at least this share of the networks that are
+# configured where its finalists see enough epochs.
+_FEWEST = 0.4
+# Networks are whole numbers: the plan does not scale exactly.
+_CORRECTIONS = 5
+_TOO_LONG, _SHORTEST = 1.2, 1 / 32
+_OFFERED_HOURS = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 168)
+
+
+def needs_speed(config: RunConfig, budget: str) -> bool:
+    """Whether the budget is one of minutes, so that nothing is known before this machine is timed."""
+    return budget_hours(budget) is not None or config.race.fills_budget
+
+
+def by_counts(config: RunConfig, budget: str) -> RunConfig:
+    """The run scaled to a named budget, and as it is where the budget is one of minutes."""
+    return config if needs_speed(config, budget) else config.scaled(BUDGETS[budget])
+
+
+def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
+    """The same run scaled so that it is expected to take the budget's minutes on this machine, if it is one of minutes.
+
+    Raises:
+        InvalidConfig: measuring the table alone takes longer, or nobody knows how long a user's own evaluator takes.
+    """
+    config = inputs.config
+    if not needs_speed(config, budget):
+        return inputs
+    if config.evaluator is not None:
+        raise InvalidConfig(
+            "a budget in hours cannot be planned with an `evaluator` of your own; set blocks.trials instead"
+        )
+    least = _images_factor_for(inputs, speed, ENOUGH_EPOCHS) if _is_folder(inputs) and budget == "default" else 0.0
+    hours = budget_hours(budget)
+    if hours is None:
+        # What a name stands for is not used up by a device that takes long to measure.
+        minutes = max(MINUTES[budget] - speed.table_minutes, MINUTES[budget] / 2)
+        if least:
+            minutes = max(minutes, _minutes_of(_raced(inputs, images=least, networks=_FEWEST), speed))
+    else:
+        minutes = hours * 60 - speed.table_minutes
+    if minutes <= 0:
+        raise InvalidConfig(
+            f"a budget of {(hours or 0) * 60:.0f} minutes is too short: measuring the latency table takes "
+            f"{speed.table_minutes:.0f} of them; give more, or lower device.rounds"
+        )
+    return _race_within(inputs, speed, minutes, least) if config.race.fills_budget else _within(inputs, speed, minutes)
+
+
+def budget_that_suffices(inputs: Inputs, speed: Speed) -> str | None:
+    """The first of some budgets by which a race's finalists see enough epochs; None where none of them is enough.
+
+    `inputs` are those before they were scaled to any budget.
+    """
+    for hours in _OFFERED_HOURS:
+        text = f"{hours:g}h" if hours >= 1 else f"{60 * hours:.0f}m"
+        if hours * 60 <= speed.table_minutes:
+            continue
+        epochs = make_plan(within_budget(inputs, speed, text), speed).epochs
+        if epochs is not None and epochs >= ENOUGH_EPOCHS:
+            return text
+    return None
+
+
+def _within(inputs: Inputs, speed: Speed, minutes: float) -> Inputs:
+    factor, scaled = 1.0, inputs
+    for _ in range(3):
+        factor *= minutes / _minutes_of(scaled, speed)
+        scaled = replace(inputs, config=inputs.config.scaled(factor))
+    return scaled
+
+
+def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: float) -> Inputs:
+    """Half of what there is more (in logarithm) goes into longer trainings, and the rest into more networks.
+
+    Images are multiplied by powers of two alone, so that searches of about the same budget share their trainings.
+    """
+    share = minutes / _minutes_of(inputs, speed)
+    images = max(2.0 ** round(math.log2(share) / 2), least_images)
+    while True:
+        networks = share / images
+        for _ in range(_CORRECTIONS):
+            scaled = _raced(inputs, images=images, networks=networks)
+            networks *= minutes / _minutes_of(scaled, speed)
+        scaled = _raced(inputs, images=images, networks=networks)
+        # The fewest networks that race at all may take longer than there is time for.
+        if _minutes_of(scaled, speed) < _TOO_LONG * minutes or images <= _SHORTEST:
+            return scaled
+        images /= 2
+
+
+def _images_factor_for(inputs: Inputs, speed: Speed, epochs: float) -> float:
+    """The power of two, at least 1, by which finalists see so many epochs."""
+    reached = make_plan(inputs, speed).epochs
+    return 1.0 if reached is None else max(1.0, 2.0 ** math.ceil(math.log2(epochs / reached)))
+
+
+def _is_folder(inputs: Inputs) -> bool:
+    return inputs.config.data.source.startswith("imagefolder:")
+
+
+def _raced(inputs: Inputs, *, images: float, networks: float) -> Inputs:
+    return replace(inputs, config=inputs.config.raced(images=images, networks=networks))
+
+
+def _minutes_of(inputs: Inputs, speed: Speed) -> float:
+    return make_plan(inputs, speed).training_minutes

@@ -1,0 +1,129 @@
+"""What a search is cut to, so that it fills its budget."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, needs_speed, within_budget
+from search.config.budget import BUDGETS, MINUTES
+from search.config.load import load_config, parse_config
+from search.evaluation.data import Images
+from search.plan import Inputs, Speed, look_up, make_plan
+from space.errors import InvalidConfig
+from tests.tiny import dark_and_bright
+
+
+def speed(rate: float, table_minutes: float = 1.0) -> Speed:
+    """A machine that trains so many images per second in each process."""
+    return Speed(
+        images_per_second=rate, table_minutes=table_minutes, blocks_in_space=1, blocks_to_measure=1, range=None
+    )
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """The default search, of made-up pictures, with two workers."""
+    folder = tmp_path_factory.mktemp("photos")
+    dark_and_bright(folder, each=150, pixels=32)
+    return look_up(parse_config({"workers": 2, "data": {"source": f"imagefolder:{folder}", "resolution": 32}}))
+
+
+def of_size(inputs: Inputs, images: int) -> Inputs:
+    """The same with a training split of so many images, whichever they are."""
+    assert isinstance(inputs.data, Images)
+    splits = replace(inputs.data.splits, train=np.zeros(images, dtype=np.int64))
+    return replace(inputs, data=replace(inputs.data, splits=splits))
+
+
+@settings(max_examples=15, deadline=None)
+@given(minutes=st.floats(4, 3000), rate=st.floats(100, 20_000))
+def test_a_race_fills_the_time(default: Inputs, minutes: float, rate: float) -> None:
+    """It is planned to take the budget, but for networks being whole, and still is one that can be run."""
+    fast = speed(rate)
+    planned = within_budget(default, fast, f"{minutes:.1f}m")
+    rungs = planned.config.race.rungs
+    assert parse_config(planned.config.model_dump(mode="json")) == planned.config
+    assert make_plan(planned, fast).minutes == pytest.approx(minutes, rel=0.02 + 0.5 / rungs[-1].networks)
+
+
+@settings(max_examples=15, deadline=None)
+@given(minutes=st.floats(2, 3000), rate=st.floats(20, 20_000))
+def test_budgets_share_their_trainings(default: Inputs, minutes: float, rate: float) -> None:
+    """Images are powers of two times those of the default, so that about equal budgets have equal rungs."""
+    planned = within_budget(default, speed(rate), f"{minutes:.1f}m")
+    before, after = default.config.race.rungs[0].images, planned.config.race.rungs[0].images
+    assert np.log2(after / before) == pytest.approx(round(np.log2(after / before)), abs=0.01)
+
+
+def test_a_name_stands_for_minutes(default: Inputs) -> None:
+    """Where a race fills the time; a device that takes long to measure does not use up more than half of them."""
+    for name, minutes in MINUTES.items():
+        for table in (1.0, 100.0):
+            machine = speed(500.0, table)
+            plan = make_plan(within_budget(default, machine, name), machine)
+            wanted = max(minutes - table, minutes / 2)
+            assert plan.training_minutes == pytest.approx(wanted, rel=0.25), (name, table)
+    with pytest.raises(InvalidConfig, match="measuring the latency table takes 100 of them"):
+        within_budget(default, speed(500.0, 100.0), "30m")
+
+
+def test_photos_are_seen_often_enough(default: Inputs) -> None:
+    """The default budget of one's own photos is one by which final networks see them three times."""
+    machine, many = speed(100.0), of_size(default, 70_000)
+    planned = make_plan(within_budget(many, machine, "default"), machine)
+    assert planned.epochs is not None
+    assert planned.epochs >= ENOUGH_EPOCHS
+    assert planned.training_minutes > 2 * MINUTES["default"]
+    short = make_plan(within_budget(many, machine, "15m"), machine)
+    assert short.epochs is not None
+    assert short.epochs < 1
+    enough = budget_that_suffices(many, machine)
+    assert enough is not None
+    there = make_plan(within_budget(many, machine, enough), machine)
+    assert there.epochs is not None
+    assert there.epochs >= ENOUGH_EPOCHS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks": {"trials": 5}},
+        {"blocks": {"train_images": 500}},
+        {"blocks": {"objectives": ["top1", "latency_ms"]}},
+        {"final": {"images": 900}},
+        {"final": {"weights": "inherited"}},
+        {"netadapt": {"delta": 0.02}},
+        {"evaluator": "mine:top1"},
+        {"targets": {"pi5": "80%", "pixel": "80%"}},
+        {"executor": "ray", "ray": {"scheduler": "asha"}},
+        {"training": {"learning_rate": 0.1}},
+        {"race": {"rungs": []}},
+    ],
+)
+def test_who_says_how_much_is_trained_gets_that(changes: dict[str, Any]) -> None:
+    """There is no race then, NetAdapt walks, and a name multiplies the counts as it did before there were races."""
+    config = parse_config(changes)
+    assert not config.races
+    assert (config.netadapt.max_steps, config.final.top_k) == (200, 1)
+    assert config.final.weights == changes.get("final", {}).get("weights", "scratch")
+    assert [needs_speed(config, name) for name in BUDGETS] == [False] * 3
+    assert by_counts(config, "quick") == config.scaled(BUDGETS["quick"])
+
+
+def test_whoever_gives_rungs_has_them() -> None:
+    """A race of one's own is multiplied by a name, fills a time that is asked for, and ends as the default one does."""
+    own = load_config(Path(__file__).parents[2] / "configs" / "race.yaml")
+    default = parse_config({})
+    assert own.race.rungs == default.race.rungs
+    assert (own.race.fills_budget, default.race.fills_budget) == (False, True)
+    assert own.final == default.final
+    assert [needs_speed(own, budget) for budget in ("default", "quick", "15m")] == [False, False, True]
+    assert [needs_speed(default, budget) for budget in ("default", "quick", "15m")] == [True] * 3
+    shared = parse_config({"targets": {"pi5": "80%", "pixel": "80%"}, "mode": "shared", "final": {"top_k": 2}})
+    assert shared.races
+    assert shared.final.top_k == 2
