@@ -138,6 +138,11 @@ class Trial:
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
+    @property
+    def rung(self) -> int:
+        """The rung of a race that its training reached, the first one being 0."""
+        return (self.iteration or 0) if self.origin == Origin.PROMOTED else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetAdaptStep:

@@ -1,6 +1,7 @@
 """The sections of a run's configuration; every default stands in configs/default.yaml beside this file."""
 
 import json
+import math
 import re
 import sys
 from dataclasses import asdict, replace
@@ -117,22 +118,25 @@ class DeviceConfig(ConfigSection):
         )
 
 
-_MOST = {"ms": sys.float_info.max, "%": 1000.0}
+_MOST = {"ms": sys.float_info.max, "%": 1000.0, "fps": 1e9}
 
 
 def parse_target(text: str) -> dict[str, float]:
-    """A target such as "4.0ms" or "80%", as the content of a `TargetConfig`.
+    """A target such as "4.0ms", "80%" or "30fps" (one image after the other), as the content of a `TargetConfig`.
 
     Raises:
-        InvalidConfig: it is neither, or lies outside the range.
+        InvalidConfig: it is none of them, or lies outside the range.
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(ms|%)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(ms|%|fps)\s*", text)
     amount = 0.0 if match is None else float(match[1])
-    if match is None or not 0 < amount <= _MOST[match[2]]:
+    if match is None or not 0 < amount <= _MOST[match[2]] or 1000 / amount == math.inf:
         raise InvalidConfig(
-            f"target {text!r} is neither milliseconds like 4.0ms nor a share of the reference like 80%, at most 1000%"
+            f"target {text!r} is neither milliseconds like 4.0ms, nor images per second like 30fps, nor a share of the "
+            "reference like 80%, at most 1000%"
         )
-    return {"ms": amount} if match[2] == "ms" else {"relative": amount * 0.01}
+    if match[2] == "%":
+        return {"relative": amount * 0.01}
+    return {"ms": amount if match[2] == "ms" else 1000 / amount}
 
 
 class TargetConfig(ConfigSection):
@@ -407,10 +411,11 @@ class FinalConfig(ConfigSection):
 
     Weights that are `inherited` are fine-tuned by NetAdapt's recipe; a training that is `continued` ends as it would
     have from scratch, without what the race has trained already. Of the `top_k` best the reward split chooses one, and
-    only that touches the test split.
+    only that touches the test split. `prefer` decides between those that the reward split does not tell apart.
     """
 
     recipe: ChosenRecipe
     images: int = Field(ge=1)
     top_k: int = Field(ge=1, le=64)
     weights: Literal["scratch", "inherited", "continued"]
+    prefer: Literal["accuracy", "speed"]

@@ -20,6 +20,7 @@ from search.objective.pareto import losses, non_dominated
 from search.record.recorded_search import found_trial, reference_trial
 from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
+from search.reports.race import furthest
 from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial, judge_of
 from space.arch import Architecture
 from space.cost import cost_of
@@ -178,9 +179,13 @@ class History:
         states = [trial.state for trial in self.trials if not stages or trial.stage in stages]
         return {state.value: states.count(state) for state in State if state in states}
 
+    def networks(self) -> list[Trial]:
+        """What the block-level search and NetAdapt evaluated, by number; of a race each network as it was left."""
+        return furthest(self.complete(*SEARCHED))
+
     def within(self, target_ms: float) -> list[Trial]:
         """The networks of the block-level search and of NetAdapt that meet a target, the most accurate first."""
-        trials = [trial for trial in self.complete(*SEARCHED) if trial.scores.latency_ms <= target_ms]
+        trials = [trial for trial in self.networks() if trial.scores.latency_ms <= target_ms]
         return sorted(trials, key=lambda trial: (-(trial.scores.top1 or 0), trial.scores.latency_ms, trial.number))
 
     def best_so_far(self, value_of: Callable[[Trial], float | None], *stages: SearchStage) -> Curve:

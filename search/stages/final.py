@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
@@ -14,6 +16,8 @@ from search.trial import Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
+from trainer.training.judgement import Judgement
+from trainer.training.metrics import paired_mean_difference
 from trainer.training.recipe import Recipe
 from trainer.training.weight_files import read_weights
 
@@ -127,9 +131,10 @@ def _chosen(session: Session) -> Trial | None:
     if not trained or (failed and not any(trial.origin == Origin.CANDIDATE for trial in trained)):
         return None  # that nothing but the baseline could be trained is no finding
     if session.config.races:
-        chosen = ranked(session, trained, {trial.number: _reward(session, trial) for trial in trained})[0]
+        best = ranked(session, trained, {trial.number: _reward(session, trial) for trial in trained})[0]
     else:
-        chosen = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
+        best = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
+    chosen = best if session.config.final.prefer == "accuracy" else _fastest_alike(session, best, trained)
     session.listener.note(
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
         f"({judged_on(SearchStage.FINAL, session.config.judge)}, {len(session.images.splits.reward):,} images)"
@@ -139,10 +144,29 @@ def _chosen(session: Session) -> Trial | None:
     return chosen
 
 
+def _fastest_alike(session: Session, best: Trial, trained: list[Trial]) -> Trial:
+    """The fastest of those that the images which judged them do not tell apart from the best one (95 %, paired).
+
+    Who was not measured before it was trained, such as the baseline, has its predicted latency.
+    """
+
+    def judged(trial: Trial) -> np.ndarray:
+        content = session.start.files.judged(trial.number).read_bytes()
+        return Judgement.from_bytes(content).log_likelihoods
+
+    alike = [
+        trial for trial in trained if trial is best or paired_mean_difference(judged(best), judged(trial)).low <= 0.0
+    ]
+    return min(alike, key=lambda trial: _latency_ms(session, trial))
+
+
+def _latency_ms(session: Session, trial: Trial) -> float:
+    """Of a finalist, as it was measured before it was trained, where it was."""
+    return (trial if trial.parent is None else session.trial(trial.parent)).scores.latency_ms
+
+
 def _reward(session: Session, trial: Trial) -> float:
-    """Of a finalist, with the latency that was measured before it was trained, where it was."""
-    measured = trial.scores if trial.parent is None else session.trial(trial.parent).scores
-    scores = replace(trial.scores, latency_ms=measured.latency_ms)
+    scores = replace(trial.scores, latency_ms=_latency_ms(session, trial))
     return session.reward.of(scores, session.start.target_ms) or 0.0
 
 

@@ -90,7 +90,9 @@ Width = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option(help="Latency target: a time such as 4.0ms, or a share of the reference's latency such as 80%."),
+    typer.Option(
+        help="Latency target: a time such as 4.0ms, 30fps, or a share of the reference's latency such as 80%."
+    ),
 ]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of the sampler; training has a seed of its own, in the configuration.")

@@ -14,6 +14,7 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import LogLine, SearchRecord
 from search.record.store import Store
 from search.record.views import VIEWS
+from search.reports.race import Rung, rungs_of
 from search.trial import SearchStage, State, Trial, judge_of, judged_on
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
@@ -291,6 +292,7 @@ def status(database: str, name: str) -> None:
         f"{stage.value:<9} {_counts((trial.state for trial in all_trials if trial.stage is stage), record)}"
         for stage in (SearchStage.BLOCKS, SearchStage.NETADAPT, SearchStage.FINAL)
     ]
+    lines += [f"race      {_rung_text(rung)}" for rung in rungs_of(record.config, all_trials)]
     if rewards:
         best = max(rewards, key=lambda number: rewards[number])
         trial = next(trial for trial in all_trials if trial.number == best)
@@ -312,6 +314,17 @@ def status(database: str, name: str) -> None:
         say(line)
 
 
+def _rung_text(rung: Rung) -> str:
+    """How many networks are through, and who leads."""
+    told = f"up to {rung.images:,} images: {len(rung.ended)} of {rung.wanted} networks"
+    if rung.running:
+        told += f", {rung.running} running"
+    if rung.ended and (likelihood := rung.ended[0].scores.log_likelihood) is not None:
+        best = rung.ended[0]
+        told += f"; trial {best.number} leads ({best.scores.latency_ms:.3f} ms, log-likelihood {likelihood:.4f})"
+    return told
+
+
 def _trial_text(trial: Trial, record: SearchRecord) -> str:
     """A network in short, its top-1 on each split where it was judged."""
     judged = judged_on(
@@ -320,7 +333,9 @@ def _trial_text(trial: Trial, record: SearchRecord) -> str:
     shares = [f"{(trial.correct or 0) / trial.total:.2%} (test split)"] if trial.total else []
     if trial.scores.top1 is not None:
         shares.append(f"{trial.scores.top1:.2%} ({judged})")
-    return f"trial {trial.number}: top-1 {', '.join(shares)}, {trial.scores.latency_ms:.3f} ms predicted"
+    races = bool((record.config.get("race") or {}).get("rungs"))  # which may have measured it
+    how = "" if races else " predicted"
+    return f"trial {trial.number}: top-1 {', '.join(shares)}, {trial.scores.latency_ms:.3f} ms{how}"
 
 
 def _state_text(record: SearchRecord) -> str:

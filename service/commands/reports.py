@@ -12,8 +12,9 @@ from search.record.store import Store
 from search.reports.answer import answer
 from search.reports.history import SEARCHED, History, front_of
 from search.trial import Trial
-from service.report import comparison, search
-from service.report.compared import compared, print_comparison
+from service.report import search
+from service.report.comparing import page as comparison
+from service.report.comparing.table import compared, print_comparison
 from service.report.figures import plotly_js
 from service.report.latency import published_section
 from service.report.page import Section, page, section

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from search.reports.answer import answer
 from search.reports.comparison import trial_difference
-from search.reports.history import SEARCHED, History, Served, front_of
+from search.reports.history import History, Served, front_of
 from search.reports.markdown import difference_sentence
 from search.reports.naming import compared_with, reference_head
 from search.trial import Origin, SearchStage, State, Trial, judged_on
@@ -14,6 +14,7 @@ from service.report.comparison_figures import best_by_cost
 from service.report.figures import COLOURS, COSTS, LATENCY
 from service.report.latency import latency_section, walk_section
 from service.report.page import Cell, Html, Section, facts, figure, joined, sentence, table
+from service.report.race import race_sections
 from service.report.subject import COST_HEADS, TOP, Subject, cost_cells, folded, network_table, top1_head
 from service.terminal.wording import STAGES, counted, milliseconds, share, states
 from trainer.training.metrics import wilson_interval
@@ -28,6 +29,7 @@ def sections(subject: Subject) -> list[Section]:
         return [about]
     return [
         _finals(subject),
+        *race_sections(subject),
         _best(subject),
         _front(subject),
         _progress(subject),
@@ -126,14 +128,14 @@ def _best(subject: Subject) -> Section:
     trials = sentence(f"Trials: {counts}.", css="note")
     within, reference = history.within(target_ms), history.reference()
     if not within:
-        trained = history.complete(*SEARCHED)
+        trained = history.networks()
         fastest = min((trial.scores.latency_ms for trial in trained), default=None)
         known = "" if fastest is None else f" The fastest is predicted to take {milliseconds(fastest)} ms."
         return subject.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
     shown = within[:TOP] + [trial for trial in (reference,) if trial and trial not in within[:TOP]]
     said = (
-        f"Of {counted(len(history.complete(*SEARCHED)), 'trained network')}, {len(within)} "
-        f"{'is' if len(within) == 1 else 'are'} predicted to meet the target of {milliseconds(target_ms)} ms. The most "
+        f"Of {counted(len(history.networks()), 'trained network')}, {len(within)} "
+        f"{'meets' if len(within) == 1 else 'meet'} the target of {milliseconds(target_ms)} ms. The most "
         "accurate come first, the reference last. The best of many networks ranked on the same images looks better "
         "than it is; the test split, after the final training, says how good it really is."
     )
@@ -153,6 +155,8 @@ def _finals(subject: Subject) -> Section:
     how = "from scratch"
     if history.setting("final.weights") == "inherited":
         how = "from the weights that the search had trained"
+    elif history.setting("final.weights") == "continued":
+        how = "from scratch, what raced going on from where it was left,"
     said = f"Trained {how} on {max(trial.images_seen for trial in trials):,} images, then tested once."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
         judged = judged_on(SearchStage.FINAL, history.judge)
@@ -194,7 +198,7 @@ def _verdict(history: History) -> list[Html]:
 
 def _front(subject: Subject) -> Section:
     history, title = subject.history, "Pareto front"
-    trials = history.complete(*SEARCHED)
+    trials = history.networks()
     if not trials:
         return subject.section("front", title, sentence("No network has been trained yet."))
     shown = (

@@ -18,16 +18,11 @@ from trainer.training.judgement import Judgement
 from trainer.training.metrics import paired_difference
 
 
-def rung_of(trial: Trial) -> int:
-    """The rung that a block-level trial reached, the first one being 0."""
-    return (trial.iteration or 0) if trial.origin == Origin.PROMOTED else 0
-
-
 def evaluation_of(session: Session, trial: Trial) -> Evaluation:
     """The training of a block-level trial, on whichever rung it is."""
-    if not rung_of(trial):
+    if not trial.rung:
         return session.proxy_evaluation(trial.architecture)
-    images = session.config.race.rungs[rung_of(trial)].images
+    images = session.config.race.rungs[trial.rung].images
     return session.evaluation(trial.architecture, session.config.rung_recipe(images), train_images=None)
 
 
@@ -55,9 +50,7 @@ def run_race(session: Session) -> None:
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:
     def of_rung() -> list[Trial]:
-        return [
-            each for each in session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED) if rung_of(each) == number
-        ]
+        return [each for each in session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED) if each.rung == number]
 
     begun = {trial.parent for trial in of_rung() if trial.state is not State.FAILED}
     waiting = [trial for trial in entrants if trial.number not in begun]
@@ -98,7 +91,7 @@ def _complete(session: Session) -> list[Trial]:
 def _racing(session: Session, rung: int) -> list[Trial]:
     """Who got as far as a rung within the limits: what was taken over from other searches need not be."""
     limits = limits_of(session)
-    reached = [trial for trial in _complete(session) if rung_of(trial) == rung and trial.origin != Origin.REFERENCE]
+    reached = [trial for trial in _complete(session) if trial.rung == rung and trial.origin != Origin.REFERENCE]
     return [trial for trial in reached if limits.refusal(trial.scores) is None] or reached
 
 
@@ -106,7 +99,7 @@ def _forget_checkpoints(session: Session, rung: int, *, but: Sequence[Trial]) ->
     """Remove what nothing goes on from any more, now that a rung begins or goes on."""
     kept = {trial.number for trial in but}
     for trial in _complete(session):
-        if trial.number not in kept and rung_of(trial) < rung:
+        if trial.number not in kept and trial.rung < rung:
             session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 
@@ -118,10 +111,10 @@ def forget_all_checkpoints(session: Session) -> None:
 
 def standings(session: Session) -> list[Trial]:
     """The last training of each network, the best first: who was trained further is ahead."""
-    last = {trial.architecture.arch_id: trial for trial in sorted(_complete(session), key=rung_of)}
+    last = {trial.architecture.arch_id: trial for trial in sorted(_complete(session), key=lambda trial: trial.rung)}
     found: list[Trial] = []
-    for rung in sorted({rung_of(trial) for trial in last.values()}, reverse=True):
-        found += ranked(session, [trial for trial in last.values() if rung_of(trial) == rung])
+    for rung in sorted({trial.rung for trial in last.values()}, reverse=True):
+        found += ranked(session, [trial for trial in last.values() if trial.rung == rung])
     return found
 
 

@@ -14,6 +14,7 @@ from yaml import safe_load
 
 from search.config.budget import BUDGETS, budget_hours
 from search.config.load import RunConfig, default_text, load_config, parse_config
+from search.config.sections import parse_target
 from search.executors import cluster_of
 from search.objective.reward import HARD, soft
 from space.errors import InvalidConfig, MobilenasError
@@ -103,6 +104,23 @@ def test_reward_exponents() -> None:
     assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.15)
     kind["blocks"]["reward"]["exponent"] = -0.3  # type: ignore[assignment]
     assert parse_config(kind).blocks.reward.reward(-0.15) == soft(-0.3)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("4.0ms", {"ms": 4.0}), (" 80% ", {"relative": 0.8}), ("30fps", {"ms": 1000 / 30}), (".5 ms", {"ms": 0.5})],
+)
+def test_targets_in_short(text: str, target: dict[str, float]) -> None:
+    """Milliseconds, a share of the reference, or images per second one after the other."""
+    assert parse_target(text) == pytest.approx(target)
+    assert parse_config({"target": text}).target.model_dump(exclude_none=True) == pytest.approx(target)
+
+
+@pytest.mark.parametrize("text", ["", "4", "0ms", "-1fps", "0fps", "1e-400fps", "2e9fps", "2000%", "4 s"])
+def test_bad_targets(text: str) -> None:
+    """Anything else is refused with an example of each."""
+    with pytest.raises(InvalidConfig, match=r"4\.0ms.*30fps.*80%"):
+        parse_target(text)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from search.config.load import load_config, parse_config
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from search.run_folder import RunFolder
-from search.stages.race.rungs import by_likelihood, by_reward, rung_of
+from search.stages.race.rungs import by_likelihood, by_reward
 from search.trial import Origin, SearchStage, State, Trial
 from space.choices import SearchSpace
 from space.cost import cost_of
@@ -92,7 +92,7 @@ def trials_of(folder: Path, name: str = "race") -> list[Trial]:
 def rungs_of(trials: list[Trial]) -> list[list[Trial]]:
     """The block-level trials by rung."""
     blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS]
-    return [[trial for trial in blocks if rung_of(trial) == number] for number in range(len(RUNGS))]
+    return [[trial for trial in blocks if trial.rung == number] for number in range(len(RUNGS))]
 
 
 @pytest.mark.usefixtures("one_thread")

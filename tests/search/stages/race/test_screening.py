@@ -23,7 +23,7 @@ from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.blocks import search_blocks
 from search.stages.race.finalists import choose_finalists
-from search.stages.race.rungs import rung_of, standings
+from search.stages.race.rungs import standings
 from search.stages.race.screening import latency_of, target_reference
 from search.stages.session import Session
 from search.trial import State, Trial
@@ -115,7 +115,7 @@ class Race:
     @property
     def trained(self) -> list[Trial]:
         """Those of the first rung that were trained."""
-        return [trial for trial in self.trials if trial.state is State.COMPLETE and not rung_of(trial)]
+        return [trial for trial in self.trials if trial.state is State.COMPLETE and not trial.rung]
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_what_is_trained_was_measured_within_the_target(
     assert all(each.predicted_ms == begun.table.estimate(begun.trials[n].architecture) for n, each in beside.items())
     assert any("measured" in str(trial.error) for trial in refused)
     assert sum(map(len, asked)) == len(beside)
-    promoted = [trial for trial in begun.trials if rung_of(trial)]
+    promoted = [trial for trial in begun.trials if trial.rung]
     assert len(promoted) == 2
     for trial in promoted:
         assert trial.scores.latency_ms == begun.trials[trial.parent or 0].scores.latency_ms

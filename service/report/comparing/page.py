@@ -19,7 +19,7 @@ from search.reports.history import SEARCHED, History
 from search.reports.markdown import in_points, noise_verdict
 from search.trial import Trial, judged_on
 from service.report import comparison_figures as plots
-from service.report.compared import plain, ranked_on
+from service.report.comparing.table import plain, ranked_on
 from service.report.figures import colours
 from service.report.page import Cell, Html, Section, figure, joined, section, sentence, table
 from service.terminal.wording import milliseconds, share
