@@ -302,25 +302,37 @@ def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     )
 
 
+def _judged(inputs: Inputs) -> tuple[int, int]:
+    """The images that judge a network at first, and those that judge one which gets far."""
+    asked = inputs.config.data.reward_images
+    whole = len(inputs.data.splits.reward) if isinstance(inputs.data, Images) else asked
+    return min(asked, whole), whole
+
+
 def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     """The expected minutes of each stage."""
     config, workers, rate = inputs.config, inputs.workers, speed.images_per_second
-    judging = _EVALUATION_SHARE * config.data.reward_images
+    judging, judging_whole = (_EVALUATION_SHARE * count for count in _judged(inputs))
     own = 0.0 if config.evaluator is not None else 1.0
-    steps = config.race.steps or ((config.blocks.images, config.blocks.trials),)
-    search_s = own * sum(networks * (images + judging) for images, networks in steps) / (rate * workers)
+    if config.races:
+        (images, networks), *further = config.race.steps
+        trained = networks * (images + judging)
+        trained += sum(count * (more + judging_whole) for more, count in further)
+    else:
+        trained = config.blocks.trials * (config.blocks.images + judging)
+    search_s = own * trained / (rate * workers)
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference))
     per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
     netadapt_s = walked * per_step
     tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0
-    trained = config.race.rungs[-1].images if config.final.weights == "continued" else 0
+    begun = config.race.rungs[-1].images if config.final.weights == "continued" else 0
     from_scratch = 2 if config.races else 1  # the reference, and in a race the baseline
     # Side by side, but no network is trained by two workers.
     whole = config.final.images
-    images = max(whole, (from_scratch * whole + config.final.top_k * (whole - trained)) / workers)
-    final_s = (images + _EVALUATION_SHARE * tested) / rate
+    longest = max(whole, (from_scratch * whole + config.final.top_k * (whole - begun)) / workers)
+    final_s = (longest + judging_whole + _EVALUATION_SHARE * tested) / rate
     return Plan(
         inputs=inputs,
         speed=speed,

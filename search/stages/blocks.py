@@ -13,7 +13,7 @@ from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.stages.limits import latency_limit_ms, limits_of
-from search.stages.race.rungs import evaluation_of, run_race
+from search.stages.race.rungs import as_learnt, evaluation_of, run_race
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
@@ -128,7 +128,10 @@ class _Search:
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
         )
-        proposer.restore(trials, session.store.trials.rewards(session.record.id), unknown)
+        rewards = session.store.trials.rewards(session.record.id)
+        told = [as_learnt(session, trial, rewards.get(trial.number)) for trial in trials]
+        learnt = {trial.number: reward for trial, reward in told if reward is not None}
+        proposer.restore([trial for trial, _ in told], learnt, unknown)
         return Asking(
             proposer=proposer,
             objective=objective,
@@ -160,7 +163,7 @@ class _Search:
         if trial.origin == Origin.PROMOTED or self._candidates is not None:
             return  # whoever asks next learns from the record
         if self._batch is None or not _counts(trial):
-            self._asking.proposer.tell(trial, reward)
+            self._asking.proposer.tell(*as_learnt(self.session, trial, reward))
         else:
             self._untold.append(trial)
 
@@ -264,7 +267,7 @@ class _Search:
 
     def _tell_batch(self) -> None:
         for trial in sorted(self._untold, key=lambda trial: trial.number):
-            self._asking.proposer.tell(trial, self.session.reward_of(trial))
+            self._asking.proposer.tell(*as_learnt(self.session, trial, self.session.reward_of(trial)))
         self._untold = []
 
     def _next_enqueued(self) -> Architecture | None:

@@ -147,11 +147,12 @@ class Session:
         train_images: int | None,
         parent_key: str | None = None,
         is_final: bool = False,
+        on_whole_split: bool = False,
     ) -> Evaluation:
         """The evaluation of an architecture in this search: by the user's own evaluator where there is one.
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
-        judged on the whole reward split.
+        judged on the whole reward split, as others are who get far.
         """
         if not is_final and self.config.evaluator is not None:
             evaluator = Plugin(name=self.config.evaluator, folder=self.config.plugins)
@@ -163,7 +164,7 @@ class Session:
                 reward_fraction=settings.reward_fraction,
                 split_seed=settings.split_seed,
                 train_images=train_images,
-                reward_images=len(self.images.splits.reward) if is_final else settings.reward_images,
+                reward_images=len(self.images.splits.reward) if is_final or on_whole_split else settings.reward_images,
                 balanced=settings.rank_by == "balanced",
             ),
             recipe=recipe,

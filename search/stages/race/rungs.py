@@ -5,6 +5,7 @@ taken over like any other. It goes on from the checkpoint that its parent left, 
 that is lost it begins anew, with the same result.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,9 @@ def evaluation_of(session: Session, trial: Trial) -> Evaluation:
     if not trial.rung:
         return session.proxy_evaluation(trial.architecture)
     images = session.config.race.rungs[trial.rung].images
-    return session.evaluation(trial.architecture, session.config.rung_recipe(images), train_images=None)
+    # The further networks are trained, the less they differ, and the more images it takes to tell them apart.
+    recipe = session.config.rung_recipe(images)
+    return session.evaluation(trial.architecture, recipe, train_images=None, on_whole_split=True)
 
 
 def run_race(session: Session) -> None:
@@ -140,12 +143,28 @@ def ranked(session: Session, trials: Sequence[Trial], rewards: Mapping[int, floa
     Under a hard reward, which is top-1 within the limits, the log-likelihood orders them: it says the same with less
     noise. Under any other one the reward does, and the log-likelihood orders what is equal within two standard errors.
     """
-    config = session.config
-    if config.blocks.reward.kind == "hard" and config.data.rank_by == "top1":
+    if _by_likelihood_alone(session):
         return by_likelihood(trials)
     if rewards is None:
         rewards = session.store.trials.rewards(session.record.id)
     return by_reward(trials, rewards, session.start.files)
+
+
+def _by_likelihood_alone(session: Session) -> bool:
+    config = session.config
+    return config.races and config.blocks.reward.kind == "hard" and config.data.rank_by == "top1"
+
+
+def as_learnt(session: Session, trial: Trial, reward: float | None) -> tuple[Trial, float | None]:
+    """A trial and its reward as a sampler is told of them.
+
+    Where the log-likelihood alone orders networks, its exponential stands for top-1: short trainings say more by it.
+    """
+    likelihood = trial.scores.log_likelihood
+    if reward is None or likelihood is None or not _by_likelihood_alone(session):
+        return trial, reward
+    told = replace(trial, scores=replace(trial.scores, top1=math.exp(likelihood)))
+    return told, session.reward.of(told.scores, session.start.seed_target_ms)
 
 
 def by_likelihood(trials: Sequence[Trial]) -> list[Trial]:

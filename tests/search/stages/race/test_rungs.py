@@ -60,7 +60,7 @@ def race_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # no
         "workers": 2,
         "determinism": "strict",
         "batch": 3,
-        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 18},
+        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12},
         "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
         "target": {"ms": 0.075},
         "training": {"batch_size": 16},
@@ -113,6 +113,11 @@ def test_the_best_of_each_rung_go_on(tmp_path: Path, photos: Path, executors: li
     (found,) = [trial for trial in final if trial.origin == Origin.FOUND]
     assert {trial.parent for trial in candidates} == {trial.number for trial in rungs[-1]}
     assert found.parent == by_likelihood(candidates)[0].number
+    files = RunFolder(tmp_path / "runs" / "race")
+    few, *more = [{files.judged(each.number).stat().st_size for each in rung} for rung in (*rungs, candidates)]
+    (whole,) = more[-1]
+    assert whole > 12
+    assert (few, more) == ({12}, [{whole}] * 3), "who gets far is judged on the whole reward split"
     (executor,) = executors
     jobs = {job.number: job for job in executor.jobs}
     assert {job.number for job in executor.jobs if job.begun is not None} == {
