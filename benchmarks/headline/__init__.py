@@ -1,0 +1,1 @@
+"""The headline: what the default job finds, beside the reference at other widths."""
