@@ -24,16 +24,22 @@ settings.load_profile("mobilenas")
 
 
 # Files whose tests take minutes, the longest first: begun last, they would be waited for by one process alone.
-LONG = ("ray/test_faults.py", "evaluation/test_executor.py", "search/test_run.py", "commands/test_targets.py")
+LONG = ("ray/test_faults.py", "search/test_run.py", "evaluation/test_executor.py", "commands/test_targets.py")
+# Files that start clusters of Ray, a dozen processes each: two at once would wait for each other on small machines.
+RAY = ("/search/ray/", "evaluation/test_executor.py")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest."""
+    """Begin with the files that take longest; of several processes one has each file, and one all of Ray."""
 
     def rank(item: pytest.Item) -> int:
         return next((at for at, name in enumerate(LONG) if str(item.path).endswith(name)), len(LONG))
 
     items.sort(key=rank)
+    for item in items:
+        group = "ray" if any(name in str(item.path) for name in RAY) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

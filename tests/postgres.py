@@ -46,7 +46,7 @@ class PostgresServer:
             capture_output=program != "pg_ctl",  # the server would keep the pipe open
             stdout=None if program != "pg_ctl" else subprocess.DEVNULL,
             cwd="/",
-            timeout=600,
+            timeout=1200,
             env=environment,
         )
 

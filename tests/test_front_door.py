@@ -44,7 +44,7 @@ def run(*words: str, folder: Path, path: str = "") -> "subprocess.CompletedProce
     """Python in a folder, with a search path before its own."""
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1200
     )
 
 

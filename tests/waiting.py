@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # What takes so long hangs; on a busy machine everything may take several times as long as on an idle one.
-HANGS_S = 600.0
+HANGS_S = 1200.0
 
 
 def wait_for(condition: Callable[[], bool], pause: float = 0.1) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
-from search.evaluation.job import MADE_CHECKPOINT, MADE_WEIGHTS, Interim, Job, Outcome, Parent
+from search.evaluation.job import MADE_CHECKPOINT, MADE_WEIGHTS, Interim, Job, Outcome, Parent, Training
 from search.plugins import Plugin
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data.dataset import META_VERSION, Dataset
@@ -121,7 +121,8 @@ class NodeWorker:
             self._early = failed(job, error)
             return
         if self._executor is None:
-            self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads)
+            trains = isinstance(job.evaluation, Training)
+            self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads, trains=trains)
         self._executor.submit(prepared)
 
     def look(self, seconds: float) -> Result | None:

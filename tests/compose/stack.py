@@ -38,7 +38,7 @@ class Stack:
         known = ("--project-directory", str(ROOT), "--env-file", str(self.env_file), "-p", self.project)
         return ["docker", "compose", *known, *files, *arguments]
 
-    def __call__(self, *arguments: str, timeout: float = 900) -> "subprocess.CompletedProcess[bytes]":
+    def __call__(self, *arguments: str, timeout: float = 1800) -> "subprocess.CompletedProcess[bytes]":
         """Run it to its end, whatever that is."""
         return subprocess.run(self.command(*arguments), capture_output=True, check=False, timeout=timeout)
 
@@ -78,7 +78,7 @@ RUN = {
     "space": {"preset": "/app/configs/space.yaml", "width": 0.25},
     "device": {"rounds": 25, "warm_runs": 8},
     "target": {"relative": 0.9},
-    "blocks": {"trials": TRIALS, "train_images": 20000, "sampler": "random"},
+    "blocks": {"trials": TRIALS, "train_images": 12000, "sampler": "random"},
     "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
     "final": {"images": 300},
 }

@@ -76,11 +76,11 @@ def test_searches_survive_what_happens_to_coordinators_and_database(stack: Stack
         "    except OSError: continue\n"
         "    if b'--health-file' in words and path.name != '1': os.kill(int(path.name), 9)"
     )
-    subprocess.run(["docker", "exec", holders[0], "python", "-c", code], check=False, timeout=600)
+    subprocess.run(["docker", "exec", holders[0], "python", "-c", code], check=False, timeout=1200)
     assert completed(stack, "first") < TRIALS
     stack.out("restart", "db")
     log = stack.command("run", "--rm", "-T", "cli", "logs", "-f", "first")
-    followed = subprocess.run(log, capture_output=True, check=True, timeout=600, text=True).stdout
+    followed = subprocess.run(log, capture_output=True, check=True, timeout=1200, text=True).stdout
     assert "search 'first' is done" in followed
     wait_for(lambda: stack.sql("select count(*) from searches where stage = 'done'") == [["2"]], pause=1)
     for name in ("first", "second"):

@@ -21,7 +21,7 @@ def compose_config(env_file: Path, *names: str) -> "subprocess.CompletedProcess[
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FROM_OUTSIDE)}
     files = [word for name in names or ("docker-compose.yml",) for word in ("-f", str(ROOT / name))]
     command = ["docker", "compose", *files, "--env-file", str(env_file), "config", "--quiet"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=1200)
 
 
 @pytest.fixture

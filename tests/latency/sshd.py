@@ -67,7 +67,7 @@ class Sshd:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def _run(self, *command: str | Path) -> None:
-        subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=600)
+        subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=1200)
 
     def _wait(self) -> None:
         for _ in range(1200):
@@ -80,4 +80,4 @@ class Sshd:
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait(timeout=600)
+        self._process.wait(timeout=1200)

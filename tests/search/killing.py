@@ -122,7 +122,7 @@ def run_with_kills(
             start = resume if _recorded(url, name, process) else start
             if not _kill_at_random(process, url, name, rng, killed, longest_s):
                 break
-    done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0 or "is done" in done.stderr, done.stderr
     return killed
 

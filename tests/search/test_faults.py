@@ -42,7 +42,7 @@ def test_a_full_disk_stops_the_search_and_fails_no_trial(tmp_path: Path, mobilen
         command("resume", "full", *where)
     )
     stopped = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=600
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False, timeout=1200
     )
     assert stopped.returncode == 2, stopped.stdout + stopped.stderr
     assert "No space left on device" in stopped.stderr

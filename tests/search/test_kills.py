@@ -24,7 +24,7 @@ def test_killed_search_ends_like_an_uninterrupted_one(tmp_path: Path, mobilenas:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     kills = run_with_kills(config, killed, tmp_path / "killed", "x", kills=5, seed=3, longest_s=0.8)

@@ -59,7 +59,7 @@ def finished_search(folder: Path) -> Whole:
     config = tiny_run(folder, real=True)
     url = f"sqlite:///{folder / 'record.db'}"
     arguments = ("search", "--config", config, "--name", "whole", "--runs", folder / "runs", "--database", url)
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
     return Whole(folder=folder, url=url, config=config, run=folder / "runs" / "whole", out=done.stdout)
 
@@ -334,7 +334,7 @@ def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database:
     """Start a search; kill it with SIGKILL once so many trials of a stage are complete and another has its worker."""
     process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        end = time.monotonic() + 600
+        end = time.monotonic() + 1200
         while True:
             assert time.monotonic() < end
             assert process.poll() is None, process.stderr and process.stderr.read()
@@ -348,7 +348,7 @@ def _kill_in(stage: SearchStage, completed: int, arguments: list[str], database:
     finally:
         process.kill()
         process.communicate()
-    end = time.monotonic() + 600
+    end = time.monotonic() + 1200
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end, "workers go on without their coordinator"
         time.sleep(0.05)
@@ -369,7 +369,7 @@ def _long_search(folder: Path) -> tuple[str, list[str]]:
 
 
 def _await_completed(count: int, process: "subprocess.Popen[str]", database: Path) -> None:
-    end = time.monotonic() + 600
+    end = time.monotonic() + 1200
     while [row[1] for row in _progress(database)].count("complete") < count:
         assert time.monotonic() < end
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -427,7 +427,7 @@ def test_a_running_search_is_left_alone_and_can_be_finished(tmp_path: Path, mobi
         finish = mobilenas("finish", "long", "--database", url)
         assert finish.code == 0
         assert "will now end" in finish.out
-        _, err = process.communicate(timeout=600)
+        _, err = process.communicate(timeout=1200)
         assert process.returncode == 0, err
     finally:
         process.kill()
@@ -483,7 +483,7 @@ def test_ctrl_c_lets_running_trials_end(tmp_path: Path) -> None:
     try:
         _await_completed(1, process, tmp_path / "record.db")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers too
-        _, err = process.communicate(timeout=600)
+        _, err = process.communicate(timeout=1200)
     finally:
         process.kill()
         process.communicate()

@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 SECONDS = 0.3
-CHANGES: dict[str, Any] = {"blocks": {"trials": 40}, "netadapt": {"delta": 0.03, "max_steps": 2}}
+CHANGES: dict[str, Any] = {"blocks": {"trials": 40}, "netadapt": {"delta": 0.03, "max_steps": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ class Started:
     def ended(self) -> int | None:
         """The exit code, None where it does not end in time."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=600)
+            self.process.wait(timeout=1200)
         return self.process.poll()
 
     @property

@@ -180,7 +180,7 @@ def test_claim_of_a_dead_process_of_this_machine_is_free_at_once(store: Store, d
     """Whoever was killed here need not be waited for."""
     record = queued(store, "one")
     code = "import sys; from search.record.store import Store; assert Store.open(sys.argv[1]).searches.claim_next()"
-    subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", code, database_url], check=True, timeout=1200)
     assert store.searches.get("one").holder
     assert not store.searches.get("one").is_held
     store.searches.claim(record.id)

@@ -114,7 +114,7 @@ def test_opening_a_current_database_needs_no_alembic(database_url: str) -> None:
         "print('alembic' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=600
+        [sys.executable, "-c", code, database_url], capture_output=True, text=True, check=True, timeout=1200
     )
     assert done.stdout.strip() == "False"
 
@@ -242,7 +242,7 @@ def test_many_threads_open_a_blank_database_at_once(database_url: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(open_together) for _ in range(8)]:
-            future.result(timeout=600)
+            future.result(timeout=1200)
 
 
 def test_several_processes_open_a_blank_database_at_once(database_url: str) -> None:
@@ -254,7 +254,7 @@ def test_several_processes_open_a_blank_database_at_once(database_url: str) -> N
         assert child.stdin
         child.stdin.close()
         child.stdin = None
-    outcomes = [(child.communicate(timeout=600)[1], child.returncode) for child in children]
+    outcomes = [(child.communicate(timeout=1200)[1], child.returncode) for child in children]
     assert outcomes == [(b"", 0)] * 8
 
 

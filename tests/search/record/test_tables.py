@@ -110,7 +110,7 @@ def test_many_writers_of_the_same_device_and_blocks(database_url: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         for future in [pool.submit(write, number) for number in range(8)]:
-            future.result(timeout=600)
+            future.result(timeout=1200)
     rows = ask(database_url, "SELECT name, COUNT(*) AS rows FROM devices GROUP BY name ORDER BY name")
     assert rows == [{"name": "desk", "rows": 1}, {"name": "new", "rows": 1}]
     with closing(Store.open(database_url)) as last:

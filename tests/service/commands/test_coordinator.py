@@ -116,7 +116,7 @@ def test_killed_and_cut_off_coordinators(
         finally:
             for child in children:
                 child.terminate()
-            told = [child.communicate(timeout=600)[1] for child in children]
+            told = [child.communicate(timeout=1200)[1] for child in children]
     for text, child in zip(told, children, strict=True):
         assert child.returncode in (0, -signal.SIGKILL)
         lines = [json.loads(line) for line in text.splitlines()]
@@ -133,7 +133,7 @@ def test_stop_and_terminate(queued: Path, url: str, mobilenas: Mobilenas) -> Non
         try:
             wait_for(lambda: completed(store, "first") >= 1)
             child.terminate()
-            child.communicate(timeout=600)
+            child.communicate(timeout=1200)
             assert child.returncode == 0
             assert (store.searches.get("first").state, store.searches.get("first").holder) == ("queued", None)
             assert mobilenas("stop", "second", "--database", url).code == 0
@@ -163,7 +163,7 @@ def test_what_cannot_run_is_recorded_and_passed_over(
     assert mobilenas(*arguments, "--name", "lost", "--data", "imagefolder:/no/such/folder").code == 0
     assert mobilenas(*arguments, "--name", "other", "--device", "phone").code == 0
     child = coordinator(url, queued, "--drain", "--device", "local")
-    _, told = child.communicate(timeout=600)
+    _, told = child.communicate(timeout=1200)
     assert child.returncode == 0, told
     with closing(Store.open(url)) as store:
         states = {search.name: (search.state, search.error or "") for search in store.searches.all()}

@@ -45,7 +45,7 @@ def ask(database: Path) -> Iterator[Ask]:
         thread.start()
 
         def asked(method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, bytes]:
-            connection = HTTPConnection("127.0.0.1", server.server_port, timeout=600)
+            connection = HTTPConnection("127.0.0.1", server.server_port, timeout=1200)
             with closing(connection):
                 connection.request(method, path, body, headers)
                 response = connection.getresponse()

@@ -63,7 +63,7 @@ def measured(archive: Path, *options: str) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     return folder / "results.json"

@@ -131,7 +131,9 @@ def test_a_kit_and_its_results(run: Run, folder: Path) -> None:
     assert "reached by kit" in refused.err
     with zipfile.ZipFile("kit.zip") as archive:
         archive.extractall()
-    done = subprocess.run([sys.executable, "kit/measure.py", "--anyway"], capture_output=True, check=False, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "kit/measure.py", "--anyway"], capture_output=True, check=False, timeout=1200
+    )
     assert done.returncode == 0, done.stderr
     nameless = run("latency", "import", "kit/results.json")
     assert (nameless.code, "--device" in nameless.err) == (2, True)
