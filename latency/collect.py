@@ -25,7 +25,7 @@ from space.reference import REFERENCES
 CALIBRATION_NETWORKS = 40
 HOLD_OUT_NETWORKS = 30
 ATTEMPTS = 3
-MAX_ENQUEUED = 64
+MAX_ENQUEUED = 192
 # Known blocks that are measured again beside new ones, or beside networks, to bring those to the table's conditions.
 ANCHORS = 48
 # Published networks that a kit measures as well, so that people see what they know.

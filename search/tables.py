@@ -22,7 +22,11 @@ from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import InvalidConfig, MissingBlock
 from space.keys import BlockKey, keys_of
+from space.variation.scaling import scaled_references
 from trainer.data.sources import cache_dir
+
+# Of the widths of scaled references that a kit measures.
+_SCALED_STEP = 0.05
 
 
 def workspace() -> Path:
@@ -115,12 +119,14 @@ class Tables:
     def to_measure(self) -> Campaign:
         """What a collection would measure.
 
+        A kit measures the scaled references, too: a search has no way to ask for the blocks of its baseline later.
+
         Raises:
             DeviceError: the device cannot be reached.
         """
         meter = self.meter
         base = self.base(meter.device if meter else None)
-        enqueued = self.enqueued if meter is None else ()
+        enqueued = (*self.enqueued, *scaled_references(self.space, _SCALED_STEP).values()) if meter is None else ()
         known = base.entries if base else {}
         return campaign_for(self.space, self.protocol, known, enqueued=enqueued, for_kit=meter is None)
 

@@ -29,17 +29,19 @@ LONG = ("ray/test_faults.py", "search/test_run.py", "evaluation/test_executor.py
 RAY = ("/search/ray/", "evaluation/test_executor.py")
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Where several processes share the tests, each file is for one of them, and so are all files of Ray."""
+    group = "ray" if any(name in str(item.path) for name in RAY) else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; of several processes one has each file, and one all of Ray."""
+    """Begin with the files that take longest."""
 
     def rank(item: pytest.Item) -> int:
         return next((at for at, name in enumerate(LONG) if str(item.path).endswith(name)), len(LONG))
 
     items.sort(key=rank)
-    for item in items:
-        group = "ray" if any(name in str(item.path) for name in RAY) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -80,14 +80,11 @@ def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
 
 
 def _predicted_baseline(session: Session) -> Architecture | None:
-    """The widest scaled reference that is predicted to meet the target; None where its blocks are not known."""
-    for arch in _scaled(session).values():
-        if session.latency.missing(keys_of(arch)):
-            session.listener.note("there is no baseline: blocks of the scaled reference are not measured on the device")
-            return None
-        if session.latency.estimate(arch) <= latency_limit_ms(session):
-            return arch
-    return None
+    """The widest scaled reference, of those whose blocks are known, that is predicted to meet the target."""
+    known = [arch for arch in _scaled(session).values() if not session.latency.missing(keys_of(arch))]
+    if not known:
+        session.listener.note("there is no baseline: blocks of the scaled reference are not measured on the device")
+    return next((arch for arch in known if session.latency.estimate(arch) <= latency_limit_ms(session)), None)
 
 
 def _scaled(session: Session) -> Mapping[float, Architecture]:

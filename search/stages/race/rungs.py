@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from search.evaluation.job import Evaluation
 from search.run_folder import RunFolder
 from search.stages.limits import latency_limit_ms, limits_of
@@ -16,7 +18,12 @@ from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
 from trainer.training.judgement import Judgement
-from trainer.training.metrics import paired_difference
+from trainer.training.metrics import paired_difference, wilson_interval
+
+# Who is less than two points better than to name the largest class has learnt nothing of use.
+_HARDLY = 0.02
+# On fewer images chance itself spreads by more than that.
+_FEW = 1000
 
 
 def evaluation_of(session: Session, trial: Trial) -> Evaluation:
@@ -49,6 +56,36 @@ def run_race(session: Session) -> None:
             f"{entrants[0].number}"
         )
         _run_rung(session, number, rung.images, entrants)
+    _refuse_guesses(session)
+
+
+def _refuse_guesses(session: Session) -> None:
+    """End before the final training where nothing was learnt, as from labels that are not those of the images.
+
+    Raises:
+        RunError: the best network does no better than to name the largest class.
+    """
+    raced = [trial for trial in _complete(session) if trial.origin != Origin.REFERENCE]
+    if not raced or session.config.data.rank_by != "top1":
+        return
+    best = max(trial.scores.top1 or 0.0 for trial in raced)
+    labels = session.images.dataset.labels()[session.images.splits.reward]
+    if is_guessing(best, labels):
+        share = np.bincount(labels).max() / len(labels)
+        raise RunError(
+            f"after the race the best network has a top-1 of {best:.2%} on the reward split, where {share:.2%} are of "
+            "the largest class: nothing was learnt that a final training could build on; look at the labels (mobilenas "
+            "data check), or search with a higher resolution or more images"
+        )
+
+
+def is_guessing(top1: float, labels: np.ndarray) -> bool:
+    """Whether a top-1 on these images (int64 N) is, with 95 % confidence, hardly above the largest class's share."""
+    if len(labels) < _FEW:
+        return False
+    share = float(np.bincount(labels).max()) / len(labels)
+    _, high = wilson_interval(round(top1 * len(labels)), len(labels))
+    return high <= share + _HARDLY
 
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:

@@ -20,7 +20,7 @@ from search.config.load import load_config, parse_config
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from search.run_folder import RunFolder
-from search.stages.race.rungs import by_likelihood, by_reward
+from search.stages.race.rungs import by_likelihood, by_reward, is_guessing
 from search.trial import Origin, SearchStage, State, Trial
 from space.choices import SearchSpace
 from space.cost import cost_of
@@ -327,6 +327,22 @@ def test_races_that_cannot_be_run_are_refused(changes: dict[str, Any], match: st
     """With what to change: rungs that do not narrow, trainings that cannot go on, several winners."""
     with pytest.raises(InvalidConfig, match=match):
         parse_config({"race": {"rungs": RUNGS}, **STAYS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("top1", "images", "guesses"),
+    [(0.10, 9000, True), (0.11, 9000, True), (0.15, 9000, False), (0.10, 60, False), (0.0, 60, False)],
+)
+def test_who_only_guesses_is_told_apart(top1: float, images: int, guesses: bool) -> None:
+    """Ten classes alike: who names one of them is at chance, but not for certain on 60 images."""
+    assert is_guessing(top1, np.arange(images) % 10) is guesses
+
+
+def test_naming_the_largest_class_is_a_guess() -> None:
+    """However right it is."""
+    labels = np.repeat([0, 1], [8000, 1000])
+    assert is_guessing(8000 / 9000, labels)
+    assert not is_guessing(0.95, labels)
 
 
 @given(factor=st.floats(0.02, 40))
