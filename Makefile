@@ -9,14 +9,14 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX_URL ?=
 ARGS ?=
-# Processes that share the tests, file by file (tests/conftest.py).
+# Processes that share the tests, file by file.
 JOBS ?= 2
 # A virtual environment with the oldest ONNX Runtime that a kit has to run on.
 OLD_RUNTIME ?= .venv-old-runtime
 
 BIN := $(VENV)/bin
 # In the order of their names: sorted by their numbers of tests, the longest tests of all would come last.
-PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .PHONY: search setup setup-dev oracles data check test clean

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from space.errors import DataError
@@ -24,15 +25,9 @@ settings.load_profile("mobilenas")
 
 
 # Files whose tests take minutes, the longest first: begun last, they would be waited for by one process alone.
-LONG = ("ray/test_faults.py", "search/test_run.py", "evaluation/test_executor.py", "commands/test_targets.py")
+LONG = ("ray/test_faults.py", "search/test_run.py", "commands/test_targets.py")
 # Files that start clusters of Ray, a dozen processes each: two at once would wait for each other on small machines.
 RAY = ("/search/ray/", "evaluation/test_executor.py")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where several processes share the tests, each file is for one of them, and so are all files of Ray."""
-    group = "ray" if any(name in str(item.path) for name in RAY) else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, name in enumerate(LONG) if str(item.path).endswith(name)), len(LONG))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster_at_a_time(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where several processes share the tests, files that start clusters of Ray wait for each other."""
+    if not any(name in str(request.path) for name in RAY):
+        yield
+        return
+    shared = tmp_path_factory.getbasetemp()
+    with FileLock((shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "ray.lock"):
+        yield
 
 
 @pytest.fixture(autouse=True)

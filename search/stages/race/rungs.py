@@ -66,26 +66,26 @@ def _refuse_guesses(session: Session) -> None:
         RunError: the best network does no better than to name the largest class.
     """
     raced = [trial for trial in _complete(session) if trial.origin != Origin.REFERENCE]
-    if not raced or session.config.data.rank_by != "top1":
+    if not session.config.races or not raced or session.config.data.rank_by != "top1":
         return
-    best = max(trial.scores.top1 or 0.0 for trial in raced)
+    best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
+    top1, images = best.scores.top1 or 0.0, session.start.files.judged(best.number).stat().st_size
     labels = session.images.dataset.labels()[session.images.splits.reward]
-    if is_guessing(best, labels):
-        share = np.bincount(labels).max() / len(labels)
+    share = float(np.bincount(labels).max()) / len(labels)
+    if is_guessing(top1, images, share):
         raise RunError(
-            f"after the race the best network has a top-1 of {best:.2%} on the reward split, where {share:.2%} are of "
+            f"after the race the best network has a top-1 of {top1:.2%} on the reward split, where {share:.2%} are of "
             "the largest class: nothing was learnt that a final training could build on; look at the labels (mobilenas "
             "data check), or search with a higher resolution or more images"
         )
 
 
-def is_guessing(top1: float, labels: np.ndarray) -> bool:
-    """Whether a top-1 on these images (int64 N) is, with 95 % confidence, hardly above the largest class's share."""
-    if len(labels) < _FEW:
+def is_guessing(top1: float, images: int, largest: float) -> bool:
+    """Whether a top-1 on so many images is, with 95 % confidence, hardly above the largest class's share of them."""
+    if images < _FEW:
         return False
-    share = float(np.bincount(labels).max()) / len(labels)
-    _, high = wilson_interval(round(top1 * len(labels)), len(labels))
-    return high <= share + _HARDLY
+    _, high = wilson_interval(round(top1 * images), images)
+    return high <= largest + _HARDLY
 
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:

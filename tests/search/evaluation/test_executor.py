@@ -113,12 +113,15 @@ def parent_of(pid: int) -> int:
 
 
 def trainers() -> set[int]:
-    """The processes below this one that run jobs: multiprocessing's server forked them, on nodes of Ray, too."""
-    server, found = b"multiprocessing.forkserver", set()
-    processes = below()
+    """The processes below this one that run jobs, on nodes of Ray, too.
+
+    They were spawned and lead no session, as Ray's driver does, or multiprocessing's server forked them.
+    """
+    server, found, processes = b"multiprocessing.forkserver", set(), below()
     for pid, words in processes.items():
         with suppress(OSError):
-            if server in words and server in processes.get(parent_of(pid), b""):
+            spawned = b"spawn_main" in words and os.getsid(pid) != pid
+            if spawned or (server in words and server in processes.get(parent_of(pid), b"")):
                 found.add(pid)
     return found
 
