@@ -16,7 +16,7 @@ ENOUGH_EPOCHS = 3.0
 _FEWEST = 0.4
 # Networks are whole numbers: the plan does not scale exactly.
 _CORRECTIONS = 5
-_TOO_LONG, _SHORTEST = 1.2, 1 / 32
+_TOO_LONG, _FEW_NETWORKS, _SHORTEST = 1.2, 8, 1 / 16
 _OFFERED_HOURS = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 168)
 
 
@@ -88,7 +88,7 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
 
     Images are multiplied by powers of two alone, so that searches of about the same budget share their trainings.
     """
-    share = minutes / _minutes_of(inputs, speed)
+    config, share = inputs.config, minutes / _minutes_of(inputs, speed)
     images = max(2.0 ** round(math.log2(share) / 2), least_images)
     while True:
         networks = share / images
@@ -96,8 +96,10 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
             scaled = _raced(inputs, images=images, networks=networks)
             networks *= minutes / _minutes_of(scaled, speed)
         scaled = _raced(inputs, images=images, networks=networks)
-        # The fewest networks that race at all may take longer than there is time for.
-        if _minutes_of(scaled, speed) < _TOO_LONG * minutes or images <= _SHORTEST:
+        # A few networks are no race, and even these may take longer than there is time for.
+        fits = _minutes_of(scaled, speed) < _TOO_LONG * minutes
+        races = scaled.config.race.rungs[0].networks >= min(_FEW_NETWORKS, config.race.rungs[0].networks)
+        if (fits and races) or images <= max(_SHORTEST, least_images):
             return scaled
         images /= 2
 

@@ -291,8 +291,9 @@ class RunConfig(ConfigSection):
 
     def raced(self, *, images: float, networks: float) -> Self:
         """The same race with so many times the images of each training, and so many times the networks on each rung."""
-        final = self.final.model_copy(update={"images": _times(self.final.images, images, 500)})
         race = self.race.scaled(images=images, networks=networks)
+        finalists = min(self.final.top_k, race.rungs[-1].networks)
+        final = self.final.model_copy(update={"images": _times(self.final.images, images, 500), "top_k": finalists})
         more = self._judging_more(images, images)
         return self.model_copy(update={**more, "race": race, "final": final})._ending_after_its_race()
 
