@@ -323,7 +323,7 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     search_s = own * trained / (rate * workers)
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
-    places = sum(1 for _ in narrowings(inputs.space.reference))
+    places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0
     per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
     netadapt_s = walked * per_step
     tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0

@@ -1,7 +1,7 @@
 """How processes that train are started: forked from one that has imported torch, and with large memory pages.
 
 To import torch takes seconds, which a forked worker does not need. And where the kernel gives memory in pages of
-2 MB, far fewer of their addresses are looked up, which is slow in virtual machines: there trainings were up to four
+2 MB, far fewer of their addresses are looked up, which is slow in virtual machines: there trainings were 1.5 to 2.6
 times as fast (docs/decisions/0014-processes-that-train.md). Latency is not measured in these processes, but as networks
 will be run.
 """

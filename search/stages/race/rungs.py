@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from search.evaluation.job import Evaluation
+from search.reports.race import furthest
 from search.run_folder import RunFolder
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
@@ -151,10 +152,10 @@ def forget_all_checkpoints(session: Session) -> None:
 
 def standings(session: Session) -> list[Trial]:
     """The last training of each network, the best first: who was trained further is ahead."""
-    last = {trial.architecture.arch_id: trial for trial in sorted(_complete(session), key=lambda trial: trial.rung)}
+    last = furthest(_complete(session))
     found: list[Trial] = []
-    for rung in sorted({trial.rung for trial in last.values()}, reverse=True):
-        found += ranked(session, [trial for trial in last.values() if trial.rung == rung])
+    for rung in sorted({trial.rung for trial in last}, reverse=True):
+        found += ranked(session, [trial for trial in last if trial.rung == rung])
     return found
 
 
