@@ -16,6 +16,7 @@ from search.run import RecordListener, check_resumable, run_claimed
 from search.start import SearchRequest, check_sources, create, inputs_for, require_table, tell_data
 from search.trial import SearchStage
 from service.commands.search import configuration
+from service.report.written import write_page
 from service.settings import export_cache_dir, load_settings
 from space.errors import InvalidConfig
 
@@ -121,4 +122,5 @@ def resume(
 
 def _run(store: Store, record: SearchRecord, runs: Path, listener: Listener) -> None:
     with hold(store, record.id, lambda: False) as heartbeat:
-        run_claimed(store, record, runs, Listeners(listener, RecordListener(store, record.id)), heartbeat)
+        told = Listeners(listener, RecordListener(store, record.id))
+        run_claimed(store, record, runs, told, heartbeat, write_page)

@@ -12,7 +12,7 @@ from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.transactions import ClaimLost
-from search.run import RecordListener, drive, session
+from search.run import PageWriter, RecordListener, drive, session
 from search.stages.session import Interrupted
 from search.start import begin
 from search.trial import SearchStage
@@ -29,6 +29,7 @@ def serve(
     store: Store,
     runs: Path,
     listener_for: ListenerFor,
+    page: PageWriter,
     *,
     device: str | None = None,
     drain: bool = False,
@@ -53,7 +54,7 @@ def serve(
             _log.warning("%s", error)
             record = None
         if record is not None:
-            _run(store, record, runs, listener_for, alive, ends)
+            _run(store, record, runs, listener_for, page, alive, ends)
         elif drain:
             return
         else:
@@ -65,6 +66,7 @@ def _run(
     record: SearchRecord,
     runs: Path,
     listener_for: ListenerFor,
+    page: PageWriter,
     alive: Callable[[], None],
     ends: Callable[[], bool],
 ) -> None:
@@ -77,7 +79,7 @@ def _run(
                 if record.stage is SearchStage.QUEUED:
                     begin(store, record, runs, listener)
                 with session(store, record.name, listener, heartbeat) as running:
-                    report = drive(running)
+                    report = drive(running, page)
                 outcome = store.searches.get(record.name).stage.value
                 listener.note(f"search '{record.name}' is {outcome}; report: {report}")
             except (Interrupted, ClaimLost, Unavailable):

@@ -34,6 +34,8 @@ from search.tables import settings_for, workspace
 from search.trial import SearchStage, Trial
 from space.errors import DeviceError, MobilenasError, RunError, StoreError
 
+PageWriter = Callable[[Store, str, Callable[[str], None]], None]
+"""Writes the page about a search that has ended, which is made elsewhere; the last argument is told what went wrong."""
 Until = Literal["blocks", "refine"]
 """A stage to stop behind or before."""
 
@@ -173,7 +175,7 @@ def _check_functions(running: Session) -> None:
             )
 
 
-def drive(running: Session, until: Until | None = None) -> Path | None:
+def drive(running: Session, page: PageWriter, until: Until | None = None) -> Path | None:
     """Take a search through the stages that are left, and return the report's path.
 
     With `until` "blocks" it ends behind the block-level search, quietly. Where the device is reached by kit alone, it
@@ -206,6 +208,7 @@ def drive(running: Session, until: Until | None = None) -> Path | None:
     report = write_report(recorded)
     upload_export(running.record.name, export, (report, write_summary(recorded)), running.listener.note)
     _enter(running, SearchStage.DONE if certified else SearchStage.AWAITING)
+    page(running.store, running.record.name, running.listener.note)
     return report
 
 
@@ -215,6 +218,7 @@ def run_claimed(
     runs: Path,
     listener: Listener,
     heartbeat: Heartbeat,
+    page: PageWriter,
     until: Until | None = None,
     *,
     ends: Callable[[], bool] = lambda: False,
@@ -232,7 +236,7 @@ def run_claimed(
         begin(store, record, runs, listener)
     with session(store, record.name, listener, heartbeat) as running, beside(running):
         try:
-            drive(running, until)
+            drive(running, page, until)
         except (Interrupted, StoreError):
             raise  # nothing failed; or it is another one's now, or there is nowhere to write it
         except MobilenasError as error:

@@ -12,7 +12,7 @@ SPEC, WEIGHTS, MODEL = "architecture.json", "weights.safetensors", "model.onnx"
 LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
-REPORT, SUMMARY = "report.md", "report.json"
+REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"
 CERTIFY_KIT = "certify.zip"
 
 
@@ -41,6 +41,11 @@ class RunFolder:
     def summary(self) -> Path:
         """The report for programs."""
         return self.path / SUMMARY
+
+    @property
+    def page(self) -> Path:
+        """The report to look at in a browser."""
+        return self.path / PAGE
 
     @property
     def spec(self) -> Path:

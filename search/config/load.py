@@ -55,6 +55,7 @@ class RunConfig(ConfigSection):
     evaluator: CallableName | None = None
     latency: CallableName | None = None
     plugins: str | None
+    html: bool
     data: DataConfig
     space: SpaceConfig
     device: DeviceConfig

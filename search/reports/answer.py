@@ -66,14 +66,16 @@ def _best_so_far(history: History, target_ms: float) -> str:
     if not trained:
         return "No network has been trained yet."
     said = f"{len(trained):,} network{' has' if len(trained) == 1 else 's have'} been trained"
+    is_raced = bool(history.setting("race.rungs"))
+    meet, latency = ("meeting", "latency") if is_raced else ("predicted to meet", "predicted latency")
     if not within:
-        return f"{said}; none is predicted to meet the target of {target_ms:.3f} ms."
+        return f"{said}; none is {meet} the target of {target_ms:.3f} ms."
     best = within[0]
     judged = judged_on(best.stage, history.judge)
     return (
-        f"{said}, {len(within):,} of them predicted to meet the target of {target_ms:.3f} ms. The most accurate of "
-        f"these is that of trial {best.number}, with a top-1 of {best.scores.top1 or 0:.2%} ({judged}) and a predicted "
-        f"latency of {best.scores.latency_ms:.3f} ms."
+        f"{said}, {len(within):,} of them {meet} the target of {target_ms:.3f} ms. The most accurate of "
+        f"these is that of trial {best.number}, with a top-1 of {best.scores.top1 or 0:.2%} ({judged}) and a "
+        f"{latency} of {best.scores.latency_ms:.3f} ms."
     )
 
 

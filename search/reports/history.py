@@ -126,6 +126,11 @@ class History:
         return value
 
     @property
+    def latency_head(self) -> str:
+        """The head of a column of trials' latencies, which a race measures before it trains."""
+        return "latency, ms" if self.setting("race.rungs") else "predicted latency, ms"
+
+    @property
     def judge(self) -> str | None:
         """Who ranked its networks, if not plain top-1."""
         return judge_of(self.setting("evaluator"), self.setting("data.rank_by"))
@@ -227,7 +232,7 @@ class History:
 
 
 def latency_of(trial: Trial) -> float:
-    """The predicted latency of a trial's network, ms."""
+    """The latency of a trial's network by which the search went on, ms: predicted, or measured in a race."""
     return trial.scores.latency_ms
 
 

@@ -121,6 +121,7 @@ StartFrom = Annotated[
 NoReuse = Annotated[
     bool, typer.Option("--no-reuse", help="Train every network, even those that earlier searches have trained.")
 ]
+NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html, which is 5 MB.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
 Until = Annotated[
     Literal["refine"] | None,

@@ -19,6 +19,7 @@ from service.cli.options import (
     Enqueue,
     Label,
     Name,
+    NoHtml,
     NoReuse,
     Note,
     Owner,
@@ -57,6 +58,7 @@ def search(
     repeat: Repeat = 1,
     start_from: StartFrom = None,
     no_reuse: NoReuse = False,
+    no_html: NoHtml = False,
     budget: Budget = "default",
     until: Until = None,
     queue: Queue = False,
@@ -93,6 +95,7 @@ def search(
         enqueue=enqueue or (),
         start_from=start_from or (),
         reuse=not no_reuse,
+        html=not no_html,
     )
     if queue and until:
         raise InvalidConfig("--until is for searches in the foreground; leave --queue out")

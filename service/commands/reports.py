@@ -12,13 +12,9 @@ from search.record.store import Store
 from search.reports.answer import answer
 from search.reports.history import SEARCHED, History, front_of
 from search.trial import Trial
-from service.report import search
-from service.report.comparing import page as comparison
 from service.report.comparing.table import compared, print_comparison
-from service.report.figures import plotly_js
-from service.report.latency import published_section
-from service.report.page import Section, page, section
 from service.report.subject import Subject, top1_head
+from service.report.written import render
 from service.terminal.console import say
 from service.terminal.rows import show
 from service.terminal.wording import counted, milliseconds, share, states
@@ -61,23 +57,6 @@ def _target_ms(target: str | None) -> float | None:
             f"target {target!r} is not a time, which alone several searches have in common; give one, such as 4.0ms"
         )
     return parsed["ms"]
-
-
-def render(subjects: Sequence[Subject], target_ms: float | None = None) -> str:
-    """The page about one search, or about several of them compared; equal records make equal pages."""
-    histories = [each.history for each in subjects]
-    parts: list[Section] = []
-    if len(subjects) > 1:
-        parts += comparison.sections(histories, target_ms)
-        for each in subjects:
-            parts.append(section(f"{each.prefix}about", each.history.name, search.lead(each)))
-            parts += search.sections(each)
-    else:
-        parts += search.sections(subjects[0])
-    parts.append(published_section())
-    title = " · ".join(history.name for history in histories)
-    lead = search.lead(subjects[0]) if len(subjects) == 1 else comparison.lead(histories)
-    return page(title, lead, parts, plotly_js())
 
 
 def _summarise(subject: Subject, target_ms: float | None) -> None:

@@ -34,6 +34,7 @@ from search.start import (
     with_device,
 )
 from search.trial import SearchStage
+from service.report.written import write_page
 from service.terminal.console import console, say
 from service.terminal.logs import logged, telling
 from service.terminal.progress import TerminalListener
@@ -65,6 +66,7 @@ def configuration(
     enqueue: Sequence[str] = (),
     start_from: Sequence[str] = (),
     reuse: bool = True,
+    html: bool = True,
     skip_damaged: bool = False,
     space: str | None = None,
     width: float | None = None,
@@ -75,6 +77,7 @@ def configuration(
         "name": name,
         "seed": seed,
         "workers": workers,
+        "html": None if html else False,
         "target": parse_target(target) if target else None,
         "device": {"name": device} if device else None,
         "blocks": {
@@ -254,7 +257,10 @@ def certify(name: str, database: str, source: Path | None) -> None:
     text = None if source is None else read_results_file(source)
     store = Store.open(database)
     try:
-        print_result(complete(store, name, text))
+        recorded = complete(store, name, text)
+        if recorded.is_certified:
+            write_page(store, name, say)
+        print_result(recorded)
     finally:
         store.close()
 
@@ -286,7 +292,9 @@ def coordinate(database: str, runs: Path, device: str | None, health_file: Path 
     try:
         with ending.heard(), closing(Store.open(database, RETRY_S)) as store:
             log.info("coordinator is waiting for searches", database=store.shown_url, device=device, runs=str(runs))
-            serve(store, runs, logged, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun)
+            serve(
+                store, runs, logged, write_page, device=device, drain=drain, alive=alive, ends=lambda: ending.has_begun
+            )
     except KeyboardInterrupt:
         # What ran is taken up again by the next coordinator.
         log.info("coordinator stopped")
@@ -304,6 +312,7 @@ def _drive(store: Store, record: SearchRecord, runs: Path, until: Until = None) 
             runs,
             listener,
             heartbeat,
+            write_page,
             until,
             ends=lambda: ending.has_begun,
             beside=lambda running: first_interrupt_stops(running, ending),

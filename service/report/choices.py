@@ -89,7 +89,7 @@ def _in_full(history: History, trials: Sequence[Trial]) -> Html:
         for trial in trials
     ]
     return table(
-        ["trial", top1_head(history), "predicted latency, ms", *(f"stage {number}" for number in range(1, stages + 1))],
+        ["trial", top1_head(history), history.latency_head, *(f"stage {number}" for number in range(1, stages + 1))],
         rows,
     )
 

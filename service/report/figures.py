@@ -25,7 +25,7 @@ class Cost:
     of: Callable[[Trial], float]
 
 
-LATENCY = Cost("predicted latency, ms (batch 1)", latency_of)
+LATENCY = Cost("latency, ms (batch 1)", latency_of)
 COSTS = {
     "latency_ms": LATENCY,
     "madds": Cost("multiply-adds of one image, M", lambda trial: trial.scores.madds / 1e6),
@@ -92,7 +92,7 @@ def hover(trial: Trial) -> str:
         lines.append(f"top-1 {trial.scores.top1:.2%}{' (reward split)' if trial.stage is SearchStage.FINAL else ''}")
     if trial.total:
         lines.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
-    lines.append(f"{milliseconds(scores.latency_ms)} ms predicted")
+    lines.append(f"{milliseconds(scores.latency_ms)} ms")
     lines.append(f"{scores.madds / 1e6:.2f} M multiply-adds, {scores.params / 1e6:.3f} M parameters")
     lines.append(f"peak memory {peak_bytes(trial) / 1024:,.0f} KiB")
     return "<br>".join([*lines, trial.architecture.arch_id])

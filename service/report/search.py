@@ -130,7 +130,7 @@ def _best(subject: Subject) -> Section:
     if not within:
         trained = history.networks()
         fastest = min((trial.scores.latency_ms for trial in trained), default=None)
-        known = "" if fastest is None else f" The fastest is predicted to take {milliseconds(fastest)} ms."
+        known = "" if fastest is None else f" The fastest of them takes {milliseconds(fastest)} ms."
         return subject.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
     shown = within[:TOP] + [trial for trial in (reference,) if trial and trial not in within[:TOP]]
     said = (
@@ -175,11 +175,12 @@ def _final_row(history: History, trial: Trial) -> list[Cell]:
     if trial.total:
         low, high = wilson_interval(trial.correct or 0, trial.total)
         tested = [f"{(trial.correct or 0) / trial.total:.2%}", f"{low:.2%} to {high:.2%}"]
-    shown, measured = "not measured", history.measured(trial, history.served[0]) if history.served else None
-    if measured:
+    shown, predicted_ms = "not measured", trial.scores.latency_ms
+    if measured := history.measured(trial, history.served[0]) if history.served else None:
+        predicted_ms = measured.predicted_ms
         interval = f"{milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)}"
         shown = f"{milliseconds(measured.measured_ms)} ({interval})"
-    latencies = [milliseconds(trial.scores.latency_ms), shown]
+    latencies = [milliseconds(predicted_ms), shown]
     is_reference = trial.origin == Origin.REFERENCE
     name = reference_head(history.record.config, trial.architecture) if is_reference else trial.origin
     return [name, *tested, share(trial.scores.top1), *latencies, *cost_cells(trial)]

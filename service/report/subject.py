@@ -103,6 +103,5 @@ def folded(summary: str, content: str) -> Html:
 
 def network_table(history: History, trials: Sequence[Trial], *, best: int | None = None) -> Html:
     """A table of trials' networks."""
-    latency = "latency, ms" if history.setting("race.rungs") else "predicted latency, ms"  # a race may have measured it
-    header = ("trial", "stage", "origin", top1_head(history), latency, *COST_HEADS, "architecture")
+    header = ("trial", "stage", "origin", top1_head(history), history.latency_head, *COST_HEADS, "architecture")
     return table(header, [_network_row(history, trial) for trial in trials], best=best)

@@ -12,7 +12,7 @@ from search.executors import cluster_of
 from search.plan import Inputs, Plan
 from search.record.recorded_search import RecordedSearch
 from search.reports.markdown import comparison, spec_alone, verdict
-from search.run_folder import EXPORTED, REPORT, SPEC, SUMMARY
+from search.run_folder import EXPORTED, PAGE, REPORT, SPEC, SUMMARY
 from service.terminal.console import console, say
 from service.terminal.rows import scientific
 from trainer.data.dataset import Dataset
@@ -128,8 +128,7 @@ def print_result(recorded: RecordedSearch) -> None:
     if not recorded.has_finals:
         for line in spec_alone(recorded):
             say(line)
-        for name in (REPORT, SUMMARY, SPEC):
-            say(str(recorded.start.run_folder / name))
+        _say_files(recorded, SPEC)
         return
     header, *rows = comparison(recorded)
     table = Table(title=recorded.record.name, title_justify="left")
@@ -141,5 +140,11 @@ def print_result(recorded: RecordedSearch) -> None:
     for line in verdict(recorded):
         say(f"- {line}")
     say("")
-    for name in (REPORT, SUMMARY, *EXPORTED):
-        say(str(recorded.start.run_folder / name))
+    _say_files(recorded, *EXPORTED)
+
+
+def _say_files(recorded: RecordedSearch, *exported: str) -> None:
+    for name in (REPORT, SUMMARY, PAGE, *exported):
+        path = recorded.start.run_folder / name
+        if path.exists():
+            say(str(path))

@@ -118,7 +118,7 @@ def test_a_coordinator_that_ends_blames_no_search(
 
     monkeypatch.setattr("search.coordinator.begin", begin)
     with pytest.raises(KeyboardInterrupt):
-        serve(store, tmp_path, lambda _name: nullcontext(Listener()), ends=lambda: ended)
+        serve(store, tmp_path, lambda _name: nullcontext(Listener()), lambda *_: None, ends=lambda: ended)
     assert [(each.name, each.state, each.error, each.holder) for each in store.searches.all()] == [
         ("first", "queued", None, None),
         ("second", "queued", None, None),

@@ -168,6 +168,9 @@ def test_report_shows_both_networks(whole: Whole) -> None:
     assert all(f"| {step.narrowed} |" in text for step in steps)
     assert "whole" in whole.out
     assert str(whole.run / "model.onnx") in whole.out
+    page = (whole.run / "report.html").read_text()
+    assert "The found network has a top-1 of " in page
+    assert str(whole.run / "report.html") in whole.out
 
 
 def test_record_answers(whole: Whole, mobilenas: Mobilenas) -> None:

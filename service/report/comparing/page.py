@@ -88,7 +88,7 @@ _STANDING = (
         "state",
         "evaluations",
         "best top-1 within the target ({})",
-        "its predicted latency, ms",
+        "its latency, ms",
         "best reward",
     ),
     "hypervolume",

@@ -127,7 +127,7 @@ def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any], judged: str
         row("trials", (states(each["trials"]) for each in searches)),
         row("evaluations", (each["evaluations"] for each in searches), "{:,}"),
         row(f"best top-1 ({judged})", (best.get("top1") for best in bests), "{:.2%}"),
-        row("  its predicted latency, ms", (best.get("latency_ms") for best in bests), "{:.4f}"),
+        row("  its latency, ms", (best.get("latency_ms") for best in bests), "{:.4f}"),
         row("  its trial", (best.get("trial") for best in bests)),
         row(f"best top-1 after {equal['evaluations']:,} evaluations", equal["top1_by_evaluations"], "{:.2%}"),
         row(f"  after {equal['core_minutes']:,.1f} core-minutes", equal["top1_by_core_minutes"], "{:.2%}"),

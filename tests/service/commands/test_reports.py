@@ -21,7 +21,7 @@ from search.record.store import Store
 from search.reports.history import History
 from search.trial import NetworkMeasurement, SearchStage, State
 from service.cli.reports import register
-from service.commands import reports
+from service.report import written
 from service.report.figures import plotly_js
 from service.report.page import Html, figure, page, section, sentence, table, text
 from service.report.published import published
@@ -109,7 +109,7 @@ def read(url: str, *names: str, target_ms: float | None = None) -> Reader:
         subjects = [
             Subject.read(store, name, f"s{number}-" if len(names) > 1 else "") for number, name in enumerate(names)
         ]
-        return Reader(reports.render(subjects, target_ms))
+        return Reader(written.render(subjects, target_ms))
 
 
 def trace(figures: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def test_what_is_not_there_is_said(url: str, name: str, sentences: tuple[str, ..
 def test_page_begins_with_the_answer_and_ends_with_the_metadata(url: str) -> None:
     """The found network comes before the contents, the run folder and fingerprint after everything that was found."""
     with closing(Store.open(url)) as store:
-        made = reports.render([Subject.read(store, "done")])
+        made = written.render([Subject.read(store, "done")])
     places = [
         made.index(words)
         for words in ("The found network has a top-1 of ", "<nav>", "Final networks</h2>", "Failures and warnings</h2>")
@@ -199,16 +199,34 @@ def test_no_top1_of_a_page_is_without_its_split(url: str) -> None:
     """Every head of a column, and every axis, says which images it is on."""
     with closing(Store.open(url)) as store:
         subjects = [Subject.read(store, name, f"{name}-") for name in ("done", "again")]
-        made = reports.render(subjects)
+        made = written.render(subjects)
     heads = {head for head in re.findall(r"<th[^>]*>([^<]*)</th>", made) if "top-1" in head}
     assert heads
     assert {head for head in heads if "split)" not in head and "ImageNet" not in head} == {"top-1 of its found network"}
 
 
+def test_page_is_left_in_the_run_folder_unless_the_configuration_says_no(url: str) -> None:
+    """report.html is what `report` writes; a place that cannot be written to is told with the remedy."""
+    told: list[str] = []
+    with closing(Store.open(url)) as store:
+        path = store.searches.get("done").require_start().files.page
+        written.write_page(store, "done", told.append)
+        assert path.read_text() == written.render([Subject.read(store, "done")])
+        path.unlink()
+        path.mkdir()
+        written.write_page(store, "done", told.append)
+        assert told == [f"warning: {path} cannot be written: Is a directory; later: mobilenas report done"]
+        path.rmdir()
+        new_search(store, "without", run_folder=path.parent, config={**CONFIG, "html": False})
+        written.write_page(store, "without", told.append)
+        assert not path.exists()
+        assert len(told) == 1
+
+
 def test_equal_records_make_equal_pages(url: str) -> None:
     """Nothing in a page depends on when or how often it was made."""
     with closing(Store.open(url)) as store:
-        pages = [reports.render([Subject.read(store, "done"), Subject.read(store, "again", "b-")]) for _ in range(2)]
+        pages = [written.render([Subject.read(store, "done"), Subject.read(store, "again", "b-")]) for _ in range(2)]
     assert pages[0] == pages[1]
 
 
