@@ -14,9 +14,10 @@ ENOUGH_EPOCHS = 3.0
 # A race of folders of pictures, whose size nobody knows beforehand, has at least this share of the networks that are
 # configured where its finalists see enough epochs.
 _FEWEST = 0.4
-# Networks are whole numbers: the plan does not scale exactly.
-_CORRECTIONS = 5
+# Networks are whole numbers, and workers wait for each other's last ones: the plan does not scale exactly.
+_HALVINGS, _CLOSE = 24, 1.02
 _TOO_LONG, _FEW_NETWORKS, _SHORTEST = 1.2, 8, 1 / 16
+_UNHEARD_OF = 1e6  # times the networks
 _OFFERED_HOURS = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 168)
 
 
@@ -57,7 +58,12 @@ def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
             f"a budget of {(hours or 0) * 60:.0f} minutes is too short: measuring the latency table takes "
             f"{speed.table_minutes:.0f} of them; give more, or lower device.rounds"
         )
-    return _race_within(inputs, speed, minutes, least) if config.race.fills_budget else _within(inputs, speed, minutes)
+    if not config.race.fills_budget:
+        return _within(inputs, speed, minutes)
+    planned = _race_within(inputs, speed, minutes, least)
+    # A race that could not be made so short has the time that it takes.
+    race = planned.config.race.model_copy(update={"minutes": max(minutes, _minutes_of(planned, speed))})
+    return replace(planned, config=planned.config.model_copy(update={"race": race}))
 
 
 def budget_that_suffices(inputs: Inputs, speed: Speed) -> str | None:
@@ -91,17 +97,25 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
     config, share = inputs.config, minutes / _minutes_of(inputs, speed)
     images = max(2.0 ** round(math.log2(share) / 2), least_images)
     while True:
-        networks = share / images
-        for _ in range(_CORRECTIONS):
-            scaled = _raced(inputs, images=images, networks=networks)
-            networks *= minutes / _minutes_of(scaled, speed)
-        scaled = _raced(inputs, images=images, networks=networks)
+        scaled = _most_networks(inputs, speed, minutes, images)
         # A few networks are no race, and even these may take longer than there is time for.
         fits = _minutes_of(scaled, speed) < _TOO_LONG * minutes
         races = scaled.config.race.rungs[0].networks >= min(_FEW_NETWORKS, config.race.rungs[0].networks)
         if (fits and races) or images <= max(_SHORTEST, least_images):
             return scaled
         images /= 2
+
+
+def _most_networks(inputs: Inputs, speed: Speed, minutes: float, images: float) -> Inputs:
+    """The race of the most networks that takes these minutes, with so many times the images; the fewest takes more."""
+    fewest, most = 0.0, 1.0
+    while most < _UNHEARD_OF and _minutes_of(_raced(inputs, images=images, networks=most), speed) <= minutes:
+        fewest, most = most, 2 * most
+    for _ in range(_HALVINGS):
+        middle = (fewest + most) / 2
+        fits = _minutes_of(_raced(inputs, images=images, networks=middle), speed) <= _CLOSE * minutes
+        fewest, most = (middle, most) if fits else (fewest, middle)
+    return _raced(inputs, images=images, networks=fewest)
 
 
 def _images_factor_for(inputs: Inputs, speed: Speed, epochs: float) -> float:

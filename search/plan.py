@@ -14,6 +14,7 @@ from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
+from search.evaluation.pace import EVALUATION_SHARE, Pace
 from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
@@ -33,8 +34,6 @@ from trainer.data.splits import split
 from trainer.training.networks import DeviceKind, best_device, visible_gpus
 
 _SAMPLE_KEYS = 40
-# Evaluating an image costs about this share of training on it (forward only).
-_EVALUATION_SHARE = 0.15
 # A step saves at least `delta`; with widths in multiples of 8 it was seen to save about twice as much.
 _SAVED_PER_DELTA = 2.0
 _ITERATION_SECONDS = 5.0  # measuring missing blocks, starting trials
@@ -302,41 +301,37 @@ def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     )
 
 
-def _judged(inputs: Inputs) -> tuple[int, int]:
-    """The images that judge a network at first, and those that judge one which gets far."""
-    asked = inputs.config.data.reward_images
-    whole = len(inputs.data.splits.reward) if isinstance(inputs.data, Images) else asked
-    return min(asked, whole), whole
+def pace_of(inputs: Inputs, images_per_second: float) -> Pace:
+    """How fast a run's workers are, where one trains so many images a second, and on how many images they judge."""
+    asked, data = inputs.config.data.reward_images, inputs.data
+    whole = len(data.splits.reward) if isinstance(data, Images) else asked
+    return Pace(
+        images_per_second=images_per_second,
+        workers=inputs.workers,
+        judged=min(asked, whole),
+        judged_whole=whole,
+        tested=len(data.splits.test) if isinstance(data, Images) else 0,
+    )
 
 
 def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     """The expected minutes of each stage."""
-    config, workers, rate = inputs.config, inputs.workers, speed.images_per_second
-    judging, judging_whole = (_EVALUATION_SHARE * count for count in _judged(inputs))
+    config, pace = inputs.config, pace_of(inputs, speed.images_per_second)
+    judging = EVALUATION_SHARE * pace.judged
     own = 0.0 if config.evaluator is not None else 1.0
     if config.races:
-        (images, networks), *further = config.race.steps
-        trained = networks * (images + judging)
-        trained += sum(count * (more + judging_whole) for more, count in further)
+        search_s = pace.rungs(config.race)
     else:
-        trained = config.blocks.trials * (config.blocks.images + judging)
-    search_s = own * trained / (rate * workers)
+        search_s = own * pace.alike(config.blocks.trials, config.blocks.images + judging)
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0
-    per_step = own * places * (config.netadapt.images + judging) / (rate * workers) + _ITERATION_SECONDS
+    per_step = own * pace.alike(places, config.netadapt.images + judging) + _ITERATION_SECONDS
     netadapt_s = walked * per_step
-    tested = len(inputs.data.splits.test) if isinstance(inputs.data, Images) else 0
-    begun = config.race.rungs[-1].images if config.final.weights == "continued" else 0
-    from_scratch = 2 if config.races else 1  # the reference, and in a race the baseline
-    # Side by side, but no network is trained by two workers.
-    whole = config.final.images
-    longest = max(whole, (from_scratch * whole + config.final.top_k * (whole - begun)) / workers)
-    final_s = (longest + judging_whole + _EVALUATION_SHARE * tested) / rate
     return Plan(
         inputs=inputs,
         speed=speed,
         search_minutes=search_s / 60,
         netadapt_minutes=netadapt_s / 60,
-        final_minutes=final_s / 60,
+        final_minutes=pace.finals(config) / 60,
     )

@@ -1,6 +1,7 @@
 """A run is one typed configuration; every default stands in configs/default.yaml beside this file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -298,6 +299,25 @@ class RunConfig(ConfigSection):
         more = self._judging_more(images, images)
         return self.model_copy(update={**more, "race": race, "final": final})._ending_after_its_race()
 
+    def going_on(self, rung: int, *, images: float = 1.0, networks: float = 1.0) -> Self | None:
+        """The same with so many times the images and networks from this rung on, None where that is no way on.
+
+        Behind the last rung there are so many times the finalists, and trainings are as long as they were to be.
+        """
+        if rung == len(self.race.rungs) and images != 1.0:
+            return None
+        race = self.race.going_on(rung, images=images, networks=networks)
+        if race is None:
+            return None
+        wanted = self.final.top_k if rung < len(race.rungs) else max(1, round(self.final.top_k * networks))
+        final = self.final.model_copy(
+            update={
+                "images": max(race.rungs[-1].images + 1, round(self.final.images * images)),
+                "top_k": min(wanted, race.rungs[-1].networks),
+            }
+        )
+        return self.model_copy(update={"race": race, "final": final})._ending_after_its_race()
+
     def _judging_more(self, images: float, minutes: float) -> dict[str, Any]:
         """So many times the images that judge networks, and where trials take longer so many times their limit."""
         judging = self.data.model_copy(update={"reward_images": _times(self.data.reward_images, images, 500)})
@@ -308,11 +328,10 @@ class RunConfig(ConfigSection):
         if not self.races or self.final.weights != "continued":
             return self
         last = self.rung_recipe(self.race.rungs[-1].images)
-        longer = self
-        while not longer.final_recipe.continues(last, last.steps):
-            images = longer.final.images + last.batch_size
-            longer = longer.model_copy(update={"final": longer.final.model_copy(update={"images": images})})
-        return longer
+        recipe = self.final_recipe
+        while not recipe.continues(last, last.steps):
+            recipe = replace(recipe, images=recipe.images + last.batch_size)
+        return self.model_copy(update={"final": self.final.model_copy(update={"images": recipe.images})})
 
 
 def _times(amount: int, by: float, least: int) -> int:

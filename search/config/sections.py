@@ -354,11 +354,13 @@ class RaceConfig(ConfigSection):
 
     Proposals have at least the share `latency_from` of the target, since what is much faster gives accuracy away. Where
     it `fills_budget`, images and networks are scaled to the time that there is; else a budget's name multiplies them.
+    `minutes` are what it has, up to the end of the final training.
     """
 
     rungs: tuple[RungConfig, ...] = Field(max_length=16, strict=False)
     latency_from: float = Field(ge=0, lt=1)
     fills_budget: bool
+    minutes: float | None = Field(gt=0)
 
     def scaled(self, *, images: float, networks: float) -> "RaceConfig":
         """So many times the images, and the networks."""
@@ -367,6 +369,18 @@ class RaceConfig(ConfigSection):
             for rung in self.rungs
         )
         return self.model_copy(update={"rungs": rungs})
+
+    def going_on(self, rung: int, *, images: float, networks: float) -> "RaceConfig | None":
+        """The same up to this rung, and so many times the images and networks from it on; None where that is no way on.
+
+        Not more networks go on than have reached the rung before.
+        """
+        *_, before = begun = self.rungs[:rung]
+        later = self.model_copy(update={"rungs": self.rungs[rung:]}).scaled(images=images, networks=networks).rungs
+        if later and later[0].images <= before.images:
+            return None
+        capped = [each.model_copy(update={"networks": min(each.networks, before.networks)}) for each in later]
+        return self.model_copy(update={"rungs": (*begun, *capped)})
 
     @property
     def steps(self) -> tuple[tuple[int, int], ...]:

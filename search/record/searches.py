@@ -157,6 +157,10 @@ class Searches:
         finished_at = datetime.now(UTC) if stage is SearchStage.DONE else None
         self._change(search_id, stage=stage.value, error=error, finished_at=finished_at)
 
+    def set_config(self, search_id: int, config: Mapping[str, Any]) -> None:
+        """Change what is left of a search; `config` must be JSON."""
+        self._change(search_id, config=dict(config))
+
     def annotate(
         self,
         search_id: int,

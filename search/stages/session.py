@@ -65,6 +65,7 @@ class Session:
     executor: Executor
     listener: Listener
     heartbeat: Heartbeat
+    opened_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stopping: bool = False
     _index: TrialIndex = field(init=False)
     _left_running: list[Trial] = field(init=False)
@@ -80,6 +81,12 @@ class Session:
     def start(self) -> SearchStart:
         """What is known since it began."""
         return self.record.require_start()
+
+    def follow(self, config: RunConfig) -> None:
+        """Go on by a configuration that was changed, which is recorded."""
+        self.record = replace(self.record, config=config.model_dump(mode="json"))
+        self.store.searches.set_config(self.record.id, self.record.config)
+        self.config = config
 
     def stop(self) -> None:
         """Let running trials end, and start no more."""

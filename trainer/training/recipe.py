@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -260,6 +261,12 @@ def load_recipe(name: str) -> Recipe:
         text = _text_of(expanded(name))
     else:
         raise InvalidConfig(f"no recipe {name!r}; give a YAML file or one of {', '.join(recipe_names())}")
+    return _parsed(text, name)
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: bytes, name: str) -> Recipe:
+    """A plan asks for its recipes hundreds of times."""
     try:
         content = read_plain_yaml(text)
     except NotPlainYaml as error:

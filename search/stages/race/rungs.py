@@ -15,6 +15,7 @@ from search.evaluation.job import Evaluation
 from search.reports.race import furthest
 from search.run_folder import RunFolder
 from search.stages.limits import latency_limit_ms, limits_of
+from search.stages.race.replanning import replan
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
@@ -44,10 +45,13 @@ def run_race(session: Session) -> None:
         Interrupted: it was stopped.
         RunError: all trainings of a rung failed.
     """
-    for number, rung in enumerate(session.config.race.rungs[1:], start=1):
+    last = len(session.config.race.rungs)
+    for number in range(1, last):
         before = _racing(session, number - 1)
         if session.finish_requested or not before:
             return
+        replan(session, number)
+        rung = session.config.race.rungs[number]
         order = ranked(session, before)
         entrants = order[: rung.networks]
         # The next best may still be wanted in the end.
@@ -58,6 +62,8 @@ def run_race(session: Session) -> None:
         )
         _run_rung(session, number, rung.images, entrants)
     _refuse_guesses(session)
+    if session.config.races:
+        replan(session, last)
 
 
 def _refuse_guesses(session: Session) -> None:

@@ -1,0 +1,61 @@
+"""How long the trainings of a search take on workers that train so fast."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from search.config.load import RunConfig
+from search.config.sections import RaceConfig
+
+# Evaluating an image costs about this share of training on it (forward only).
+EVALUATION_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast workers train, and on how many images they judge a network: at first, when it gets far, and in the end.
+
+    `images_per_second` is that of one worker while the others train, too.
+    """
+
+    images_per_second: float
+    workers: int
+    judged: int
+    judged_whole: int
+    tested: int
+
+    def side_by_side(self, trainings: Iterable[float]) -> float:
+        """Seconds until all trainings of so many images are done, begun in this order; none is shared by workers."""
+        loads = [0.0] * self.workers
+        for images in trainings:
+            loads[loads.index(min(loads))] += images
+        return max(loads) / self.images_per_second
+
+    def alike(self, count: int, images: float) -> float:
+        """Seconds until so many trainings of equally many images are done."""
+        return -(-count // self.workers) * images / self.images_per_second
+
+    def rungs(self, race: RaceConfig, begin: int = 0) -> float:
+        """Seconds of a race from this rung on."""
+        seconds = 0.0
+        for number, (images, networks) in enumerate(race.steps):
+            if number >= begin:
+                judged = self.judged_whole if number else self.judged
+                seconds += self.alike(networks, images + EVALUATION_SHARE * judged)
+        return seconds
+
+    def finals(self, config: RunConfig) -> float:
+        """Seconds of the final training: the reference, after a race the baseline, and the finalists."""
+        images = config.final.images
+        begun = config.race.rungs[-1].images if config.races and config.final.weights == "continued" else 0
+        from_scratch = 2 if config.races else 1
+        judged = EVALUATION_SHARE * self.judged_whole
+        trainings = [images + judged] * from_scratch + [images - begun + judged] * config.final.top_k
+        return self.side_by_side(trainings) + EVALUATION_SHARE * self.tested / self.images_per_second
+
+
+def pace_of_trainings(trainings: Iterable[tuple[float, float]]) -> float | None:
+    """Images per second of one worker, from the images and seconds of trainings; None where there are none."""
+    images = seconds = 0.0
+    for seen, took in trainings:
+        images, seconds = images + seen, seconds + took
+    return images / seconds if seconds > 0 else None

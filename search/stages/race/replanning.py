@@ -1,0 +1,114 @@
+"""The rest of a race fitted to the time that is left: between rungs, where what was planned proves too long or short.
+
+A plan is made from a calibration of seconds, and machines are shared. What was decided is recorded as the search's
+configuration, which whoever resumes it follows; nothing changes where a search is to be the same with any workers.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from search.config.load import RunConfig
+from search.evaluation.pace import EVALUATION_SHARE, Pace, pace_of_trainings
+from search.stages.session import Session
+from search.trial import Origin, SearchStage, State, Trial
+
+# What is left of a race is changed where it would take more or less than these shares of the time that is left.
+_TOO_SHORT, _TOO_LONG = 0.75, 1.1
+# Of how many networks go on at least this share of those that were planned, before trainings are made shorter.
+_LEAST_NETWORKS = 0.5
+_IMAGES = (1.0, 1 / 2, 1 / 4, 1 / 8)
+_NETWORKS = (4.0, 3.0, 2.0, 1.5, 1.25, 1.0, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 1 / 8)
+
+
+def replan(session: Session, rung: int) -> None:
+    """Before the first network is trained on this rung, or finally: have the rest of the race end in time."""
+    config, minutes = session.config, session.config.race.minutes
+    if minutes is None or config.determinism == "strict" or config.executor != "local" or _has_begun(session, rung):
+        return
+    trained = _trained(session)
+    images_per_second = pace_of_trainings(_took(session, [trial for trial in trained if trial.rung == rung - 1]))
+    if images_per_second is None:
+        return
+    pace = Pace(
+        images_per_second=images_per_second,
+        workers=session.executor.slots,
+        judged=min(config.data.reward_images, len(session.images.splits.reward)),
+        judged_whole=len(session.images.splits.reward),
+        tested=len(session.images.splits.test),
+    )
+    left = 60 * minutes - _spent(session, trained)
+    expected = _seconds(config, pace, rung)
+    if _TOO_SHORT * left <= expected <= _TOO_LONG * left:
+        return
+    chosen = fitted(config, pace, rung, left)
+    if chosen == config:
+        return
+    session.follow(chosen)
+    session.listener.note(
+        f"planned anew: {expected / 60:.1f} minutes were to come, where {max(0.0, left) / 60:.1f} are left; now "
+        f"{_seconds(chosen, pace, rung) / 60:.1f}: {_in_words(chosen, rung)}"
+    )
+
+
+def fitted(config: RunConfig, pace: Pace, rung: int, seconds: float) -> RunConfig:
+    """The configuration whose race takes these seconds from a rung on, or less.
+
+    First there are more or fewer networks, but not too few; then trainings are shorter by powers of two, so that they
+    remain those of other searches.
+    """
+    chosen = config
+    for images in _IMAGES:
+        shorter = config.going_on(rung, images=images)
+        if shorter is None:
+            break
+        for networks in _NETWORKS:
+            chosen = shorter.going_on(rung, networks=networks) or shorter
+            if _seconds(chosen, pace, rung) <= seconds:
+                if networks >= _LEAST_NETWORKS:
+                    return chosen
+                break
+    return chosen
+
+
+def _seconds(config: RunConfig, pace: Pace, rung: int) -> float:
+    return pace.rungs(config.race, rung) + pace.finals(config)
+
+
+def _has_begun(session: Session, rung: int) -> bool:
+    promoted = session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
+    return any(trial.rung >= rung for trial in promoted) or bool(session.trials(SearchStage.FINAL))
+
+
+def _trained(session: Session) -> list[Trial]:
+    """What was trained in this search, but for the reference, with its times; what others had trained took none."""
+    return [
+        trial
+        for trial in session.store.trials.of(session.record.id, SearchStage.BLOCKS)
+        if trial.state is State.COMPLETE and trial.reused_from is None and trial.origin != Origin.REFERENCE
+    ]
+
+
+def _took(session: Session, trials: Iterable[Trial]) -> Iterator[tuple[float, float]]:
+    """The images of trainings, judging included, and their seconds."""
+    steps, whole = session.config.race.steps, len(session.images.splits.reward)
+    for trial in trials:
+        judged = whole if trial.rung else min(session.config.data.reward_images, whole)
+        yield steps[trial.rung][0] + EVALUATION_SHARE * judged, _lasted(trial)
+
+
+def _lasted(trial: Trial) -> float:
+    if trial.started_at is None or trial.finished_at is None:
+        return 0.0
+    return (trial.finished_at - trial.started_at).total_seconds()
+
+
+def _spent(session: Session, trained: Iterable[Trial]) -> float:
+    """Seconds since the search began: those of this session, and what the workers of earlier ones did."""
+    before = [trial for trial in trained if trial.finished_at is not None and trial.finished_at < session.opened_at]
+    earlier = sum(map(_lasted, before)) / session.executor.slots
+    return earlier + (datetime.now(UTC) - session.opened_at).total_seconds()
+
+
+def _in_words(config: RunConfig, rung: int) -> str:
+    rungs = [f"{each.networks} networks up to {each.images:,} images" for each in config.race.rungs[rung:]]
+    return ", ".join([*rungs, f"{config.final.top_k} finalists of {config.final.images:,} images"])
