@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from search.config.sections import parse_target
 from search.reports.comparison import trial_difference
+from search.reports.headline import baseline_of, certainty, headline, relative_target
 from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome
-from search.reports.naming import compared_with, published_in_words, reference_head, scaled_in_words
+from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
 from search.trial import Origin, SearchStage, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
 
@@ -41,9 +41,12 @@ def answer(history: History) -> Answer:
     found, reference = history.found, history.final_reference
     if found is None:
         return Answer(sentences=tuple(_standing(history)))
-    both = [found] if reference is None else [found, reference]
-    heads = [str(Origin.FOUND), *(reference_head(history.record.config, trial.architecture) for trial in both[1:])]
-    columns = [dict(_figures(history, trial)) for trial in both]
+    config, shown, heads = history.record.config, [found], [str(Origin.FOUND)]
+    if reference is not None:
+        shown, heads = [*shown, reference], [*heads, reference_head(config, reference.architecture)]
+    if (baseline := baseline_of(history)) is not None:
+        shown, heads = [*shown, baseline], [*heads, baseline_head(config, baseline.architecture)]
+    columns = [dict(_figures(history, trial)) for trial in shown]
     rows = [(name, *(column.get(name, "") for column in columns)) for name in columns[0]]
     return Answer(sentences=tuple(_findings(history, found, reference)), table=(("", *heads), *rows))
 
@@ -80,6 +83,8 @@ def _best_so_far(history: History, target_ms: float) -> str:
 
 
 def _findings(history: History, found: Trial, reference: Trial | None) -> Iterator[str]:
+    if (first := headline(history)) is not None:
+        yield first
     other = compared_with(history.record.config)
     where = f" on '{history.served[0].device.name}'" if history.served else ""
     said = f"The found network has a top-1 of {_top1(history, found)} and takes {_time(history, found)}{where}"
@@ -101,21 +106,17 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         judged.append(f"The search is {STAGES[SearchStage.AWAITING]}.")
     if any(judged):
         yield " ".join(filter(None, judged))
+    if (sure := certainty(history)) is not None:
+        yield sure
 
 
 def _baseline(history: History, found: Trial) -> str | None:
-    """What the search brought over the scaled reference, where that raced with its finalists."""
-    trained = [trial for trial in history.complete(SearchStage.FINAL) if trial.origin == Origin.BASELINE]
-    if not trained:
+    """The scaled reference, where it raced with the finalists and is not what was found."""
+    baseline = baseline_of(history)
+    if baseline is None or baseline.architecture == found.architecture:
         return None
-    named = scaled_in_words(history.record.config, trained[0].architecture)
-    if trained[0].architecture == found.architecture:
-        return f"The found network is {named}: the search brought nothing over scaling the reference."
-    said = f"The baseline, {named}, has a top-1 of {_top1(history, trained[0])} and takes {_time(history, trained[0])}"
-    if gap := trial_difference((history, found), (history, trained[0])):
-        less = f"{in_points(gap.difference)}, which {noise_verdict(gap.difference)}"
-        said += f"; the found network's top-1 less that is {less}"
-    return f"{said}."
+    named = scaled_in_words(history.record.config, baseline.architecture)
+    return f"The baseline, {named}, has a top-1 of {_top1(history, baseline)} and takes {_time(history, baseline)}."
 
 
 def _difference(gap: Difference) -> str:
@@ -150,13 +151,6 @@ def _outcome(history: History, served: Served, found: Trial, reference: Trial | 
     if other is None:
         return target_outcome(served.target_ms, None, mine, mine)
     return target_outcome(served.target_ms, relative_target(history, served), mine, other)
-
-
-def relative_target(history: History, served: Served) -> float | None:
-    """The share of the reference's latency that a device's target was given as; None where it was given in ms."""
-    given = (history.setting("targets") or {}).get(served.device.name)
-    target = history.setting("target") if given is None else parse_target(given)
-    return (target or {}).get("relative")
 
 
 def _figures(history: History, trial: Trial) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DataError, MobilenasError
 from space.reference import REFERENCES
+from trainer.training.judgement import Judgement
 
 SEARCHED = (SearchStage.BLOCKS, SearchStage.NETADAPT)
 """The stages whose top-1 is on the reward split."""
@@ -173,6 +174,15 @@ class History:
         except (OSError, ValueError, EOFError, DataError):
             return None  # it is on another machine, or was removed or damaged
         return right if right.dtype == bool and right.shape == (trial.total,) else None
+
+    def judged(self, trial: Trial) -> Judgement | None:
+        """What a trial's network said of the images that judged it; None where the file is not here."""
+        if self.record.start is None:
+            return None
+        try:
+            return Judgement.from_bytes(self.record.start.files.judged(trial.number).read_bytes())
+        except (OSError, DataError):
+            return None
 
     def core_minutes(self, *stages: SearchStage) -> float:
         """Minutes of one core that the trials of these stages (of none: all) took."""

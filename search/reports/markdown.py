@@ -4,6 +4,8 @@ from pathlib import Path
 
 from search.config.load import NO_DATA
 from search.record.recorded_search import DeviceTarget, RecordedSearch
+from search.reports.headline import certainty, headline
+from search.reports.history import History
 from search.reports.naming import baseline_head, compared_with, reference_head, scaled_in_words
 from search.run_folder import CERTIFY_KIT, SPEC
 from search.trial import BALANCED, NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
@@ -314,12 +316,14 @@ def _with_finals(recorded: RecordedSearch) -> list[str]:
         if recorded.config.final.weights == "inherited"
         else "from scratch"
     )
+    history = History.read(recorded.store, recorded.record.name)
     return [
+        *(line for said in (headline(history),) if said for line in (said, "")),
         *_markdown(comparison(recorded)),
         "",
-        *(f"- {line}" for line in verdict(recorded)),
+        *(f"- {line}" for line in (*verdict(recorded), certainty(history)) if line),
         "",
-        f"Both networks were trained {how} with the same recipe and seed.",
+        f"{'Both' if recorded.baseline is None else 'All'} networks were trained {how} with the same recipe and seed.",
     ]
 
 

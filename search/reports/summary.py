@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.record.recorded_search import DeviceTarget, RecordedSearch, reference_trial
+from search.reports.headline import headline
+from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.training.metrics import wilson_interval
@@ -61,6 +63,17 @@ class Device(Target):
     reference: Latency | None
 
 
+class Finalist(_Part):
+    """One of the networks among which the reward split chose, as it was trained in the end."""
+
+    trial: int
+    name: str = Field(description="candidate, or baseline")
+    arch_id: str
+    reward_top1: float | None = Field(description="on the whole reward split, 0 to 1")
+    reward_log_likelihood: float | None = Field(description="mean of the right class there, natural logarithm")
+    chosen: bool
+
+
 class Minutes(_Part):
     """Wall time in which at least one trial of a stage was running."""
 
@@ -87,14 +100,16 @@ class _Head(_Part):
 
 
 class Summary(Target, _Head):
-    """The whole file. `reference` is null where there is none.
+    """The whole file. `reference` is null where there is none, `answer` what a report begins with.
 
     `baseline` is the reference scaled until it meets the target; null: there is none, or the search ended with it.
     """
 
+    answer: str | None = Field(description="one sentence: found beside baseline or reference; null: nothing was tested")
     found: Network
     reference: Network | None
     baseline: Network | None
+    finalists: tuple[Finalist, ...] = Field(description="empty where there was no choice in the end")
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
     minutes: Minutes
     ids: Ids
@@ -125,9 +140,11 @@ def summary_of(recorded: RecordedSearch) -> Summary:
         search=recorded.record.name,
         seed=recorded.config.seed,
         data=recorded.config.data.source,
+        answer=headline(History.read(recorded.store, recorded.record.name)),
         found=_network(found, recorded.record.name, latencies[0]),
         reference=None if reference is None else _network(reference, _name(recorded, reference), latencies[1]),
         baseline=_baseline(recorded),
+        finalists=_finalists(recorded, found),
         devices=devices,
         minutes=Minutes(**{stage.value: _minutes(recorded.trials(stage)) for stage in _STAGES}),
         ids=Ids(
@@ -182,6 +199,23 @@ def _network(trial: Trial, name: str, latency: Latency | None) -> Network:
         params=trial.scores.params,
         images_seen=trial.images_seen,
         arch_id=trial.architecture.arch_id,
+    )
+
+
+def _finalists(recorded: RecordedSearch, found: Trial) -> tuple[Finalist, ...]:
+    among = (Origin.CANDIDATE, Origin.BASELINE)
+    trained = [trial for trial in recorded.trials(SearchStage.FINAL) if trial.origin in among]
+    return tuple(
+        Finalist(
+            trial=trial.number,
+            name=str(trial.origin),
+            arch_id=trial.architecture.arch_id,
+            reward_top1=trial.scores.top1,
+            reward_log_likelihood=trial.scores.log_likelihood,
+            chosen=trial.number == found.parent,
+        )
+        for trial in trained
+        if trial.state is State.COMPLETE
     )
 
 

@@ -48,6 +48,11 @@ def lead(subject: Subject) -> Html:
     """The answer: what was found beside the reference, or how far the search has come."""
     found = answer(subject.history)
     parts: list[Html] = [sentence(words, css="answer") for words in found.sentences]
+    if (drawn := plots.finals(subject.history)) is not None:
+        shown = (
+            "Bars are 95% intervals. What lies left of the target and above the dotted line is gained by the search."
+        )
+        parts.append(figure(drawn, shown))
     if found.table:
         header, *rows = found.table
         parts.append(table(header, rows))
@@ -176,7 +181,11 @@ def _final_row(history: History, trial: Trial) -> list[Cell]:
         low, high = wilson_interval(trial.correct or 0, trial.total)
         tested = [f"{(trial.correct or 0) / trial.total:.2%}", f"{low:.2%} to {high:.2%}"]
     shown, predicted_ms = "not measured", trial.scores.latency_ms
-    if measured := history.measured(trial, history.served[0]) if history.served else None:
+    measured = history.measured(trial, history.served[0]) if history.served else None
+    if measured is None and history.served and trial.parent is not None:
+        # A race measures its finalists before it trains them on.
+        measured = history.measured(history.by_number[trial.parent], history.served[0])
+    if measured:
         predicted_ms = measured.predicted_ms
         interval = f"{milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)}"
         shown = f"{milliseconds(measured.measured_ms)} ({interval})"

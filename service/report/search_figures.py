@@ -1,8 +1,9 @@
 """The figures about one search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from search.record.rows import SearchStart
+from search.reports.headline import baseline_of, relative_target
 from search.reports.history import SEARCHED, History
 from search.reports.naming import published_in_words
 from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
@@ -25,6 +26,7 @@ from service.report.figures import (
     top1_title,
 )
 from service.report.published import Published
+from trainer.training.metrics import wilson_interval
 
 # Networks that no sampler proposed: a symbol and its size.
 _MARKS = {
@@ -54,6 +56,63 @@ def pareto(history: History, cost: Cost = LATENCY) -> str:
     if cost is LATENCY:
         _targets(figure, history.record.require_start())
     return to_json(figure)
+
+
+def finals(history: History) -> str | None:
+    """Found network and reference, and the reference scaled by its width, as tested and measured; None before that."""
+    found, reference = history.found, history.final_reference
+    if found is None or reference is None or not history.served:
+        return None
+    device, figure = history.served[0], new_figure("measured latency, ms (batch 1)", "top-1 on the test split, %")
+    curve = [reference if (baseline := baseline_of(history)) is None else baseline, reference]
+    if curve[0].architecture == found.architecture:
+        curve = [reference]
+    measured = {trial.number: history.measured(trial, device) for trial in (found, *curve)}
+    if not all(measured.values()) or not all(trial.total for trial in (found, *curve)):
+        return None
+    for name, trials, colour, symbol in (
+        ("the reference at its widths", sorted(set(curve), key=lambda trial: trial.number), COLOURS[3], "diamond"),
+        ("found network", [found], COLOURS[2], "star"),
+    ):
+        _tested(figure, name, trials, measured, {"color": colour, "symbol": symbol, "size": 15})
+    relative = relative_target(history, device)
+    slowest = measured[reference.number]
+    assert slowest is not None
+    add_vertical(figure, device.target_ms if relative is None else relative * slowest.measured_ms, "target")
+    return to_json(figure)
+
+
+def _tested(
+    figure: Figure,
+    name: str,
+    trials: Sequence[Trial],
+    measured: Mapping[int, NetworkMeasurement | None],
+    marker: dict[str, object],
+) -> None:
+    """Networks as they were tested and measured, with the 95 % intervals of both."""
+    times = [each for trial in trials if (each := measured[trial.number]) is not None]
+    shares = [(trial.correct or 0) / (trial.total or 1) for trial in trials]
+    bounds = [wilson_interval(trial.correct or 0, trial.total or 1) for trial in trials]
+    figure.add_scatter(
+        x=[each.measured_ms for each in times],
+        y=percent(shares),
+        mode="lines+markers",
+        name=name,
+        marker=marker,
+        line={"dash": "dot", "color": marker["color"]},
+        hovertemplate="%{x:.4g} ms, top-1 %{y:.2f}%<extra>" + name + "</extra>",
+        error_x=_bars(
+            [each.high_ms - each.measured_ms for each in times], [each.measured_ms - each.low_ms for each in times]
+        ),
+        error_y=_bars(
+            [100 * (high - share) for share, (_, high) in zip(shares, bounds, strict=True)],
+            [100 * (share - low) for share, (low, _) in zip(shares, bounds, strict=True)],
+        ),
+    )
+
+
+def _bars(above: Sequence[float], below: Sequence[float]) -> dict[str, object]:
+    return {"type": "data", "symmetric": False, "array": list(above), "arrayminus": list(below), "thickness": 1}
 
 
 def _targets(figure: Figure, start: SearchStart) -> None:

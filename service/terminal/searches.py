@@ -11,6 +11,8 @@ from search.evaluation.data import Images
 from search.executors import cluster_of
 from search.plan import Inputs, Plan
 from search.record.recorded_search import RecordedSearch
+from search.reports.headline import headline
+from search.reports.history import History
 from search.reports.markdown import comparison, spec_alone, verdict
 from search.run_folder import EXPORTED, PAGE, REPORT, SPEC, SUMMARY
 from service.terminal.console import console, say
@@ -139,6 +141,9 @@ def print_result(recorded: RecordedSearch) -> None:
     console.print(table)
     for line in verdict(recorded):
         say(f"- {line}")
+    if (answer := headline(History.read(recorded.store, recorded.record.name))) is not None:
+        say("")
+        say(answer)
     say("")
     _say_files(recorded, *EXPORTED)
 

@@ -1,5 +1,6 @@
 """The answer that a page begins with: what was found beside the reference, or how far the search has come."""
 
+import re
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +39,15 @@ def read(url: str, name: str) -> Answer:
         return answer(History.read(store, name))
 
 
-def test_a_done_search_answers_in_two_sentences_and_a_table(url: str) -> None:
-    """Found network and reference with split, time and interval, then whether the target is met."""
+def test_a_done_search_answers_in_three_sentences_and_a_table(url: str) -> None:
+    """What the search brought, found network and reference with split and time, then whether the target is met."""
     found = read(url, "done")
-    networks, judged = found.sentences
+    first, networks, judged = found.sentences
+    assert re.fullmatch(
+        r"The found network is .*the reference \(95% interval [+-]\S+ to [+-]\S+\), and takes \d\d\.\d% of the "
+        r"reference's time for a target of 80%\.",
+        first,
+    )
     assert networks.startswith("The found network has a top-1 of 9")
     assert "% on the test split and takes 0." in networks
     assert "ms (measured) on 'desk'; the reference (MobileNetV3-Small, width 0.5, 32 px) has " in networks
@@ -67,9 +73,9 @@ def test_every_device_has_its_rows(url: str) -> None:
     found = read(url, "shoes-desk-2")
     assert (
         "The target on 'desk', 80% of the reference's latency (2.000 ms), is met with 20.8% to spare."
-        in (found.sentences[1])
+        in (found.sentences[2])
     )
-    assert f"The target on '{PHONE.name}'" in found.sentences[1]
+    assert f"The target on '{PHONE.name}'" in found.sentences[2]
     assert {"measured latency on desk, ms", "measured latency on phone, ms", "target on phone"} <= {
         row[0] for row in found.table
     }
@@ -78,8 +84,9 @@ def test_every_device_has_its_rows(url: str) -> None:
 def test_what_is_not_measured_yet_is_predicted(url: str) -> None:
     """A search that awaits certification has its network, but no measured latency."""
     found = read(url, "waiting")
-    assert "ms (predicted) on 'desk'; the reference" in found.sentences[0]
-    assert found.sentences[1].endswith(
+    assert found.sentences[0].endswith("; it has yet to be measured on 'desk'.")
+    assert "ms (predicted) on 'desk'; the reference" in found.sentences[1]
+    assert found.sentences[2].endswith(
         "The search is awaiting certification: its final networks have yet to be measured on the device."
     )
     cells = {row[0]: row[1] for row in found.table}

@@ -176,7 +176,14 @@ def test_the_scaled_reference_races_to_the_end(tmp_path: Path, photos: Path, exe
     assert {trial.total for trial in final if trial.origin != Origin.CANDIDATE} == {by_origin[Origin.FOUND].total}
     summary = json.loads((tmp_path / "runs" / "race" / "report.json").read_text())
     assert (summary["baseline"] is None) == (best is baseline)
+    finalists = {each["trial"]: each for each in summary["finalists"]}
+    assert {number for number, each in finalists.items() if each["chosen"]} == {best.number}
+    likelihoods = {number: each["reward_log_likelihood"] for number, each in finalists.items()}
+    assert max(likelihoods, key=lambda number: likelihoods[number]) == best.number
     report = (tmp_path / "runs" / "race" / "report.md").read_text()
+    assert summary["answer"] in report
+    assert ("nothing better than the reference scaled to the target" in report) == (best is baseline)
+    assert f"Of {len(finalists)} finalists, trained alike, that of trial {best.number} had the best" in report
     assert ("brought nothing over" in report) == (best is baseline)
     assert (re.search(r"baseline: MobileNetV3-Small.*, width 0\.", report) is not None) == (best is not baseline)
 
