@@ -43,12 +43,13 @@ def of_size(inputs: Inputs, images: int) -> Inputs:
 @settings(max_examples=15, deadline=None)
 @given(minutes=st.floats(4, 3000), rate=st.floats(100, 20_000))
 def test_a_race_fills_the_time(default: Inputs, minutes: float, rate: float) -> None:
-    """It is planned to take the budget, but for networks being whole, and still is one that can be run."""
+    """It is planned to take the budget, but for networks being whole, or is the shortest of all; and it can be run."""
     fast = speed(rate)
     planned = within_budget(default, fast, f"{minutes:.1f}m")
     rungs = planned.config.race.rungs
     assert parse_config(planned.config.model_dump(mode="json")) == planned.config
-    assert make_plan(planned, fast).minutes == pytest.approx(minutes, rel=0.02 + 0.5 / rungs[-1].networks)
+    if (rungs[0].images, rungs[0].networks) != (1500, 4):
+        assert make_plan(planned, fast).minutes == pytest.approx(minutes, rel=0.02 + 0.5 / rungs[-1].networks)
 
 
 @settings(max_examples=15, deadline=None)
