@@ -39,6 +39,8 @@ def search(
     enqueue: Sequence[str] = (),
     start_from: Sequence[str] = (),
     reuse: bool = True,
+    fresh: bool = False,
+    html: bool = True,
     budget: str = "default",
     owner: str | None = None,
     labels: Sequence[str] = (),
@@ -78,6 +80,8 @@ def search(
         enqueue=enqueue,
         start_from=start_from,
         reuse=reuse,
+        fresh=fresh,
+        html=html,
     )
     if is_group(run, 1):
         raise InvalidConfig(

@@ -308,6 +308,7 @@ class BlocksConfig(ConfigSection):
     # Names of recorded searches.
     start_from: tuple[str, ...] = Field(max_length=64, strict=False)
     reuse: bool
+    warm_start: bool
 
     @field_validator("sampler")
     @classmethod

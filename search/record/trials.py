@@ -148,6 +148,24 @@ class Trials:
         )
         return self._transactions.rows(query, found_from_row)
 
+    def of_others(self, search_id: int, data_hash: str, before: datetime, *, most: int) -> list[Trial]:
+        """Complete block-level trials of other searches on these data that had ended by then, the newest first."""
+        query = (
+            select(trials)
+            .join(searches, searches.c.id == trials.c.search_id)
+            .where(
+                searches.c.data_hash == data_hash,
+                trials.c.search_id != search_id,
+                trials.c.stage == SearchStage.BLOCKS.value,
+                trials.c.state == State.COMPLETE.value,
+                trials.c.evaluation_key.is_not(None),
+                trials.c.finished_at < before,
+            )
+            .order_by(trials.c.id.desc())
+            .limit(most)
+        )
+        return self._transactions.rows(query, trial_from_row)
+
     def forget_weights(self, search_id: int, numbers: Iterable[int]) -> None:
         """Record that trials (by number) have no weights any more."""
         these = (trials.c.search_id == search_id) & trials.c.number.in_(list(numbers))

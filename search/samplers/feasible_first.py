@@ -44,6 +44,21 @@ class Effort:
 
 DEFAULT = Effort()
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What is known of networks that were trained elsewhere: canonical rows, and their top-1 (0–1)."""
+
+    codes: Codes
+    top1: np.ndarray
+
+    def beside(self, codes: Codes, top1: np.ndarray) -> tuple[Codes, np.ndarray]:
+        """These after others, without those that are among them."""
+        there = set(map(bytes, codes))
+        new = np.array([bytes(row) not in there for row in self.codes], dtype=bool)
+        return np.vstack([codes, self.codes[new]]), np.concatenate([top1, self.top1[new]])
+
+
 # Spaces of so many combinations of choices are gone through when random candidates run out.
 _LISTED = 20_000
 
@@ -139,12 +154,13 @@ def propose(
     rng: np.random.Generator,
     objectives: tuple[int, ...] = (),
     effort: Effort = DEFAULT,
+    lessons: Lessons | None = None,
 ) -> Codes:
     """The row of a network that meets the limits and is none of those given, shape (parameters,), canonical.
 
     All rows given are canonical. `known` are finished, with their `top1` (0–1), within the limits or not; `pending`
     are running; `excluded` failed. `objectives` are the columns of the costs that are minimised besides: then top-1
-    itself is maximised instead of the reward.
+    itself is maximised instead of the reward. The networks of `lessons` may be proposed.
 
     Raises:
         Exhausted: there is none, or none was found.
@@ -155,6 +171,10 @@ def propose(
     # Within any bounds others are the best, so that all known ones may become parents.
     best = np.argsort(-rewards, kind="stable")[: None if objectives else effort.parents]
     candidates.add_parents(known[best], known_costs[best])
+    if lessons is not None:
+        candidates.add(lessons.codes)
+        known, top1 = lessons.beside(known, top1)
+        known_costs = objective.costs(known)
     candidates.gather(effort, rng)
     if len(known) + len(pending) < effort.random_proposals or 2 * len(known) < effort.random_proposals:
         first: Codes = candidates.codes[candidates.free.argmax()]

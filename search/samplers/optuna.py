@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import ThreadpoolController
 
 from search.objective.objective import Objective
-from search.samplers.feasible_first import propose
+from search.samplers.feasible_first import Lessons, propose
 from space.encoding import Codes, Encoding
 from space.variation.moves import canonical, mutate
 
@@ -72,9 +72,11 @@ class FeasibleFirst(_CodeSampler):
         *,
         top1_of: Callable[[FrozenTrial], float],
         objectives: tuple[int, ...] = (),
+        lessons: Lessons | None = None,
     ) -> None:
         super().__init__(objective.encoding, distributions)
         self._objective, self._top1_of, self._objectives = objective, top1_of, objectives
+        self._lessons = lessons
 
     def sample_relative(
         self,
@@ -104,6 +106,7 @@ class FeasibleFirst(_CodeSampler):
                 excluded=self._codes(by_state[TrialState.FAIL]),
                 rng=self._rng,
                 objectives=self._objectives,
+                lessons=self._lessons,
             )
         return self._params(code)
 

@@ -24,10 +24,12 @@ from search.config.sections import SAMPLERS
 from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.plugins import Plugin, user_code
+from search.samplers.feasible_first import Lessons
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
 from search.samplers.surrogate import Surrogate
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
+from space.encoding import Encoding
 from space.errors import InvalidConfig
 from space.variation.moves import canonical
 
@@ -67,9 +69,16 @@ class Proposer:
     """
 
     def __init__(
-        self, objective: Objective, name: str, *, seed: int, objectives: Sequence[str] = (), folder: str | None = None
+        self,
+        objective: Objective,
+        name: str,
+        *,
+        seed: int,
+        objectives: Sequence[str] = (),
+        folder: str | None = None,
+        lessons: Sequence[Trial] = (),
     ) -> None:
-        """Make a sampler by its name, or import a user's own.
+        """Make a sampler by its name, or import a user's own; ours learns from `lessons`, trials of other searches.
 
         Raises:
             InvalidConfig: a user's own cannot be imported or made.
@@ -83,6 +92,7 @@ class Proposer:
             if len(choices) > 1
         }
         self._objectives = tuple(objectives)
+        self._lessons = _lessons(objective.encoding, lessons) if lessons else None
         self._top1: dict[int, float] = {}
         self._name = name
         self._make = self._maker(name, folder)
@@ -118,7 +128,9 @@ class Proposer:
             evolving = RegularizedEvolution(encoding, distributions)
             return evolving.seeded
         costs = tuple(FIGURES.index(objective) for objective in self._objectives[1:])
-        ours = FeasibleFirst(self._objective, distributions, top1_of=self._top1_of, objectives=costs)
+        ours = FeasibleFirst(
+            self._objective, distributions, top1_of=self._top1_of, objectives=costs, lessons=self._lessons
+        )
         return ours.seeded
 
     def _user_code(self) -> AbstractContextManager[None]:
@@ -242,6 +254,11 @@ class Proposer:
         ]
         if isinstance(sampler, NSGAIISampler) and generations:
             sampler.get_parent_population(self._study, max(generations))
+
+
+def _lessons(encoding: Encoding, trials: Sequence[Trial]) -> Lessons:
+    rows = np.array([encoding.encode(trial.architecture) for trial in trials])
+    return Lessons(codes=canonical(encoding, rows), top1=np.array([trial.scores.top1 or 0.0 for trial in trials]))
 
 
 def _parameters(call: Callable[..., object]) -> Collection[str]:

@@ -12,6 +12,7 @@ from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
+from search.stages.lessons import best_known, lessons
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.rungs import as_learnt, evaluation_of, run_race
 from search.stages.race.screening import Candidates, can_screen
@@ -97,7 +98,29 @@ class _Search:
         last = 0 if self._batch is None else len(asked_for) % self._batch
         current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
+        self._lessons = lessons(session)
+        if self._lessons and not session.trials(SearchStage.BLOCKS):
+            session.listener.note(
+                f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
+            )
         self._asking = self._learn(unknown=[trial.number for trial in current])
+        self._familiar = best_known(session, self._lessons, self._asking.objective)
+
+    def _next_known(self) -> Trial | None:
+        """A trial of the best of them that this search has not tried yet."""
+        from search.samplers.proposer import Proposed
+
+        while self._familiar:
+            arch = self._familiar.pop(0)
+            params = self.session.space.params_of(arch)
+            if params is None or self.session.last_of(SearchStage.BLOCKS, arch) is not None:
+                continue
+            trial, refusal = self._asking.admit(arch, proposed=Proposed(params=params, attrs={}))
+            if refusal is None:
+                self._asking.proposer.running(trial)
+                return trial
+            self._asking.proposer.tell(trial, None, refusal=refusal)
+        return None
 
     def _learn(self, unknown: Collection[int] = ()) -> "Asking":
         """A sampler that knows what is recorded, but for trials whose outcome is to come, and so proposes."""
@@ -127,6 +150,7 @@ class _Search:
             seed=session.config.seed,
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
+            lessons=self._lessons,
         )
         rewards = session.store.trials.rewards(session.record.id)
         told = [as_learnt(session, trial, rewards.get(trial.number)) for trial in trials]
@@ -230,7 +254,7 @@ class _Search:
         with suppress(Exhausted):
             while len(candidates.waiting) < count:
                 try:
-                    trial = self._asking.ask()
+                    trial = self._next_known() or self._asking.ask()
                 except Stuck as error:
                     if error.cause in (Cause.DUPLICATE, Cause.FAST) or candidates.waiting:
                         return
@@ -297,7 +321,7 @@ class _Search:
         from search.samplers.ask import MAX_REFUSED, Stuck
 
         try:
-            return self._asking.ask()
+            return self._next_known() or self._asking.ask()
         except Exhausted as error:
             if self._widened():
                 return self._propose()

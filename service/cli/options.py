@@ -121,6 +121,9 @@ StartFrom = Annotated[
 NoReuse = Annotated[
     bool, typer.Option("--no-reuse", help="Train every network, even those that earlier searches have trained.")
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Let the sampler learn from this search alone, not from earlier ones, too.")
+]
 NoHtml = Annotated[bool, typer.Option("--no-html", help="Leave out report.html, which is 5 MB.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, or an exported model.onnx.", show_default=False)]
 Until = Annotated[

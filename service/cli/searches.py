@@ -17,6 +17,7 @@ from service.cli.options import (
     DataDir,
     Device,
     Enqueue,
+    Fresh,
     Label,
     Name,
     NoHtml,
@@ -58,6 +59,7 @@ def search(
     repeat: Repeat = 1,
     start_from: StartFrom = None,
     no_reuse: NoReuse = False,
+    fresh: Fresh = False,
     no_html: NoHtml = False,
     budget: Budget = "default",
     until: Until = None,
@@ -95,6 +97,7 @@ def search(
         enqueue=enqueue or (),
         start_from=start_from or (),
         reuse=not no_reuse,
+        fresh=fresh,
         html=not no_html,
     )
     if queue and until:

@@ -66,6 +66,7 @@ def configuration(
     enqueue: Sequence[str] = (),
     start_from: Sequence[str] = (),
     reuse: bool = True,
+    fresh: bool = False,
     html: bool = True,
     skip_damaged: bool = False,
     space: str | None = None,
@@ -87,6 +88,7 @@ def configuration(
                 ("enqueue", list(enqueue) or None),
                 ("start_from", list(start_from) or None),
                 ("reuse", None if reuse else False),
+                ("warm_start", False if fresh else None),
             )
             if value is not None
         }

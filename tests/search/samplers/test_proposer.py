@@ -117,6 +117,19 @@ def test_a_front_is_restored_alike(space: SearchSpace, name: str) -> None:
         assert resumed.ask(stop).params == trials[stop].params
 
 
+def test_lessons_guide_the_first_proposals(space: SearchSpace) -> None:
+    """What another search has trained is learnt from at once, and may be proposed here, too."""
+    trials, rewards = play(space, "feasible-first", seed=7, count=40)
+    lessons = [trial for trial in trials if trial.state is State.COMPLETE]
+    best = max(rewards.values())
+    means = []
+    for taught in ([], lessons):
+        proposer = Proposer(objective_of(space), "feasible-first", seed=8, lessons=taught)
+        means.append(fmean(truth(proposer.ask(number).params) for number in range(6)))
+    assert means[0] < means[1] <= 1.0
+    assert means[1] >= 0.9 * best
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_running_trials_are_known_after_a_restart(space: SearchSpace, name: str) -> None:
     """With two trials under way the next proposal is the same whether or not the proposer was rebuilt meanwhile."""
