@@ -2,6 +2,7 @@
 
 import math
 
+from search.config.budget import MINUTES, budget_hours
 from search.config.load import RunConfig
 from search.record.rows import SearchRecord
 from search.record.searches import NameTaken
@@ -29,8 +30,9 @@ def group_name(store: Store, config: RunConfig) -> str:
 def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]:
     """The searches of a group, by the names `<group>-<device>` and, of replicates, `<group>-r<n>`.
 
-    Those for several devices divide the trials among them, and each takes over what the others have trained: a network
-    is trained once and has its latency on each device. Replicates differ in their seed and share no knowledge.
+    Those for several devices divide trials, or the networks of a race, among them, and each takes over what the others
+    have trained: a network is trained once and has its latency on each device. Replicates differ in their seed and
+    share no knowledge.
     """
     found: list[RunConfig] = []
     for replicate in range(repeat):
@@ -41,6 +43,15 @@ def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]
         else:
             found.append(seeded.with_first_device().model_copy(update={"name": f"{group}{suffix}"}))
     return tuple(found)
+
+
+def budget_of_member(config: RunConfig, budget: str) -> str:
+    """What one search of a group has: where races fill a time, those for several devices divide it among them."""
+    if not (config.race.fills_budget and len(config.targets) > 1 and config.mode == "per-device"):
+        return budget
+    hours = budget_hours(budget)
+    minutes = MINUTES[budget] if hours is None else 60 * hours
+    return f"{minutes / len(config.targets):.2f}m"
 
 
 def searches_of(store: Store, name: str) -> list[SearchRecord]:
@@ -55,10 +66,11 @@ def searches_of(store: Store, name: str) -> list[SearchRecord]:
 def _per_device(config: RunConfig, prefix: str) -> list[RunConfig]:
     names = {device: f"{prefix}-{device}" for device in config.devices}
     trials = math.ceil(config.blocks.trials / len(names))
+    race = config.race if config.race.fills_budget else config.race.scaled(images=1, networks=1 / len(names))
     found = []
     for device, name in names.items():
         others = tuple(other for other in names.values() if other != name)
         update = {"trials": trials, "start_from": (*config.blocks.start_from, *others)}
         blocks = config.blocks.model_copy(update=update)
-        found.append(config.for_device(device).model_copy(update={"name": name, "blocks": blocks}))
+        found.append(config.for_device(device).model_copy(update={"name": name, "blocks": blocks, "race": race}))
     return found

@@ -26,7 +26,7 @@ from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
-from search.stages.race.rungs import winners
+from search.stages.race.rungs import run_race, winners
 from search.stages.refine import pause_before_refinement, refine
 from search.stages.session import Interrupted, Session
 from search.start import begin, own_latency
@@ -178,8 +178,8 @@ def _check_functions(running: Session) -> None:
 def drive(running: Session, page: PageWriter, until: Until | None = None) -> Path | None:
     """Take a search through the stages that are left, and return the report's path.
 
-    With `until` "blocks" it ends behind the block-level search, quietly. Where the device is reached by kit alone, it
-    ends at `SearchStage.AWAITING`, and `certify` completes it.
+    With `until` "blocks" it ends behind the block-level search, before a race goes on, quietly. Where the device is
+    reached by kit alone, it ends at `SearchStage.AWAITING`, and `certify` completes it.
 
     Raises:
         Interrupted: it was stopped, before NetAdapt by `until` or for a kit; everything finished is recorded.
@@ -189,6 +189,7 @@ def drive(running: Session, page: PageWriter, until: Until | None = None) -> Pat
     search_blocks(running)
     if until == "blocks":
         return None
+    run_race(running)
     if until == "refine":
         raise Interrupted(pause_before_refinement(running))
     if running.config.races:

@@ -139,8 +139,6 @@ class RunConfig(ConfigSection):
             raise ValueError("a race's networks are trained on or anew: choose final.weights continued or scratch")
         if self.blocks.objectives:
             raise ValueError("a race has one winner; leave race.rungs or blocks.objectives out")
-        if self.targets and self.mode == "per-device":
-            raise ValueError("a race is for one network; choose mode shared, or leave race.rungs or `targets` out")
         if self.stops_early:
             raise ValueError(
                 f"a race ends trainings by itself; leave race.rungs out, or ray.scheduler {self.ray.scheduler}"

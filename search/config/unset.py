@@ -72,7 +72,6 @@ def _goes_by_counts(content: dict[str, Any]) -> bool:
             return True
     return (
         content.get("evaluator") is not None
-        or (bool(content.get("targets")) and content.get("mode") != "shared")
         or _named(content, "ray", "scheduler") not in (None, "none")
         or _named(content, "final", "weights") == "inherited"
         or bool(_as_before_recipes(content))

@@ -218,7 +218,7 @@ class Trials:
     ) -> None:
         """Record networks that were measured side by side, all or none, each with its raw samples in ms.
 
-        `latencies` are those of running trials, by number, from then on in place of their predictions.
+        `latencies` are those of trials, by number, from then on in place of their predictions.
         """
         now = datetime.now(UTC)
         common = {"search_id": search_id, "measured_at": now, "table_id": table_id}

@@ -14,7 +14,7 @@ from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.stages.lessons import best_known, lessons
 from search.stages.limits import latency_limit_ms, limits_of
-from search.stages.race.rungs import as_learnt, evaluation_of, run_race
+from search.stages.race.rungs import as_learnt, evaluation_of
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
 from search.stages.transfer import networks_to_enqueue, transfer_trials
@@ -58,7 +58,6 @@ def search_blocks(session: Session) -> None:
     session.listener.end()
     if session.record.group is not None:
         transfer_trials(session)  # what the others of the group have found meanwhile
-    run_race(session)
 
 
 def _judge_start(session: Session, start: StartConfig) -> None:

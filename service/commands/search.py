@@ -15,7 +15,7 @@ from search.config.load import RunConfig, load_config
 from search.config.sections import parse_target
 from search.coordinator import serve
 from search.events import Listeners
-from search.groups import group_name, is_group, members, searches_of
+from search.groups import budget_of_member, group_name, is_group, members, searches_of
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
 from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
@@ -163,9 +163,8 @@ def start(
             _drive(store, record, runs, until)
             return
         name = group_name(store, config)
-        records = [
-            _created(store, member, runs, replace(request, group=name)) for member in members(config, name, repeat)
-        ]
+        request = replace(request, group=name, budget=budget_of_member(config, request.budget or "default"))
+        records = [_created(store, member, runs, request) for member in members(config, name, repeat)]
         if config.targets and config.mode == "per-device":
             # Each learns from what all have trained before any of them chooses a network.
             for record in records:
@@ -208,7 +207,7 @@ def queue(config: RunConfig, database: str, request: SearchRequest, repeat: int 
         check_sources(store, config)
         if is_group(config, repeat):
             name = group_name(store, config)
-            request = replace(request, group=name)
+            request = replace(request, group=name, budget=budget_of_member(config, request.budget or "default"))
             records = [enqueue(store, member, request) for member in members(config, name, repeat)]
         else:
             records = [enqueue(store, config.with_first_device(), request)]

@@ -13,6 +13,7 @@ from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, needs_
 from search.config.budget import BUDGETS, MINUTES
 from search.config.load import load_config, parse_config
 from search.evaluation.data import Images
+from search.groups import budget_of_member, members
 from search.plan import Inputs, Speed, look_up, make_plan
 from space.errors import InvalidConfig
 from tests.tiny import dark_and_bright
@@ -100,7 +101,6 @@ def test_photos_are_seen_often_enough(default: Inputs) -> None:
         {"final": {"weights": "inherited"}},
         {"netadapt": {"delta": 0.02}},
         {"evaluator": "mine:top1"},
-        {"targets": {"pi5": "80%", "pixel": "80%"}},
         {"executor": "ray", "ray": {"scheduler": "asha"}},
         {"training": {"learning_rate": 0.1}},
         {"race": {"rungs": []}},
@@ -114,6 +114,19 @@ def test_who_says_how_much_is_trained_gets_that(changes: dict[str, Any]) -> None
     assert config.final.weights == changes.get("final", {}).get("weights", "scratch")
     assert [needs_speed(config, name) for name in BUDGETS] == [False] * 3
     assert by_counts(config, "quick") == config.scaled(BUDGETS["quick"])
+
+
+def test_devices_divide_what_a_group_has() -> None:
+    """Where a race fills a time they divide the time, and else the networks of rungs that were given."""
+    targets = {"pi5": "80%", "pixel": "80%", "desk": "70%"}
+    filling = parse_config({"targets": targets})
+    assert [budget_of_member(filling, each) for each in ("default", "30m", "1h")] == ["5.00m", "10.00m", "20.00m"]
+    assert budget_of_member(parse_config({}), "default") == "default"
+    assert budget_of_member(parse_config({"targets": targets, "mode": "shared"}), "quick") == "quick"
+    rungs = [{"images": 6000, "networks": 12}, {"images": 12000, "networks": 4}]
+    given = parse_config({"targets": targets, "race": {"rungs": rungs}})
+    assert budget_of_member(given, "quick") == "quick"
+    assert [[rung.networks for rung in one.race.rungs] for one in members(given, "all", 1)] == [[4, 1]] * 3
 
 
 def test_whoever_gives_rungs_has_them() -> None:

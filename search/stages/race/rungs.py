@@ -16,6 +16,7 @@ from search.reports.race import furthest
 from search.run_folder import RunFolder
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.replanning import replan
+from search.stages.race.screening import can_screen, measure_adopted
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
@@ -45,6 +46,10 @@ def run_race(session: Session) -> None:
         Interrupted: it was stopped.
         RunError: all trainings of a rung failed.
     """
+    if not session.config.races or session.trials(SearchStage.FINAL):
+        return  # there is none, or who is trained to the end was chosen already
+    if can_screen(session) and not session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED):
+        measure_adopted(session)
     last = len(session.config.race.rungs)
     for number in range(1, last):
         before = _racing(session, number - 1)
@@ -62,8 +67,7 @@ def run_race(session: Session) -> None:
         )
         _run_rung(session, number, rung.images, entrants)
     _refuse_guesses(session)
-    if session.config.races:
-        replan(session, last)
+    replan(session, last)
 
 
 def _refuse_guesses(session: Session) -> None:
@@ -73,7 +77,7 @@ def _refuse_guesses(session: Session) -> None:
         RunError: the best network does no better than to name the largest class.
     """
     raced = [trial for trial in _complete(session) if trial.origin != Origin.REFERENCE]
-    if not session.config.races or not raced or session.config.data.rank_by != "top1":
+    if not raced or session.config.data.rank_by != "top1":
         return
     best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
     top1, images = best.scores.top1 or 0.0, session.start.files.judged(best.number).stat().st_size

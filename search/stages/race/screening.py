@@ -13,13 +13,15 @@ from latency.probe import Protocol
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
-from search.stages.limits import limits_of
+from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
-from search.trial import NetworkMeasurement, Scores, SearchStage, State, Trial
+from search.trial import NetworkMeasurement, Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 
 # A network of which one can say that it is within one per cent; for what is slow there is a limit.
 SCREENING = Protocol(rounds=16, most_rounds=32, warm=8, precision=0.01, seconds=120.0)
+# Predictions are hardly ever further off than this share.
+_NEAR = 0.1
 # Proposals that are measured at once, and the share of them that is expected to pass before anything is known.
 _MOST, _EXPECTED = 48, 0.3
 
@@ -71,7 +73,7 @@ def measure_trials(
     """Measure the networks of trials, record that, and return by name what `latency_of` says.
 
     A trial is named by `name_of`; other networks may be measured `beside` them, which nothing is recorded of. From then
-    on running trials have what was measured as their latency.
+    on running and adopted trials have what was measured as their latency.
 
     Raises:
         DeviceError: a device cannot be reached or cannot measure.
@@ -79,16 +81,39 @@ def measure_trials(
     networks = {name_of(trial): trial.architecture for trial in trials} | dict(beside or {})
     measured = measure_on_devices(session, networks, protocol)
     found = {name: latency_of(session, measured, name) for name in networks}
-    running = {trial.number: found[name_of(trial)][0] for trial in trials if trial.state is State.RUNNING}
+    known = {
+        trial.number: found[name_of(trial)][0]
+        for trial in trials
+        if trial.state is State.RUNNING or trial.origin == Origin.ADOPTED
+    }
     for goal, whole in measured:
         rows = [
             (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), now), now.warm_wall)
             for trial, now in ((trial, whole[name_of(trial)].measurement) for trial in trials)
         ]
         # With the last device a trial is known to be measured on all of them.
-        latencies = running if goal is session.goals[-1] else {}
+        latencies = known if goal is session.goals[-1] else {}
         session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
     return found
+
+
+def measure_adopted(session: Session) -> None:
+    """Measure what was taken over from other searches, of which only predictions are known here, near the target.
+
+    Raises:
+        DeviceError: a device cannot be reached or cannot measure.
+    """
+    limit_ms = latency_limit_ms(session)
+    adopted = [
+        trial
+        for trial in session.trials_of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
+        if trial.state is State.COMPLETE and trial.scores.latency_ms <= (1 + _NEAR) * limit_ms
+    ]
+    for first in range(0, len(adopted), _MOST):
+        some = adopted[first : first + _MOST]
+        found = measure_trials(session, some, SCREENING)
+        for trial in some:
+            session.put(replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0])))
 
 
 def name_of(trial: Trial) -> str:

@@ -115,6 +115,36 @@ def test_a_network_for_each_device(place: Workplace) -> None:
     assert networks[0] == networks[1]
 
 
+def test_races_for_several_devices_share_their_rungs(place: Workplace) -> None:
+    """Each first rung holds what the others trained, measured on its own device; nothing is trained twice."""
+    rungs = [{"images": 64, "networks": 6}, {"images": 128, "networks": 2}]
+    config = place.config(
+        targets={"one": "95%", "two": "85%"},
+        mode="per-device",
+        training={"batch_size": 16},
+        race={"rungs": rungs, "latency_from": 0.2},
+        netadapt={"max_steps": 0},
+        final={"images": 256, "top_k": 1, "weights": "continued"},
+    )
+    place.run("search", "--config", config, "--name", "each")
+    keys: list[str] = []
+    for name in ("one", "two"):
+        recorded = place.recorded(f"each-{name}")
+        assert recorded.record.stage is SearchStage.DONE
+        blocks = complete(recorded.trials(SearchStage.BLOCKS))
+        adopted = [trial for trial in blocks if trial.origin == "adopted"]
+        assert adopted
+        measured = {each.trial for each in recorded.store.trials.measurements(recorded.record.id)}
+        near = [trial.number for trial in adopted if trial.scores.latency_ms <= recorded.start.target_ms]
+        assert set(near) <= measured
+        assert {trial.origin for trial in blocks if trial.rung} == {"promoted"}
+        found, _ = recorded.both()
+        raced = [trial for trial in blocks if trial.rung == 1]
+        assert recorded.found_is_baseline or found.architecture in {trial.architecture for trial in raced}
+        keys += [trial.evaluation_key or "" for trial in blocks if trial.reused_from is None]
+    assert len(set(keys)) == len(keys), "no network is trained twice"
+
+
 def test_a_walk_alone(place: Workplace) -> None:
     """`netadapt` walks from a search's network or a run folder, keeps its weights, fine-tunes, certifies, exports."""
     place.run("search", "--config", place.config(), "--name", "base")

@@ -325,7 +325,6 @@ STAYS = {"netadapt": {"max_steps": 0}}
         ({"final": {"weights": "inherited"}}, "continued or scratch"),
         ({"netadapt": {"max_steps": 5}}, "no way to walk; set netadapt.max_steps: 0"),
         ({"race": {"rungs": []}, "final": {"weights": "continued"}}, r"set race\.rungs"),
-        ({"targets": {"pi5": "80%", "pixel": "80%"}}, "choose mode shared"),
         ({"executor": "ray", "ray": {"scheduler": "asha"}}, "ends trainings by itself"),
         ({"evaluator": "mine:top1"}, "trainings from the beginning"),
     ],

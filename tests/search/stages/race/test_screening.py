@@ -23,7 +23,7 @@ from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.blocks import search_blocks
 from search.stages.race.finalists import choose_finalists
-from search.stages.race.rungs import standings
+from search.stages.race.rungs import run_race, standings
 from search.stages.race.screening import latency_of, target_reference
 from search.stages.session import Session
 from search.trial import State, Trial
@@ -99,8 +99,10 @@ class Race:
         )
 
     def run(self) -> None:
-        """The block-level search."""
-        search_blocks(self.session())
+        """The block-level search and the race."""
+        session = self.session()
+        search_blocks(session)
+        run_race(session)
 
     @property
     def target_ms(self) -> float:
