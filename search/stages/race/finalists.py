@@ -64,7 +64,7 @@ def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
     within: list[Trial] = []
     for first in range(0, len(best), wanted + _SPARE):
         some = best[first : first + wanted + _SPARE]
-        found = measure_trials(session, some, _FINALISTS, beside={} if first else scaled)
+        found = measure_trials(session, some, _FINALISTS, beside={} if first else scaled, tells_drift=not first)
         highest |= {name: high for name, (_, high) in found.items()}
         within += [trial for trial in some if highest[name_of(trial)] <= target_ms]
         if within:

@@ -13,6 +13,7 @@ from latency.probe import Protocol
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
+from search.reports.markdown import NOTABLE_ERROR
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
 from search.trial import NetworkMeasurement, Origin, Scores, SearchStage, State, Trial
@@ -68,7 +69,12 @@ def latency_of(
 
 
 def measure_trials(
-    session: Session, trials: Sequence[Trial], protocol: Protocol, beside: Mapping[str, Architecture] | None = None
+    session: Session,
+    trials: Sequence[Trial],
+    protocol: Protocol,
+    beside: Mapping[str, Architecture] | None = None,
+    *,
+    tells_drift: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Measure the networks of trials, record that, and return by name what `latency_of` says.
 
@@ -80,6 +86,8 @@ def measure_trials(
     """
     networks = {name_of(trial): trial.architecture for trial in trials} | dict(beside or {})
     measured = measure_on_devices(session, networks, protocol)
+    if tells_drift:
+        _tell_drift(session, measured)
     found = {name: latency_of(session, measured, name) for name in networks}
     known = {
         trial.number: found[name_of(trial)][0]
@@ -95,6 +103,19 @@ def measure_trials(
         latencies = known if goal is session.goals[-1] else {}
         session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
     return found
+
+
+def _tell_drift(session: Session, measured: Sequence[tuple[Goal, Mapping[str, Whole]]]) -> None:
+    """Say where a device has become another since its table was measured, though nothing rests on that."""
+    for goal, found in measured:
+        drifts = [each.measurement.estimate("warm", "wall") / each.ms for each in found.values()]
+        drift = statistics.median(drifts) - 1 if drifts else 0.0
+        if abs(drift) > NOTABLE_ERROR:
+            how = "slower" if drift > 0 else "faster"
+            session.listener.note(
+                f"'{goal.table.device.name}' is {abs(drift):.0%} {how} than when its table was measured; what was "
+                "measured now is compared at the table's conditions, so that this cancels out"
+            )
 
 
 def measure_adopted(session: Session) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import mobilenas
 from search.config.load import load_config, parse_config
+from search.evaluation.executor import failed
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from search.run_folder import RunFolder
@@ -24,8 +25,10 @@ from search.stages.race.rungs import by_likelihood, by_reward, is_guessing
 from search.trial import Origin, SearchStage, State, Trial
 from space.choices import SearchSpace
 from space.cost import cost_of
-from space.errors import InvalidConfig
+from space.encoding import Encoding
+from space.errors import InvalidConfig, RunError
 from space.preset import load_preset
+from space.variation.moves import members
 from space.variation.scaling import scaled_references
 from tests.search.inline import InlineExecutor, use_inline
 from tests.search.judgements import write_judgement
@@ -254,6 +257,86 @@ def test_a_race_that_was_killed_ends_like_one_left_alone(
     run(tmp_path, {})
     assert told(trials_of(tmp_path)) == alone
     assert len(executors) == 2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_workers_that_die_on_each_rung_change_nothing(
+    tmp_path: Path,
+    photos: Path,
+    alone: list[object],
+    executors: list[InlineExecutor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first training of every rung and the first final one are lost, and done again with the same result."""
+    submit, died = InlineExecutor.submit, set[int]()
+
+    def dying(self: InlineExecutor, submitted: Job) -> None:
+        training = submitted.evaluation
+        assert isinstance(training, Training)
+        images = 0 if training.recipe is None else training.recipe.images
+        if images not in died:
+            died.add(images)
+            self.jobs.append(submitted)
+            self._results.append(failed(submitted, RunError("the worker died")))
+        else:
+            submit(self, submitted)
+
+    monkeypatch.setattr(InlineExecutor, "submit", dying)
+    assert run(tmp_path, race_in(tmp_path, photos)).state == "done"
+    assert died >= {*IMAGES, 160}
+    assert told(trials_of(tmp_path)) == alone
+    (executor,) = executors
+    assert len(executor.jobs) == len({job.number for job in executor.jobs}) + len(died)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_record_from_before_is_gone_on_with(
+    tmp_path: Path, photos: Path, alone: list[object], executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose configuration lacks what has come since: a race that was killed in its second rung ends as it would."""
+    submit = InlineExecutor.submit
+
+    def killed(self: InlineExecutor, submitted: Job) -> None:
+        if len(self.jobs) == 7:
+            raise Killed
+        submit(self, submitted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineExecutor, "submit", killed)
+        with pytest.raises(Killed):
+            run(tmp_path, race_in(tmp_path, photos))
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        record = store.searches.get("race")
+        config = json.loads(json.dumps(dict(record.config)))
+        del config["html"], config["race"]["minutes"], config["blocks"]["warm_start"]
+        store.searches.set_config(record.id, config)
+    assert run(tmp_path, {}).state == "done"
+    assert told(trials_of(tmp_path)) == alone
+    assert len(executors) == 2
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("networks", [1, 3])
+def test_a_target_that_few_networks_meet_is_raced_for_by_these(
+    networks: int, tmp_path: Path, photos: Path, executors: list[InlineExecutor]
+) -> None:
+    """A race of six ends with those that there are, be it a single one."""
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
+    space = SearchSpace(
+        preset=load_preset(str(tmp_path / "space.yaml")), width=0.5, resolution=16, in_channels=3, num_classes=2
+    )
+    rows = members(Encoding(space), 10_000)
+    assert rows is not None
+    costs = sorted(cost_of(arch).madds / 1e6 for arch in Encoding(space).decode_all(rows))
+    distinct = sorted(set(costs))
+    target = (distinct[networks - 1] + distinct[networks]) / 2
+    meeting = sum(cost <= target for cost in costs)
+    config = race_in(tmp_path, photos, target={"ms": target}, race={"rungs": RUNGS, "latency_from": 0.93})
+    assert run(tmp_path, config).state == "done"
+    assert executors
+    first, *later = rungs_of(trials_of(tmp_path))
+    assert len(first) == min(meeting, RUNGS[0]["networks"])
+    assert [len(rung) for rung in later] == [min(len(first), rung["networks"]) for rung in RUNGS[1:]]
 
 
 @pytest.mark.usefixtures("one_thread")

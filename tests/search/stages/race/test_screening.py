@@ -1,6 +1,7 @@
 """Networks are measured whole before they are trained: what is trained meets the target, and uses it."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -251,6 +252,31 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)][before:]
     assert {trial.number for trial in (*best[:2], *too_slow)} <= set(numbers)
     assert best[0].number in numbers  # on its last rung, where it was not measured before
+
+
+def test_a_device_that_has_become_slower_is_told(race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything takes twice as long as by the table, and yet the target is one of the table's milliseconds."""
+    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda _: {})
+    begun, said = race(), Lines()
+    begun.run()
+    session = begun.session()
+    session.listener = said
+    chosen = choose_finalists(session, standings(session)).best
+    assert all(1.1 * trial.scores.latency_ms <= begun.target_ms for trial in chosen)
+    (told,) = [line for line in said.told if "than when its table was measured" in line]
+    assert re.match(r"'desk' is 1\d\d% slower", told)
+
+
+class Lines(Listener):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def note(self, message: str) -> None:
+        """See `Listener`."""
+        self.told.append(message)
 
 
 def test_what_was_refused_is_not_measured_again(race: Callable[..., Race], asked: list[list[Architecture]]) -> None:
