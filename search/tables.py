@@ -199,13 +199,18 @@ class Tables:
         reference = set(keys_of(self.space.reference))
         table_id = self.store.tables.add(
             table,
-            conditions=found.conditions,
+            conditions={**found.conditions, REACH: reach_of(table, self.space)},
             protocol=str(self.protocol),
             reasons=dict.fromkeys(reference, "reference"),
         )
         for line in lines_about(table_id, found, self.protocol):
             listener.note(line)
+        listener.note(reach_in_words(reach_of(table, self.space)))
         return table_id
+
+
+REACH = "reach"
+"""The key of `reach_of` among a table's recorded conditions."""
 
 
 def lines_about(table_id: int, found: Collected, protocol: Protocol) -> list[str]:
@@ -231,6 +236,27 @@ def lines_about(table_id: int, found: Collected, protocol: Protocol) -> list[str
             + ("" if is_reliable(table, protocol) else "; the next search on this machine measures again")
         )
     return lines
+
+
+def reach_of(table: LatencyTable, space: SearchSpace) -> dict[str, Any]:
+    """What the networks of a space take by a table that holds its blocks, ms: plain JSON."""
+    from latency.extremes import fastest, slowest
+
+    return {
+        "space": f"{space.preset.name}, width {space.width:g}, {space.resolution} px, {space.num_classes} classes",
+        "fastest_ms": table.estimate(fastest(table, space)),
+        "slowest_ms": table.estimate(slowest(table, space)),
+        "reference_ms": table.estimate(space.reference),
+    }
+
+
+def reach_in_words(reach: Mapping[str, Any]) -> str:
+    """The targets that can be met."""
+    low, high, reference = (reach[name] for name in ("fastest_ms", "slowest_ms", "reference_ms"))
+    return (
+        f"targets that networks of {reach['space']} can meet: {low:.3f} to {high:.3f} ms; the reference takes "
+        f"{reference:.3f} ms, so that is from {low / reference:.0%} of it"
+    )
 
 
 def share_inside(conditions: Mapping[str, Any]) -> float:

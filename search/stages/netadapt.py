@@ -12,9 +12,9 @@ Choice = Literal["ratio", "top1"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A proposal after its short fine-tuning."""
+    """A proposal after its short fine-tuning: the larger its score, the better."""
 
-    top1: float
+    score: float
     latency_ms: float
 
 
@@ -35,14 +35,14 @@ def proposals(arch: Architecture, latency: Callable[[Architecture], float], *, d
 def choose(current: Judged, candidates: Sequence[Judged], *, by: Choice = "ratio") -> int:
     """The index of the proposal to accept; ties go to the lower index.
 
-    "ratio" is the largest Δtop-1 / |Δlatency|, the least loss (or most gain) per ms saved: MobileNetV3's change to
-    NetAdapt (Howard et al. 2019, section 4.2), which itself took the largest top-1 ("top1", Yang et al. 2018,
-    algorithm 1).
+    "ratio" is the largest Δscore / |Δlatency|, the least loss (or most gain) per ms saved: MobileNetV3's change to
+    NetAdapt (Howard et al. 2019, section 4.2), which itself took the largest score ("top1", Yang et al. 2018,
+    algorithm 1). Either paper's score is top-1.
     """
 
     def worth(candidate: Judged) -> float:
         if by == "top1":
-            return candidate.top1
-        return (candidate.top1 - current.top1) / (current.latency_ms - candidate.latency_ms)
+            return candidate.score
+        return (candidate.score - current.score) / (current.latency_ms - candidate.latency_ms)
 
     return max(range(len(candidates)), key=lambda index: worth(candidates[index]))

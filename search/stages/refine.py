@@ -43,6 +43,8 @@ def refine(session: Session) -> list[Trial]:
         done += 1
         # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
         delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
+        # The last step needs to save no more than what is left, so that the target is met from just above.
+        delta_ms = min(delta_ms, current.scores.latency_ms - target_ms)
         walked = seed.scores.latency_ms - current.scores.latency_ms
         following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
         if following is None:
@@ -99,7 +101,7 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     recorded = [*session.trials(SearchStage.NETADAPT), *session.trials(SearchStage.BLOCKS)]
     trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
     candidates: dict[str, Trial] = {}
-    for trial in sorted(trials, key=lambda trial: -_judged(trial).top1):
+    for trial in sorted(trials, key=lambda trial: -_top1(trial)):
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:
@@ -114,8 +116,8 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     best, judged = next(iter(candidates.values())), judged_on(SearchStage.BLOCKS, session.config.judge)
     if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
-            f"trial {best.number} of the block-level search is taken: top-1 {_judged(best).top1:.2%} ({judged}) in "
-            f"{best.scores.latency_ms:.3f} ms, where NetAdapt ended with {_judged(walked).top1:.2%} in "
+            f"trial {best.number} of the block-level search is taken: top-1 {_top1(best):.2%} ({judged}) in "
+            f"{best.scores.latency_ms:.3f} ms, where NetAdapt ended with {_top1(walked):.2%} in "
             f"{walked.scores.latency_ms:.3f} ms"
         )
     return list(candidates.values())
@@ -146,7 +148,8 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
             f"all {len(found)} proposals of NetAdapt's step {iteration} failed; see: mobilenas logs "
             f"{session.record.name}"
         )
-    best = judged[choose(_judged(current), [_judged(trial) for trial in judged], by=session.config.netadapt.choice)]
+    scores = _scores(session, [current, *judged])
+    best = judged[choose(scores[0], scores[1:], by=session.config.netadapt.choice)]
     step = NetAdaptStep(
         iteration=iteration,
         trial=best.number,
@@ -154,8 +157,8 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
         narrowed=best.origin,
         latency_before_ms=current.scores.latency_ms,
         latency_after_ms=best.scores.latency_ms,
-        top1_before=_judged(current).top1,
-        top1_after=_judged(best).top1,
+        top1_before=_top1(current),
+        top1_after=_top1(best),
         proposals=len(judged),
     )
     session.store.trials.add_step(session.record.id, step)
@@ -189,9 +192,24 @@ def of_iteration(session: Session, iteration: int) -> list[Trial]:
     return [trial for trial in session.trials(SearchStage.NETADAPT) if trial.iteration == iteration]
 
 
-def _judged(trial: Trial) -> Judged:
+def _top1(trial: Trial) -> float:
     assert trial.scores.top1 is not None
-    return Judged(top1=trial.scores.top1, latency_ms=trial.scores.latency_ms)
+    return trial.scores.top1
+
+
+def _scores(session: Session, trials: list[Trial]) -> list[Judged]:
+    """By what a step is chosen: the log-likelihood, which tells networks apart on fewer images than top-1 needs.
+
+    Where something else is asked for, or there is none for one of them, it is top-1.
+    """
+    settings, likelihoods = session.config, [trial.scores.log_likelihood for trial in trials]
+    by_top1 = settings.netadapt.choice == "top1" or settings.data.rank_by != "top1" or None in likelihoods
+    scores = [_top1(trial) for trial in trials] if by_top1 else likelihoods
+    return [
+        Judged(score=score, latency_ms=trial.scores.latency_ms)
+        for score, trial in zip(scores, trials, strict=True)
+        if score is not None
+    ]
 
 
 def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:

@@ -1,5 +1,6 @@
 """The commands that run searches."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -158,6 +159,7 @@ def netadapt(
 
 
 def plan(
+    context: typer.Context,
     config: Config = None,
     device: Device = None,
     data: Data = None,
@@ -188,7 +190,19 @@ def plan(
         seed=None,
         workers=workers,
     )
-    search.show_plan(settings, database, budget)
+    search.show_plan(settings, database, budget, start_with=_with_the_same_options(context, "search"))
+
+
+def _with_the_same_options(context: typer.Context, command: str) -> str:
+    """The line of another command with what was given to this one."""
+    words = ["mobilenas", command]
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            value = context.params[name]
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    return shlex.join(words)
 
 
 def resume(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Database = DATABASE) -> None:

@@ -136,8 +136,8 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
     return replace(plan, sufficient_budget=budget_that_suffices(inputs, speed))
 
 
-def show_plan(config: RunConfig, database: str, budget: str) -> None:
-    """The command `plan`: refuses what `search` would refuse, and starts nothing."""
+def show_plan(config: RunConfig, database: str, budget: str, *, start_with: str) -> None:
+    """The command `plan`: refuses what `search` would refuse, starts nothing, and ends with the line that would."""
     inputs = looked_up(config, budget)
     store = Store.open(database)
     try:
@@ -146,6 +146,7 @@ def show_plan(config: RunConfig, database: str, budget: str) -> None:
         check_limits(inputs)
         if plan.speed.range is not None and plan.target_ms is not None:
             check_target(plan.target_ms, plan.speed.range)
+        say(f"start it     {start_with}")
     finally:
         store.close()
 

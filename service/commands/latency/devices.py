@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from latency.device import GraphOptimization
 from latency.meter import DeviceSettings
 from search.record.store import Store
+from search.tables import REACH, reach_in_words
 from service.terminal.console import say
 from service.terminal.rows import Format, show
 from space.errors import InvalidConfig, StoreError
@@ -127,8 +128,12 @@ def show_device(database: str, name: str, form: Literal["table", "json"]) -> Non
         error = f", mean error {fit['error']:.1%} (cross-validated)" if fit.get("error") is not None else ""
         date = f"{row['finished_at']:%Y-%m-%d %H:%M}"
         say(f"table {row['id']} of {date}: {row['blocks']:,} blocks{error}; {row['protocol']}")
-        told = ", ".join(f"{key} {_short(value)}" for key, value in row["conditions"].items() if key != "unsettled")
+        conditions = dict(row["conditions"])
+        reach = conditions.pop(REACH, None)
+        told = ", ".join(f"{key} {_short(value)}" for key, value in conditions.items() if key != "unsettled")
         say(f"  {told}")
+        if reach is not None:
+            say(f"  {reach_in_words(reach)}")
         for each in row["validations"]:
             wall = each["wall"]
             say(

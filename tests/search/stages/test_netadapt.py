@@ -32,15 +32,19 @@ def sampled(seed: int) -> Architecture:
 
 def test_choice_is_least_loss_per_ms() -> None:
     """Losing 2 % for 0.4 ms beats losing 1 % for 0.1 ms, though the latter network is more accurate."""
-    current = Judged(top1=0.90, latency_ms=2.0)
-    cautious, bold = Judged(top1=0.89, latency_ms=1.9), Judged(top1=0.88, latency_ms=1.6)
+    current = Judged(score=0.90, latency_ms=2.0)
+    cautious, bold = Judged(score=0.89, latency_ms=1.9), Judged(score=0.88, latency_ms=1.6)
     assert choose(current, [cautious, bold]) == 1
 
 
 def test_choice_prefers_a_gain() -> None:
     """A proposal that gains accuracy beats any that loses some, and the larger gain per ms wins."""
-    current = Judged(top1=0.80, latency_ms=2.0)
-    judged = [Judged(top1=0.79, latency_ms=1.0), Judged(top1=0.82, latency_ms=1.0), Judged(top1=0.81, latency_ms=1.9)]
+    current = Judged(score=0.80, latency_ms=2.0)
+    judged = [
+        Judged(score=0.79, latency_ms=1.0),
+        Judged(score=0.82, latency_ms=1.0),
+        Judged(score=0.81, latency_ms=1.9),
+    ]
     assert choose(current, judged) == 2
 
 
@@ -126,8 +130,8 @@ def test_nothing_to_save() -> None:
 
 def test_ties_go_to_the_first() -> None:
     """Equal ratios are decided by order, so that a resumed iteration decides alike."""
-    current = Judged(top1=0.5, latency_ms=2.0)
-    same = Judged(top1=0.4, latency_ms=1.0)
+    current = Judged(score=0.5, latency_ms=2.0)
+    same = Judged(score=0.4, latency_ms=1.0)
     assert choose(current, [same, same]) == 0
     with pytest.raises(ValueError, match="empty"):
         choose(current, [])

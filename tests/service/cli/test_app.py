@@ -220,6 +220,7 @@ def test_infeasible_target(mobilenas: Mobilenas, tmp_path: Path, tiny_config: Pa
     assert "0 to measure" in planned.out
     assert "expected" in planned.out
     assert "on 1 worker(s)" in planned.out
+    assert f"mobilenas search --config {tiny_config} --database {url}" in " ".join(planned.out.split())
     with tiny_config.open("a", encoding="utf-8") as config:
         config.write("executor: ray\nray: {address: 'head:6379', max_concurrent_trials: 7}\n")
     planned = mobilenas("plan", "--config", tiny_config, "--database", url)

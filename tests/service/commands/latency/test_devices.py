@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -82,7 +83,11 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     assert not store.searches.all()
 
     assert run("latency", "bundle", "--device", "phone", "--config", config, "--out", folder / "kit.zip").code == 0
-    assert run("latency", "import", measured(folder / "kit.zip"), "--device", "phone").code == 0
+    imported = run("latency", "import", measured(folder / "kit.zip"), "--device", "phone")
+    assert imported.code == 0
+    shown = run("device", "show", "phone")
+    for said in (imported, shown):
+        assert re.search(r"targets that networks of .* can meet: 0\.\d+ to 0\.\d+ ms; the reference takes", said.out)
     paused = run("search", *options, "--until", "refine")
     assert paused.code == 130, paused.err
     assert "mobilenas latency bundle --refine k" in paused.err
