@@ -54,6 +54,7 @@ def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
             minutes = max(minutes, _minutes_of(_raced(inputs, images=least, networks=_FEWEST), speed))
     else:
         minutes = hours * 60 - speed.table_minutes
+    minutes *= config.race.time_share
     if minutes <= 0:
         raise InvalidConfig(
             f"a budget of {(hours or 0) * 60:.0f} minutes is too short: measuring the latency table takes "

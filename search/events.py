@@ -179,7 +179,7 @@ _TRIAL_LEVELS: Mapping[State, Literal["debug", "warning"]] = {State.PRUNED: "deb
 
 def trial_line(trial: Trial, reward: float | None, judge: str | None = None) -> Line:
     """What became of a trial, whose network a user's own evaluator may have judged."""
-    # A race measures networks before it trains them, and else latencies are predicted: the search says which.
+    # Most are predicted, and those of a race measured where its device can be asked: reports say which.
     words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms"]
     if trial.total:
         words.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")

@@ -2,7 +2,6 @@
 
 import math
 
-from search.config.budget import MINUTES, budget_hours
 from search.config.load import RunConfig
 from search.record.rows import SearchRecord
 from search.record.searches import NameTaken
@@ -45,15 +44,6 @@ def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]
     return tuple(found)
 
 
-def budget_of_member(config: RunConfig, budget: str) -> str:
-    """What one search of a group has: where races fill a time, those for several devices divide it among them."""
-    if not (config.race.fills_budget and len(config.targets) > 1 and config.mode == "per-device"):
-        return budget
-    hours = budget_hours(budget)
-    minutes = MINUTES[budget] if hours is None else 60 * hours
-    return f"{minutes / len(config.targets):.2f}m"
-
-
 def searches_of(store: Store, name: str) -> list[SearchRecord]:
     """The searches of a group, or the one search of this name.
 
@@ -67,10 +57,16 @@ def _per_device(config: RunConfig, prefix: str) -> list[RunConfig]:
     names = {device: f"{prefix}-{device}" for device in config.devices}
     trials = math.ceil(config.blocks.trials / len(names))
     race = config.race if config.race.fills_budget else config.race.scaled(images=1, networks=1 / len(names))
+    race = race.model_copy(update={"time_share": 1 / len(names)})
+    final = config.final
+    if config.races:
+        final = final.model_copy(update={"top_k": min(final.top_k, race.rungs[-1].networks)})
     found = []
     for device, name in names.items():
         others = tuple(other for other in names.values() if other != name)
         update = {"trials": trials, "start_from": (*config.blocks.start_from, *others)}
         blocks = config.blocks.model_copy(update=update)
-        found.append(config.for_device(device).model_copy(update={"name": name, "blocks": blocks, "race": race}))
+        found.append(
+            config.for_device(device).model_copy(update={"name": name, "blocks": blocks, "race": race, "final": final})
+        )
     return found

@@ -195,17 +195,17 @@ class Tables:
         return table_id, found
 
     def _record(self, found: Collected, listener: Listener) -> int:
-        table = found.table
+        table, reach = found.table, reach_of(found.table, self.space)
         reference = set(keys_of(self.space.reference))
         table_id = self.store.tables.add(
             table,
-            conditions={**found.conditions, REACH: reach_of(table, self.space)},
+            conditions={**found.conditions, REACH: reach},
             protocol=str(self.protocol),
             reasons=dict.fromkeys(reference, "reference"),
         )
         for line in lines_about(table_id, found, self.protocol):
             listener.note(line)
-        listener.note(reach_in_words(reach_of(table, self.space)))
+        listener.note(reach_in_words(reach))
         return table_id
 
 

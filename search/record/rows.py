@@ -88,10 +88,10 @@ class SearchRecord:
         """In one word: queued, running, stopped, failed, awaiting-certification or done."""
         if self.stage is SearchStage.DONE:
             return "done"
+        if self.stage is SearchStage.AWAITING:
+            return self.stage.value  # also while whoever ran it puts itself away
         if self.is_held:
             return "running"
-        if self.stage is SearchStage.AWAITING:
-            return self.stage.value
         if self.error is not None:
             return "failed"
         return "stopped" if self.stop_requested or self.queued_at is None else "queued"

@@ -114,9 +114,11 @@ class Trials:
         query = query.where(trials.c.reward.is_not(None)).order_by(trials.c.number)
         return self._transactions.read(lambda connection: {row.number: row.reward for row in connection.execute(query)})
 
-    def set_reward(self, search_id: int, number: int, reward: float) -> None:
-        """Record the reward of a completed trial that was recorded without."""
-        these = (*_this(search_id, number), trials.c.state == State.COMPLETE.value, trials.c.reward.is_(None))
+    def set_reward(self, search_id: int, number: int, reward: float, *, anew: bool = False) -> None:
+        """Record the reward of a completed trial that has none yet, or `anew`, where its latency has changed."""
+        these = [*_this(search_id, number), trials.c.state == State.COMPLETE.value]
+        if not anew:
+            these.append(trials.c.reward.is_(None))
 
         def set_reward(connection: Connection) -> None:
             self._transactions.change(connection, search_id)

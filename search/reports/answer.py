@@ -69,8 +69,8 @@ def _best_so_far(history: History, target_ms: float) -> str:
     if not trained:
         return "No network has been trained yet."
     said = f"{len(trained):,} network{' has' if len(trained) == 1 else 's have'} been trained"
-    is_raced = bool(history.setting("race.rungs"))
-    meet, latency = ("meeting", "latency") if is_raced else ("predicted to meet", "predicted latency")
+    is_measured = history.measures_candidates
+    meet, latency = ("meeting", "latency") if is_measured else ("predicted to meet", "predicted latency")
     if not within:
         return f"{said}; none is {meet} the target of {target_ms:.3f} ms."
     best = within[0]

@@ -246,7 +246,8 @@ def replicates(histories: Sequence[History]) -> list[list[History]]:
     groups: dict[str, list[History]] = {}
     for history in histories:
         flat = dict(flattened(history.record.config))
-        same = {key: value for key, value in flat.items() if key not in ("name", "seed", "workers")}
+        # Minutes are those that the machine had left, which a race may have been planned anew by.
+        same = {key: value for key, value in flat.items() if key not in ("name", "seed", "workers", "race.minutes")}
         start = history.record.start
         content = json.dumps([same, start and [start.data_hash, start.target_ms]], sort_keys=True, default=str)
         groups.setdefault(content, []).append(history)

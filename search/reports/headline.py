@@ -92,7 +92,10 @@ def certainty(history: History) -> str | None:
     judged = [history.judged(trial) for trial in (chosen, following)]
     if judged[0] is None or judged[1] is None or len(judged[0]) != len(judged[1]):
         return None
-    gap = paired_mean_difference(judged[0].log_likelihoods, judged[1].log_likelihoods)
+    scores = [trial.scores.log_likelihood or 0.0 for trial in (chosen, following)]
+    # What is kept of each image is rounded: good enough for an error, but not for the means themselves.
+    kept, lead = paired_mean_difference(judged[0].log_likelihoods, judged[1].log_likelihoods), scores[0] - scores[1]
+    gap = Difference(difference=lead, low=lead + kept.low - kept.difference, high=lead + kept.high - kept.difference)
     said = f"{gap.difference:+.4f} (95% interval {gap.low:+.4f} to {gap.high:+.4f})"
     sure = "is more than chance among these images" if gap.is_clear else "may be chance: either could have been chosen"
     return (

@@ -128,8 +128,14 @@ class History:
 
     @property
     def latency_head(self) -> str:
-        """The head of a column of trials' latencies, which a race measures before it trains."""
-        return "latency, ms" if self.setting("race.rungs") else "predicted latency, ms"
+        """The head of a column of trials' latencies."""
+        return "latency, ms" if self.measures_candidates else "predicted latency, ms"
+
+    @property
+    def measures_candidates(self) -> bool:
+        """Whether networks are measured before they are trained: in a race, where the device can be asked."""
+        measured = {each.trial for each in self.measurements}
+        return any(trial.number in measured for trial in self.trials if trial.stage is SearchStage.BLOCKS)
 
     @property
     def judge(self) -> str | None:

@@ -42,9 +42,15 @@ def search_blocks(session: Session) -> None:
     session.fill_rewards()
     if session.config.races and session.trials(SearchStage.FINAL):
         return  # who is trained to the end was chosen already
-    enqueued = networks_to_enqueue(session)
+    asked = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
+    ended = sum(trial.state in (State.COMPLETE, State.STOPPED) for trial in asked)
+    # Once all have been trained there is no room for another one, and nobody needs its blocks.
+    enqueued = networks_to_enqueue(session) if ended < session.config.trials else ()
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
-    transfer_trials(session)
+    # Who goes on in a race was chosen from what was known by then.
+    goes_on = bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+    if not goes_on:
+        transfer_trials(session)
     search = _Search(session, enqueued)
     session.listener.begin("block-level search", session.config.trials)
     session.run(
@@ -56,7 +62,7 @@ def search_blocks(session: Session) -> None:
     )
     search.close()
     session.listener.end()
-    if session.record.group is not None:
+    if session.record.group is not None and not goes_on:
         transfer_trials(session)  # what the others of the group have found meanwhile
 
 
@@ -98,7 +104,7 @@ class _Search:
         current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
         self._lessons = lessons(session)
-        if self._lessons and not session.trials(SearchStage.BLOCKS):
+        if self._lessons and not session.trials_of_origin(SearchStage.BLOCKS, self.blocks.sampler):
             session.listener.note(
                 f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
             )
@@ -112,7 +118,7 @@ class _Search:
         while self._familiar:
             arch = self._familiar.pop(0)
             params = self.session.space.params_of(arch)
-            if params is None or self.session.last_of(SearchStage.BLOCKS, arch) is not None:
+            if params is None or self._asking.last_of(arch) is not None:
                 continue
             trial, refusal = self._asking.admit(arch, proposed=Proposed(params=params, attrs={}))
             if refusal is None:

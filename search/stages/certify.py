@@ -20,7 +20,7 @@ from trainer.training.weight_files import read_weights
 
 # Three networks cost little, and their figures are what the user is told. On a virtual machine with noisy neighbours
 # 120 rounds gave intervals of 3 to 7 %, 1,000 rounds 1 to 2 %.
-PROTOCOL = Protocol(rounds=60, most_rounds=800, warm=8, precision=0.005, seconds=180.0)
+PROTOCOL = Protocol(rounds=60, most_rounds=400, warm=8, precision=0.005, seconds=360.0)
 
 
 def campaign_for_certification(recorded: RecordedSearch) -> Campaign:

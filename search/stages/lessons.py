@@ -1,7 +1,7 @@
 """What earlier searches have trained teaches the sampler of a new one, where it would be trained in the same way here.
 
 Nothing is taken over: a network from which the sampler has learnt may be proposed like any other, is measured and held
-to the limits of this search, and then has its result at no cost, since no network is trained twice.
+to the limits of this search, and then has its first result at no cost, since no network is trained twice.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from search.stages.session import Session
 from search.trial import Trial
 from space.arch import Architecture
 
-# The surrogate keeps some hundred rows; these are the newest.
-_MOST = 1000
+# The newest: a surrogate keeps 256 rows, among which those of this search are to count.
+_MOST = 128
 
 
 def lessons(session: Session) -> list[Trial]:
@@ -24,7 +24,8 @@ def lessons(session: Session) -> list[Trial]:
     Those are meant that had ended when this search began, so that whoever resumes it learns from the same.
     """
     config = session.config
-    if config.determinism == "strict" or not (config.blocks.warm_start and config.blocks.reuse):
+    wanted = config.blocks.warm_start and config.blocks.reuse and config.blocks.sampler == "feasible-first"
+    if config.determinism == "strict" or not wanted:
         return []
     found: dict[str, Trial] = {}
     for trial in session.store.trials.of_others(
@@ -46,4 +47,4 @@ def best_known(session: Session, known: Sequence[Trial], objective: Objective) -
         for trial in sorted(known, key=lambda trial: trial.scores.top1 or 0.0, reverse=True)
         if objective.refusal(scores_of(trial.architecture, objective.latency)) is None
     )
-    return list(islice(within, rungs[min(1, len(rungs) - 1)].networks))
+    return list(islice(within, rungs[1].networks if len(rungs) > 1 else session.config.final.top_k))

@@ -17,9 +17,13 @@ def taken(trial: Trial, found: FoundEvaluation, files: RunFolder) -> Trial:
     if found.weights_file is not None:
         name = weights_name(trial.number)
         _share(found.weights_file, files.new_weights(trial.number))
-        judged = RunFolder(found.run_folder).judged(found.trial.number)
-        if judged.is_file():
-            _share(judged, files.judged(trial.number))
+        source = RunFolder(found.run_folder)
+        for kept, mine in (
+            (source.judged(found.trial.number), files.judged(trial.number)),
+            (source.checkpoint(found.trial.number), files.checkpoint(trial.number)),
+        ):
+            if kept.is_file():
+                _share(kept, mine)
     return replace(
         trial,
         state=State.COMPLETE,

@@ -1,5 +1,6 @@
 """The commands that run searches."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -193,14 +194,18 @@ def plan(
     search.show_plan(settings, database, budget, start_with=_with_the_same_options(context, "search"))
 
 
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]*@")
+
+
 def _with_the_same_options(context: typer.Context, command: str) -> str:
     """The line of another command with what was given to this one."""
     words = ["mobilenas", command]
     for option in context.command.params:
         name = option.name or ""
         source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            value = context.params[name]
+        value = context.params[name]
+        # What holds a password is no more shown than the record's address is elsewhere.
+        if source is not None and source.name == "COMMANDLINE" and not _PASSWORD.search(str(value)):
             words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
     return shlex.join(words)
 

@@ -15,7 +15,7 @@ from search.config.load import RunConfig, load_config
 from search.config.sections import parse_target
 from search.coordinator import serve
 from search.events import Listeners
-from search.groups import budget_of_member, group_name, is_group, members, searches_of
+from search.groups import group_name, is_group, members, searches_of
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
 from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
@@ -138,14 +138,16 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
 
 def show_plan(config: RunConfig, database: str, budget: str, *, start_with: str) -> None:
     """The command `plan`: refuses what `search` would refuse, starts nothing, and ends with the line that would."""
-    inputs = looked_up(config, budget)
+    each = members(config, "planned", 1) if is_group(config, 1) else (config,)
+    looked = [looked_up(one, budget) for one in each]
     store = Store.open(database)
     try:
-        plan = planned(with_device(inputs, store), store, budget)
-        print_plan(plan)
-        check_limits(inputs)
-        if plan.speed.range is not None and plan.target_ms is not None:
-            check_target(plan.target_ms, plan.speed.range)
+        for inputs in looked:
+            plan = planned(with_device(inputs, store), store, budget)
+            print_plan(plan)
+            check_limits(inputs)
+            if plan.speed.range is not None and plan.target_ms is not None:
+                check_target(plan.target_ms, plan.speed.range)
         say(f"start it     {start_with}")
     finally:
         store.close()
@@ -164,8 +166,9 @@ def start(
             _drive(store, record, runs, until)
             return
         name = group_name(store, config)
-        request = replace(request, group=name, budget=budget_of_member(config, request.budget or "default"))
-        records = [_created(store, member, runs, request) for member in members(config, name, repeat)]
+        records = [
+            _created(store, member, runs, replace(request, group=name)) for member in members(config, name, repeat)
+        ]
         if config.targets and config.mode == "per-device":
             # Each learns from what all have trained before any of them chooses a network.
             for record in records:
@@ -208,7 +211,7 @@ def queue(config: RunConfig, database: str, request: SearchRequest, repeat: int 
         check_sources(store, config)
         if is_group(config, repeat):
             name = group_name(store, config)
-            request = replace(request, group=name, budget=budget_of_member(config, request.budget or "default"))
+            request = replace(request, group=name)
             records = [enqueue(store, member, request) for member in members(config, name, repeat)]
         else:
             records = [enqueue(store, config.with_first_device(), request)]

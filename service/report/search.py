@@ -4,6 +4,7 @@ from datetime import datetime
 
 from search.reports.answer import answer
 from search.reports.comparison import trial_difference
+from search.reports.headline import baseline_of
 from search.reports.history import History, Served, front_of
 from search.reports.markdown import difference_sentence
 from search.reports.naming import compared_with, reference_head
@@ -49,9 +50,11 @@ def lead(subject: Subject) -> Html:
     found = answer(subject.history)
     parts: list[Html] = [sentence(words, css="answer") for words in found.sentences]
     if (drawn := plots.finals(subject.history)) is not None:
-        shown = (
-            "Bars are 95% intervals. What lies left of the target and above the dotted line is gained by the search."
-        )
+        shown = "Bars are 95% intervals; left of the target it is met."
+        if baseline_of(subject.history) is not None:
+            shown += (
+                " What lies above the dotted line is gained by the search: on it lies what scaling the reference gives."
+            )
         parts.append(figure(drawn, shown))
     if found.table:
         header, *rows = found.table
@@ -135,7 +138,8 @@ def _best(subject: Subject) -> Section:
     if not within:
         trained = history.networks()
         fastest = min((trial.scores.latency_ms for trial in trained), default=None)
-        known = "" if fastest is None else f" The fastest of them takes {milliseconds(fastest)} ms."
+        takes = "takes" if history.measures_candidates else "is predicted to take"
+        known = "" if fastest is None else f" The fastest {takes} {milliseconds(fastest)} ms."
         return subject.section("best", title, sentence(f"No trained network meets the target yet.{known}"), trials)
     shown = within[:TOP] + [trial for trial in (reference,) if trial and trial not in within[:TOP]]
     said = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from search.record.rows import SearchStart
 from search.reports.headline import baseline_of, relative_target
 from search.reports.history import SEARCHED, History
-from search.reports.naming import published_in_words
+from search.reports.naming import compared_with, published_in_words
 from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
@@ -71,7 +71,12 @@ def finals(history: History) -> str | None:
     if not all(measured.values()) or not all(trial.total for trial in (found, *curve)):
         return None
     for name, trials, colour, symbol in (
-        ("the reference at its widths", sorted(set(curve), key=lambda trial: trial.number), COLOURS[3], "diamond"),
+        (
+            f"the {compared_with(history.record.config)}{' at its widths' if len(set(curve)) > 1 else ''}",
+            sorted(set(curve), key=lambda trial: trial.number),
+            COLOURS[3],
+            "diamond",
+        ),
         ("found network", [found], COLOURS[2], "star"),
     ):
         _tested(figure, name, trials, measured, {"color": colour, "symbol": symbol, "size": 15})

@@ -9,6 +9,7 @@ from service.report.figures import plotly_js
 from service.report.latency import published_section
 from service.report.page import Section, page, section
 from service.report.subject import Subject
+from trainer.training.weight_files import write_whole
 
 
 def render(subjects: Sequence[Subject], target_ms: float | None = None) -> str:
@@ -31,13 +32,13 @@ def render(subjects: Sequence[Subject], target_ms: float | None = None) -> str:
 def write_page(store: Store, name: str, note: Callable[[str], None]) -> None:
     """report.html beside the other reports of a search, unless its configuration leaves it out.
 
-    That it cannot be written is told, and no more: the record has all that it is made from.
+    That it cannot be made or written is told, and no more: the search is done, and the record has all that it is from.
     """
-    subject = Subject.read(store, name)
-    if subject.history.setting("html") is False:
+    record = store.searches.get(name)
+    if record.config.get("html") is False:
         return
-    path = subject.history.record.require_start().files.page
     try:
-        path.write_text(render([subject]), encoding="utf-8")
-    except OSError as error:
-        note(f"warning: {path} cannot be written: {error.strerror}; later: mobilenas report {name}")
+        write_whole(record.require_start().files.page, render([Subject.read(store, name)]).encode())
+    except Exception as error:  # noqa: BLE001 - no fault of a page may fail what it is about
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        note(f"warning: report.html was not written: {reason}; later: mobilenas report {name}")

@@ -13,7 +13,7 @@ from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, needs_
 from search.config.budget import BUDGETS, MINUTES
 from search.config.load import load_config, parse_config
 from search.evaluation.data import Images
-from search.groups import budget_of_member, members
+from search.groups import members
 from search.plan import Inputs, Speed, look_up, make_plan
 from space.errors import InvalidConfig
 from tests.tiny import dark_and_bright
@@ -116,17 +116,18 @@ def test_who_says_how_much_is_trained_gets_that(changes: dict[str, Any]) -> None
     assert by_counts(config, "quick") == config.scaled(BUDGETS["quick"])
 
 
-def test_devices_divide_what_a_group_has() -> None:
-    """Where a race fills a time they divide the time, and else the networks of rungs that were given."""
+def test_devices_divide_what_a_group_has(default: Inputs) -> None:
+    """Each has its share of the time, of whatever budget, and of the networks of rungs that were given."""
     targets = {"pi5": "80%", "pixel": "80%", "desk": "70%"}
-    filling = parse_config({"targets": targets})
-    assert [budget_of_member(filling, each) for each in ("default", "30m", "1h")] == ["5.00m", "10.00m", "20.00m"]
-    assert budget_of_member(parse_config({}), "default") == "default"
-    assert budget_of_member(parse_config({"targets": targets, "mode": "shared"}), "quick") == "quick"
+    machine = speed(500.0)
+    for budget, minutes in (("default", 5.0), ("30m", 10.0), ("1h", 20.0)):
+        for member in members(parse_config({"targets": targets}), "all", 1):
+            planned = within_budget(replace(default, config=member), machine, budget)
+            assert planned.config.race.minutes == pytest.approx(minutes, rel=0.1)
     rungs = [{"images": 6000, "networks": 12}, {"images": 12000, "networks": 4}]
-    given = parse_config({"targets": targets, "race": {"rungs": rungs}})
-    assert budget_of_member(given, "quick") == "quick"
-    assert [[rung.networks for rung in one.race.rungs] for one in members(given, "all", 1)] == [[4, 1]] * 3
+    given = members(parse_config({"targets": targets, "race": {"rungs": rungs}}), "all", 1)
+    assert [([rung.networks for rung in one.race.rungs], one.final.top_k) for one in given] == [([4, 1], 1)] * 3
+    assert [one.race.time_share for one in given] == [pytest.approx(1 / 3)] * 3
 
 
 def test_whoever_gives_rungs_has_them() -> None:

@@ -17,7 +17,7 @@ from space.keys import keys_of
 from space.variation.scaling import scaled_references
 
 # Their latency is what the user is promised: half a per cent, where the device is quiet enough for that.
-_FINALISTS = Protocol(rounds=32, most_rounds=400, warm=8, precision=0.005, seconds=180.0)
+_FINALISTS = Protocol(rounds=32, most_rounds=400, warm=8, precision=0.005, seconds=120.0)
 # Besides those that are wanted, so many are measured at once in case that others turn out too slow.
 _SPARE = 4
 # Of the scaled references so many are looked at that are nearest to the target's share of the multiply-adds.

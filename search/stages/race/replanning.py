@@ -92,6 +92,9 @@ def _took(session: Session, trials: Iterable[Trial]) -> Iterator[tuple[float, fl
     """The images of trainings, judging included, and their seconds."""
     steps, whole = session.config.race.steps, len(session.images.splits.reward)
     for trial in trials:
+        # What was taken over from another search may have had to be trained from the beginning.
+        if trial.parent is not None and session.trial(trial.parent).reused_from is not None:
+            continue
         judged = whole if trial.rung else min(session.config.data.reward_images, whole)
         yield steps[trial.rung][0] + EVALUATION_SHARE * judged, _lasted(trial)
 

@@ -67,7 +67,8 @@ def run_race(session: Session) -> None:
         )
         _run_rung(session, number, rung.images, entrants)
     _refuse_guesses(session)
-    replan(session, last)
+    if not session.finish_requested:
+        replan(session, last)
 
 
 def _refuse_guesses(session: Session) -> None:

@@ -134,7 +134,10 @@ def measure_adopted(session: Session) -> None:
         some = adopted[first : first + _MOST]
         found = measure_trials(session, some, SCREENING)
         for trial in some:
-            session.put(replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0])))
+            measured = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
+            session.put(measured)
+            if (reward := session.reward_of(measured)) is not None:
+                session.store.trials.set_reward(session.record.id, trial.number, reward, anew=True)
 
 
 def name_of(trial: Trial) -> str:

@@ -63,6 +63,7 @@ def test_a_second_search_begins_with_the_best_of_the_first(
         {"determinism": "strict"},
         {"blocks": {"warm_start": False}},
         {"blocks": {"reuse": False}},
+        {"blocks": {"sampler": "random"}},
         {"training": {"batch_size": 16, "seed": 3}},
         {"data": {"resolution": 16, "reward_images": 12, "split_seed": 4}},
     ],

@@ -215,7 +215,7 @@ def test_page_is_left_in_the_run_folder_unless_the_configuration_says_no(url: st
         path.unlink()
         path.mkdir()
         written.write_page(store, "done", told.append)
-        assert told == [f"warning: {path} cannot be written: Is a directory; later: mobilenas report done"]
+        assert told == ["warning: report.html was not written: Is a directory; later: mobilenas report done"]
         path.rmdir()
         new_search(store, "without", run_folder=path.parent, config={**CONFIG, "html": False})
         written.write_page(store, "without", told.append)

@@ -13,7 +13,8 @@ from search.config.load import RunConfig, parse_config
 from search.evaluation.pace import Pace, pace_of_trainings
 from search.record.store import Store
 from search.stages.race.replanning import fitted
-from search.trial import SearchStage
+from search.stages.session import Session
+from search.trial import Origin, SearchStage
 from tests.search.inline import InlineExecutor, use_inline
 from tests.search.stages.race.test_rungs import race_in, run, rungs_of, trials_of
 from tests.tiny import dark_and_bright
@@ -70,6 +71,20 @@ def test_a_race_with_time_to_spare_takes_more_networks_on(tmp_path: Path, photos
     assert run(tmp_path, race_of(60.0, tmp_path, photos)).state == "done"
     assert [len(rung) for rung in rungs_of(trials_of(tmp_path))] == [6, 6, 6]
     assert len(notes(tmp_path)) >= 1
+
+
+@pytest.mark.usefixtures("one_thread", "executors")
+def test_a_race_that_is_finished_early_has_no_more_finalists(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for an early end in the first promotions does not get a longer final training for it."""
+
+    def asked(session: Session) -> bool:
+        return bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+
+    monkeypatch.setattr(Session, "finish_requested", property(asked))
+    assert run(tmp_path, race_of(60.0, tmp_path, photos)).state == "done"
+    assert configuration(tmp_path).final.top_k == 2
 
 
 @pytest.mark.usefixtures("one_thread", "executors")

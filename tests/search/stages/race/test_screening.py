@@ -14,20 +14,20 @@ from latency.meter import LocalMeter
 from latency.table import LatencyTable
 from latency.whole import Whole
 from search.config.load import parse_config
-from search.config.sections import TargetConfig
+from search.config.sections import RewardConfig, TargetConfig
 from search.evaluation.job import Job
 from search.events import Listener
 from search.objective.latency import DeviceLatency, Goal
 from search.plan import Inputs, look_up
 from search.record.heartbeat import Heartbeat
-from search.record.rows import SearchRecord
+from search.record.rows import FoundEvaluation, SearchRecord
 from search.record.store import Store
 from search.stages.blocks import search_blocks
 from search.stages.race.finalists import choose_finalists
 from search.stages.race.rungs import run_race, standings
-from search.stages.race.screening import latency_of, target_reference
+from search.stages.race.screening import latency_of, measure_adopted, target_reference
 from search.stages.session import Session
-from search.trial import State, Trial
+from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.cost import cost_of, unit_cost
 from space.keys import keys_of
@@ -252,6 +252,27 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)][before:]
     assert {trial.number for trial in (*best[:2], *too_slow)} <= set(numbers)
     assert best[0].number in numbers  # on its last rung, where it was not measured before
+
+
+def test_what_is_taken_over_is_measured_and_rewarded_for_that(race: Callable[..., Race]) -> None:
+    """Its latency and reward are those of this device, in the record as well, so that a resumption agrees."""
+    begun = race()
+    begun.run()
+    session = begun.session()
+    reward = RewardConfig(kind="soft", exponent=-0.5)
+    session.config = session.config.model_copy(
+        update={"blocks": session.config.blocks.model_copy(update={"reward": reward})}
+    )
+    source = begun.trained[0]
+    adopted = session.new_trial(SearchStage.BLOCKS, source.architecture, origin=Origin.ADOPTED)
+    session.take_over(adopted, FoundEvaluation(trial=source, run_folder=session.start.run_folder))
+    measure_adopted(session)
+    recorded = begun.trials[adopted.number]
+    truth = begun.table.estimate(source.architecture) * error_of(source.architecture)
+    assert session.trial(adopted.number).scores.latency_ms == recorded.scores.latency_ms == pytest.approx(truth)
+    assert adopted.scores.latency_ms == pytest.approx(begun.table.estimate(source.architecture))
+    rewards = begun.store.trials.rewards(begun.record.id)
+    assert rewards[adopted.number] == pytest.approx(session.reward_of(recorded))
 
 
 def test_a_device_that_has_become_slower_is_told(race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch) -> None:
