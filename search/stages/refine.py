@@ -21,7 +21,7 @@ def refine(session: Session) -> list[Trial]:
     """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
 
     Each iteration: propose, measure the blocks that the table lacks, fine-tune every proposal shortly, keep the one
-    that loses least top-1 per ms saved. The record holds enough to go on in the middle of an iteration.
+    that loses least per ms saved. The record holds enough to go on in the middle of an iteration.
 
     Raises:
         Interrupted: it was stopped.
