@@ -226,10 +226,22 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
     store = Store.open(database)
     store.retry_s = RETRY_S
     try:
-        for record in _waiting(store, name):
-            _resume(store, record, runs, finish=finish, queue=queue)
+        waiting = _waiting(store, name)
+        if not (finish or queue):
+            for record in _sharing(waiting):
+                check_resumable(record)
+                _drive(store, record, runs, "blocks")
+        for record in waiting:
+            _resume(store, store.searches.get(record.name), runs, finish=finish, queue=queue)
     finally:
         store.close()
+
+
+def _sharing(records: Sequence[SearchRecord]) -> list[SearchRecord]:
+    """Those of a group for several devices that have yet to learn what the others train first."""
+    before = (SearchStage.QUEUED, SearchStage.BLOCKS)
+    shared = [record for record in records if (record.config.get("race") or {}).get("time_share", 1.0) < 1.0]
+    return [record for record in shared if record.stage in before] if len(shared) > 1 else []
 
 
 def _waiting(store: Store, name: str) -> list[SearchRecord]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
@@ -13,8 +13,10 @@ from latency.whole import Whole
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.trial import SearchStage, State, Trial
+from service.commands import search
 from space.arch import Architecture
 from space.cost import cost_of
+from space.errors import RunError
 from space.keys import keys_of
 from tests.search.makers import measurement
 from tests.tiny import Result, tiny_run
@@ -121,6 +123,11 @@ def test_a_network_for_each_device(place: Workplace) -> None:
     assert networks[0] == networks[1]
 
 
+def killed(*_: object) -> NoReturn:
+    """The process ended here."""
+    raise RunError("killed")
+
+
 @pytest.fixture
 def measured_as_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole networks take what tables say, so that no load here decides who meets a target."""
@@ -137,8 +144,11 @@ def measured_as_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("measured_as_predicted")
-def test_races_for_several_devices_share_their_rungs(place: Workplace) -> None:
-    """Each first rung holds what the others trained, measured on its own device; nothing is trained twice."""
+def test_races_for_several_devices_share_their_rungs(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each first rung holds what the others trained, measured on its own device; nothing is trained twice.
+
+    So it is where the group was begun and then resumed, too.
+    """
     rungs = [{"images": 64, "networks": 6}, {"images": 128, "networks": 2}]
     config = place.config(
         targets={"one": "95%", "two": "85%"},
@@ -148,7 +158,10 @@ def test_races_for_several_devices_share_their_rungs(place: Workplace) -> None:
         netadapt={"max_steps": 0},
         final={"images": 256, "top_k": 1, "weights": "continued"},
     )
-    place.run("search", "--config", config, "--name", "each")
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "_drive", killed)
+        place.run("search", "--config", config, "--name", "each", code=2)
+    place.run("resume", "each")
     keys: list[str] = []
     for name in ("one", "two"):
         recorded = place.recorded(f"each-{name}")
