@@ -34,8 +34,13 @@ def members(config: RunConfig, group: str, repeat: int) -> tuple[RunConfig, ...]
     share no knowledge.
     """
     found: list[RunConfig] = []
+    alone = (
+        config
+        if repeat == 1
+        else config.model_copy(update={"blocks": config.blocks.model_copy(update={"warm_start": False})})
+    )
     for replicate in range(repeat):
-        seeded = config.model_copy(update={"seed": config.seed + replicate})
+        seeded = alone.model_copy(update={"seed": config.seed + replicate})
         suffix = f"-r{replicate + 1}" if repeat > 1 else ""
         if config.targets and config.mode == "per-device":
             found += _per_device(seeded, f"{group}{suffix}")

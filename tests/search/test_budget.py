@@ -116,6 +116,12 @@ def test_who_says_how_much_is_trained_gets_that(changes: dict[str, Any]) -> None
     assert by_counts(config, "quick") == config.scaled(BUDGETS["quick"])
 
 
+def test_replicates_share_no_knowledge() -> None:
+    """They differ in their seeds, and none learns from another; a single search may learn from earlier ones."""
+    assert [one.blocks.warm_start for one in members(parse_config({}), "all", 2)] == [False, False]
+    assert [one.blocks.warm_start for one in members(parse_config({}), "all", 1)] == [True]
+
+
 def test_devices_divide_what_a_group_has(default: Inputs) -> None:
     """Each has its share of the time, of whatever budget, and of the networks of rungs that were given."""
     targets = {"pi5": "80%", "pixel": "80%", "desk": "70%"}

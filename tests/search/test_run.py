@@ -306,9 +306,9 @@ def test_predict_and_evaluate(whole: Whole, mobilenas: Mobilenas, tmp_path: Path
 
 
 def test_evaluations_are_taken_over(whole: Whole, mobilenas: Mobilenas) -> None:
-    """The same search again measures nothing, trains no block-level trial twice, and finds equal scores."""
+    """The same search again, learning from nothing else, measures nothing and trains no block-level trial twice."""
     where = ("--runs", whole.folder / "runs", "--database", whole.url)
-    result = mobilenas("search", "--config", whole.config, "--name", "again", "--until", "refine", *where)
+    result = mobilenas("search", "--config", whole.config, "--name", "again", "--fresh", "--until", "refine", *where)
     assert result.code == 130, result.err
     assert "using latency table" in result.out
     _, first, _ = read(whole.url, "whole")
