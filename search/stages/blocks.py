@@ -12,12 +12,12 @@ from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
-from search.stages.lessons import best_known, lessons
+from search.stages.earlier.lessons import best_known, lessons
+from search.stages.earlier.transfer import networks_to_enqueue, transfer_trials
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.rungs import as_learnt, evaluation_of
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import HOPELESS, Session
-from search.stages.transfer import networks_to_enqueue, transfer_trials
 from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.encoding import Encoding

@@ -43,8 +43,6 @@ def refine(session: Session) -> list[Trial]:
         done += 1
         # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
         delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
-        # The last step needs to save no more than what is left, so that the target is met from just above.
-        delta_ms = min(delta_ms, current.scores.latency_ms - target_ms)
         walked = seed.scores.latency_ms - current.scores.latency_ms
         following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
         if following is None:

@@ -22,7 +22,7 @@ from search.record.rows import FoundEvaluation, SearchRecord, SearchStart
 from search.record.store import Store
 from search.record.tables import Reason
 from search.run_folder import weights_name
-from search.stages.reuse import has_weights, taken
+from search.stages.earlier.reuse import has_weights, taken
 from search.stages.trial_index import TrialIndex
 from search.trial import Origin, Scores, SearchStage, State, Trial, judged_on
 from space.arch import Architecture

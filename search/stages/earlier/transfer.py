@@ -3,7 +3,7 @@
 from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import FoundEvaluation, SearchRecord
-from search.stages.reuse import has_weights
+from search.stages.earlier.reuse import has_weights
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State
 from space.arch import Architecture

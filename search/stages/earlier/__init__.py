@@ -1,0 +1,1 @@
+"""What earlier searches have trained: taken over, or learnt from."""
