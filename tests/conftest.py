@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from space.errors import DataError
 from tests.postgres import PostgresServer, postgres_programs
@@ -20,7 +20,8 @@ from tests.tiny import Result, tiny_run
 from trainer.data.prepare import prepare
 
 # Shared machines stall now and then: a deadline would test them, not us.
-settings.register_profile("mobilenas", deadline=None)
+# A machine under load draws examples slowly, which is no fault of a test.
+settings.register_profile("mobilenas", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mobilenas")
 
 
