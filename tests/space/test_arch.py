@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -223,7 +223,9 @@ def test_the_schema_refuses_no_spec_that_loads(arch: Architecture, data: st.Data
     """A mutated spec that loads is valid by the schema; the schema knows all rules but those between fields."""
     content = json.loads(arch.to_json())
     path = data.draw(st.sampled_from(leaves(content)))
-    with_value(content, path, data.draw(JSON_VALUES | st.integers(-2, 10_000)))
+    value = data.draw(JSON_VALUES | st.integers(-2, 10_000))
+    assume(not (isinstance(value, float) and value.is_integer()))  # to JSON Schema 1.0 is an integer, to us it is none
+    with_value(content, path, value)
     try:
         Architecture.from_json(json.dumps(content))
     except InvalidArchitecture as error:
