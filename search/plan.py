@@ -301,22 +301,10 @@ def calibrate_speed(inputs: Inputs, store: Store) -> Speed:
     )
 
 
-def pace_of(inputs: Inputs, images_per_second: float) -> Pace:
-    """How fast a run's workers are, where one trains so many images a second, and on how many images they judge."""
-    asked, data = inputs.config.data.reward_images, inputs.data
-    whole = len(data.splits.reward) if isinstance(data, Images) else asked
-    return Pace(
-        images_per_second=images_per_second,
-        workers=inputs.workers,
-        judged=min(asked, whole),
-        judged_whole=whole,
-        tested=len(data.splits.test) if isinstance(data, Images) else 0,
-    )
-
-
 def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     """The expected minutes of each stage."""
-    config, pace = inputs.config, pace_of(inputs, speed.images_per_second)
+    config = inputs.config
+    pace = Pace.of(config, inputs.data, workers=inputs.workers, images_per_second=speed.images_per_second)
     judging = EVALUATION_SHARE * pace.judged
     own = 0.0 if config.evaluator is not None else 1.0
     if config.races:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from search.config.load import RunConfig
 from search.config.sections import RaceConfig
+from search.evaluation.data import Data, Images
 
 # Evaluating an image costs about this share of training on it (forward only).
 EVALUATION_SHARE = 0.15
@@ -22,6 +24,19 @@ class Pace:
     judged: int
     judged_whole: int
     tested: int
+
+    @classmethod
+    def of(cls, config: RunConfig, data: Data, *, workers: int, images_per_second: float) -> Self:
+        """Of a run on these data, whose workers train so many images a second each."""
+        asked = config.data.reward_images
+        whole = len(data.splits.reward) if isinstance(data, Images) else asked
+        return cls(
+            images_per_second=images_per_second,
+            workers=workers,
+            judged=min(asked, whole),
+            judged_whole=whole,
+            tested=len(data.splits.test) if isinstance(data, Images) else 0,
+        )
 
     def side_by_side(self, trainings: Iterable[float]) -> float:
         """Seconds until all trainings of so many images are done, begun in this order; none is shared by workers."""

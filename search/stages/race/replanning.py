@@ -29,13 +29,8 @@ def replan(session: Session, rung: int) -> None:
     images_per_second = pace_of_trainings(_took(session, [trial for trial in trained if trial.rung == rung - 1]))
     if images_per_second is None:
         return
-    pace = Pace(
-        images_per_second=images_per_second,
-        workers=session.executor.slots,
-        judged=min(config.data.reward_images, len(session.images.splits.reward)),
-        judged_whole=len(session.images.splits.reward),
-        tested=len(session.images.splits.test),
-    )
+    workers = session.executor.slots
+    pace = Pace.of(config, session.data, workers=workers, images_per_second=images_per_second)
     left = 60 * minutes - _spent(session, trained)
     expected = _seconds(config, pace, rung)
     if _TOO_SHORT * left <= expected <= _TOO_LONG * left:

@@ -8,21 +8,8 @@ import pytest
 
 from search.record.store import Store
 from search.trial import SearchStage, State
-from tests.search.inline import InlineExecutor, use_inline
+from tests.search.inline import InlineExecutor
 from tests.search.stages.race.test_rungs import RUNGS, race_in, run, rungs_of, trials_of
-from tests.tiny import dark_and_bright
-
-
-@pytest.fixture
-def executors(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:
-    """Those of the searches of a test."""
-    return use_inline(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of small pictures."""
-    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
 
 
 def told(folder: Path, name: str) -> list[str]:

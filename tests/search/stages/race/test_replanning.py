@@ -15,23 +15,8 @@ from search.record.store import Store
 from search.stages.race.replanning import fitted
 from search.stages.session import Session
 from search.trial import Origin, SearchStage
-from tests.search.inline import InlineExecutor, use_inline
-from tests.search.stages.race.test_rungs import race_in, run, rungs_of, trials_of
-from tests.tiny import dark_and_bright
-
-RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 3}, {"images": 96, "networks": 2}]
-
-
-@pytest.fixture
-def executors(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:
-    """Those of the searches of a test."""
-    return use_inline(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of small pictures."""
-    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
+from tests.search.inline import InlineExecutor
+from tests.search.stages.race.test_rungs import RUNGS, race_in, run, rungs_of, trials_of
 
 
 def race_of(minutes: float, folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401

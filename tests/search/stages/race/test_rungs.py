@@ -33,24 +33,12 @@ from space.variation.scaling import scaled_references
 from tests.search.inline import InlineExecutor, use_inline
 from tests.search.judgements import write_judgement
 from tests.search.makers import trial as made_up
-from tests.tiny import TINY_SPACE, dark_and_bright
+from tests.tiny import TINY_SPACE
 from trainer.training.state import TrainingState
 
 RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 3}, {"images": 96, "networks": 2}]
 IMAGES = [32, 64, 96]
 LATENCY = "from space.cost import cost_of\n\n\ndef ms(arch):\n    return cost_of(arch).madds / 1e6\n"
-
-
-@pytest.fixture
-def executors(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:
-    """Those of the searches of a test."""
-    return use_inline(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of small pictures."""
-    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
 
 
 def race_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a run

@@ -33,16 +33,10 @@ from space.cost import cost_of, unit_cost
 from space.keys import keys_of
 from tests.search.inline import InlineExecutor
 from tests.search.makers import latency_table, measurement, new_start, record_table
-from tests.tiny import TINY_SPACE, dark_and_bright
+from tests.tiny import TINY_SPACE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 2}]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of small pictures."""
-    return dark_and_bright(tmp_path_factory.mktemp("photos"), each=60, pixels=16)
 
 
 def error_of(arch: Architecture) -> float:
