@@ -180,12 +180,11 @@ class _Curve:
         """All points that are missing."""
         proxy, final = recipes(self.job.data)
         branch = int(final.steps * 0.7) * final.batch_size  # before the decay begins
-        for images in (*RUNGS[:-1], branch):
+        for images in RUNGS[:-1]:
             if str(images) not in self.rows:
-                trained = self._train(replace(proxy, images=images), "endless")
-                if images != branch:
-                    self._judge(images, trained)
+                self._judge(images, self._train(replace(proxy, images=images), "endless"))
         if str(FINAL) not in self.rows:
+            self._train(replace(proxy, images=branch), "endless")
             self._judge(FINAL, self._train(final, "final", start="endless"))
         if str(RUNGS[-1]) not in self.rows:
             self._judge(RUNGS[-1], self._train(replace(proxy, images=RUNGS[-1]), "endless"))
