@@ -58,12 +58,12 @@ def main() -> None:
 
     from search.config.load import load_config
     from search.events import Listener
+    from search.lifecycle.creation import SearchRequest, create
+    from search.lifecycle.opening import session
     from search.plan import look_up
     from search.record.heartbeat import hold
     from search.record.store import Store
-    from search.run import session
     from search.stages.blocks import search_blocks
-    from search.start import SearchRequest, create
     from search.trial import SearchStage, State
 
     class Watching(Watch, Listener):

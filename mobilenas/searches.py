@@ -9,11 +9,13 @@ from mobilenas.record import Search
 from search.config.budget import budget_hours
 from search.events import Listener, Listeners
 from search.groups import is_group
+from search.lifecycle.creation import SearchRequest, check_sources, create, inputs_for, tell_data
+from search.lifecycle.driving import RecordListener, run_claimed
+from search.lifecycle.opening import check_resumable
+from search.lifecycle.reach import require_table
 from search.record.heartbeat import hold
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.run import RecordListener, check_resumable, run_claimed
-from search.start import SearchRequest, check_sources, create, inputs_for, require_table, tell_data
 from search.trial import SearchStage
 from service.commands.search import configuration
 from service.report.written import write_page

@@ -7,14 +7,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from search.events import Listener, Listeners
+from search.lifecycle.creation import begin
+from search.lifecycle.driving import PageWriter, RecordListener, drive
+from search.lifecycle.opening import session
 from search.record.database import Unavailable
 from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.transactions import ClaimLost
-from search.run import PageWriter, RecordListener, drive, session
 from search.stages.session import Interrupted
-from search.start import begin
 from search.trial import SearchStage
 from space.errors import MobilenasError, StoreError
 

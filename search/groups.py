@@ -3,10 +3,10 @@
 import math
 
 from search.config.load import RunConfig
+from search.lifecycle.creation import names_for
 from search.record.rows import SearchRecord
 from search.record.searches import NameTaken
 from search.record.store import Store
-from search.start import names_for
 
 
 def is_group(config: RunConfig, repeat: int) -> bool:

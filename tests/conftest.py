@@ -26,7 +26,7 @@ settings.load_profile("mobilenas")
 
 
 # Files whose tests take minutes, the longest first: begun last, they would be waited for by one process alone.
-LONG = ("ray/test_faults.py", "search/test_run.py", "commands/test_targets.py")
+LONG = ("ray/test_faults.py", "search/test_whole_run.py", "commands/test_targets.py")
 # Files that start clusters of Ray, a dozen processes each: two at once would wait for each other on small machines.
 RAY = ("/search/ray/", "evaluation/test_executor.py")
 

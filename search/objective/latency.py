@@ -41,15 +41,20 @@ class Latency(Protocol):
 
 @dataclass(kw_only=True)
 class Goal:
-    """One device of a search and what must be met there; `table` grows while NetAdapt measures blocks.
+    """One device of a search and what must be met there, ms; `table` grows while NetAdapt measures blocks.
 
-    `meter` measures on it, and is None where people carry kits.
+    `meter` measures on it, and is None where people carry kits, and where a record is only read.
     """
 
     table_id: int
     table: LatencyTable
-    meter: Meter | None
     target_ms: float
+    meter: Meter | None = None
+
+    @property
+    def name(self) -> str:
+        """The user's name for the device."""
+        return self.table.device.name
 
 
 @dataclass(frozen=True, slots=True)

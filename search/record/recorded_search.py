@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig, parse_config
+from search.objective.latency import Goal
 from search.record.rows import ExportRecord, SearchRecord, SearchStart
 from search.record.store import Store
 from search.run_folder import RunFolder
@@ -42,20 +42,6 @@ def _is_complete_final(trial: Trial, origin: Origin) -> bool:
     return trial.stage is SearchStage.FINAL and trial.origin == origin and trial.state is State.COMPLETE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceTarget:
-    """A device that a network has to serve: its latency table, and what must be met there, ms."""
-
-    table_id: int
-    table: LatencyTable
-    target_ms: float
-
-    @property
-    def name(self) -> str:
-        """The user's name for it."""
-        return self.table.device.name
-
-
 @dataclass(frozen=True)
 class RecordedSearch:
     """One search that has begun, read from the record when it is asked."""
@@ -79,7 +65,7 @@ class RecordedSearch:
         return parse_config(dict(self.record.config))
 
     @cached_property
-    def devices(self) -> tuple[DeviceTarget, ...]:
+    def devices(self) -> tuple[Goal, ...]:
         """The devices of its predictions, first the one in whose ms all figures are; none where a function predicts."""
         start = self.start
         if start.table_id is None:
@@ -87,7 +73,7 @@ class RecordedSearch:
         further = self.store.searches.further_targets(self.record.id)
         targets = [(start.table_id, start.target_ms), *((each.table_id, each.target_ms) for each in further)]
         return tuple(
-            DeviceTarget(table_id=table_id, table=self.store.tables.load(table_id), target_ms=target_ms)
+            Goal(table_id=table_id, table=self.store.tables.load(table_id), target_ms=target_ms)
             for table_id, target_ms in targets
         )
 
@@ -96,7 +82,7 @@ class RecordedSearch:
         """What identifies the devices of its predictions, or the user's own function."""
         return " ".join(each.table.device.fingerprint for each in self.devices) or str(self.config.latency)
 
-    def predicted_ms(self, trial: Trial, device: "DeviceTarget") -> float:
+    def predicted_ms(self, trial: Trial, device: Goal) -> float:
         """A trial's predicted latency on one of the devices."""
         if len(self.devices) == 1:
             return trial.scores.latency_ms
@@ -183,7 +169,7 @@ class RecordedSearch:
         name = self.record.name
         return RunError(f"search '{name}' has found no network yet; see: mobilenas status {name}")
 
-    def measurements(self, device: "DeviceTarget") -> dict[int, NetworkMeasurement]:
+    def measurements(self, device: Goal) -> dict[int, NetworkMeasurement]:
         """What was measured whole on a device, by final trial; empty until the search is certified there."""
         found = self.store.trials.measurements(self.record.id)
         final = {trial.number for trial in self.trials(SearchStage.FINAL)}

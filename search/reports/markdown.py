@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from search.config.load import NO_DATA
-from search.record.recorded_search import DeviceTarget, RecordedSearch
+from search.objective.latency import Goal
+from search.record.recorded_search import RecordedSearch
 from search.reports.headline import certainty, headline
 from search.reports.history import History
 from search.reports.naming import baseline_head, compared_with, reference_head, scaled_in_words
@@ -137,7 +138,7 @@ def noise_verdict(gap: Difference) -> str:
     return "is more than noise" if gap.is_clear else "may be noise"
 
 
-def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
+def _predicted_verdict(recorded: RecordedSearch, device: Goal) -> list[str]:
     found, reference = (recorded.predicted_ms(trial, device) for trial in recorded.both())
     return [
         f"Latency is predicted, not measured: {found:.3f} ms, {found / reference:.1%} of that of the "
@@ -147,7 +148,7 @@ def _predicted_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[s
     ]
 
 
-def _measured_verdict(recorded: RecordedSearch, device: DeviceTarget) -> list[str]:
+def _measured_verdict(recorded: RecordedSearch, device: Goal) -> list[str]:
     found, reference = recorded.both()
     measured = recorded.measurements(device)
     mine, theirs = measured[found.number], measured[reference.number]
@@ -275,7 +276,7 @@ def _data_text(recorded: RecordedSearch) -> str:
     )
 
 
-def _device_text(target: DeviceTarget) -> str:
+def _device_text(target: Goal) -> str:
     device, fit = target.table.device, target.table.calibration
     threads = f"{device.threads} thread{'' if device.threads == 1 else 's'}"
     calibrated = "not calibrated on whole networks"

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search.record.recorded_search import DeviceTarget, RecordedSearch, reference_trial
+from search.objective.latency import Goal
+from search.record.recorded_search import RecordedSearch, reference_trial
 from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
@@ -235,7 +236,7 @@ def _predicted(trial: Trial | None) -> Latency | None:
     return None if trial is None else _UNKNOWN.model_copy(update={"predicted_ms": trial.scores.latency_ms})
 
 
-def _device(recorded: RecordedSearch, device: DeviceTarget, found: Trial, reference: Trial | None) -> Device:
+def _device(recorded: RecordedSearch, device: Goal, found: Trial, reference: Trial | None) -> Device:
     mine = _latency(recorded, device, found)
     theirs = None if reference is None else _latency(recorded, device, reference)
     shared = None
@@ -252,7 +253,7 @@ def _device(recorded: RecordedSearch, device: DeviceTarget, found: Trial, refere
     )
 
 
-def _latency(recorded: RecordedSearch, device: DeviceTarget, trial: Trial) -> Latency:
+def _latency(recorded: RecordedSearch, device: Goal, trial: Trial) -> Latency:
     measured = recorded.measurements(device).get(trial.number)
     return Latency(
         predicted_ms=recorded.predicted_ms(trial, device),

@@ -12,12 +12,13 @@ from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
+from search.stages.dispatch import HOPELESS, run_trials
 from search.stages.earlier.lessons import best_known, lessons
 from search.stages.earlier.transfer import networks_to_enqueue, transfer_trials
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.rungs import as_learnt, evaluation_of
 from search.stages.race.screening import Candidates, can_screen
-from search.stages.session import HOPELESS, Session
+from search.stages.session import Session
 from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.encoding import Encoding
@@ -48,12 +49,13 @@ def search_blocks(session: Session) -> None:
     enqueued = networks_to_enqueue(session) if ended < session.config.trials else ()
     session.measure({key for arch in enqueued for key in keys_of(arch)}, "enqueued networks", reason="enqueued")
     # Who goes on in a race was chosen from what was known by then.
-    goes_on = bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+    goes_on = bool(session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
     if not goes_on:
         transfer_trials(session)
     search = _Search(session, enqueued)
     session.listener.begin("block-level search", session.config.trials)
-    session.run(
+    run_trials(
+        session,
         SearchStage.BLOCKS,
         search.ask,
         lambda trial: evaluation_of(session, trial),  # one of a later rung may have been left running
@@ -77,9 +79,9 @@ def _judge_start(session: Session, start: StartConfig) -> None:
         return session.new_trial(SearchStage.BLOCKS, arch, origin=Origin.START)
 
     def evaluation_of(trial: Trial) -> Evaluation:
-        return session.evaluation(trial.architecture, None, train_images=None, parent_key=start.weights)
+        return session.evaluations.of(trial.architecture, None, train_images=None, parent_key=start.weights)
 
-    session.run(SearchStage.BLOCKS, ask, evaluation_of)
+    run_trials(session, SearchStage.BLOCKS, ask, evaluation_of)
 
 
 class _Search:
@@ -89,7 +91,7 @@ class _Search:
         self.session, self.blocks = session, session.config.blocks
         self._enqueued = list(enqueued)
         # What goes on was chosen from what had been proposed by then.
-        self._is_over = bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+        self._is_over = bool(session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
         self._encoding = Encoding(session.space)
         # In a race networks are measured before they are trained, where the devices can be asked.
         self._candidates = Candidates(session) if session.config.races and can_screen(session) else None
@@ -104,7 +106,7 @@ class _Search:
         current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
         self._lessons = lessons(session)
-        if self._lessons and not session.trials_of_origin(SearchStage.BLOCKS, self.blocks.sampler):
+        if self._lessons and not session.index.of_origin(SearchStage.BLOCKS, self.blocks.sampler):
             session.listener.note(
                 f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
             )
@@ -165,8 +167,8 @@ class _Search:
             proposer=proposer,
             objective=objective,
             new_trial=self._new_trial,
-            next_number=lambda: session.next_number,
-            last_of=lambda arch: session.last_of(SearchStage.BLOCKS, arch) or refused.get(arch),
+            next_number=lambda: session.index.next_number,
+            last_of=lambda arch: session.index.last_of(SearchStage.BLOCKS, arch) or refused.get(arch),
             stopping=lambda: session.stopping,
         )
 
@@ -178,12 +180,12 @@ class _Search:
     @property
     def trained(self) -> int:
         """Trials that count towards the asked-for number: stopped early ones do, adopted and promoted ones do not."""
-        return self.session.count(SearchStage.BLOCKS, State.COMPLETE, State.STOPPED) - self._not_asked_for
+        return self.session.index.count(SearchStage.BLOCKS, State.COMPLETE, State.STOPPED) - self._not_asked_for
 
     @property
     def _not_asked_for(self) -> int:
-        promoted = self.session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
-        return self.session.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED) + sum(
+        promoted = self.session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
+        return self.session.index.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED) + sum(
             trial.state is State.COMPLETE for trial in promoted
         )
 
@@ -200,10 +202,10 @@ class _Search:
         """The next trial to train; None where there is none, or none before others have ended."""
         session, trials = self.session, self.session.config.trials
         if self._candidates is None:
-            running = session.count(SearchStage.BLOCKS, State.RUNNING)
+            running = session.index.count(SearchStage.BLOCKS, State.RUNNING)
         else:
             running = self._candidates.in_training
-        failed = session.count(SearchStage.BLOCKS, State.FAILED)
+        failed = session.index.count(SearchStage.BLOCKS, State.FAILED)
         if self._is_over or self.trained + running >= trials or failed >= max(trials, HOPELESS):
             return None
         if self.trained and session.finish_requested:
@@ -361,7 +363,7 @@ def _counts(trial: Trial) -> bool:
 def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
     """Whether a network is to be tried that has a right to it: not yet, or once more where it failed."""
     states = [
-        trial.state for trial in session.trials_of_origin(SearchStage.BLOCKS, origin) if trial.architecture == arch
+        trial.state for trial in session.index.of_origin(SearchStage.BLOCKS, origin) if trial.architecture == arch
     ]
     return not states or states == [State.FAILED]
 

@@ -6,7 +6,8 @@ from latency.kit import Campaign, NetworkGraph, make_kit, measure_options
 from latency.meter import Meter
 from latency.probe import Protocol
 from latency.results import Results, read_results
-from search.record.recorded_search import DeviceTarget, RecordedSearch
+from search.objective.latency import Goal
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
 from search.reports.summary import write_summary
@@ -56,7 +57,7 @@ def certify_on_devices(session: Session) -> bool:
     return recorded.is_certified
 
 
-def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: DeviceTarget) -> bool:
+def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: Goal) -> bool:
     """Measure and record, unless a device that is far away cannot be asked now."""
     on = f" on '{device.name}'" if len(recorded.devices) > 1 else ""
     session.listener.begin(f"measuring the final networks{on}", 1)
@@ -76,7 +77,7 @@ def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: 
     return True
 
 
-def _await(session: Session, recorded: RecordedSearch, device: DeviceTarget, *, is_kit: bool) -> None:
+def _await(session: Session, recorded: RecordedSearch, device: Goal, *, is_kit: bool) -> None:
     """Write the kit, and say what is to be done with it."""
     path, name = _write_kit(recorded, campaign_for_certification(recorded)), session.record.name
     options = measure_options(device.table.device.runtime, device.table.device.processor)
@@ -127,7 +128,7 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
         recorded.store.searches.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
 
 
-def _device_of(recorded: RecordedSearch, results: Results) -> DeviceTarget:
+def _device_of(recorded: RecordedSearch, results: Results) -> Goal:
     """The device that results are from, which must be as it was when its table was measured."""
     same = [each for each in recorded.devices if each.table.device.fingerprint == results.device.fingerprint]
     named = [each for each in same if each.name == results.device.name]
@@ -173,7 +174,7 @@ def certify(store: Store, name: str, results_text: str | None) -> RecordedSearch
     return RecordedSearch.read(store, name)
 
 
-def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
+def _name_of(results_text: str, waiting: list[Goal]) -> str:
     """Results do not say what the user calls their device; of several that wait, the one with its fingerprint."""
     for device in waiting:
         if read_results(results_text, device.name).device.fingerprint == device.table.device.fingerprint:
@@ -181,7 +182,7 @@ def _name_of(results_text: str, waiting: list[DeviceTarget]) -> str:
     return waiting[0].name
 
 
-def _certify_reached(recorded: RecordedSearch, waiting: list[DeviceTarget]) -> None:
+def _certify_reached(recorded: RecordedSearch, waiting: list[Goal]) -> None:
     """Measure on every waiting device that can be reached from here."""
     kits = []
     for device in waiting:

@@ -8,6 +8,7 @@ import numpy as np
 from search.evaluation.job import Evaluation
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
+from search.stages.dispatch import run_trials
 from search.stages.export import export_metadata, export_network
 from search.stages.race.finalists import choose_finalists
 from search.stages.race.rungs import forget_all_checkpoints, ranked
@@ -96,7 +97,7 @@ def _reference(session: Session) -> tuple[Architecture, Trial | None]:
     """What everything is compared with, and the trial that trained it before."""
     for origin in (Origin.START, Origin.REFERENCE):
         if trials := [
-            trial for trial in session.trials_of_origin(SearchStage.BLOCKS, origin) if trial.state is State.COMPLETE
+            trial for trial in session.index.of_origin(SearchStage.BLOCKS, origin) if trial.state is State.COMPLETE
         ]:
             return trials[-1].architecture, trials[-1]
     return session.space.reference, None
@@ -121,11 +122,11 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 
 def _chosen(session: Session) -> Trial | None:
     """The candidate that the reward split chooses, None where there was no choice, or none could be trained."""
-    failed = any(trial.state is State.FAILED for trial in session.trials_of_origin(SearchStage.FINAL, Origin.CANDIDATE))
+    failed = any(trial.state is State.FAILED for trial in session.index.of_origin(SearchStage.FINAL, Origin.CANDIDATE))
     trained = [
         trial
         for origin in (Origin.CANDIDATE, Origin.BASELINE)
-        for trial in session.trials_of_origin(SearchStage.FINAL, origin)
+        for trial in session.index.of_origin(SearchStage.FINAL, origin)
         if trial.state is State.COMPLETE
     ]
     if not trained or (failed and not any(trial.origin == Origin.CANDIDATE for trial in trained)):
@@ -135,9 +136,10 @@ def _chosen(session: Session) -> Trial | None:
     else:
         best = max(trained, key=lambda trial: trial.scores.top1 or 0.0)
     chosen = best if session.config.final.prefer == "accuracy" else _fastest_alike(session, best, trained)
+    judged = len(session.evaluations.images.splits.reward)
     session.listener.note(
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
-        f"({judged_on(SearchStage.FINAL, session.config.judge)}, {len(session.images.splits.reward):,} images)"
+        f"({judged_on(SearchStage.FINAL, session.config.judge)}, {judged:,} images)"
     )
     if chosen.origin == Origin.BASELINE:
         session.listener.note("that is the scaled reference: the search brought nothing over it")
@@ -196,14 +198,18 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
         recipe = _recipe(session, trial)
         continues = recipe is not None and session.config.final.weights == "continued"
         key = None if trial.parent is None or continues else session.trial(trial.parent).evaluation_key
-        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
+        return session.evaluations.of(trial.architecture, recipe, train_images=None, parent_key=key, is_final=True)
 
     def done() -> int:
         ended = [trial for trial in session.trials(SearchStage.FINAL) if trial.state is State.COMPLETE]
         return sum((trial.origin, trial.architecture) in asked for trial in ended)
 
-    session.run(
-        SearchStage.FINAL, ask, evaluation_of, advanced=lambda running: session.listener.advance(done() + running)
+    run_trials(
+        session,
+        SearchStage.FINAL,
+        ask,
+        evaluation_of,
+        advanced=lambda running: session.listener.advance(done() + running),
     )
     session.listener.end()
 
@@ -216,8 +222,8 @@ def export_found(session: Session) -> ExportRecord:
         session.start.run_folder,
         found.architecture,
         read_weights(recorded.files.weights(found)),
-        session.images.dataset.classes,
-        session.images.dataset.preprocess,
+        session.evaluations.images.dataset.classes,
+        session.evaluations.images.dataset.preprocess,
         export_metadata(session.record, found, recorded.fingerprint),
     )
     return session.store.trials.add_export(

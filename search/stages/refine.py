@@ -7,6 +7,7 @@ from search.evaluation.job import Evaluation
 from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
+from search.stages.dispatch import run_trials
 from search.stages.limits import limits_of
 from search.stages.netadapt import Judged, choose, proposals
 from search.stages.session import Interrupted, Session
@@ -80,7 +81,7 @@ def pause_before_refinement(session: Session) -> str:
     lacking = _kits_lacking(session)
     if not lacking:
         return f"search '{name}' stopped before NetAdapt; go on with: mobilenas resume {name}"
-    device, missing = lacking[0].table.device.name, lacking[0].table.missing(keys_to_refine(session))
+    device, missing = lacking[0].name, lacking[0].table.missing(keys_to_refine(session))
     return (
         f"search '{name}' stopped before NetAdapt, which needs {len(missing):,} more blocks measured on '{device}'; "
         f"run: mobilenas latency bundle --refine {name} --out refine.zip, run its measure.py there, then: "
@@ -232,7 +233,7 @@ def _evaluate(
 
     def evaluation_of(trial: Trial) -> Evaluation:
         recipe, key = session.config.fine_tuning_recipe, current.evaluation_key
-        return session.evaluation(trial.architecture, recipe, train_images=None, parent_key=key)
+        return session.evaluations.of(trial.architecture, recipe, train_images=None, parent_key=key)
 
     def ask() -> Trial | None:
         if not waiting:
@@ -246,4 +247,4 @@ def _evaluate(
         ended = sum(trial.state is not State.RUNNING for trial in of_iteration(session, iteration))
         advance(min(1.0, (ended + running) / len(found)))
 
-    session.run(SearchStage.NETADAPT, ask, evaluation_of, advanced=advanced)
+    run_trials(session, SearchStage.NETADAPT, ask, evaluation_of, advanced=advanced)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from search.trial import SearchStage, State, Trial
+from space.arch import Architecture
 
 
 class TrialIndex:
@@ -59,7 +60,7 @@ class TrialIndex:
         """How many trials of a stage are in one of these states."""
         return sum(self._counts[stage, state] for state in states)
 
-    def last_of(self, stage: SearchStage, arch_id: str) -> Trial | None:
+    def last_of(self, stage: SearchStage, arch: Architecture) -> Trial | None:
         """The latest trial of a stage that trained, or trains, this network."""
-        number = self._of_arch.get((stage, arch_id))
+        number = self._of_arch.get((stage, arch.arch_id))
         return None if number is None else self._stages[stage][number]

@@ -74,7 +74,7 @@ def search(
     database: Database = DATABASE,
 ) -> None:
     """Search a network for a device, then refine, train, measure and export it; or queue that for a coordinator."""
-    from search.start import SearchRequest
+    from search.lifecycle.creation import SearchRequest
     from service.commands import search
     from space.errors import InvalidConfig
 
@@ -137,7 +137,7 @@ def netadapt(
     database: Database = DATABASE,
 ) -> None:
     """Make a trained network faster by narrowing its layers, then fine-tune, measure and export it."""
-    from search.start import SearchRequest
+    from search.lifecycle.creation import SearchRequest
     from service.commands import netadapt
 
     request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note)

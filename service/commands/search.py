@@ -16,23 +16,16 @@ from search.config.sections import parse_target
 from search.coordinator import serve
 from search.events import Listeners
 from search.groups import group_name, is_group, members, searches_of
+from search.lifecycle.creation import SearchRequest, check_sources, create, enqueue
+from search.lifecycle.driving import RecordListener, run_claimed
+from search.lifecycle.opening import check_resumable
+from search.lifecycle.reach import check_limits, check_target, require_table, with_device
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
 from search.record.heartbeat import hold
 from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
-from search.run import RecordListener, check_resumable, run_claimed
 from search.stages.certify import certify as complete
-from search.start import (
-    SearchRequest,
-    check_limits,
-    check_sources,
-    check_target,
-    create,
-    enqueue,
-    require_table,
-    with_device,
-)
 from search.trial import SearchStage
 from service.report.written import write_page
 from service.terminal.console import console, say

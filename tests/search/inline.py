@@ -49,5 +49,5 @@ def use_inline(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:
         made.append(InlineExecutor(inputs.workers, seed=len(made)))
         return made[-1]
 
-    monkeypatch.setattr("search.run.executor_for", executor_for)
+    monkeypatch.setattr("search.lifecycle.opening.executor_for", executor_for)
     return made

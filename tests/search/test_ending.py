@@ -138,7 +138,7 @@ def test_a_search_that_is_told_to_end_has_not_failed(
     mobilenas: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM ends the command with 130 and how to go on, whatever fails then; no error is recorded."""
-    monkeypatch.setattr("search.run.drive", told_to_end)
+    monkeypatch.setattr("search.lifecycle.driving.drive", told_to_end)
     url = f"sqlite:///{tmp_path / 'record.db'}"
     config = write_run(tmp_path / "run")
     told = mobilenas("search", "--config", config, "--name", "told", "--runs", tmp_path / "runs", "--database", url)

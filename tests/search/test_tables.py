@@ -9,9 +9,9 @@ from latency.meter import DeviceSettings
 from latency.table import LatencyTable
 from search.config.load import parse_config
 from search.events import Listener
+from search.lifecycle.reach import table_for
 from search.plan import Inputs
 from search.record.store import Store
-from search.start import table_for
 from search.tables import Tables
 from space.choices import SearchSpace
 from space.keys import keys_of

@@ -32,7 +32,7 @@ def lessons(session: Session) -> list[Trial]:
         session.record.id, session.start.data_hash, session.record.created_at, most=_MOST
     ):
         is_member = session.space.params_of(trial.architecture) is not None
-        if is_member and session.proxy_evaluation(trial.architecture).key == trial.evaluation_key:
+        if is_member and session.evaluations.proxy(trial.architecture).key == trial.evaluation_key:
             found.setdefault(trial.architecture.arch_id, as_learnt(session, trial, 0.0)[0])
     return list(found.values())
 

@@ -63,11 +63,11 @@ def transfer_trials(session: Session) -> None:
             if (
                 source.state is not State.COMPLETE
                 or source.origin == Origin.PROMOTED  # later rungs are taken over when their turn comes
-                or session.last_of(SearchStage.BLOCKS, source.architecture) is not None
+                or session.index.last_of(SearchStage.BLOCKS, source.architecture) is not None
             ):
                 continue
             found = FoundEvaluation(trial=source, run_folder=record.start.run_folder)
-            evaluation = session.proxy_evaluation(source.architecture)
+            evaluation = session.evaluations.proxy(source.architecture)
             if evaluation.key != source.evaluation_key or not _is_usable(session, found, evaluation):
                 other += 1
                 continue

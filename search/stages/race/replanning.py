@@ -70,7 +70,7 @@ def _seconds(config: RunConfig, pace: Pace, rung: int) -> float:
 
 
 def _has_begun(session: Session, rung: int) -> bool:
-    promoted = session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
+    promoted = session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
     return any(trial.rung >= rung for trial in promoted) or bool(session.trials(SearchStage.FINAL))
 
 
@@ -85,7 +85,7 @@ def _trained(session: Session) -> list[Trial]:
 
 def _took(session: Session, trials: Iterable[Trial]) -> Iterator[tuple[float, float]]:
     """The images of trainings, judging included, and their seconds."""
-    steps, whole = session.config.race.steps, len(session.images.splits.reward)
+    steps, whole = session.config.race.steps, len(session.evaluations.images.splits.reward)
     for trial in trials:
         # What was taken over from another search may have had to be trained from the beginning.
         if trial.parent is not None and session.trial(trial.parent).reused_from is not None:

@@ -14,6 +14,7 @@ import numpy as np
 from search.evaluation.job import Evaluation
 from search.reports.race import furthest
 from search.run_folder import RunFolder
+from search.stages.dispatch import run_trials
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.race.replanning import replan
 from search.stages.race.screening import can_screen, measure_adopted
@@ -32,11 +33,11 @@ _FEW = 1000
 def evaluation_of(session: Session, trial: Trial) -> Evaluation:
     """The training of a block-level trial, on whichever rung it is."""
     if not trial.rung:
-        return session.proxy_evaluation(trial.architecture)
+        return session.evaluations.proxy(trial.architecture)
     images = session.config.race.rungs[trial.rung].images
     # The further networks are trained, the less they differ, and the more images it takes to tell them apart.
     recipe = session.config.rung_recipe(images)
-    return session.evaluation(trial.architecture, recipe, train_images=None, on_whole_split=True)
+    return session.evaluations.of(trial.architecture, recipe, train_images=None, on_whole_split=True)
 
 
 def run_race(session: Session) -> None:
@@ -48,7 +49,7 @@ def run_race(session: Session) -> None:
     """
     if not session.config.races or session.trials(SearchStage.FINAL):
         return  # there is none, or who is trained to the end was chosen already
-    if can_screen(session) and not session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED):
+    if can_screen(session) and not session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED):
         measure_adopted(session)
     last = len(session.config.race.rungs)
     for number in range(1, last):
@@ -82,7 +83,7 @@ def _refuse_guesses(session: Session) -> None:
         return
     best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
     top1, images = best.scores.top1 or 0.0, session.start.files.judged(best.number).stat().st_size
-    labels = session.images.dataset.labels()[session.images.splits.reward]
+    labels = session.evaluations.images.dataset.labels()[session.evaluations.images.splits.reward]
     share = float(np.bincount(labels).max()) / len(labels)
     if is_guessing(top1, images, share):
         raise RunError(
@@ -102,7 +103,7 @@ def is_guessing(top1: float, images: int, largest: float) -> bool:
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:
     def of_rung() -> list[Trial]:
-        return [each for each in session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED) if each.rung == number]
+        return [each for each in session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED) if each.rung == number]
 
     begun = {trial.parent for trial in of_rung() if trial.state is not State.FAILED}
     waiting = [trial for trial in entrants if trial.number not in begun]
@@ -124,7 +125,8 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
         return sum(trial.state is State.COMPLETE for trial in of_rung())
 
     session.listener.begin(f"race to {images:,} images", len(entrants))
-    session.run(
+    run_trials(
+        session,
         SearchStage.BLOCKS,
         ask,
         lambda trial: evaluation_of(session, trial),

@@ -34,7 +34,7 @@ def can_screen(session: Session) -> bool:
 
 def target_reference(session: Session, goal: Goal) -> Architecture | None:
     """The network that a device's target is a share of, None where it is absolute."""
-    target = session.config.devices[goal.table.device.name]
+    target = session.config.devices[goal.name]
     return session.space.reference if target.relative is not None else None
 
 
@@ -113,7 +113,7 @@ def _tell_drift(session: Session, measured: Sequence[tuple[Goal, Mapping[str, Wh
         if abs(drift) > NOTABLE_ERROR:
             how = "slower" if drift > 0 else "faster"
             session.listener.note(
-                f"'{goal.table.device.name}' is {abs(drift):.0%} {how} than when its table was measured; what was "
+                f"'{goal.name}' is {abs(drift):.0%} {how} than when its table was measured; what was "
                 "measured now is compared at the table's conditions, so that this cancels out"
             )
 
@@ -127,7 +127,7 @@ def measure_adopted(session: Session) -> None:
     limit_ms = latency_limit_ms(session)
     adopted = [
         trial
-        for trial in session.trials_of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
+        for trial in session.index.of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
         if trial.state is State.COMPLETE and trial.scores.latency_ms <= (1 + _NEAR) * limit_ms
     ]
     for first in range(0, len(adopted), _MOST):
@@ -135,7 +135,7 @@ def measure_adopted(session: Session) -> None:
         found = measure_trials(session, some, SCREENING)
         for trial in some:
             measured = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
-            session.put(measured)
+            session.index.put(measured)
             if (reward := session.reward_of(measured)) is not None:
                 session.store.trials.set_reward(session.record.id, trial.number, reward, anew=True)
 
@@ -164,7 +164,7 @@ class Candidates:
     @property
     def in_training(self) -> int:
         """How many trials of the stage are being trained, which would disturb a measurement here."""
-        running = self._session.count(SearchStage.BLOCKS, State.RUNNING)
+        running = self._session.index.count(SearchStage.BLOCKS, State.RUNNING)
         return running - len(self.ready) - len(self.waiting)
 
     def measured(self) -> list[Trial]:
@@ -200,7 +200,7 @@ class Candidates:
         self._measured.update(trial.number for trial in waiting)
         for trial in waiting:
             screened = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
-            session.put(screened)
+            session.index.put(screened)
             if (refusal := refusal_of(screened.scores)) is None:
                 self.ready.append(screened)
             else:

@@ -65,7 +65,7 @@ def test_a_race_that_is_finished_early_has_no_more_finalists(
     """Whoever asks for an early end in the first promotions does not get a longer final training for it."""
 
     def asked(session: Session) -> bool:
-        return bool(session.trials_of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
+        return bool(session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED))
 
     monkeypatch.setattr(Session, "finish_requested", property(asked))
     assert run(tmp_path, race_of(60.0, tmp_path, photos)).state == "done"

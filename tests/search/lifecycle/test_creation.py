@@ -10,9 +10,9 @@ import torch
 
 from search.config.load import parse_config
 from search.events import Listener
+from search.lifecycle.creation import SearchRequest, begin, create, enqueue
 from search.plan import Inputs, available_cores, compute_device, look_up
 from search.record.store import Store
-from search.start import SearchRequest, begin, create, enqueue
 from space.errors import MobilenasError, RunError
 from tests.search.killing import write_run
 from tests.tiny import dark_and_bright
