@@ -137,8 +137,6 @@ class RunConfig(ConfigSection):
             )
         if self.final.weights == "inherited":
             raise ValueError("a race's networks are trained on or anew: choose final.weights continued or scratch")
-        if self.blocks.objectives:
-            raise ValueError("a race has one winner; leave race.rungs or blocks.objectives out")
         if self.stops_early:
             raise ValueError(
                 f"a race ends trainings by itself; leave race.rungs out, or ray.scheduler {self.ray.scheduler}"

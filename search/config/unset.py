@@ -9,7 +9,7 @@ BEFORE_RECIPES = "sgd-cosine"
 _LARGEST_OF_32PX = 80
 # Whoever names one of these says how much is trained, and how: the search then goes by counts, as in version 0.1.
 _COUNTS = {
-    "blocks": ("trials", "train_images", "epochs", "seed_factor", "tolerance", "objectives"),
+    "blocks": ("trials", "train_images", "epochs", "seed_factor", "tolerance"),
     "final": ("images",),
     "netadapt": (),  # any key of it
 }

@@ -25,6 +25,35 @@ def non_dominated(losses: np.ndarray) -> np.ndarray:
     return on_front
 
 
+def along_front(losses: np.ndarray) -> np.ndarray:
+    """The order in which networks are kept that are to cover a front: indices, shape (networks,).
+
+    Those on the front come first, then those on the front of the others, and so on; of one front the ones that stand
+    far from their neighbours, with both ends ahead of all (Deb et al. 2002, section III). Ties go to the lower index.
+    """
+    order: list[int] = []
+    left = np.arange(len(losses))
+    while len(left):
+        on_front = non_dominated(losses[left])
+        front = left[on_front]
+        order += front[np.argsort(-_crowding(losses[front]), kind="stable")].tolist()
+        left = left[~on_front]
+    return np.array(order, dtype=np.intp)
+
+
+def _crowding(front: np.ndarray) -> np.ndarray:
+    """The sum over objectives of the distance between both neighbours, as shares of the range; infinite at the ends."""
+    distances = np.zeros(len(front))
+    for values in front.T:
+        order = np.argsort(values, kind="stable")
+        ordered = values[order]
+        if ordered[-1] > ordered[0]:
+            distances[order[1:-1]] += (ordered[2:] - ordered[:-2]) / (ordered[-1] - ordered[0])
+        # Of equal networks one end is enough.
+        distances[[values.argmin(), values.argmax()]] = np.inf
+    return distances
+
+
 def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
     """The volume of all that some network beats, up to a reference point of shape (objectives,); exact.
 

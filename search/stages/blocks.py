@@ -95,7 +95,8 @@ class _Search:
         self._encoding = Encoding(session.space)
         # In a race networks are measured before they are trained, where the devices can be asked.
         self._candidates = Candidates(session) if session.config.races and can_screen(session) else None
-        self._latency_from = session.config.race.latency_from if session.config.races else 0.0
+        aims_at_target = session.config.races and not self.blocks.objectives
+        self._latency_from = session.config.race.latency_from if aims_at_target else 0.0
         # In strict batches nobody learns of a trial before its batch has ended: proposals then do not depend on who is
         # first. The record knows no batches; they follow from the order in which trials were begun. Where networks are
         # measured, all that were measured together are such a batch.

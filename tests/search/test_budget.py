@@ -96,7 +96,6 @@ def test_photos_are_seen_often_enough(default: Inputs) -> None:
     [
         {"blocks": {"trials": 5}},
         {"blocks": {"train_images": 500}},
-        {"blocks": {"objectives": ["top1", "latency_ms"]}},
         {"final": {"images": 900}},
         {"final": {"weights": "inherited"}},
         {"netadapt": {"delta": 0.02}},
@@ -114,6 +113,14 @@ def test_who_says_how_much_is_trained_gets_that(changes: dict[str, Any]) -> None
     assert config.final.weights == changes.get("final", {}).get("weights", "scratch")
     assert [needs_speed(config, name) for name in BUDGETS] == [False] * 3
     assert by_counts(config, "quick") == config.scaled(BUDGETS["quick"])
+
+
+def test_a_front_is_raced_for_by_default(default: Inputs) -> None:
+    """Objectives alone say nothing of how much is trained: such a search fills its budget like others."""
+    config = parse_config({"blocks": {"objectives": ["top1", "latency_ms"]}})
+    planned = within_budget(replace(default, config=config), speed(500.0), "default")
+    assert config.races
+    assert planned.config.race.rungs == within_budget(default, speed(500.0), "default").config.race.rungs
 
 
 def test_replicates_share_no_knowledge() -> None:

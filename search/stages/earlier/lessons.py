@@ -5,11 +5,11 @@ to the limits of this search, and then has its first result at no cost, since no
 """
 
 from collections.abc import Sequence
-from itertools import islice
+from dataclasses import replace
 
 from search.objective.latency import scores_of
 from search.objective.objective import Objective
-from search.stages.race.rungs import as_learnt
+from search.stages.race.rungs import as_learnt, by_front
 from search.stages.session import Session
 from search.trial import Trial
 from space.arch import Architecture
@@ -38,13 +38,26 @@ def lessons(session: Session) -> list[Trial]:
 
 
 def best_known(session: Session, known: Sequence[Trial], objective: Objective) -> list[Architecture]:
-    """The best of these within the limits, in a race: as many as may go on, since their first rung costs nothing."""
+    """The best of these within the limits, or along the front, in a race: as many as may go on.
+
+    Their first rung costs nothing.
+    """
     rungs = session.config.race.rungs
     if not rungs:
         return []
-    within = (
-        trial.architecture
+    priced = [
+        replace(
+            trial,
+            scores=replace(
+                scores_of(trial.architecture, objective.latency),
+                top1=trial.scores.top1,
+                log_likelihood=trial.scores.log_likelihood,
+            ),
+        )
         for trial in sorted(known, key=lambda trial: trial.scores.top1 or 0.0, reverse=True)
-        if objective.refusal(scores_of(trial.architecture, objective.latency)) is None
-    )
-    return list(islice(within, rungs[1].networks if len(rungs) > 1 else session.config.final.top_k))
+    ]
+    within = [trial for trial in priced if objective.refusal(trial.scores) is None]
+    if session.config.blocks.objectives:
+        within = by_front(session, within)
+    most = rungs[1].networks if len(rungs) > 1 else session.config.final.top_k
+    return [trial.architecture for trial in within[:most]]

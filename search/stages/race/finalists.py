@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from latency.meter import LocalMeter
 from latency.probe import Protocol
 from search.objective.latency import scores_at
-from search.stages.limits import latency_limit_ms, limits_of
+from search.stages.limits import end_latency_ms, end_limits_of
 from search.stages.race.screening import can_screen, measure_trials, name_of
 from search.stages.session import Session
 from search.trial import Trial
@@ -58,7 +58,7 @@ def _unmeasured(session: Session, best: Sequence[Trial]) -> Finalists:
 
 
 def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
-    wanted, target_ms = session.config.final.top_k, latency_limit_ms(session)
+    wanted, target_ms = session.config.final.top_k, end_latency_ms(session)
     scaled = {f"width-{round(100 * width)}": arch for width, arch in _scaled(session).items()}
     highest: dict[str, float] = {}
     within: list[Trial] = []
@@ -98,16 +98,16 @@ def _predicted_baseline(session: Session) -> Architecture | None:
     known = [arch for arch in _scaled(session).values() if not session.latency.missing(keys_of(arch))]
     if not known:
         session.listener.note("there is no baseline: blocks of the scaled reference are not measured on the device")
-    return next((arch for arch in known if session.latency.estimate(arch) <= latency_limit_ms(session)), None)
+    return next((arch for arch in known if session.latency.estimate(arch) <= end_latency_ms(session)), None)
 
 
 def _scaled(session: Session) -> Mapping[float, Architecture]:
     """The scaled references that may be near the target, within the other limits; none where the reference meets it."""
     space = session.space
-    share = latency_limit_ms(session) / session.latency.estimate(space.reference)
+    share = end_latency_ms(session) / session.latency.estimate(space.reference)
     if share >= 1:
         return {}
-    whole, limits = cost_of(space.reference).madds, replace(limits_of(session), latency_ms=None)
+    whole, limits = cost_of(space.reference).madds, replace(end_limits_of(session), latency_ms=None)
     scaled = scaled_references(space)
     fit = [width for width, arch in scaled.items() if limits.refusal(scores_at(arch, 0.0)) is None]
     near = sorted(fit, key=lambda width: abs(cost_of(scaled[width]).madds / whole - share))[:_SCALED]

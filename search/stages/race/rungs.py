@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from search.evaluation.job import Evaluation
+from search.objective.pareto import along_front, losses
 from search.reports.race import furthest
 from search.run_folder import RunFolder
 from search.stages.dispatch import run_trials
-from search.stages.limits import latency_limit_ms, limits_of
+from search.stages.limits import end_latency_ms, end_limits_of, limits_of
 from search.stages.race.replanning import replan
 from search.stages.race.screening import can_screen, measure_adopted
 from search.stages.session import Session
@@ -58,7 +59,7 @@ def run_race(session: Session) -> None:
             return
         replan(session, number)
         rung = session.config.race.rungs[number]
-        order = ranked(session, before)
+        order = _in_order(session, before)
         entrants = order[: rung.networks]
         # The next best may still be wanted in the end.
         _forget_checkpoints(session, number, but=order[: rung.networks + session.config.final.top_k])
@@ -99,6 +100,28 @@ def is_guessing(top1: float, images: int, largest: float) -> bool:
         return False
     _, high = wilson_interval(round(top1 * images), images)
     return high <= largest + _HARDLY
+
+
+def _in_order(session: Session, trials: Sequence[Trial]) -> list[Trial]:
+    """Trials of one rung in the order in which they go on.
+
+    That is the best first. Of a Pareto race they are those that cover the front, behind the best within the target, one
+    of which the search ends with.
+    """
+    order = ranked(session, trials)
+    if not session.config.blocks.objectives:
+        return order
+    limits = end_limits_of(session)
+    within = [trial for trial in order if limits.refusal(trial.scores) is None][: session.config.final.top_k]
+    return [*within, *(trial for trial in by_front(session, order) if trial not in within)]
+
+
+def by_front(session: Session, trials: Sequence[Trial]) -> list[Trial]:
+    """Trials in the order in which they cover the front of the objectives, top-1 as samplers are told of it."""
+    told = [as_learnt(session, trial, 0.0)[0].scores for trial in trials]
+    costs = [[getattr(scores, name) for scores in told] for name in session.config.blocks.objectives[1:]]
+    order = along_front(losses(np.array([scores.top1 for scores in told]), *map(np.array, costs)))
+    return [trials[index] for index in order]
 
 
 def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Trial]) -> None:
@@ -178,11 +201,11 @@ def winners(session: Session) -> list[Trial]:
     Raises:
         RunError: there is none.
     """
-    limits = limits_of(session)
+    limits = end_limits_of(session)
     found = [trial for trial in standings(session) if limits.refusal(trial.scores) is None]
     if not found:
         raise RunError(
-            f"no network that was trained is within {latency_limit_ms(session):.3f} ms and the other limits; search "
+            f"no network that was trained is within {end_latency_ms(session):.3f} ms and the other limits; search "
             "again with a higher target, other limits or a smaller width"
         )
     return found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.objective.pareto import hypervolume, losses, non_dominated
+from search.objective.pareto import along_front, hypervolume, losses, non_dominated
 
 
 @st.composite
@@ -39,6 +39,28 @@ def test_front_is_what_nobody_beats(points: np.ndarray) -> None:
     """A network is on the front exactly if no other one beats it."""
     expected = [not any(beats(other, one) for other in points) for one in points]
     assert non_dominated(points).tolist() == expected
+
+
+@given(losses_of_networks(most=20))
+def test_a_front_is_kept_before_what_it_beats(points: np.ndarray) -> None:
+    """Front by front, each network once; of two objectives the two ends of a front before what lies between them."""
+    order = along_front(points).tolist()
+    assert sorted(order) == list(range(len(points)))
+    while order:
+        left = points[order]
+        size = int(non_dominated(left).sum())
+        front = left[:size]
+        assert non_dominated(left)[:size].all()
+        if points.shape[1] == 2 and size >= 2:
+            first, second = front[:2]
+            assert {first[0], second[0]} == {front[:, 0].min(), front[:, 0].max()}
+        order = order[size:]
+
+
+def test_of_a_front_the_far_ones_are_kept_first() -> None:
+    """Of five on a line the ends, then the one with the widest gap around it; what is beaten comes last."""
+    points = np.array([[0, 10], [1, 9], [2, 8], [6, 4], [10, 0], [7, 7]], dtype=np.float64)
+    assert along_front(points).tolist() == [0, 4, 3, 2, 1, 5]
 
 
 @given(losses_of_networks(), st.integers(2, 6))

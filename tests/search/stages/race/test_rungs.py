@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,33 @@ def race_near_the_reference(
         race={"rungs": rungs, "latency_from": 0.9},
         final=final,
     )
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_race_may_go_along_a_front(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """Networks far beyond the target are raced, too; who covers the front goes on, and who meets the target ends it."""
+    blocks = {"reuse": False, "objectives": ["top1", "latency_ms"]}
+    final = {"images": 160, "top_k": 1, "weights": "continued"}
+    config = race_in(tmp_path, photos, blocks=blocks, target={"ms": 0.05}, final=final)
+    assert run(tmp_path, config).state == "done"
+    assert len(executors) == 1
+    trials = trials_of(tmp_path)
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        target = store.searches.get("race").require_start().target_ms
+    rungs = rungs_of(trials)
+    assert [len(rung) for rung in rungs] == [6, 3, 2]
+    assert any(trial.scores.latency_ms > 1.1 * target for trial in rungs[0])
+    assert any(trial.scores.latency_ms < 0.9 * target for trial in rungs[0])
+    for before, rung in pairwise(rungs):
+        within = [trial for trial in before if trial.scores.latency_ms <= target]
+        best = by_likelihood(within)[0].number
+        ends = {min(before, key=lambda trial: trial.scores.latency_ms).number, by_likelihood(before)[0].number}
+        on = [trial.parent for trial in rung]
+        assert on[0] == best
+        assert set(on) <= {best, *ends} if len(rung) == 2 else {best, *ends} <= {*on}
+    found = [trial for trial in trials if trial.origin == Origin.FOUND]
+    assert all(trial.scores.latency_ms <= target for trial in found)
+    assert len(found) == 1
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -390,7 +418,6 @@ STAYS = {"netadapt": {"max_steps": 0}}
         ({"race": {"rungs": [{"images": 5, "networks": 2}, {"images": 5, "networks": 1}]}}, "more images"),
         ({"blocks": {"recipe": "sgd-cosine"}}, "without an end"),
         ({"blocks": {"recipe": "final"}}, "without an end"),
-        ({"blocks": {"objectives": ["top1", "latency_ms"]}}, "one winner"),
         ({"final": {"weights": "continued", "images": 128}}, r"raise final\.images"),
         ({"final": {"weights": "continued", "recipe": "sgd-cosine"}}, "none that goes on"),
         ({"final": {"weights": "inherited"}}, "continued or scratch"),
@@ -401,7 +428,7 @@ STAYS = {"netadapt": {"max_steps": 0}}
     ],
 )
 def test_races_that_cannot_be_run_are_refused(changes: dict[str, Any], match: str) -> None:
-    """With what to change: rungs that do not narrow, trainings that cannot go on, several winners."""
+    """With what to change: rungs that do not narrow, trainings that cannot go on."""
     with pytest.raises(InvalidConfig, match=match):
         parse_config({"race": {"rungs": RUNGS}, **STAYS, **changes})
 
