@@ -36,6 +36,8 @@ from trainer.training.networks import DeviceKind, best_device, visible_gpus
 _SAMPLE_KEYS = 40
 # A step saves at least `delta`; with widths in multiples of 8 it was seen to save about twice as much.
 _SAVED_PER_DELTA = 2.0
+# Images that a proposal sees on average, in shares of the first ones, where a step goes on until it can tell.
+_TOLD_APART = 2.5
 _ITERATION_SECONDS = 5.0  # measuring missing blocks, starting trials
 
 
@@ -314,7 +316,8 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0
-    per_step = own * pace.alike(places, config.netadapt.images + judging) + _ITERATION_SECONDS
+    seen = config.netadapt.images * (_TOLD_APART if config.netadapt.steps == "adaptive" else 1.0)
+    per_step = own * pace.alike(places, seen + judging) + _ITERATION_SECONDS
     netadapt_s = walked * per_step
     return Plan(
         inputs=inputs,

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from space.arch import Architecture, Stage
@@ -70,6 +70,19 @@ def narrowings(arch: Architecture) -> Iterator[list[Proposal]]:
             Proposal(architecture=_with_width(arch, group, width), narrowed=f"{name} width {was}→{width}")
             for width in _narrower(was)
         ]
+
+
+def narrowed_together(arch: Architecture, proposals: Sequence[Proposal]) -> Proposal | None:
+    """One proposal that makes all the layers narrower which several of a network do.
+
+    None where that cannot be, as where one of them has made a residual connection that joins another one's stages.
+    """
+    for proposal in proposals:
+        found = (each for place in narrowings(arch) for each in place if each.narrowed == proposal.narrowed)
+        if (same := next(found, None)) is None:
+            return None
+        arch = same.architecture
+    return Proposal(architecture=arch, narrowed=" and ".join(proposal.narrowed for proposal in proposals))
 
 
 def narrowed_at_random(arch: Architecture, rng: random.Random, steps: int) -> Architecture:

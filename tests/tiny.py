@@ -76,7 +76,7 @@ def tiny_run(folder: Path, *, real: bool = False) -> Path:
         "device": {"rounds": 25, "warm_runs": 8},
         "target": {"relative": 0.9},
         "blocks": {"trials": 3, "train_images": 300 if real else 130},
-        "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
+        "netadapt": {"delta": 0.02, "images": 64, "most_images": 128, "walk": 0.02},
         "final": {"images": 300 if real else 130},
         "html": real,  # a second, which most tests have no use for
     }

@@ -188,11 +188,15 @@ class RunConfig(ConfigSection):
     @property
     def fine_tuning_recipe(self) -> Recipe:
         """The fine-tuning of NetAdapt's proposals."""
+        return self.fine_tuning(self.netadapt.images)
+
+    def fine_tuning(self, images: int) -> Recipe:
+        """The same on so many images."""
         settings, factor = self.netadapt, self.netadapt.learning_rate_factor
         if factor is None:
             # A recipe's own rates are for fine-tuning already; one that is set for all stages is for training anew.
             factor = 1.0 if self.training.learning_rate is None else _FINE_TUNING
-        return self.training.recipe(settings.recipe, settings.images, rate=factor)
+        return self.training.recipe(settings.recipe, images, rate=factor)
 
     @property
     def final_recipe(self) -> Recipe:

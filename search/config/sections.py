@@ -416,8 +416,10 @@ class NetAdaptConfig(ConfigSection):
     decay: float = Field(gt=0, le=1)
     choice: Literal["ratio", "top1"]
     walk: float = Field(ge=0, le=4)
+    steps: Literal["adaptive", "fixed"]
     recipe: ChosenRecipe
     images: int = Field(ge=1)
+    most_images: int | None = Field(ge=1)
     learning_rate_factor: float | None = Field(gt=0, le=1)
     max_steps: int = Field(ge=0, le=10_000)
 

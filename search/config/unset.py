@@ -39,7 +39,8 @@ def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
         "recipe" in _section(content, name) for name in stages
     ):
         return {}
-    return {"training": {"device": "cpu"}, **{name: {"recipe": BEFORE_RECIPES} for name in stages}}
+    recipes: dict[str, dict[str, Any]] = {name: {"recipe": BEFORE_RECIPES} for name in stages}
+    return {"training": {"device": "cpu"}, **recipes, "netadapt": {"recipe": BEFORE_RECIPES, "steps": "fixed"}}
 
 
 def _racing_or_not(whole: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:

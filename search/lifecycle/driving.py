@@ -21,8 +21,8 @@ from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
 from search.stages.race.rungs import run_race, winners
-from search.stages.refine import pause_before_refinement, refine
 from search.stages.session import Interrupted, Session
+from search.stages.walk.refine import pause_before_refinement, refine
 from search.trial import SearchStage
 from space.errors import MobilenasError, StoreError
 

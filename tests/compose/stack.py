@@ -79,7 +79,7 @@ RUN = {
     "device": {"rounds": 25, "warm_runs": 8},
     "target": {"relative": 0.9},
     "blocks": {"trials": TRIALS, "train_images": 12000, "sampler": "random"},
-    "netadapt": {"delta": 0.02, "images": 64, "walk": 0.02},
+    "netadapt": {"delta": 0.02, "images": 64, "most_images": 128, "walk": 0.02},
     "final": {"images": 300},
 }
 

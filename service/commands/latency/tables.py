@@ -19,7 +19,7 @@ from search.config.sections import DeviceConfig
 from search.plan import latency_range, look_up, table_minutes
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
-from search.stages.refine import keys_to_refine
+from search.stages.walk.refine import keys_to_refine
 from search.tables import Tables, settings_for, workspace
 from service.commands.spaces import space_named
 from service.terminal.console import console, say

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.stages.netadapt import Judged, choose, proposals
+from search.stages.walk.netadapt import Judged, choose, proposals
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.cost import cost_of

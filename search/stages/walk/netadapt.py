@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from space.arch import Architecture
 from space.narrowing import Proposal, narrowings
+from trainer.training.metrics import paired_mean_difference
 
 Choice = Literal["ratio", "top1"]
 
@@ -46,3 +49,25 @@ def choose(current: Judged, candidates: Sequence[Judged], *, by: Choice = "ratio
         return (candidate.score - current.score) / (current.latency_ms - candidate.latency_ms)
 
     return max(range(len(candidates)), key=lambda index: worth(candidates[index]))
+
+
+def worth_by_image(current: np.ndarray, candidate: np.ndarray, saved_ms: float, *, by: Choice = "ratio") -> np.ndarray:
+    """What `choose` compares, image by image: the mean over images is a proposal's worth.
+
+    Scores are of the same images in the same order, shape (images,).
+    """
+    if by == "top1":
+        return candidate
+    worth: np.ndarray = (candidate - current) / saved_ms
+    return worth
+
+
+def rivals(worths: Sequence[np.ndarray]) -> list[int]:
+    """The indices of the best proposal and of those that the images do not tell apart from it (95 %, paired).
+
+    `worths` are by image, shape (images,). The best comes first, the others in the order of what they are worth.
+    """
+    means = [float(worth.mean()) for worth in worths]
+    best = worths[int(np.argmax(means))]
+    order = sorted(range(len(worths)), key=lambda index: (-means[index], index))
+    return order[:1] + [index for index in order[1:] if paired_mean_difference(best, worths[index]).low <= 0]

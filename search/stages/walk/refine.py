@@ -1,16 +1,14 @@
 """The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
 
 import math
-from collections.abc import Callable
 
-from search.evaluation.job import Evaluation
 from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
-from search.stages.dispatch import run_trials
 from search.stages.limits import limits_of
-from search.stages.netadapt import Judged, choose, proposals
 from search.stages.session import Interrupted, Session
+from search.stages.walk.netadapt import proposals
+from search.stages.walk.telling import UNCHANGED, Step, of_iteration
 from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
@@ -21,8 +19,8 @@ from space.narrowing import Proposal, narrowed_keys, narrowings
 def refine(session: Session) -> list[Trial]:
     """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
 
-    Each iteration: propose, measure the blocks that the table lacks, fine-tune every proposal shortly, keep the one
-    that loses least per ms saved. The record holds enough to go on in the middle of an iteration.
+    Each iteration: propose, measure the blocks that the table lacks, fine-tune the proposals, keep the one that loses
+    least per ms saved (see `telling`). The record holds enough to go on in the middle of an iteration.
 
     Raises:
         Interrupted: it was stopped.
@@ -45,7 +43,17 @@ def refine(session: Session) -> list[Trial]:
         # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
         delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
         walked = seed.scores.latency_ms - current.scores.latency_ms
-        following = _iterate(session, current, iteration=done, delta_ms=delta_ms, walked_ms=min(way, walked))
+        if settings.steps == "adaptive":
+            # The target is met from above, by as little as widths allow.
+            delta_ms = min(delta_ms, current.scores.latency_ms - target_ms)
+        following = _iterate(
+            session,
+            current,
+            iteration=done,
+            delta_ms=delta_ms,
+            walked_ms=min(way, walked),
+            target_ms=target_ms,
+        )
         if following is None:
             break
         current = following
@@ -133,22 +141,23 @@ def _parent(trial: Trial) -> int:
     return trial.parent
 
 
-def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: float, walked_ms: float) -> Trial | None:
+def _iterate(
+    session: Session, current: Trial, *, iteration: int, delta_ms: float, walked_ms: float, target_ms: float
+) -> Trial | None:
     """One accepted step, or None where nothing can be narrowed any more."""
     _measure_narrowings(session, current, iteration)
     found = _proposals(session, current, delta_ms)
     if not found:
         return None
     # A step saves at least delta, so that much of the bar belongs to this iteration's trials.
-    _evaluate(session, current, iteration, found, lambda share: session.listener.advance(walked_ms + share * delta_ms))
+    best = Step(
+        session=session,
+        current=current,
+        iteration=iteration,
+        target_ms=target_ms,
+        advance=lambda share: session.listener.advance(walked_ms + share * delta_ms),
+    ).take(found)
     judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
-    if not judged:
-        raise RunError(
-            f"all {len(found)} proposals of NetAdapt's step {iteration} failed; see: mobilenas logs "
-            f"{session.record.name}"
-        )
-    scores = _scores(session, [current, *judged])
-    best = judged[choose(scores[0], scores[1:], by=session.config.netadapt.choice)]
     step = NetAdaptStep(
         iteration=iteration,
         trial=best.number,
@@ -158,7 +167,7 @@ def _iterate(session: Session, current: Trial, *, iteration: int, delta_ms: floa
         latency_after_ms=best.scores.latency_ms,
         top1_before=_top1(current),
         top1_after=_top1(best),
-        proposals=len(judged),
+        proposals=len({trial.architecture for trial in judged if trial.origin != UNCHANGED}),
     )
     session.store.trials.add_step(session.record.id, step)
     session.listener.step(step)
@@ -186,29 +195,9 @@ def _proposals(session: Session, current: Trial, delta_ms: float) -> tuple[Propo
     return ()
 
 
-def of_iteration(session: Session, iteration: int) -> list[Trial]:
-    """The recorded proposals of one iteration."""
-    return [trial for trial in session.trials(SearchStage.NETADAPT) if trial.iteration == iteration]
-
-
 def _top1(trial: Trial) -> float:
     assert trial.scores.top1 is not None
     return trial.scores.top1
-
-
-def _scores(session: Session, trials: list[Trial]) -> list[Judged]:
-    """By what a step is chosen: the log-likelihood, which tells networks apart on fewer images than top-1 needs.
-
-    Where something else is asked for, or there is none for one of them, it is top-1.
-    """
-    settings, likelihoods = session.config, [trial.scores.log_likelihood for trial in trials]
-    by_top1 = settings.netadapt.choice == "top1" or settings.data.rank_by != "top1" or None in likelihoods
-    scores = [_top1(trial) for trial in trials] if by_top1 else likelihoods
-    return [
-        Judged(score=score, latency_ms=trial.scores.latency_ms)
-        for score, trial in zip(scores, trials, strict=True)
-        if score is not None
-    ]
 
 
 def _measure_narrowings(session: Session, current: Trial, iteration: int) -> None:
@@ -223,28 +212,3 @@ def _measure_narrowings(session: Session, current: Trial, iteration: int) -> Non
         for key in keys_of(proposal.architecture)
     }
     session.measure(reachable, f"NetAdapt step {iteration}", reason="netadapt", on=reached)
-
-
-def _evaluate(
-    session: Session, current: Trial, iteration: int, found: tuple[Proposal, ...], advance: Callable[[float], None]
-) -> None:
-    recorded = {trial.architecture for trial in of_iteration(session, iteration) if trial.state is not State.FAILED}
-    waiting = [proposal for proposal in found if proposal.architecture not in recorded]
-
-    def evaluation_of(trial: Trial) -> Evaluation:
-        recipe, key = session.config.fine_tuning_recipe, current.evaluation_key
-        return session.evaluations.of(trial.architecture, recipe, train_images=None, parent_key=key)
-
-    def ask() -> Trial | None:
-        if not waiting:
-            return None
-        proposal = waiting.pop(0)
-        return session.new_trial(
-            SearchStage.NETADAPT, proposal.architecture, origin=proposal.narrowed, iteration=iteration, parent=current
-        )
-
-    def advanced(running: float) -> None:
-        ended = sum(trial.state is not State.RUNNING for trial in of_iteration(session, iteration))
-        advance(min(1.0, (ended + running) / len(found)))
-
-    run_trials(session, SearchStage.NETADAPT, ask, evaluation_of, advanced=advanced)
