@@ -90,3 +90,21 @@ def fastest(table: LatencyTable, space: SearchSpace) -> Architecture:
 def slowest(table: LatencyTable, space: SearchSpace) -> Architecture:
     """The member with the highest predicted latency."""
     return _Search(table, space, slowest=True).run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a space can reach on a device, in predicted ms."""
+
+    fastest_ms: float
+    slowest_ms: float
+    reference_ms: float | None
+
+
+def latency_range(table: LatencyTable, space: SearchSpace, reference: Architecture | None = None) -> Range:
+    """Exact bounds of the space, and its reference or another network."""
+    return Range(
+        fastest_ms=table.estimate(fastest(table, space)),
+        slowest_ms=table.estimate(slowest(table, space)),
+        reference_ms=table.estimate(reference or space.reference),
+    )

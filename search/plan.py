@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from latency.extremes import Range, latency_range
 from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
-from latency.table import LatencyTable
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
@@ -18,6 +18,7 @@ from search.evaluation.pace import EVALUATION_SHARE, Pace
 from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
+from search.protocols import CERTIFICATE, PASSING, SCREENING, finalists_seconds, measuring_seconds
 from search.record.store import Store
 from search.tables import Tables
 from space.arch import Architecture
@@ -127,15 +128,6 @@ def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, N
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """What a space can reach on a device, in predicted ms."""
-
-    fastest_ms: float
-    slowest_ms: float
-    reference_ms: float | None
-
-
 # Where only a function knows latencies, so many members are drawn, and the extreme ones improved upon until so many
 # rounds in a row find nothing better.
 _DRAWN, _KEPT, _PATIENCE = 512, 16, 6
@@ -169,17 +161,6 @@ def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture 
     )
 
 
-def latency_range(table: LatencyTable, space: SearchSpace, reference: Architecture | None = None) -> Range:
-    """Exact bounds of the space, and its reference or another network."""
-    from latency.extremes import fastest, slowest
-
-    return Range(
-        fastest_ms=table.estimate(fastest(table, space)),
-        slowest_ms=table.estimate(slowest(table, space)),
-        reference_ms=table.estimate(reference or space.reference),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run will do; minutes are expected, from a short calibration of this machine."""
@@ -189,6 +170,7 @@ class Plan:
     search_minutes: float
     netadapt_minutes: float
     final_minutes: float
+    measuring_minutes: float
     # The budget by which finalists see enough epochs, where they do not.
     sufficient_budget: str | None = None
 
@@ -206,7 +188,7 @@ class Plan:
     @property
     def training_minutes(self) -> float:
         """Everything but the table."""
-        return self.search_minutes + self.netadapt_minutes + self.final_minutes
+        return self.search_minutes + self.netadapt_minutes + self.final_minutes + self.measuring_minutes
 
     @property
     def minutes(self) -> float:
@@ -325,4 +307,16 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
         search_minutes=search_s / 60,
         netadapt_minutes=netadapt_s / 60,
         final_minutes=pace.finals(config) / 60,
+        measuring_minutes=_measuring_s(inputs, speed) / 60,
     )
+
+
+def _measuring_s(inputs: Inputs, speed: Speed) -> float:
+    """Seconds in which whole networks are measured, as far as that is known before the device has a table."""
+    config, ms = inputs.config, None if speed.range is None else speed.range.reference_ms
+    if config.latency is not None or inputs.settings.is_kit or ms is None:
+        return 0.0
+    found = measuring_seconds(CERTIFICATE, 3, ms)
+    if config.races:
+        found += measuring_seconds(SCREENING, round(config.trials / PASSING), ms) + finalists_seconds(config, ms)
+    return found

@@ -1,7 +1,7 @@
 """The latency tables of a search: found in the record, measured on the device, or taken from a kit's results."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from latency.analysis.validate import Group, validation_from
 from latency.calibration import POOR
 from latency.collect import Collected, campaign_for, collect, is_reliable, needed_keys, table_from
 from latency.device import Device
+from latency.extremes import latency_range
 from latency.kit import Campaign
 from latency.measurement import Measurement
 from latency.meter import DeviceSettings, Meter
@@ -240,13 +241,9 @@ def lines_about(table_id: int, found: Collected, protocol: Protocol) -> list[str
 
 def reach_of(table: LatencyTable, space: SearchSpace) -> dict[str, Any]:
     """What the networks of a space take by a table that holds its blocks, ms: plain JSON."""
-    from latency.extremes import fastest, slowest
-
     return {
         "space": f"{space.preset.name}, width {space.width:g}, {space.resolution} px, {space.num_classes} classes",
-        "fastest_ms": table.estimate(fastest(table, space)),
-        "slowest_ms": table.estimate(slowest(table, space)),
-        "reference_ms": table.estimate(space.reference),
+        **asdict(latency_range(table, space)),
     }
 
 

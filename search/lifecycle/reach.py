@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from latency.collect import measure_missing
+from latency.extremes import Range, latency_range
 from latency.table import LatencyTable
 from search.config.load import RunConfig
 from search.events import Listener
 from search.objective.latency import OwnLatency
-from search.plan import Inputs, Range, compute_device, latency_range, sampled_range
+from search.plan import Inputs, compute_device, sampled_range
 from search.plugins import Plugin
 from search.record.rows import FurtherTarget
 from search.record.store import Store

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from latency.kit import Campaign, NetworkGraph, make_kit, measure_options
 from latency.meter import Meter
-from latency.probe import Protocol
 from latency.results import Results, read_results
 from search.objective.latency import Goal
+from search.protocols import CERTIFICATE
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
@@ -18,10 +18,6 @@ from search.tables import settings_for, workspace
 from search.trial import NetworkMeasurement, SearchStage
 from space.errors import DeviceError, InvalidResults, RunError
 from trainer.training.weight_files import read_weights
-
-# Three networks cost little, and their figures are what the user is told. On a virtual machine with noisy neighbours
-# 120 rounds gave intervals of 3 to 7 %, 1,000 rounds 1 to 2 %.
-PROTOCOL = Protocol(rounds=60, most_rounds=400, warm=8, precision=0.005, seconds=360.0)
 
 
 def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
@@ -38,7 +34,7 @@ def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
             )
             for trial in recorded.certified()
         },
-        protocol=PROTOCOL,
+        protocol=CERTIFICATE,
         purpose={"kind": "certify", "search": recorded.record.name},
     )
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from latency.meter import LocalMeter
-from latency.probe import Protocol
 from search.objective.latency import scores_at
+from search.protocols import FINALISTS, SCALED
 from search.stages.limits import end_latency_ms, end_limits_of
 from search.stages.race.screening import can_screen, measure_trials, name_of
 from search.stages.session import Session
@@ -16,12 +16,8 @@ from space.errors import DeviceError
 from space.keys import keys_of
 from space.variation.scaling import scaled_references
 
-# Their latency is what the user is promised: half a per cent, where the device is quiet enough for that.
-_FINALISTS = Protocol(rounds=32, most_rounds=400, warm=8, precision=0.005, seconds=120.0)
 # Besides those that are wanted, so many are measured at once in case that others turn out too slow.
 _SPARE = 4
-# Of the scaled references so many are looked at that are nearest to the target's share of the multiply-adds.
-_SCALED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +60,7 @@ def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
     within: list[Trial] = []
     for first in range(0, len(best), wanted + _SPARE):
         some = best[first : first + wanted + _SPARE]
-        found = measure_trials(session, some, _FINALISTS, beside={} if first else scaled, tells_drift=not first)
+        found = measure_trials(session, some, FINALISTS, beside={} if first else scaled, tells_drift=not first)
         highest |= {name: high for name, (_, high) in found.items()}
         within += [trial for trial in some if highest[name_of(trial)] <= target_ms]
         if within:
@@ -110,5 +106,5 @@ def _scaled(session: Session) -> Mapping[float, Architecture]:
     whole, limits = cost_of(space.reference).madds, replace(end_limits_of(session), latency_ms=None)
     scaled = scaled_references(space)
     fit = [width for width, arch in scaled.items() if limits.refusal(scores_at(arch, 0.0)) is None]
-    near = sorted(fit, key=lambda width: abs(cost_of(scaled[width]).madds / whole - share))[:_SCALED]
+    near = sorted(fit, key=lambda width: abs(cost_of(scaled[width]).madds / whole - share))[:SCALED]
     return {width: scaled[width] for width in sorted(near, reverse=True)}

@@ -14,18 +14,17 @@ from latency.probe import Protocol
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
+from search.protocols import PASSING, SCREENING
 from search.reports.markdown import NOTABLE_ERROR
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
 from search.trial import NetworkMeasurement, Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 
-# A network of which one can say that it is within one per cent; for what is slow there is a limit.
-SCREENING = Protocol(rounds=16, most_rounds=32, warm=8, precision=0.01, seconds=120.0)
 # Predictions are hardly ever further off than this share.
 _NEAR = 0.1
-# Proposals that are measured at once, and the share of them that is expected to pass before anything is known.
-_MOST, _EXPECTED = 48, 0.3
+# Proposals that are measured at once.
+_MOST = 48
 
 
 def can_screen(session: Session) -> bool:
@@ -192,7 +191,7 @@ class Candidates:
         screened = self.measured()
         passed = sum(trial.state is not State.PRUNED for trial in screened)
         # As if two had been measured before, so that the first few say little.
-        share = (passed + 2 * _EXPECTED) / (len(screened) + 2)
+        share = (passed + 2 * PASSING) / (len(screened) + 2)
         return max(1, min(_MOST, round(wanted / share)))
 
     def measure(self, refusal_of: Callable[[Scores], Refusal | None]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from latency.calibration import POOR
 from latency.collect import campaign_for_missing, enqueued_of, entries_from, space_of
 from latency.device import Device
+from latency.extremes import latency_range
 from latency.kit import KIT_MEMORY_MB, Campaign, make_kit, measure_options
 from latency.meter import DeviceSettings, LocalMeter, Meter
 from latency.probe import CPU, Protocol
@@ -16,7 +17,7 @@ from latency.results import Results, read_results, read_results_file
 from latency.table import LatencyTable
 from search.config.load import load_config, parse_config
 from search.config.sections import DeviceConfig
-from search.plan import latency_range, look_up, table_minutes
+from search.plan import look_up, table_minutes
 from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.stages.walk.refine import keys_to_refine

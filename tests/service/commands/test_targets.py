@@ -45,7 +45,7 @@ class Workplace:
         content = yaml.safe_load(path.read_text())
         # Long steps, and few rounds: nothing here is about how well a table predicts.
         content |= {
-            "netadapt": {**content["netadapt"], "delta": 0.04, "images": 32},
+            "netadapt": {**content["netadapt"], "delta": 0.04, "images": 32, "most_images": 32},
             "device": {"rounds": 8, "warm_runs": 4},
         }
         for name, value in changes.items():
