@@ -101,7 +101,7 @@ def config_of(arguments: argparse.Namespace) -> dict[str, object]:
         "data": {"source": arguments.data, "data_dir": arguments.data_dir, "reward_images": arguments.judge},
         "space": {"width": arguments.width},
         "training": {"shift": 0.0625 if arguments.data == "cifar10" else 0.0},
-        "netadapt": {"delta": arguments.delta, "images": arguments.short, "choice": arguments.choice},
+        "netadapt": {"delta": arguments.delta, "images": arguments.short, "choice": arguments.choice, "steps": "fixed"},
         "final": {"images": 512},
     }
 

@@ -46,25 +46,27 @@ def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
             "a budget in hours cannot be planned with an `evaluator` of your own; set blocks.trials instead"
         )
     least = _images_factor_for(inputs, speed, ENOUGH_EPOCHS) if _is_folder(inputs) and budget == "default" else 0.0
-    hours = budget_hours(budget)
+    hours, to_measure = budget_hours(budget), speed.table_minutes + make_plan(inputs, speed).measuring_minutes
     if hours is None:
         # What a name stands for is not used up by a device that takes long to measure.
-        minutes = max(MINUTES[budget] - speed.table_minutes, MINUTES[budget] / 2)
+        minutes = max(MINUTES[budget] - to_measure, MINUTES[budget] / 2)
         if least:
             minutes = max(minutes, _minutes_of(_raced(inputs, images=least, networks=_FEWEST), speed))
     else:
-        minutes = hours * 60 - speed.table_minutes
+        minutes = hours * 60 - to_measure
     minutes *= config.race.time_share
     if minutes <= 0:
         raise InvalidConfig(
-            f"a budget of {(hours or 0) * 60:.0f} minutes is too short: measuring the latency table takes "
-            f"{speed.table_minutes:.0f} of them; give more, or lower device.rounds"
+            f"a budget of {(hours or 0) * 60:.0f} minutes is too short: measuring takes "
+            f"{to_measure:.0f} of them; give more, or lower device.rounds"
         )
     if not config.race.fills_budget:
         return _within(inputs, speed, minutes)
     planned = _race_within(inputs, speed, minutes, least)
     # A race that could not be made so short has the time that it takes.
-    race = planned.config.race.model_copy(update={"minutes": max(minutes, _minutes_of(planned, speed))})
+    plan = make_plan(planned, speed)
+    whole = max(minutes, plan.training_minutes) + plan.measuring_minutes
+    race = planned.config.race.model_copy(update={"minutes": whole})
     return replace(planned, config=planned.config.model_copy(update={"race": race}))
 
 
@@ -75,7 +77,7 @@ def budget_that_suffices(inputs: Inputs, speed: Speed) -> str | None:
     """
     for hours in _OFFERED_HOURS:
         text = f"{hours:g}h" if hours >= 1 else f"{60 * hours:.0f}m"
-        if hours * 60 <= speed.table_minutes:
+        if hours * 60 <= speed.table_minutes + make_plan(inputs, speed).measuring_minutes:
             continue
         epochs = make_plan(within_budget(inputs, speed, text), speed).epochs
         if epochs is not None and epochs >= ENOUGH_EPOCHS:

@@ -18,7 +18,7 @@ from search.evaluation.pace import EVALUATION_SHARE, Pace
 from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
-from search.protocols import CERTIFICATE, PASSING, SCREENING, finalists_seconds, measuring_seconds
+from search.protocols import certificate_seconds, finalists_seconds, screening_seconds
 from search.record.store import Store
 from search.tables import Tables
 from space.arch import Architecture
@@ -187,13 +187,13 @@ class Plan:
 
     @property
     def training_minutes(self) -> float:
-        """Everything but the table."""
-        return self.search_minutes + self.netadapt_minutes + self.final_minutes + self.measuring_minutes
+        """All stages, without what is measured."""
+        return self.search_minutes + self.netadapt_minutes + self.final_minutes
 
     @property
     def minutes(self) -> float:
         """The whole run."""
-        return self.speed.table_minutes + self.training_minutes
+        return self.speed.table_minutes + self.training_minutes + self.measuring_minutes
 
     @property
     def target_ms(self) -> float | None:
@@ -298,8 +298,10 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0
-    seen = config.netadapt.images * (_TOLD_APART if config.netadapt.steps == "adaptive" else 1.0)
-    per_step = own * pace.alike(places, seen + judging) + _ITERATION_SECONDS
+    seen, compared = config.netadapt.images + judging, 0
+    if config.tells_proposals_apart:
+        seen, compared = seen * _TOLD_APART, 1
+    per_step = own * pace.alike(places + compared, seen) + _ITERATION_SECONDS
     netadapt_s = walked * per_step
     return Plan(
         inputs=inputs,
@@ -316,7 +318,6 @@ def _measuring_s(inputs: Inputs, speed: Speed) -> float:
     config, ms = inputs.config, None if speed.range is None else speed.range.reference_ms
     if config.latency is not None or inputs.settings.is_kit or ms is None:
         return 0.0
-    found = measuring_seconds(CERTIFICATE, 3, ms)
-    if config.races:
-        found += measuring_seconds(SCREENING, round(config.trials / PASSING), ms) + finalists_seconds(config, ms)
-    return found
+    if not config.races:
+        return certificate_seconds(ms)
+    return screening_seconds(config, ms) + finalists_seconds(config, ms)

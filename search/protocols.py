@@ -15,17 +15,40 @@ SCALED = 16
 # Of the proposals that are measured about this share is trained.
 PASSING = 0.3
 
+# Proposals that are measured at once.
+AT_ONCE = 48
+# Besides the finalists that are wanted, so many are measured at once in case that others turn out too slow.
+SPARE = 4
+
 # In turn with others a network takes longer than by its latency, and it has to be opened once: seen with 20 networks
 # of 0.3 ms, which took 47 s as finalists, and as candidates 4 s.
 _IN_TURN, _OPENING_S = 2.0, 0.1
+# A network that is not measured in any other time is visited so often.
+_LEAST_VISITS = 4
 
 
 def measuring_seconds(protocol: Protocol, networks: int, ms: float) -> float:
-    """About how long so many networks of such a latency take, in as many rounds as they may."""
-    running = networks * protocol.most_rounds * (protocol.warm + 1) * _IN_TURN * ms / 1000
-    return min(running, protocol.seconds or running) + networks * _OPENING_S
+    """About how long so many networks of such a latency take, in as many rounds as they may on a noisy machine."""
+    visit = (protocol.warm + 1) * _IN_TURN * ms / 1000
+    running = networks * protocol.most_rounds * visit
+    if protocol.seconds is not None:
+        running = max(min(running, protocol.seconds), networks * _LEAST_VISITS * visit)
+    return running + networks * _OPENING_S
+
+
+def screening_seconds(config: RunConfig, ms: float) -> float:
+    """About how long the candidates of a race take; of those along a front none is refused."""
+    left = config.trials if config.blocks.objectives else round(config.trials / PASSING)
+    batches = [AT_ONCE] * (left // AT_ONCE) + [left % AT_ONCE]
+    return sum(measuring_seconds(SCREENING, networks, ms) for networks in batches)
 
 
 def finalists_seconds(config: RunConfig, ms: float) -> float:
-    """About how long the finalists of a race take, with the references beside them."""
-    return measuring_seconds(FINALISTS, config.final.top_k + SCALED + 1, ms)
+    """About how long the finalists of a race take, with the references beside them, and then the certificate."""
+    finalists = measuring_seconds(FINALISTS, config.final.top_k + SPARE + SCALED + 1, ms)
+    return finalists + certificate_seconds(ms)
+
+
+def certificate_seconds(ms: float) -> float:
+    """About how long the last measurement takes: of the found network, the baseline and the reference."""
+    return measuring_seconds(CERTIFICATE, 3, ms)

@@ -45,6 +45,7 @@ class Origin(StrEnum):
 
     `ADOPTED` is taken over from a search that this one started from, `START` the network that a mere walk starts from,
     `PROMOTED` one that a race trains further: its parent is the trial of the rung before, its iteration the rung.
+    `UNCHANGED` is the network of NetAdapt's step before, fine-tuned to compare its narrower forms with.
     Of the final networks, `FOUND` is what the search ends with, chosen from `CANDIDATE` ones where there are several,
     and `BASELINE` what one would have without a search: the reference scaled until it meets the target.
     """
@@ -54,6 +55,7 @@ class Origin(StrEnum):
     ADOPTED = "adopted"
     START = "start"
     PROMOTED = "promoted"
+    UNCHANGED = "unchanged"
     CANDIDATE = "candidate"
     BASELINE = "baseline"
     FOUND = "found"
@@ -111,7 +113,8 @@ class Trial:
     `origin` says who proposed it: a sampler's name, one of `Origin`, or what NetAdapt narrowed.
     `evaluation_key` identifies everything that the top-1 depends on; equal keys mean equal results.
     `weights` is a file name inside the run folder, `reused_from` the id of the trial whose evaluation was taken over.
-    `sampler_attrs` is what the sampler noted of its proposal, and is given back on resume.
+    `sampler_attrs` is what the sampler noted of its proposal, and is given back on resume; of NetAdapt's proposals it
+    is how many images they were to see.
     `correct` and `total` are images of the test split, set for final trials alone.
     """
 

@@ -123,7 +123,7 @@ class RunConfig(ConfigSection):
             raise ValueError(f"{chosen} depends on who is first; choose determinism eager, or scheduler none")
 
     def _can_race(self) -> None:
-        """A race needs trainings that can go on, and one order of networks."""
+        """A race needs trainings that can go on."""
         if self.final.weights == "continued" and not self.races:
             raise ValueError("final.weights continued goes on where a race ended; set race.rungs, or choose scratch")
         if not self.races:
@@ -184,6 +184,11 @@ class RunConfig(ConfigSection):
     def proxy_recipe(self) -> Recipe:
         """The short training of the block-level search."""
         return self.rung_recipe(self.race.rungs[0].images if self.races else self.blocks.images)
+
+    @property
+    def tells_proposals_apart(self) -> bool:
+        """Whether NetAdapt's steps are adaptive: only images that judged all proposals alike can tell them apart."""
+        return self.netadapt.steps == "adaptive" and self.evaluator is None and self.data.rank_by == "top1"
 
     @property
     def fine_tuning_recipe(self) -> Recipe:
@@ -284,7 +289,12 @@ class RunConfig(ConfigSection):
                         "train_images": _times(blocks.train_images, root, 500),
                     }
                 ),
-                "netadapt": netadapt.model_copy(update={"images": _times(netadapt.images, factor, 128)}),
+                "netadapt": netadapt.model_copy(
+                    update={
+                        "images": _times(netadapt.images, factor, 128),
+                        "most_images": netadapt.most_images and _times(netadapt.most_images, factor, 128),
+                    }
+                ),
                 "final": final.model_copy(
                     update={"images": _times(final.images, factor, 500), "top_k": top_k(final.top_k, factor)}
                 ),

@@ -49,8 +49,8 @@ def _crowding(front: np.ndarray) -> np.ndarray:
         ordered = values[order]
         if ordered[-1] > ordered[0]:
             distances[order[1:-1]] += (ordered[2:] - ordered[:-2]) / (ordered[-1] - ordered[0])
-        # Of equal networks one end is enough.
-        distances[[values.argmin(), values.argmax()]] = np.inf
+            # Of equal networks one end is enough.
+            distances[[values.argmin(), values.argmax()]] = np.inf
     return distances
 
 

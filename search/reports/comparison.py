@@ -204,6 +204,8 @@ _TOP1_RESTS_ON = {
     "blocks.epochs": "networks are trained for different times",
     "race.rungs": "networks race to different numbers of images",
     "netadapt.images": "NetAdapt's networks are fine-tuned for different times",
+    "netadapt.most_images": "NetAdapt's networks are fine-tuned for different times",
+    "netadapt.steps": "NetAdapt's networks are fine-tuned for different times",
 }
 
 

@@ -223,7 +223,8 @@ def _walk(recorded: RecordedSearch) -> list[str]:
         return ["The found network is the scaled reference, which no search is needed for."]
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     mine = [trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE]
-    taken = mine[-1 if recorded.config.races else 0]  # of a race its last rung
+    # Of a race its last rung; of a walk the look on the most images.
+    taken = mine[-1] if recorded.config.races else max(mine, key=lambda trial: trial.images_seen)
     where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
     said = f"The found network is that of trial {taken.number} of {where}: {_in_short(recorded, taken, judged)}"
     if walked is None:

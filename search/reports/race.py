@@ -36,11 +36,17 @@ def rungs_of(config: Mapping[str, Any], trials: Iterable[Trial]) -> tuple[Rung, 
 
 
 def furthest(trials: Iterable[Trial]) -> list[Trial]:
-    """Of each network the training that went furthest, by number; what is no rung stays as it is."""
+    """Of each network the training that went furthest, by number.
+
+    Those of NetAdapt are each step's proposals, without the network that they are compared with.
+    """
     last: dict[object, Trial] = {}
     for trial in trials:
-        key = trial.architecture.arch_id if trial.stage is SearchStage.BLOCKS else trial.number
-        if key not in last or trial.rung > last[key].rung:
+        if trial.origin == Origin.UNCHANGED:
+            continue
+        step = trial.iteration if trial.stage is SearchStage.NETADAPT else None
+        key = trial.number if trial.stage is SearchStage.FINAL else (trial.stage, step, trial.architecture.arch_id)
+        if key not in last or (trial.rung, trial.images_seen) > (last[key].rung, last[key].images_seen):
             last[key] = trial
     return sorted(last.values(), key=lambda trial: trial.number)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from search.record.devices import RecordedValidation
 from search.reports.history import History
+from search.reports.race import furthest
 from search.trial import NetworkMeasurement, SearchStage
 from service.report import search_figures as plots
 from service.report.page import Cell, Html, Section, figure, section, sentence, table
@@ -15,7 +16,7 @@ from service.terminal.wording import counted, milliseconds
 def walk_section(subject: Subject) -> Section:
     """The layer-wise refinement step by step."""
     history, title = subject.history, "NetAdapt, step by step"
-    steps, proposals = history.steps, history.complete(SearchStage.NETADAPT)
+    steps, proposals = history.steps, furthest(history.complete(SearchStage.NETADAPT))
     if not steps:
         tried = f"has tried {counted(len(proposals), 'proposal')}, but has" if proposals else "has"
         return subject.section("walk", title, sentence(f"NetAdapt {tried} taken no step."))
@@ -23,8 +24,8 @@ def walk_section(subject: Subject) -> Section:
     said = (
         f"{counted(len(steps), 'step')} from {milliseconds(first.latency_before_ms)} ms and {first.top1_before:.2%} to "
         f"{milliseconds(last.latency_after_ms)} ms and {last.top1_after:.2%}, right to left: predicted latency and "
-        f"{top1}. Each step takes the best of its proposals after a short fine-tuning; top-1 may rise, since each step "
-        "trains the network further."
+        f"{top1}. Each step takes the best of its proposals after a short fine-tuning, or several at once that nothing "
+        "tells apart; top-1 may rise, since each step trains the network further."
     )
     rows = [
         [

@@ -6,6 +6,7 @@ from search.record.rows import SearchStart
 from search.reports.headline import baseline_of, relative_target
 from search.reports.history import SEARCHED, History
 from search.reports.naming import compared_with, published_in_words
+from search.reports.race import furthest
 from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
@@ -154,7 +155,7 @@ def rewards(history: History) -> str:
 
 def walk(history: History) -> str:
     """NetAdapt's steps, from slow on the right to fast on the left, with all that was proposed."""
-    steps, proposals = history.steps, history.complete(SearchStage.NETADAPT)
+    steps, proposals = history.steps, furthest(history.complete(SearchStage.NETADAPT))
     figure = new_figure(LATENCY.title, top1_title(history))
     accepted = {step.trial for step in steps}
     add_points(

@@ -40,8 +40,9 @@ def print_plan(plan: Plan) -> None:
         f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, "
         f"{'race' if config.races else 'block-level search'} {plan.search_minutes:.1f}, "
         + (f"NetAdapt {plan.netadapt_minutes:.1f}, " if config.netadapt.max_steps else "")
-        + f"final training {plan.final_minutes:.1f}, measuring {plan.measuring_minutes:.1f} "
-        f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
+        + f"final training {plan.final_minutes:.1f}"
+        + (f", measuring {plan.measuring_minutes:.1f} " if plan.measuring_minutes else " ")
+        + f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
         if plan.is_known
         else f"expected     unknown: it depends on {config.evaluator}",
     ]

@@ -70,7 +70,7 @@ def test_a_name_stands_for_minutes(default: Inputs) -> None:
             plan = make_plan(within_budget(default, machine, name), machine)
             wanted = max(minutes - table, minutes / 2)
             assert plan.training_minutes == pytest.approx(wanted, rel=0.25), (name, table)
-    with pytest.raises(InvalidConfig, match="measuring the latency table takes 100 of them"):
+    with pytest.raises(InvalidConfig, match="measuring takes 100 of them"):
         within_budget(default, speed(500.0, 100.0), "30m")
 
 

@@ -4,8 +4,9 @@ Nothing is taken over: a network from which the sampler has learnt may be propos
 to the limits of this search, and then has its first result at no cost, since no network is trained twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from search.objective.latency import scores_of
 from search.objective.objective import Objective
@@ -45,19 +46,16 @@ def best_known(session: Session, known: Sequence[Trial], objective: Objective) -
     rungs = session.config.race.rungs
     if not rungs:
         return []
-    priced = [
-        replace(
-            trial,
-            scores=replace(
-                scores_of(trial.architecture, objective.latency),
-                top1=trial.scores.top1,
-                log_likelihood=trial.scores.log_likelihood,
-            ),
-        )
-        for trial in sorted(known, key=lambda trial: trial.scores.top1 or 0.0, reverse=True)
-    ]
-    within = [trial for trial in priced if objective.refusal(trial.scores) is None]
-    if session.config.blocks.objectives:
-        within = by_front(session, within)
     most = rungs[1].networks if len(rungs) > 1 else session.config.final.top_k
-    return [trial.architecture for trial in within[:most]]
+    best = sorted(known, key=lambda trial: trial.scores.top1 or 0.0, reverse=True)
+    priced = (_priced(trial, objective) for trial in best)
+    within: Iterable[Trial] = (trial for trial in priced if objective.refusal(trial.scores) is None)
+    if session.config.blocks.objectives:
+        within = by_front(session, list(within))
+    return [trial.architecture for trial in islice(within, most)]
+
+
+def _priced(trial: Trial, objective: Objective) -> Trial:
+    """The same with what its network costs here."""
+    scores, said = scores_of(trial.architecture, objective.latency), trial.scores
+    return replace(trial, scores=replace(scores, top1=said.top1, log_likelihood=said.log_likelihood))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from latency.meter import LocalMeter
 from search.objective.latency import scores_at
-from search.protocols import FINALISTS, SCALED
+from search.protocols import FINALISTS, SCALED, SPARE
 from search.stages.limits import end_latency_ms, end_limits_of
 from search.stages.race.screening import can_screen, measure_trials, name_of
 from search.stages.session import Session
@@ -15,9 +15,6 @@ from space.cost import cost_of
 from space.errors import DeviceError
 from space.keys import keys_of
 from space.variation.scaling import scaled_references
-
-# Besides those that are wanted, so many are measured at once in case that others turn out too slow.
-_SPARE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +55,8 @@ def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
     scaled = {f"width-{round(100 * width)}": arch for width, arch in _scaled(session).items()}
     highest: dict[str, float] = {}
     within: list[Trial] = []
-    for first in range(0, len(best), wanted + _SPARE):
-        some = best[first : first + wanted + _SPARE]
+    for first in range(0, len(best), wanted + SPARE):
+        some = best[first : first + wanted + SPARE]
         found = measure_trials(session, some, FINALISTS, beside={} if first else scaled, tells_drift=not first)
         highest |= {name: high for name, (_, high) in found.items()}
         within += [trial for trial in some if highest[name_of(trial)] <= target_ms]

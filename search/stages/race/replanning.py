@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from search.config.load import RunConfig
 from search.evaluation.pace import EVALUATION_SHARE, Pace, pace_of_trainings
-from search.protocols import CERTIFICATE, finalists_seconds, measuring_seconds
+from search.protocols import finalists_seconds
 from search.stages.race.screening import can_screen
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
@@ -75,8 +75,7 @@ def _to_measure(session: Session) -> float:
     """Seconds in which the devices will be asked once more, whatever is planned."""
     if not can_screen(session) or session.start.reference_ms is None:
         return 0.0
-    ms = session.start.reference_ms
-    return finalists_seconds(session.config, ms) + measuring_seconds(CERTIFICATE, 3, ms)
+    return len(session.goals) * finalists_seconds(session.config, session.start.reference_ms)
 
 
 def _has_begun(session: Session, rung: int) -> bool:

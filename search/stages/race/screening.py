@@ -14,7 +14,7 @@ from latency.probe import Protocol
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
-from search.protocols import PASSING, SCREENING
+from search.protocols import AT_ONCE, PASSING, SCREENING
 from search.reports.markdown import NOTABLE_ERROR
 from search.stages.limits import latency_limit_ms, limits_of
 from search.stages.session import Session
@@ -23,8 +23,6 @@ from space.arch import Architecture
 
 # Predictions are hardly ever further off than this share.
 _NEAR = 0.1
-# Proposals that are measured at once.
-_MOST = 48
 
 
 def can_screen(session: Session) -> bool:
@@ -121,17 +119,21 @@ def _tell_drift(session: Session, measured: Sequence[tuple[Goal, Mapping[str, Wh
 def measure_adopted(session: Session) -> None:
     """Measure what was taken over from other searches, of which only predictions are known here, near the target.
 
+    Along a front there is no target to be near, and predictions do.
+
     Raises:
         DeviceError: a device cannot be reached or cannot measure.
     """
     limit_ms = latency_limit_ms(session)
+    if math.isinf(limit_ms):
+        return
     adopted = [
         trial
         for trial in session.index.of_origin(SearchStage.BLOCKS, Origin.ADOPTED)
         if trial.state is State.COMPLETE and trial.scores.latency_ms <= (1 + _NEAR) * limit_ms
     ]
-    for first in range(0, len(adopted), _MOST):
-        some = adopted[first : first + _MOST]
+    for first in range(0, len(adopted), AT_ONCE):
+        some = adopted[first : first + AT_ONCE]
         found = measure_trials(session, some, SCREENING)
         for trial in some:
             measured = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
@@ -187,12 +189,12 @@ class Candidates:
     def how_many(self, wanted: int) -> int:
         """How many networks to propose so that about so many of them pass."""
         if math.isinf(latency_limit_ms(self._session)):
-            return min(_MOST, wanted)  # along a front nothing is refused for what it takes
+            return min(AT_ONCE, wanted)  # along a front nothing is refused for what it takes
         screened = self.measured()
         passed = sum(trial.state is not State.PRUNED for trial in screened)
         # As if two had been measured before, so that the first few say little.
         share = (passed + 2 * PASSING) / (len(screened) + 2)
-        return max(1, min(_MOST, round(wanted / share)))
+        return max(1, min(AT_ONCE, round(wanted / share)))
 
     def measure(self, refusal_of: Callable[[Scores], Refusal | None]) -> None:
         """Measure those that wait; what is refused by what it takes is not trained."""

@@ -8,8 +8,8 @@ from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
 from search.stages.session import Interrupted, Session
 from search.stages.walk.netadapt import proposals
-from search.stages.walk.telling import UNCHANGED, Step, of_iteration
-from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
+from search.stages.walk.telling import Step, of_iteration
+from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
 from space.keys import BlockKey, keys_of
@@ -43,7 +43,7 @@ def refine(session: Session) -> list[Trial]:
         # Constant as in MobileNetV3, or falling as in NetAdapt (Yang et al. 2018, section 4.1).
         delta_ms = settings.delta * seed.scores.latency_ms * settings.decay ** (done - 1)
         walked = seed.scores.latency_ms - current.scores.latency_ms
-        if settings.steps == "adaptive":
+        if session.config.tells_proposals_apart:
             # The target is met from above, by as little as widths allow.
             delta_ms = min(delta_ms, current.scores.latency_ms - target_ms)
         following = _iterate(
@@ -102,13 +102,19 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
 
     All were judged on the same images, and those of the walk have seen more, so a block-level trial that is ahead of
     the walk's end is the better one; such a trial is also what is left where the walk could not reach the target. The
-    walk's end comes first among equals.
+    walk's end comes first among equals, and before all that its last step has compared it with on more images.
     """
     target_ms, limits = session.start.target_ms, limits_of(session)
     recorded = [*session.trials(SearchStage.NETADAPT), *session.trials(SearchStage.BLOCKS)]
     trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
     candidates: dict[str, Trial] = {}
-    for trial in sorted(trials, key=lambda trial: -_top1(trial)):
+    top1 = _top1(walked)
+
+    def accuracy(trial: Trial) -> float:
+        was_compared = session.config.tells_proposals_apart and trial.stage is SearchStage.NETADAPT
+        return min(_top1(trial), top1) if was_compared else _top1(trial)
+
+    for trial in sorted(trials, key=lambda trial: -accuracy(trial)):
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
     if not candidates:
@@ -157,7 +163,12 @@ def _iterate(
         target_ms=target_ms,
         advance=lambda share: session.listener.advance(walked_ms + share * delta_ms),
     ).take(found)
-    judged = [trial for trial in of_iteration(session, iteration) if trial.state is State.COMPLETE]
+    # In its first round every proposal is judged once.
+    judged = [
+        trial
+        for trial in of_iteration(session, iteration)
+        if trial.state is State.COMPLETE and trial.origin != Origin.UNCHANGED and trial.sampler_attrs is None
+    ]
     step = NetAdaptStep(
         iteration=iteration,
         trial=best.number,
@@ -167,7 +178,7 @@ def _iterate(
         latency_after_ms=best.scores.latency_ms,
         top1_before=_top1(current),
         top1_after=_top1(best),
-        proposals=len({trial.architecture for trial in judged if trial.origin != UNCHANGED}),
+        proposals=len(judged),
     )
     session.store.trials.add_step(session.record.id, step)
     session.listener.step(step)

@@ -12,8 +12,8 @@ import numpy as np
 from search.evaluation.job import Evaluation
 from search.stages.dispatch import run_trials
 from search.stages.session import Session
-from search.stages.walk.netadapt import Judged, choose, rivals, worth_by_image
-from search.trial import SearchStage, State, Trial
+from search.stages.walk.netadapt import Choice, Judged, choose, rivals, worth_by_image
+from search.trial import Origin, SearchStage, State, Trial
 from space.errors import RunError
 from space.keys import keys_of
 from space.narrowing import Proposal, narrowed_together
@@ -24,9 +24,6 @@ from trainer.training.judgement import Judgement
 _TIMES, _PER_TIME = 8, 6_400
 # So many layers are narrowed in one step at most, and not further below the target than by that share.
 _TOGETHER, _OVERSHOT = 4, 0.01
-
-UNCHANGED = "unchanged"
-"""The origin of the network of the step before, where it is fine-tuned to compare its narrower forms with."""
 
 Advance = Callable[[float], None]
 
@@ -48,10 +45,7 @@ class Step:
             Interrupted: it was stopped.
             RunError: all proposals failed.
         """
-        config = self.session.config
-        # Only images that judged all of them alike can tell them apart.
-        tells = config.netadapt.steps == "adaptive" and config.evaluator is None and config.data.rank_by == "top1"
-        return self._told_apart(found) if tells else self._best_score(found)
+        return self._told_apart(found) if self.session.config.tells_proposals_apart else self._best_score(found)
 
     def _best_score(self, found: Sequence[Proposal]) -> Trial:
         settings = self.session.config.netadapt
@@ -81,8 +75,8 @@ class Step:
 
     def _compared(self, proposals: Sequence[Proposal], images: int) -> list[Trial]:
         """These as they are fine-tuned beside the network that they are compared with."""
-        unchanged = Proposal(architecture=self.current.architecture, narrowed=UNCHANGED)
-        return [trial for trial in self._evaluated([*proposals, unchanged], images) if trial.origin != UNCHANGED]
+        unchanged = Proposal(architecture=self.current.architecture, narrowed=Origin.UNCHANGED)
+        return [trial for trial in self._evaluated([*proposals, unchanged], images) if trial.origin != Origin.UNCHANGED]
 
     def _required(self, judged: list[Trial], asked: int) -> list[Trial]:
         if not judged:
@@ -102,8 +96,10 @@ class Step:
         """The most of these, in their order, that together stay near the target and are measured or can be."""
         chosen, joined = [alike[0]], None
         for proposal in alike[1:]:
+            if len(chosen) == _TOGETHER:
+                break
             further = narrowed_together(self.current.architecture, [*chosen, proposal])
-            if len(chosen) < _TOGETHER and further is not None and self._is_near(further):
+            if further is not None and self._is_near(further):
                 chosen.append(proposal)
                 joined = further
         return joined
@@ -160,6 +156,8 @@ class Step:
             return [trial for trial in self._of_round(images) if trial.architecture in wanted]
 
         def advanced(running: float) -> None:
+            if not is_first:
+                return  # nobody knows how many more there will be
             ended = sum(trial.state is not State.RUNNING for trial in of_these())
             self.advance(min(1.0, (ended + running) / len(proposals)))
 
@@ -187,8 +185,7 @@ class Step:
         was nearly all would gain, and most per ms who saves least. What is saved beyond the target counts for nothing.
         """
         by = self.session.config.netadapt.choice
-        complete = [trial for trial in self._of_round(images) if trial.state is State.COMPLETE]
-        unchanged = next((trial for trial in complete if trial.origin == UNCHANGED), self.current)
+        unchanged = self._unchanged(images)
         found = [self._judgement(trial) for trial in (unchanged, *judged)]
         known = [each for each in found if each is not None]
         if len({len(each) for each in known}) != 1 or len(known) < len(found):
@@ -197,7 +194,8 @@ class Step:
                 for each in self._scores([unchanged, *judged])
             ]
             return [judged[choose(scores[0], scores[1:], by=by)]]
-        scores_by_image = [each.right.astype(np.float64) if by == "top1" else each.log_likelihoods for each in known]
+        trials = (unchanged, *judged)
+        scores_by_image = [_by_image(each, trial, by) for each, trial in zip(known, trials, strict=True)]
         before_ms = self.current.scores.latency_ms
         saved = [before_ms - max(trial.scores.latency_ms, self.target_ms) for trial in judged]
         worths = [
@@ -206,9 +204,26 @@ class Step:
         ]
         return [judged[index] for index in rivals(worths)]
 
+    def _unchanged(self, images: int) -> Trial:
+        """The network of the step before, fine-tuned on so many images, or fewer where that has failed."""
+        complete = [
+            trial
+            for trial in of_iteration(self.session, self.iteration)
+            if trial.origin == Origin.UNCHANGED and trial.state is State.COMPLETE and self._images_of(trial) <= images
+        ]
+        return max(complete, key=self._images_of, default=self.current)
+
     def _judgement(self, trial: Trial) -> Judgement | None:
         path = self.session.start.files.judged(trial.number)
         return Judgement.from_bytes(path.read_bytes()) if path.is_file() else None
+
+
+def _by_image(judgement: Judgement, trial: Trial, by: Choice) -> np.ndarray:
+    """What is compared, shape (images,). A byte per image says how images differ; the mean is known exactly."""
+    if by == "top1" or trial.scores.log_likelihood is None:
+        return judgement.right.astype(np.float64)
+    moved: np.ndarray = judgement.log_likelihoods + (trial.scores.log_likelihood - judgement.log_likelihood)
+    return moved
 
 
 def of_iteration(session: Session, iteration: int) -> list[Trial]:

@@ -1,5 +1,6 @@
 """Steps of the walk whose proposals see more images until they are told apart."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from search.evaluation.job import Job
 from search.record.store import Store
 from search.run_folder import RunFolder
 from search.stages.walk.netadapt import Judged, choose, rivals, worth_by_image
-from search.stages.walk.telling import UNCHANGED
-from search.trial import NetAdaptStep, SearchStage, State, Trial
+from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial
 from space.choices import SearchSpace
 from space.narrowing import narrowed_together, narrowings
 from space.preset import load_preset
@@ -79,21 +79,25 @@ class Walk:
             if trial.iteration == step.iteration
             and trial.stage is SearchStage.NETADAPT
             and trial.state is State.COMPLETE
-            and trial.origin != UNCHANGED
+            and trial.origin != Origin.UNCHANGED
             and (trial.sampler_attrs or {}).get("images", IMAGES) == images
         ]
+
+    def by_image(self, trial: Trial) -> np.ndarray:
+        """The log-likelihoods as they were kept, a byte each, about their exact mean."""
+        kept = Judgement.from_bytes(self.files.judged(trial.number).read_bytes()).log_likelihoods
+        moved: np.ndarray = kept - kept.mean() + (trial.scores.log_likelihood or 0.0)
+        return moved
 
     def worth(self, trial: Trial) -> np.ndarray:
         """By image, of a trial of the walk: beside the network of the step before, fine-tuned alike."""
         (unchanged,) = [
             each
             for each in self.trials
-            if each.origin == UNCHANGED and (each.parent, each.sampler_attrs) == (trial.parent, trial.sampler_attrs)
+            if each.origin == Origin.UNCHANGED
+            and (each.parent, each.sampler_attrs) == (trial.parent, trial.sampler_attrs)
         ]
-        now, then = (
-            Judgement.from_bytes(self.files.judged(each.number).read_bytes()).log_likelihoods
-            for each in (trial, unchanged)
-        )
+        now, then = (self.by_image(each) for each in (trial, unchanged))
         # What is saved beyond the target counts for nothing.
         return worth_by_image(then, now, unchanged.scores.latency_ms - max(trial.scores.latency_ms, self.target_ms))
 
@@ -164,15 +168,15 @@ def test_narrowings_that_nothing_tells_apart_are_made_at_once(walk: Walk) -> Non
 def test_the_target_is_met_by_what_is_left(walk: Walk) -> None:
     """Not by a whole step: each proposal of the last step is the widest of its place that meets the target."""
     last, before = walk.steps[-1], walk.trials[walk.steps[-1].parent].architecture
-    assert last.latency_before_ms > walk.target_ms >= last.latency_after_ms
+    assert last.latency_before_ms > walk.target_ms
     widest = {
         next((each.narrowed for each in place if walk_ms(each.architecture) <= walk.target_ms), None)
         for place in narrowings(before)
     }
-    judged = walk.of(last, IMAGES)
-    assert last.latency_before_ms - walk.target_ms <= 0.03 * walk.trials[walk.steps[0].parent].scores.latency_ms
-    assert {trial.origin for trial in judged} <= widest
-    assert last.latency_after_ms >= 0.99 * walk.target_ms
+    step = 0.03 * walk.trials[walk.steps[0].parent].scores.latency_ms
+    if last.latency_before_ms - walk.target_ms <= step:  # else a whole one, of several layers, was enough
+        assert {trial.origin for trial in walk.of(last, IMAGES)} == widest - {None}
+        assert last.latency_after_ms <= walk.target_ms
 
 
 def walk_ms(arch: Any) -> float:  # noqa: ANN401 - an architecture
@@ -187,15 +191,22 @@ class Killed(BaseException):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("moment", ["first round", "unchanged", "later round", "joined"])
 def test_a_walk_that_was_killed_ends_like_one_left_alone(
-    share: float, walk: Walk, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, walk: Walk, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle of whichever round: the same steps, the same networks on as many images, the same scores."""
     made = use_inline(monkeypatch)
     submit, count = InlineExecutor.submit, 0
     walked = [trial for trial in walk.trials if trial.stage is SearchStage.NETADAPT]
-    last = walked[round(share * (len(walked) - 1))].number
+    is_it: Callable[[Trial], bool] = {
+        "first round": lambda trial: trial.sampler_attrs is None,
+        "unchanged": lambda trial: trial.origin == Origin.UNCHANGED,
+        "later round": lambda trial: trial.sampler_attrs == {"images": 2 * IMAGES},
+        "joined": lambda trial: " and " in trial.origin,
+    }[moment]
+    found_there = [trial for trial in walked if is_it(trial)]
+    last = found_there[len(found_there) // 2].number
 
     def killed(self: InlineExecutor, job: Job) -> None:
         nonlocal count
