@@ -4,6 +4,7 @@ Works for searches in every state; everything is read once, so that a page about
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -203,6 +204,18 @@ class History:
     def networks(self) -> list[Trial]:
         """What the block-level search and NetAdapt evaluated, by number; of a race each network as it was left."""
         return furthest(self.complete(*SEARCHED))
+
+    def compared_alike(self) -> list[Trial]:
+        """The networks that a front is drawn of: all, but of a race along a front those of its furthest rung.
+
+        That is the last one that several networks have ended: who was trained for less is less accurate for that.
+        """
+        trained = self.complete(*SEARCHED)
+        ended = Counter(trial.rung for trial in trained)
+        last = max((rung for rung, count in ended.items() if count > 1), default=0)
+        if not last or not self.setting("blocks.objectives"):
+            return self.networks()
+        return [trial for trial in trained if trial.rung == last]
 
     def within(self, target_ms: float) -> list[Trial]:
         """The networks of the block-level search and of NetAdapt that meet a target, the most accurate first."""

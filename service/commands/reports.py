@@ -10,7 +10,7 @@ from search.config.sections import parse_target
 from search.groups import searches_of
 from search.record.store import Store
 from search.reports.answer import answer
-from search.reports.history import SEARCHED, History, front_of
+from search.reports.history import History, front_of
 from search.trial import Trial
 from service.report.comparing.table import compared, print_comparison
 from service.report.subject import Subject, top1_head
@@ -74,7 +74,7 @@ def _summarise(subject: Subject, target_ms: float | None) -> None:
         _networks(f"best trials within {milliseconds(limit)} ms", within[:_SHOWN], top1_head(history))
     else:
         say(f"no trained network is within {milliseconds(limit)} ms")
-    front = front_of(history.complete(*SEARCHED))
+    front = front_of(history.compared_alike())
     if front:
         ends = [f"{milliseconds(each.scores.latency_ms)} ms with {share(each.scores.top1)}" for each in front]
         reach = " to ".join(dict.fromkeys((ends[0], ends[-1])))

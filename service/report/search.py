@@ -219,7 +219,9 @@ def _front(subject: Subject) -> Section:
         "Each point is a trained network; the line joins those that no other network beats in both top-1 and latency. "
         "The final networks were trained for longer, so they lie higher."
     )
-    front = front_of(trials)
+    if history.setting("blocks.objectives") and any(trial.rung for trial in trials):
+        shown += " It is that of the networks which the race trained furthest."
+    front = front_of(history.compared_alike())
     listed = folded(f"{counted(len(front), 'network')} on the front", network_table(history, front))
     further = [COSTS[name] for name in history.setting("blocks.objectives") or () if name in COSTS]
     others = [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from search.record.rows import SearchStart
 from search.reports.headline import baseline_of, relative_target
-from search.reports.history import SEARCHED, History
+from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words
 from search.reports.race import furthest
 from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
@@ -46,7 +46,7 @@ def pareto(history: History, cost: Cost = LATENCY) -> str:
     add_points(figure, "block-level search", sampled, {"color": COLOURS[0], "size": 7, "opacity": 0.45}, cost)
     walked = history.complete(SearchStage.NETADAPT)
     add_points(figure, "NetAdapt", walked, {"color": COLOURS[1], "size": 7, "opacity": 0.6, "symbol": "square"}, cost)
-    add_front(figure, "Pareto front", history.complete(*SEARCHED), COLOURS[4], cost)
+    add_front(figure, "Pareto front", history.compared_alike(), COLOURS[4], cost)
     for origin, (symbol, size) in _MARKS.items():
         chosen = [trial for trial in trained if trial.origin == origin]
         add_points(figure, origin, chosen, {"color": COLOURS[3], "size": size, "symbol": symbol}, cost)

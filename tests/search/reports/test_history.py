@@ -10,10 +10,11 @@ import pytest
 
 from search.record.store import Store
 from search.reports.history import History, front_of, peak_bytes, published_name
-from search.trial import SearchStage, State
+from search.reports.race import furthest
+from search.trial import Origin, SearchStage, State
 from space.cost import cost_of
 from tests.search.content import START, Writer, fill, network
-from tests.search.makers import DEVICE, latency_table, new_search, record_table
+from tests.search.makers import CONFIG, DEVICE, latency_table, new_search, record_table, trial
 from tests.search.realistic import real_space
 
 
@@ -107,6 +108,38 @@ def test_front_holds_equal_networks_once(writer: Writer) -> None:
     assert [trial.number for trial in front_of(trials)] == [0, 3]
     assert [trial.number for trial in front_of(trials, lambda trial: -trial.number)] == [3]
     assert front_of([]) == []
+
+
+@pytest.mark.parametrize(("objectives", "drawn"), [(["top1", "latency_ms"], [3, 4]), ([], [2, 3, 5])])
+def test_a_front_that_was_raced_for_is_of_who_went_furthest(
+    store: Store, objectives: list[str], drawn: list[int]
+) -> None:
+    """On the last rung that several have ended; without objectives each network is drawn as it was left."""
+    blocks = {**CONFIG["blocks"], "objectives": objectives}
+    writer = Writer(store, new_search(store, "one", config={**CONFIG, "blocks": blocks}))
+    for number in range(3):
+        writer.trial(top1=0.5, network_number=number)
+    for parent, network_number, rung in ((0, 0, 1), (1, 1, 1), (4, 1, 2)):
+        writer.trial(top1=0.8, network_number=network_number, origin=Origin.PROMOTED, parent=parent, iteration=rung)
+    assert [trial.number for trial in History.read(store, "one").compared_alike()] == drawn
+
+
+def test_proposals_of_a_step_are_each_told_once() -> None:
+    """By the look on the most images, and without the unchanged network that they are compared with."""
+    looks = [(1, 640, "a"), (2, 640, "b"), (0, 640, Origin.UNCHANGED), (2, 1280, "b"), (0, 1280, Origin.UNCHANGED)]
+    trials = [
+        trial(
+            number,
+            stage=SearchStage.NETADAPT,
+            architecture=network(number_of_network),
+            iteration=1,
+            origin=origin,
+            images_seen=images,
+        )
+        for number, (number_of_network, images, origin) in enumerate(looks)
+    ]
+    again = replace(trials[1], number=9, iteration=2)
+    assert [each.number for each in furthest([*trials, again])] == [0, 3, 9]
 
 
 def test_every_state_can_be_read(store: Store) -> None:
