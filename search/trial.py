@@ -1,9 +1,9 @@
 """A trial: one evaluated (or refused) architecture, as the record keeps it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -71,6 +71,22 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+class JudgedAs(Protocol):
+    """Whatever has the figures of a judgement; see `Scores`."""
+
+    @property
+    def top1(self) -> float | None:
+        """The share of images that are classified right."""
+
+    @property
+    def log_likelihood(self) -> float | None:
+        """Of the right class, the mean."""
+
+    @property
+    def probability(self) -> float | None:
+        """Likewise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """What was found out about an architecture; rewards are computed from these and can be recomputed.
@@ -91,6 +107,15 @@ class Scores:
     peak_bytes: int | None = None
     log_likelihood: float | None = None
     probability: float | None = None
+
+    def judged_as(self, judged: "JudgedAs") -> "Scores":
+        """The same network with what a judgement says of it."""
+        return replace(self, top1=judged.top1, log_likelihood=judged.log_likelihood, probability=judged.probability)
+
+    @property
+    def unjudged(self) -> "Scores":
+        """The same network before it is judged."""
+        return replace(self, top1=None, log_likelihood=None, probability=None)
 
     def costs(self) -> np.ndarray:
         """The figures of `FIGURES`, shape (figures,), float64."""

@@ -206,12 +206,7 @@ def _completed(session: Session, trial: Trial, outcome: Outcome, evaluation: Eva
     return replace(
         trial,
         state=State.COMPLETE,
-        scores=replace(
-            trial.scores,
-            top1=outcome.top1,
-            log_likelihood=outcome.log_likelihood,
-            probability=outcome.probability,
-        ),
+        scores=trial.scores.judged_as(outcome),
         images_seen=images_seen,
         weights=weights_name(trial.number) if evaluation.leaves_weights else None,
         correct=None if tested is None else int(Judgement.from_bytes(tested).right.sum()),

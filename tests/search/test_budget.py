@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latency.extremes import Range
 from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, needs_speed, within_budget
 from search.config.budget import BUDGETS, MINUTES
 from search.config.load import load_config, parse_config
@@ -19,10 +20,11 @@ from space.errors import InvalidConfig
 from tests.tiny import dark_and_bright
 
 
-def speed(rate: float, table_minutes: float = 1.0) -> Speed:
-    """A machine that trains so many images per second in each process."""
+def speed(rate: float, table_minutes: float = 1.0, reference_ms: float | None = None) -> Speed:
+    """A machine that trains so many images per second in each process, and a device, if its table is known."""
+    known = None if reference_ms is None else Range(fastest_ms=0.0, slowest_ms=1000.0, reference_ms=reference_ms)
     return Speed(
-        images_per_second=rate, table_minutes=table_minutes, blocks_in_space=1, blocks_to_measure=1, range=None
+        images_per_second=rate, table_minutes=table_minutes, blocks_in_space=1, blocks_to_measure=1, range=known
     )
 
 
@@ -72,6 +74,20 @@ def test_a_name_stands_for_minutes(default: Inputs) -> None:
             assert plan.training_minutes == pytest.approx(wanted, rel=0.25), (name, table)
     with pytest.raises(InvalidConfig, match="measuring takes 100 of them"):
         within_budget(default, speed(500.0, 100.0), "30m")
+
+
+def test_whole_networks_are_measured_in_the_budgets_time(default: Inputs) -> None:
+    """On a device of milliseconds it is a minute; where it takes longer, trainings keep half of a name's time."""
+    fast, slow = speed(500.0, 0.0, reference_ms=0.3), speed(500.0, 0.0, reference_ms=100.0)
+    planned = make_plan(within_budget(default, fast, "20m"), fast)
+    assert 0.5 < planned.measuring_minutes < 2
+    assert planned.minutes == pytest.approx(20, rel=0.2)
+    assert planned.inputs.config.race.minutes == pytest.approx(planned.minutes, rel=0.2)
+    lengthy = make_plan(within_budget(default, slow, "default"), slow)
+    assert lengthy.measuring_minutes > MINUTES["default"] / 2
+    assert lengthy.training_minutes == pytest.approx(MINUTES["default"] / 2, rel=0.25)
+    with pytest.raises(InvalidConfig, match="too short: measuring takes"):
+        within_budget(default, slow, "5m")
 
 
 def test_photos_are_seen_often_enough(default: Inputs) -> None:

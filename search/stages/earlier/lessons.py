@@ -57,5 +57,4 @@ def best_known(session: Session, known: Sequence[Trial], objective: Objective) -
 
 def _priced(trial: Trial, objective: Objective) -> Trial:
     """The same with what its network costs here."""
-    scores, said = scores_of(trial.architecture, objective.latency), trial.scores
-    return replace(trial, scores=replace(scores, top1=said.top1, log_likelihood=said.log_likelihood))
+    return replace(trial, scores=scores_of(trial.architecture, objective.latency).judged_as(trial.scores))

@@ -27,12 +27,7 @@ def taken(trial: Trial, found: FoundEvaluation, files: RunFolder) -> Trial:
     return replace(
         trial,
         state=State.COMPLETE,
-        scores=replace(
-            trial.scores,
-            top1=found.trial.scores.top1,
-            log_likelihood=found.trial.scores.log_likelihood,
-            probability=found.trial.scores.probability,
-        ),
+        scores=trial.scores.judged_as(found.trial.scores),
         images_seen=found.trial.images_seen,
         weights=name,
         reused_from=found.trial.id,

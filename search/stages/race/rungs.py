@@ -141,7 +141,7 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
             origin=Origin.PROMOTED,
             parent=before,
             iteration=number,
-            scores=replace(before.scores, top1=None, log_likelihood=None, probability=None),
+            scores=before.scores.unjudged,
         )
 
     def done() -> int:

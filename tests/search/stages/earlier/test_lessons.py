@@ -44,6 +44,20 @@ def test_a_second_search_begins_with_the_best_of_the_first(
 
 
 @pytest.mark.usefixtures("one_thread", "executors")
+def test_a_search_for_a_front_begins_along_the_front_of_the_first(tmp_path: Path, photos: Path) -> None:
+    """Its ends, the most accurate network and the cheapest one, are among those that it begins with at no cost."""
+    run(tmp_path, race_in(tmp_path, photos, determinism="eager", blocks={}))
+    (first, *_) = rungs_of(trials_of(tmp_path))
+    config = second(tmp_path, photos, "second")
+    run(tmp_path, {**config, "blocks": {"objectives": ["top1", "latency_ms"]}}, "second")
+    (begun, *_) = rungs_of(trials_of(tmp_path, "second"))
+    known = [trial.architecture for trial in begun if trial.reused_from is not None]
+    least = min(trial.scores.latency_ms for trial in first)
+    assert max(first, key=lambda trial: trial.scores.log_likelihood or -9.0).architecture in known
+    assert least in {trial.scores.latency_ms for trial in begun if trial.reused_from is not None}
+
+
+@pytest.mark.usefixtures("one_thread", "executors")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -119,7 +119,7 @@ class Race:
 def race(store: Store, photos: Path, tmp_path: Path) -> Callable[..., Race]:
     """Begins a race."""
 
-    def begin(latency_from: float = 0.8, target: float = 0.7) -> Race:
+    def begin(latency_from: float = 0.8, target: float = 0.7, objectives: tuple[str, ...] = ()) -> Race:
         (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
         config = parse_config(
             {
@@ -130,6 +130,7 @@ def race(store: Store, photos: Path, tmp_path: Path) -> Callable[..., Race]:
                 "training": {"batch_size": 16},
                 "race": {"rungs": RUNGS, "latency_from": latency_from},
                 "netadapt": {"max_steps": 0},
+                "blocks": {"objectives": list(objectives)},
             }
         )
         inputs = look_up(config)
@@ -172,6 +173,22 @@ def test_what_is_trained_was_measured_within_the_target(
     assert len(promoted) == 2
     for trial in promoted:
         assert trial.scores.latency_ms == begun.trials[trial.parent or 0].scores.latency_ms
+
+
+def test_along_a_front_whatever_was_measured_is_trained(
+    race: Callable[..., Race], asked: list[list[Architecture]]
+) -> None:
+    """No network is measured in vain, none refused for what it takes; what was taken over keeps its prediction."""
+    begun = race(objectives=("top1", "latency_ms"))
+    begun.run()
+    assert len(begun.trained) == 6
+    assert not [trial for trial in begun.trials if trial.state is State.PRUNED]
+    assert sum(map(len, asked)) == 6
+    session = begun.session()
+    adopted = session.new_trial(SearchStage.BLOCKS, begun.trained[0].architecture, origin=Origin.ADOPTED)
+    measure_adopted(session)
+    assert sum(map(len, asked)) == 6
+    assert session.trial(adopted.number).scores.latency_ms == adopted.scores.latency_ms
 
 
 class Killed(BaseException):
