@@ -99,7 +99,7 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
     Images are multiplied by powers of two alone, so that searches of about the same budget share their trainings.
     """
     config, share = inputs.config, minutes / _minutes_of(inputs, speed)
-    images = max(2.0 ** round(math.log2(share) / 2), least_images)
+    images = max(2.0 ** round(math.log2(share) / 2), least_images, _SHORTEST)
     while True:
         scaled = _most_networks(inputs, speed, minutes, images)
         # A few networks are no race, and even these may take longer than there is time for.

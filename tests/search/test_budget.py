@@ -90,6 +90,14 @@ def test_whole_networks_are_measured_in_the_budgets_time(default: Inputs) -> Non
         within_budget(default, slow, "5m")
 
 
+@pytest.mark.parametrize("rate", [1.0, 20.0, 100.0])
+def test_on_a_slow_machine_trainings_do_not_become_meaningless(default: Inputs, rate: float) -> None:
+    """After 750 images networks know hardly more than the largest class: such a race takes longer than its budget."""
+    race = within_budget(default, speed(rate), "4m").config.race
+    assert race.rungs[0].images == 1500
+    assert race.rungs[0].networks >= 4
+
+
 def test_photos_are_seen_often_enough(default: Inputs) -> None:
     """The default budget of one's own photos is one by which final networks see them three times."""
     machine, many = speed(100.0), of_size(default, 70_000)

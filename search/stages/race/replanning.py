@@ -19,6 +19,8 @@ _TOO_SHORT, _TOO_LONG = 0.75, 1.1
 # Of how many networks go on at least this share of those that were planned, before trainings are made shorter.
 _LEAST_NETWORKS = 0.5
 _IMAGES = (1.0, 1 / 2, 1 / 4, 1 / 8)
+# Shorter final trainings than these, which the shortest plans have, say little of a network: then it takes longer.
+_FEWEST_FINAL_IMAGES = 15_000
 _NETWORKS = (4.0, 3.0, 2.0, 1.5, 1.25, 1.0, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 1 / 8)
 
 
@@ -51,12 +53,12 @@ def fitted(config: RunConfig, pace: Pace, rung: int, seconds: float) -> RunConfi
     """The configuration whose race takes these seconds from a rung on, or less.
 
     First there are more or fewer networks, but not too few; then trainings are shorter by powers of two, so that they
-    remain those of other searches.
+    remain those of other searches. The shortest race takes as long as it takes.
     """
     chosen = config
     for images in _IMAGES:
         shorter = config.going_on(rung, images=images)
-        if shorter is None:
+        if shorter is None or (images < 1 and shorter.final.images < _FEWEST_FINAL_IMAGES):
             break
         for networks in _NETWORKS:
             chosen = shorter.going_on(rung, networks=networks) or shorter
