@@ -64,9 +64,7 @@ def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
         return _within(inputs, speed, minutes)
     planned = _race_within(inputs, speed, minutes, least)
     # A race that could not be made so short has the time that it takes.
-    plan = make_plan(planned, speed)
-    whole = max(minutes, plan.training_minutes) + plan.measuring_minutes
-    race = planned.config.race.model_copy(update={"minutes": whole})
+    race = planned.config.race.model_copy(update={"minutes": max(minutes, _minutes_of(planned, speed))})
     return replace(planned, config=planned.config.model_copy(update={"race": race}))
 
 

@@ -82,7 +82,7 @@ def test_whole_networks_are_measured_in_the_budgets_time(default: Inputs) -> Non
     planned = make_plan(within_budget(default, fast, "20m"), fast)
     assert 0.5 < planned.measuring_minutes < 2
     assert planned.minutes == pytest.approx(20, rel=0.2)
-    assert planned.inputs.config.race.minutes == pytest.approx(planned.minutes, rel=0.2)
+    assert planned.inputs.config.race.minutes == pytest.approx(planned.training_minutes, rel=0.2)
     lengthy = make_plan(within_budget(default, slow, "default"), slow)
     assert lengthy.measuring_minutes > MINUTES["default"] / 2
     assert lengthy.training_minutes == pytest.approx(MINUTES["default"] / 2, rel=0.25)

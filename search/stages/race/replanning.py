@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 
 from search.config.load import RunConfig
 from search.evaluation.pace import EVALUATION_SHARE, Pace, pace_of_trainings
-from search.protocols import finalists_seconds
-from search.stages.race.screening import can_screen
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 
@@ -35,7 +33,7 @@ def replan(session: Session, rung: int) -> None:
         return
     workers = session.executor.slots
     pace = Pace.of(config, session.data, workers=workers, images_per_second=images_per_second)
-    left = 60 * minutes - _spent(session, trained) - _to_measure(session)
+    left = 60 * minutes - _spent(session, trained)
     expected = _seconds(config, pace, rung)
     if _TOO_SHORT * left <= expected <= _TOO_LONG * left:
         return
@@ -71,13 +69,6 @@ def fitted(config: RunConfig, pace: Pace, rung: int, seconds: float) -> RunConfi
 
 def _seconds(config: RunConfig, pace: Pace, rung: int) -> float:
     return pace.rungs(config.race, rung) + pace.finals(config)
-
-
-def _to_measure(session: Session) -> float:
-    """Seconds in which the devices will be asked once more, whatever is planned."""
-    if not can_screen(session) or session.start.reference_ms is None:
-        return 0.0
-    return len(session.goals) * finalists_seconds(session.config, session.start.reference_ms)
 
 
 def _has_begun(session: Session, rung: int) -> bool:
