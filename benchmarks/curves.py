@@ -237,6 +237,21 @@ def jobs(data: str, dataset: Dataset, networks: list[dict[str, str]], work: Path
                 yield job
 
 
+def take_up(data: str, work: Path, out: Path) -> None:
+    """What is written in the table and is not known here: it was trained elsewhere, and is not trained again."""
+    if not out.exists():
+        return
+    known: dict[Path, dict[str, dict[str, float]]] = {}
+    with out.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            path = work / data / f"{row.pop('network')}-{row.pop('seed')}.json"
+            known.setdefault(path, {})[row.pop("images")] = {name: float(value) for name, value in row.items()}
+    for path, rows in known.items():
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(rows), encoding="utf-8")
+
+
 def write_table(data: str, networks: list[dict[str, str]], work: Path, out: Path) -> int:
     """All that is known so far, as CSV; returns the number of rows."""
     rows = []
@@ -282,11 +297,13 @@ def main() -> None:
         write_csv(listed, choose(dataset, arguments.work, arguments.networks))
     with listed.open(encoding="utf-8", newline="") as file:
         networks = list(csv.DictReader(file))
+    table = arguments.out / f"{arguments.data}.csv"
+    take_up(arguments.data, arguments.work, table)
     left = list(jobs(arguments.data, dataset, networks, arguments.work, until))
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for line in pool.imap_unordered(run, left):
             print(line, flush=True)
-    rows = write_table(arguments.data, networks, arguments.work, arguments.out / f"{arguments.data}.csv")
+    rows = write_table(arguments.data, networks, arguments.work, table)
     left = list(jobs(arguments.data, dataset, networks, arguments.work, until))
     print(f"{rows} rows; {len(left)} trainings are left" if left else f"{rows} rows; all is done", flush=True)
     print(f"mobilenas {mobilenas.__version__}, torch {torch.__version__}, {processor_name()}", flush=True)
