@@ -1,5 +1,8 @@
 """How whole networks are measured in a search: as candidates, as finalists, in the end; and how long it takes."""
 
+from dataclasses import replace
+
+from latency.kit import KIT_MEMORY_MB
 from latency.probe import Protocol
 from search.config.load import RunConfig
 
@@ -10,6 +13,8 @@ FINALISTS = Protocol(rounds=32, most_rounds=400, warm=8, precision=0.005, second
 # Three networks cost little, and their figures are what the user is told. On a virtual machine with noisy neighbours
 # 120 rounds gave intervals of 3 to 7 %, 1,000 rounds 1 to 2 %.
 CERTIFICATE = Protocol(rounds=60, most_rounds=400, warm=8, precision=0.005, seconds=360.0)
+# What is carried to a device and back is the certificate, too, and people do not like to walk twice.
+CARRIED = replace(CERTIFICATE, seconds=600.0, memory_mb=KIT_MEMORY_MB)
 # Of the scaled references so many are measured beside the finalists that are nearest to the target.
 SCALED = 16
 # Of the proposals that are measured about this share is trained.

@@ -13,7 +13,7 @@ LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
 REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"
-CERTIFY_KIT = "certify.zip"
+CERTIFY_KIT, FINALISTS_KIT = "certify.zip", "finalists.zip"
 
 
 def weights_name(number: int) -> str:
@@ -56,6 +56,20 @@ class RunFolder:
     def certify_kit(self) -> Path:
         """The kit that measures the final networks on a device out of reach."""
         return self.path / CERTIFY_KIT
+
+    @property
+    def finalists_kit(self) -> Path:
+        """The kit that measures the finalists of a race on a device out of reach."""
+        return self.path / FINALISTS_KIT
+
+    @property
+    def returned_folder(self) -> Path:
+        """Where the results of such kits are kept."""
+        return self.path / "returned"
+
+    def finalists(self, table_id: int, batch: int) -> Path:
+        """The results of a kit of finalists, the first of which is 0, from the device of a table."""
+        return self.returned_folder / f"{table_id}-{batch}.json"
 
     @property
     def start_weights(self) -> Path:

@@ -13,6 +13,8 @@ from search.reports.markdown import write_report
 from search.reports.summary import write_summary
 from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
+from search.stages.race import carried
+from search.stages.race.verdict import kits_of, measure_others, waits_for_finalists, what_is_next
 from search.stages.session import Session
 from search.tables import settings_for, workspace
 from search.trial import NetworkMeasurement, SearchStage
@@ -47,6 +49,9 @@ def certify_on_devices(session: Session) -> bool:
     recorded = RecordedSearch.read(session.store, session.record.name)
     for goal, device in zip(session.goals, recorded.devices, strict=True):
         if recorded.measurements(device):
+            continue
+        if goal.meter is None and (rows := carried.certificate(recorded, device)):
+            recorded.store.trials.add_measurements(recorded.record.id, device.table_id, rows)
             continue
         if goal.meter is None or not _measured(session, recorded, goal.meter, device):
             _await(session, recorded, device, is_kit=goal.meter is None)
@@ -118,10 +123,17 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
         beside = NetworkMeasurement.of(trial.number, predicted_ms, network.measurement)
         rows.append((beside, network.measurement.warm_wall))
     recorded.store.trials.add_measurements(record.id, target.table_id, rows)
+    _keep_warnings(recorded, target, results)
+
+
+def _keep_warnings(recorded: RecordedSearch, device: Goal, results: Results) -> None:
+    """Log what speaks against a measurement."""
+    on = f" on '{device.name}'" if len(recorded.devices) > 1 else ""
     for warning in results.warnings:
-        on = f" on '{target.name}'" if len(recorded.devices) > 1 else ""
         message = f"the final networks were measured{on} although {warning}"
-        recorded.store.searches.add_log_line(record.id, level="warning", event="note", message=message, trial=None)
+        recorded.store.searches.add_log_line(
+            recorded.record.id, level="warning", event="note", message=message, trial=None
+        )
 
 
 def _device_of(recorded: RecordedSearch, results: Results) -> Goal:
@@ -139,35 +151,58 @@ def _device_of(recorded: RecordedSearch, results: Results) -> Goal:
     )
 
 
-def certify(store: Store, name: str, results_text: str | None) -> RecordedSearch:
-    """Complete a search that awaits certification, by the results of its kit or over ssh.
+def certify(store: Store, name: str, results_text: str | None, *, again: bool = False) -> str:
+    """Go on with a search that waits for its device, by the results of its kit or over ssh; return what is next.
 
-    Of several devices each is certified by its own results; the search is done when all are.
+    Before the final training the kit measures the finalists of a race, after it the final networks. Of several devices
+    each is certified by its own results; the search is done when all are. Where no finalist meets the target, `again`
+    makes a kit of the next ones.
 
     Raises:
-        RunError: the search does not await certification, or its device is reached by kit alone.
+        RunError: the search waits for no device, or the device is reached by kit alone.
         InvalidResults: the results are unfit; nothing is recorded.
         DeviceError: the device cannot be reached or cannot measure.
     """
     recorded = RecordedSearch.read(store, name)
+    if waits_for_finalists(recorded):
+        return _finalists(recorded, results_text, again=again)
     if recorded.record.stage is not SearchStage.AWAITING:
         raise RunError(f"search '{name}' is at stage {recorded.record.stage.value}, so there is nothing to certify yet")
+    if again:
+        raise RunError(
+            f"the networks of '{name}' are trained already, so that there is no other one to measure; where one missed "
+            "its target, search again with a lower one"
+        )
     waiting = [device for device in recorded.devices if not recorded.measurements(device)]
     if results_text is not None:
         record_certificate(recorded, read_results(results_text, _name_of(results_text, waiting)))
     else:
         _certify_reached(recorded, waiting)
-    if recorded.is_certified:
-        reports = (write_report(recorded), write_summary(recorded))
-        export = max(store.trials.exports(recorded.record.id), key=lambda each: each.created_at)
-        upload_export(
-            name,
-            export,
-            reports,
-            lambda text: store.searches.add_log_line(recorded.record.id, level="info", event="note", message=text),
-        )
-        store.searches.set_stage(recorded.record.id, SearchStage.DONE)
-    return RecordedSearch.read(store, name)
+    if not recorded.is_certified:
+        return ""
+    reports = (write_report(recorded), write_summary(recorded))
+    export = max(store.trials.exports(recorded.record.id), key=lambda each: each.created_at)
+    upload_export(
+        name,
+        export,
+        reports,
+        lambda text: store.searches.add_log_line(recorded.record.id, level="info", event="note", message=text),
+    )
+    store.searches.set_stage(recorded.record.id, SearchStage.DONE)
+    return ""
+
+
+def _finalists(recorded: RecordedSearch, results_text: str | None, *, again: bool) -> str:
+    """Take what a device says of the finalists, or make a kit of the next ones."""
+    if again:
+        return measure_others(recorded)
+    if results_text is None:
+        raise RunError(what_is_next(recorded))
+    results = read_results(results_text, _name_of(results_text, kits_of(recorded)))
+    device = _device_of(recorded, results)
+    carried.take(recorded, device, results_text)
+    _keep_warnings(recorded, device, results)
+    return what_is_next(recorded)
 
 
 def _name_of(results_text: str, waiting: list[Goal]) -> str:

@@ -227,14 +227,23 @@ def finish(name: Name, queue: Queue = False, runs: Runs = RUNS, database: Databa
 def certify(
     name: Name,
     source: Annotated[
-        Path | None, typer.Option("--import", help="results.json that the kit of the search, certify.zip, has written.")
+        Path | None,
+        typer.Option(
+            "--import", help="results.json that a kit of the search, finalists.zip or certify.zip, has written."
+        ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make a kit of the next finalists, where those measured miss the target.")
+    ] = False,
     database: Database = DATABASE,
 ) -> None:
-    """Measure the found network of a search that awaits certification, over ssh, or import the results of its kit."""
+    """Go on with a search that waits for its device: import the results of its kit, or measure over ssh."""
     from service.commands import search
+    from space.errors import InvalidConfig
 
-    search.certify(name, database, source)
+    if again and source is not None:
+        raise InvalidConfig("--again makes a kit and --import reads results; give one of them")
+    search.certify(name, database, source, again=again)
 
 
 def stop(name: Name, database: Database = DATABASE) -> None:

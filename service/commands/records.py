@@ -269,6 +269,7 @@ def status(database: str, name: str) -> None:
         )
         recorded = RecordedSearch(store, record)
         found = recorded.found if recorded.has_ended else None
+        following = _following(recorded)
     finally:
         store.close()
     lines = [
@@ -303,15 +304,27 @@ def status(database: str, name: str) -> None:
         lines.append(f"found     {_trial_text(found, record)}")
     if record.error:
         lines.append(f"error     {record.error}")
-    if record.stage is SearchStage.DONE:
-        lines.append(f"report    {record.require_start().files.report}")
-    elif record.stage is SearchStage.AWAITING:
-        lines.append(f"report    {record.require_start().files.report}")
-        lines.append(f"next      mobilenas certify {name}; for a device reached by kit with --import results.json")
-    elif record.state in ("stopped", "failed"):
-        lines.append(f"next      mobilenas resume {name}, or mobilenas finish {name}")
+    lines += following
     for line in lines:
         say(line)
+
+
+def _following(recorded: RecordedSearch) -> list[str]:
+    """Where the report is, and what is to be done."""
+    record, name = recorded.record, recorded.record.name
+    if record.stage in (SearchStage.AWAITING, SearchStage.DONE):
+        report = f"report    {record.require_start().files.report}"
+        certify = f"next      mobilenas certify {name}; for a device reached by kit with --import results.json"
+        return [report] if record.stage is SearchStage.DONE else [report, certify]
+    if record.state not in ("stopped", "failed"):
+        return []
+    if record.stage is SearchStage.FINAL and recorded.files.finalists_kit.exists():
+        # It imports torch, which takes seconds.
+        from search.stages.race.verdict import waits_for_finalists, what_is_next
+
+        if waits_for_finalists(recorded):
+            return [f"next      {what_is_next(recorded)}"]
+    return [f"next      mobilenas resume {name}, or mobilenas finish {name}"]
 
 
 def _rung_text(rung: Rung) -> str:

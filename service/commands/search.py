@@ -262,12 +262,16 @@ def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, que
         _drive(store, record, runs)
 
 
-def certify(name: str, database: str, source: Path | None) -> None:
+def certify(name: str, database: str, source: Path | None, *, again: bool) -> None:
     """The command `certify`."""
     text = None if source is None else read_results_file(source)
     store = Store.open(database)
     try:
-        recorded = complete(store, name, text)
+        following = complete(store, name, text, again=again)
+        if following:
+            say(following)
+            return
+        recorded = RecordedSearch.read(store, name)
         if recorded.is_certified:
             write_page(store, name, say)
         print_result(recorded)

@@ -13,6 +13,7 @@ import numpy as np
 
 from search.evaluation.job import Evaluation
 from search.objective.pareto import along_front, losses
+from search.record.recorded_search import RecordedSearch
 from search.reports.race import furthest
 from search.run_folder import RunFolder
 from search.stages.dispatch import run_trials
@@ -161,7 +162,7 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
         raise RunError(f"all {len(failed)} trainings of the race's rung {number} failed: {failed[-1].error}")
 
 
-def _complete(session: Session) -> list[Trial]:
+def _complete(session: Session | RecordedSearch) -> list[Trial]:
     return [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
 
 
@@ -186,7 +187,7 @@ def forget_all_checkpoints(session: Session) -> None:
         session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 
-def standings(session: Session) -> list[Trial]:
+def standings(session: Session | RecordedSearch) -> list[Trial]:
     """The last training of each network, the best first: who was trained further is ahead."""
     last = furthest(_complete(session))
     found: list[Trial] = []
@@ -195,7 +196,7 @@ def standings(session: Session) -> list[Trial]:
     return found
 
 
-def winners(session: Session) -> list[Trial]:
+def winners(session: Session | RecordedSearch) -> list[Trial]:
     """The last training of each network that keeps the limits, the best first.
 
     Raises:
@@ -211,7 +212,9 @@ def winners(session: Session) -> list[Trial]:
     return found
 
 
-def ranked(session: Session, trials: Sequence[Trial], rewards: Mapping[int, float] | None = None) -> list[Trial]:
+def ranked(
+    session: Session | RecordedSearch, trials: Sequence[Trial], rewards: Mapping[int, float] | None = None
+) -> list[Trial]:
     """Trials of one rung, the best first; `rewards` where the record has none of them.
 
     Under a hard reward, which is top-1 within the limits, the log-likelihood orders them: it says the same with less
@@ -224,7 +227,7 @@ def ranked(session: Session, trials: Sequence[Trial], rewards: Mapping[int, floa
     return by_reward(trials, rewards, session.start.files)
 
 
-def _by_likelihood_alone(session: Session) -> bool:
+def _by_likelihood_alone(session: Session | RecordedSearch) -> bool:
     config = session.config
     return config.races and config.blocks.reward.kind == "hard" and config.data.rank_by == "top1"
 

@@ -17,6 +17,7 @@ from search.objective.limits import Refusal
 from search.protocols import AT_ONCE, PASSING, SCREENING
 from search.reports.markdown import NOTABLE_ERROR
 from search.stages.limits import latency_limit_ms, limits_of
+from search.stages.race import carried
 from search.stages.session import Session
 from search.trial import NetworkMeasurement, Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
@@ -39,16 +40,18 @@ def target_reference(session: Session, goal: Goal) -> Architecture | None:
 def measure_on_devices(
     session: Session, networks: Mapping[str, Architecture], protocol: Protocol
 ) -> list[tuple[Goal, dict[str, Whole]]]:
-    """Measure networks on every device, side by side, by name.
+    """Measure networks on every device, side by side, by name; of one that is out of reach its kit has told.
 
     Raises:
         DeviceError: one cannot be reached or cannot measure.
     """
     found = []
     for goal in session.goals:
-        assert goal.meter is not None, "devices that are reached by kit alone are not asked"
-        reference = target_reference(session, goal)
-        found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
+        if goal.meter is None:
+            found.append((goal, carried.wholes(session, goal, networks)))
+        else:
+            reference = target_reference(session, goal)
+            found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
     return found
 
 

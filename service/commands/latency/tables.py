@@ -230,7 +230,7 @@ def take(database: str, file: Path, device: str | None) -> None:
                 _tell_range(found.table, tables.space)
             case "refine":
                 _take_refinement(store, results)
-            case "certify":
+            case "certify" | "finalists":
                 name = results.purpose.get("search")
                 name = name if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", str(name)) else "NAME"
                 raise InvalidResults(

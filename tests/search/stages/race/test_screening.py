@@ -19,13 +19,14 @@ from search.evaluation.job import Job
 from search.events import Listener
 from search.objective.latency import DeviceLatency, Goal
 from search.plan import Inputs, look_up
+from search.protocols import SPARE
 from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord
 from search.record.store import Store
 from search.stages.blocks import search_blocks
-from search.stages.race.finalists import choose_finalists
+from search.stages.race.finalists import choose_finalists, next_to_measure
 from search.stages.race.rungs import run_race, standings
-from search.stages.race.screening import latency_of, measure_adopted, target_reference
+from search.stages.race.screening import latency_of, measure_adopted, name_of, target_reference
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
@@ -263,6 +264,21 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)][before:]
     assert {trial.number for trial in (*best[:2], *too_slow)} <= set(numbers)
     assert best[0].number in numbers  # on its last rung, where it was not measured before
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1, 1.2, 1.4])
+def test_who_may_meet_the_target_is_measured_next(race: Callable[..., Race], factor: float) -> None:
+    """How much slower the first was than what was known of it tells; else the order stays, and nobody is measured twice."""
+    begun = race(latency_from=0.2)
+    begun.run()
+    session = begun.session()
+    best = standings(session)
+    assert next_to_measure(session, best, {}) == best[: session.config.final.top_k + SPARE]
+    first, *others = best
+    following = next_to_measure(session, best, {name_of(first): factor * first.scores.latency_ms})
+    hopeful = [trial for trial in others if factor * trial.scores.latency_ms <= begun.target_ms]
+    hopeless = [trial for trial in others if trial not in hopeful]
+    assert following == [*hopeful, *hopeless][: session.config.final.top_k + SPARE]
 
 
 def test_what_is_taken_over_is_measured_and_rewarded_for_that(race: Callable[..., Race]) -> None:

@@ -16,6 +16,7 @@ import yaml
 from latency.kit import Campaign
 from latency.meter import MeasuringProgress, SshMeter
 from latency.results import Results
+from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.trial import SearchStage
 from space.errors import DeviceError
@@ -145,6 +146,88 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     assert "Measured side by side" in report
     assert "Warning: the final networks were measured although battery saver is on" in report
     assert run("certify", "k").code == 2
+    assert run("db", "check").code == 0
+
+
+@pytest.fixture
+def race(config: Path) -> Path:
+    """A race of a few networks for the phone, instead of what goes by counts."""
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    for section in ("blocks", "netadapt"):
+        del content[section]
+    content["race"] = {"rungs": [{"images": 64, "networks": 8}, {"images": 128, "networks": 7}], "latency_from": 0.2}
+    content["training"] = {"batch_size": 16}
+    content["final"] = {"images": 192, "top_k": 1}
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return config
+
+
+def slowed(results: Path, factor: float) -> Path:
+    """The same results, in which whatever is no reference takes so many times as long."""
+    content = json.loads(results.read_text(encoding="utf-8"))
+    for name, samples in content["samples"].items():
+        if name != "reference":
+            samples["warm_wall_ns"] = [round(factor * ns) for ns in samples["warm_wall_ns"]]
+    changed = results.with_name(f"times-{factor:g}.json")
+    changed.write_text(json.dumps(content), encoding="utf-8")
+    return changed
+
+
+def candidates_in(results: Path) -> set[str]:
+    """The trials whose networks a kit measured."""
+    manifest = json.loads(json.loads(results.read_text(encoding="utf-8"))["manifest"])
+    return {name for name in manifest["networks"] if name.startswith("trial")}
+
+
+def test_a_race_for_a_device_that_is_reached_by_kit(run: Run, race: Path, store: Store) -> None:
+    """Two kits: the space, then the finalists before they are trained, which certifies; a miss asks for others."""
+    folder, runs = race.parent, ("--runs", race.parent / "runs")
+    assert run("device", "add", "phone", "kit").code == 0
+    assert run("latency", "bundle", "--device", "phone", "--config", race, "--out", folder / "kit.zip").code == 0
+    space = measured(folder / "kit.zip")
+    assert run("latency", "import", space, "--device", "phone").code == 0
+    for command in (("search", "--config", race, "--name", "k"), ("resume", "k")):
+        paused = run(*command, *runs)
+        assert (paused.code, "mobilenas certify k --import results.json" in paused.err) == (130, True), paused.err
+    record = store.searches.get("k")
+    assert record.stage is SearchStage.FINAL
+    assert not store.trials.of(record.id, SearchStage.FINAL)
+    assert "mobilenas certify k --import" in run("status", "k").out
+
+    kit = record.require_start().files.finalists_kit
+    honest = measured(kit)
+    for wrong, fault in ((space, "not from the kit of the finalists of 'k'"), (folder / "none.json", "cannot be read")):
+        refused = run("certify", "k", "--import", wrong)
+        assert (refused.code, fault in refused.err) == (2, True), refused.err
+    assert run("certify", "k").code == run("certify", "k", "--again").code == 2, "it is not measured yet"
+    assert "mobilenas certify k --import" in run("latency", "import", honest, "--device", "phone").err
+
+    missed_by = slowed(honest, 50)
+    missed = run("certify", "k", "--import", missed_by)
+    assert missed.code == 0, missed.err
+    assert re.search(r"is missed by \d+\.\d% on 'phone'.*mobilenas certify k --again", missed.out)
+    others = run("certify", "k", "--again")
+    assert (others.code, "finalists.zip" in others.out) == (0, True), others.err
+    before, of_others = candidates_in(missed_by), measured(kit)
+    assert before
+    assert candidates_in(of_others)
+    assert not before & candidates_in(of_others)
+    assert run("certify", "k", "--import", missed_by).code == 2, "those are of the kit before"
+    met = run("certify", "k", "--import", slowed(of_others, 0.02))
+    assert "meet the target" in met.out
+    assert run("certify", "k", "--again").code == 2, "no others are wanted"
+    assert "meet the target" in run("status", "k").out
+
+    done = run("resume", "k", *runs)
+    assert done.code == 0, done.err
+    record = store.searches.get("k")
+    assert record.stage is SearchStage.DONE, "what was measured before the training is the certificate"
+    recorded = RecordedSearch.read(store, "k")
+    assert recorded.is_certified
+    found, _ = recorded.both()
+    (device,) = recorded.devices
+    measured_ms = recorded.measurements(device)[found.number].measured_ms
+    assert measured_ms < 0.1 * device.target_ms, "that of the results, which were made up"
     assert run("db", "check").code == 0
 
 
