@@ -268,7 +268,7 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
 
 @pytest.mark.parametrize("factor", [1.0, 1.1, 1.2, 1.4])
 def test_who_may_meet_the_target_is_measured_next(race: Callable[..., Race], factor: float) -> None:
-    """How much slower the first was than what was known of it tells; else the order stays, and nobody is measured twice."""
+    """How much slower the first was than predicted tells; else the order stays, and nobody is measured twice."""
     begun = race(latency_from=0.2)
     begun.run()
     session = begun.session()
