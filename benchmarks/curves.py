@@ -245,7 +245,8 @@ def take_up(data: str, work: Path, out: Path) -> None:
     with out.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             path = work / data / f"{row.pop('network')}-{row.pop('seed')}.json"
-            known.setdefault(path, {})[row.pop("images")] = {name: float(value) for name, value in row.items()}
+            images = row.pop("images")
+            known.setdefault(path, {})[images] = {name: float(value) for name, value in row.items()}
     for path, rows in known.items():
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
