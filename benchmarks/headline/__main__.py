@@ -32,7 +32,7 @@ from search.record.store import Store
 from search.trial import SearchStage, State
 from space.arch import Architecture
 from space.errors import Stopped
-from space.reference import mobilenet_v3_small_32px
+from space.reference import REFERENCES, mobilenet_v3_small_32px
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
@@ -41,6 +41,8 @@ from trainer.training.networks import load_model
 from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Checkpoints, train
 
+# The other published families at widths that make them about as fast as the target; V2 cannot be.
+FAMILIES = {"mobilenet_v1_32px": 0.2, "mobilenet_v3_large_32px": 0.15}
 WIDTHS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 1.0)
 SEEDS = (100, 101, 102)
 """Of the trainings that are compared; the searches' own are others."""
@@ -135,12 +137,13 @@ def train_one(job: Job) -> str:
 
 
 def networks(dataset: Dataset, out: Path) -> dict[str, Architecture]:
-    """The found networks and the width curve."""
+    """The found networks, the width curve, and the other families."""
     space = space_of(dataset)
     sizes = {"resolution": space.resolution, "in_channels": space.in_channels, "num_classes": space.num_classes}
     curve = {f"width-{round(100 * width)}": replace(mobilenet_v3_small_32px(width=width), **sizes) for width in WIDTHS}
     found = {path.stem: Architecture.from_json(_read(path)["spec"]) for path in sorted(out.glob("search-*.json"))}
-    return {**found, **curve}
+    others = {name: REFERENCES[name](width=width, **sizes) for name, width in FAMILIES.items()}
+    return {**found, **curve, **others}
 
 
 def jobs(dataset: Dataset, out: Path, work: Path, until: float) -> Iterator[Job]:
