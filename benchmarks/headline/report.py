@@ -1,6 +1,5 @@
 """The headline's report, from its JSON files alone."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 from scipy.stats import t
 
 from benchmarks.headline.picture import Point, drawn
+from benchmarks.headline.steps import read
 from search.stages.race.finalists import non_decreasing
 
 # A certificate may be this much above a target, as repeated measurements differ, and below it.
@@ -52,18 +52,18 @@ class Results:
     @cached_property
     def searches(self) -> dict[str, dict[str, Any]]:
         """By name what each search has left."""
-        return {path.stem: _read(path) for path in sorted(self.out.glob("search-*.json"))}
+        return {path.stem: read(path) for path in sorted(self.out.glob("search-*.json"))}
 
     @cached_property
     def top1(self) -> dict[str, list[float]]:
         """By name, of each seed, in %."""
-        trained = {(each["arch_id"], each["seed"]): each["top1"] for each in map(_read, self.out.glob("train-*.json"))}
+        trained = {(each["arch_id"], each["seed"]): each["top1"] for each in map(read, self.out.glob("train-*.json"))}
         return {name: [100 * trained[arch, seed] for seed in self.seeds] for name, arch in self.networks.items()}
 
     @cached_property
     def ms(self) -> dict[str, float]:
         """By name."""
-        found: dict[str, dict[str, float]] = _read(self.out / "latency.json")["networks"]
+        found: dict[str, dict[str, float]] = read(self.out / "latency.json")["networks"]
         return {name: found[name]["ms"] for name in self.networks}
 
     @cached_property
@@ -221,8 +221,3 @@ def _interval(figures: Sequence[float]) -> str:
         return f"{figures[0]:+.2f}"
     half = float(t.ppf(0.975, len(figures) - 1)) * stdev(figures) / len(figures) ** 0.5
     return f"{mean(figures):+.2f} (95 %: {mean(figures) - half:+.2f} to {mean(figures) + half:+.2f})"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
