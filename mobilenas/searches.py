@@ -62,6 +62,7 @@ def search(
 
     Raises:
         MobilenasError: the configuration, the data, the device or the target is unfit, or nothing could be trained.
+        Stopped: the device is reached by kit, which is to be run there first; the message names the commands.
     """
     export_cache_dir()
     settings = load_settings()

@@ -13,7 +13,7 @@ LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
 REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"
-CERTIFY_KIT, FINALISTS_KIT = "certify.zip", "finalists.zip"
+CERTIFY_KIT, FINALISTS_KIT = KITS = "certify.zip", "finalists.zip"
 
 
 def weights_name(number: int) -> str:
@@ -63,13 +63,18 @@ class RunFolder:
         return self.path / FINALISTS_KIT
 
     @property
+    def finalists_manifest(self) -> Path:
+        """What is in that kit, and from which it can be made again."""
+        return self.path / "finalists.json"
+
+    @property
     def returned_folder(self) -> Path:
         """Where the results of such kits are kept."""
         return self.path / "returned"
 
-    def finalists(self, table_id: int, batch: int) -> Path:
-        """The results of a kit of finalists, the first of which is 0, from the device of a table."""
-        return self.returned_folder / f"{table_id}-{batch}.json"
+    def returned(self, device: str, number: int) -> Path:
+        """The results of the kit of this number from a device."""
+        return self.returned_folder / f"{device}-{number}.json"
 
     @property
     def start_weights(self) -> Path:

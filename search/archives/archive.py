@@ -62,6 +62,7 @@ from search.record.schema import (
     trials,
 )
 from search.record.views import VIEWS
+from search.run_folder import KITS
 from space.errors import MobilenasError, RunError, StoreError
 
 # What belongs to a process, not to the search.
@@ -164,6 +165,8 @@ def read_archive(database: Database, source: IO[bytes], runs: Path, name: str | 
             if folder.exists() and any(folder.iterdir()):
                 raise RunError(f"folder {folder} exists already and is not empty; choose another --name or --runs")
             extract(archive, files, draft)
+        for kit in KITS:  # programs that people run on their devices: they are made here again
+            (draft / kit).unlink(missing_ok=True)
         _record(database, rows, name, folder, draft)
     except MobilenasError:
         raise

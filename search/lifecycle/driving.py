@@ -51,11 +51,11 @@ class RecordListener(LineListener):
 def drive(running: Session, page: PageWriter, until: Until | None = None) -> Path | None:
     """Take a search through the stages that are left, and return the report's path.
 
-    With `until` "blocks" it ends behind the block-level search, before a race goes on, quietly. Where the device is
-    reached by kit alone, it ends at `SearchStage.AWAITING`, and `certify` completes it.
+    With `until` "blocks" it ends behind the block-level search, before a race goes on, quietly. Where a device is out
+    of reach in the end, it ends at `SearchStage.AWAITING`, and `certify` completes it.
 
     Raises:
-        Interrupted: it was stopped, before NetAdapt by `until` or for a kit; everything finished is recorded.
+        Interrupted: it was stopped, by `until` before NetAdapt, or `AwaitsKit`; everything finished is recorded.
         RunError: a stage cannot be completed.
     """
     _enter(running, SearchStage.BLOCKS)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latency.kit import Campaign, NetworkGraph, make_kit, measure_options
+from latency.kit import Campaign, NetworkGraph, make_kit
 from latency.meter import Meter
 from latency.results import Results, read_results
 from search.objective.latency import Goal
@@ -13,8 +13,8 @@ from search.reports.markdown import write_report
 from search.reports.summary import write_summary
 from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
-from search.stages.race import carried
-from search.stages.race.verdict import kits_of, measure_others, waits_for_finalists, what_is_next
+from search.stages.race import kits
+from search.stages.race.verdict import Verdict, awaiting_finalists
 from search.stages.session import Session
 from search.tables import settings_for, workspace
 from search.trial import NetworkMeasurement, SearchStage
@@ -50,8 +50,7 @@ def certify_on_devices(session: Session) -> bool:
     for goal, device in zip(session.goals, recorded.devices, strict=True):
         if recorded.measurements(device):
             continue
-        if goal.meter is None and (rows := carried.certificate(recorded, device)):
-            recorded.store.trials.add_measurements(recorded.record.id, device.table_id, rows)
+        if goal.meter is None and _certified_by_finalists(recorded, device):
             continue
         if goal.meter is None or not _measured(session, recorded, goal.meter, device):
             _await(session, recorded, device, is_kit=goal.meter is None)
@@ -81,9 +80,8 @@ def _measured(session: Session, recorded: RecordedSearch, meter: Meter, device: 
 def _await(session: Session, recorded: RecordedSearch, device: Goal, *, is_kit: bool) -> None:
     """Write the kit, and say what is to be done with it."""
     path, name = _write_kit(recorded, campaign_for_certification(recorded)), session.record.name
-    options = measure_options(device.table.device.runtime, device.table.device.processor)
     session.listener.note(
-        f"awaiting certification: unzip {path} on '{device.name}', run measure.py{options} there, then: "
+        f"awaiting certification: unzip {path} on '{device.name}', {kits.run_there(device)}, then: "
         f"mobilenas certify {name} --import results.json"
         + ("" if is_kit else f"; or, once the device answers again: mobilenas certify {name}")
     )
@@ -164,8 +162,8 @@ def certify(store: Store, name: str, results_text: str | None, *, again: bool = 
         DeviceError: the device cannot be reached or cannot measure.
     """
     recorded = RecordedSearch.read(store, name)
-    if waits_for_finalists(recorded):
-        return _finalists(recorded, results_text, again=again)
+    if (verdict := awaiting_finalists(recorded)) is not None:
+        return _of_finalists(verdict, results_text, again=again)
     if recorded.record.stage is not SearchStage.AWAITING:
         raise RunError(f"search '{name}' is at stage {recorded.record.stage.value}, so there is nothing to certify yet")
     if again:
@@ -192,17 +190,43 @@ def certify(store: Store, name: str, results_text: str | None, *, again: bool = 
     return ""
 
 
-def _finalists(recorded: RecordedSearch, results_text: str | None, *, again: bool) -> str:
-    """Take what a device says of the finalists, or make a kit of the next ones."""
+def _of_finalists(verdict: Verdict, results_text: str | None, *, again: bool) -> str:
+    """Take what a device says of the finalists, or make a kit of the next ones, or say what was said."""
+    recorded = verdict.recorded
     if again:
-        return measure_others(recorded)
+        return verdict.measure_others()
     if results_text is None:
-        raise RunError(what_is_next(recorded))
-    results = read_results(results_text, _name_of(results_text, kits_of(recorded)))
+        if verdict.waiting:
+            raise RunError(verdict.in_words())
+        return verdict.in_words()
+    # Of several devices of one kind those that wait come first; one may be measured once more.
+    devices = verdict.waiting or list(verdict.devices)
+    results = read_results(results_text, _name_of(results_text, devices))
     device = _device_of(recorded, results)
-    carried.take(recorded, device, results_text)
-    _keep_warnings(recorded, device, results)
-    return what_is_next(recorded)
+    kits.take(recorded, device, results_text)
+    for warning in results.warnings:
+        message = f"the finalists were measured on '{device.name}' although {warning}"
+        recorded.store.searches.add_log_line(
+            recorded.record.id, level="info", event="note", message=message, trial=None
+        )
+    return Verdict(recorded, verdict.devices).in_words()
+
+
+def _certified_by_finalists(recorded: RecordedSearch, device: Goal) -> bool:
+    """Record what a kit of the finalists said of the final networks, if one held them all."""
+    for results in kits.returned(recorded.files, device).values():
+        measured = {network.architecture: network.measurement for network in results.networks.values()}
+        trials = recorded.certified()
+        if all(trial.architecture in measured for trial in trials):
+            found = [(trial, measured[trial.architecture]) for trial in trials]
+            rows = [
+                (NetworkMeasurement.of(trial.number, recorded.predicted_ms(trial, device), each), each.warm_wall)
+                for trial, each in found
+            ]
+            recorded.store.trials.add_measurements(recorded.record.id, device.table_id, rows)
+            _keep_warnings(recorded, device, results)
+            return True
+    return False
 
 
 def _name_of(results_text: str, waiting: list[Goal]) -> str:
@@ -215,16 +239,16 @@ def _name_of(results_text: str, waiting: list[Goal]) -> str:
 
 def _certify_reached(recorded: RecordedSearch, waiting: list[Goal]) -> None:
     """Measure on every waiting device that can be reached from here."""
-    kits = []
+    carried = []
     for device in waiting:
         meter = settings_for(recorded.store, recorded.config.device.named(device.name)).meter(workspace())
         if meter is None:
-            kits.append(device.name)
+            carried.append(device)
         else:
             record_certificate(recorded, meter.run(campaign_for_certification(recorded)))
-    if kits:
+    if carried:
         path = _write_kit(recorded, campaign_for_certification(recorded))
         raise RunError(
-            f"device '{kits[0]}' is reached by kit: unzip {path} there, run its measure.py, then: "
+            f"device '{carried[0].name}' is reached by kit: unzip {path} there, {kits.run_there(carried[0])}, then: "
             f"mobilenas certify {recorded.record.name} --import results.json"
         )

@@ -35,6 +35,10 @@ class Interrupted(Stopped):
     """The search was stopped on purpose; everything finished is recorded."""
 
 
+class AwaitsKit(Interrupted):
+    """A kit is to be carried to a device before the search can go on."""
+
+
 @dataclass(kw_only=True)
 class Session:
     """What a search is while it runs; nobody else writes to its record.

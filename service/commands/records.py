@@ -318,12 +318,12 @@ def _following(recorded: RecordedSearch) -> list[str]:
         return [report] if record.stage is SearchStage.DONE else [report, certify]
     if record.state not in ("stopped", "failed"):
         return []
-    if record.stage is SearchStage.FINAL and recorded.files.finalists_kit.exists():
+    if record.stage is SearchStage.FINAL and recorded.files.finalists_manifest.exists():
         # It imports torch, which takes seconds.
-        from search.stages.race.verdict import waits_for_finalists, what_is_next
+        from search.stages.race.verdict import awaiting_finalists
 
-        if waits_for_finalists(recorded):
-            return [f"next      {what_is_next(recorded)}"]
+        if (verdict := awaiting_finalists(recorded)) is not None:
+            return [f"next      {verdict.in_words()}"]
     return [f"next      mobilenas resume {name}, or mobilenas finish {name}"]
 
 

@@ -1,6 +1,6 @@
 """Commands that run a search: search, plan, resume, finish, stop, coordinator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.certify import certify as complete
+from search.stages.session import AwaitsKit
 from search.trial import SearchStage
 from service.report.written import write_page
 from service.terminal.console import console, say
@@ -166,11 +167,29 @@ def start(
             # Each learns from what all have trained before any of them chooses a network.
             for record in records:
                 _drive(store, record, runs, "blocks")
-        for record in records:
-            _drive(store, record, runs, until)
+        _one_after_another(records, lambda record: _drive(store, record, runs, until))
         say(f"group        {name}: {', '.join(record.name for record in records)}")
     finally:
         store.close()
+
+
+def _one_after_another(records: Sequence[SearchRecord], drive: Callable[[SearchRecord], None]) -> None:
+    """Searches of a group; one that waits for a kit does not keep the others.
+
+    Raises:
+        AwaitsKit: some do.
+    """
+    awaiting = []
+    for record in records:
+        try:
+            drive(record)
+        except AwaitsKit as error:
+            if len(records) == 1:
+                raise
+            say(str(error))
+            awaiting.append(record.name)
+    if awaiting:
+        raise AwaitsKit(f"waiting for kits: {', '.join(awaiting)}")
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, request: SearchRequest, weights: bytes) -> None:
@@ -224,8 +243,10 @@ def resume(name: str, database: str, runs: Path, *, finish: bool = False, queue:
             for record in _sharing(waiting):
                 check_resumable(record)
                 _drive(store, record, runs, "blocks")
-        for record in waiting:
-            _resume(store, store.searches.get(record.name), runs, finish=finish, queue=queue)
+        _one_after_another(
+            waiting,
+            lambda record: _resume(store, store.searches.get(record.name), runs, finish=finish, queue=queue),
+        )
     finally:
         store.close()
 

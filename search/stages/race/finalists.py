@@ -1,17 +1,18 @@
 """The finalists of a race: the best networks that meet the target as measured, and the scaled reference beside them."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from latency.meter import LocalMeter
+from latency.results import Results
 from search.objective.latency import Goal, scores_at
 from search.protocols import FINALISTS, SCALED, SPARE
 from search.record.recorded_search import RecordedSearch
 from search.stages.limits import end_latency_ms, end_limits_of
-from search.stages.race import carried
-from search.stages.race.screening import measure_trials, name_of
-from search.stages.session import Interrupted, Session
+from search.stages.race import kits
+from search.stages.race.screening import know_by_measuring, measure_trials, name_of
+from search.stages.session import AwaitsKit, Session
 from search.trial import Trial
 from space.arch import Architecture
 from space.cost import cost_of
@@ -37,12 +38,13 @@ def choose_finalists(session: Session, best: Sequence[Trial]) -> Finalists:
 
     Raises:
         DeviceError: this machine cannot measure.
-        Interrupted: a kit is to be carried to a device.
+        AwaitsKit: a kit is to be carried to a device.
     """
     if not session.goals:
         return _unmeasured(session, best)  # a function of the user's predicts
+    carried = [goal for goal in session.goals if goal.meter is None]
     try:
-        return _measured(session, best)
+        return _by_kits(session, carried, best) if carried else _by_meters(session, best)
     except DeviceError as error:
         if any(isinstance(goal.meter, LocalMeter) for goal in session.goals):
             raise
@@ -54,86 +56,121 @@ def _unmeasured(session: Session, best: Sequence[Trial]) -> Finalists:
     return Finalists(best=tuple(best[: session.config.final.top_k]), baseline=_predicted_baseline(session))
 
 
-def _measured(session: Session, best: Sequence[Trial]) -> Finalists:
-    wanted, target_ms = session.config.final.top_k, end_latency_ms(session)
-    scaled = {f"width-{round(100 * width)}": arch for width, arch in _scaled(session).items()}
-    kits = [goal for goal in session.goals if goal.meter is None]
-    if kits:
-        scaled = {name: arch for name, arch in scaled.items() if not _lacking(kits, arch)}
-        _require_results(session, kits, best, scaled)
-    highest: dict[str, float] = {}
-    within: list[Trial] = []
-    batches = _carried(session, kits, best) if kits else _in_batches(session, best, highest)
-    for some in batches:
-        is_first = not highest
-        found = measure_trials(session, some, FINALISTS, beside=scaled if is_first else {}, tells_drift=is_first)
-        highest |= {name: high for name, (_, high) in found.items()}
-        within += [trial for trial in some if highest[name_of(trial)] <= target_ms]
-        if within:
+def _by_meters(session: Session, best: Sequence[Trial]) -> Finalists:
+    measured = _Measured(session, best, _scaled(session, [*scaled_references(session.space)]))
+    while (some := next_to_measure(session, best, measured.highest)) and not measured.within:
+        measured.add(some, {})
+    return measured.chosen()
+
+
+def _by_kits(session: Session, carried: Sequence[Goal], best: Sequence[Trial]) -> Finalists:
+    """By the kits that are back; the devices that are reached are asked now."""
+    said = kits.by_kit(session.start.files, carried)
+    if not said:
+        raise _awaiting(session, carried, best)
+    first = next(iter(said.values()))
+    scaled = [kits.networks_of(each) for each in first]
+    measured = _Measured(
+        session, best, {name: arch for name, arch in scaled[0].items() if name.startswith(kits.SCALED)}
+    )
+    for results in said.values():
+        some = [trial for trial in best if name_of(trial) in results[0].networks]
+        measured.add(some, {goal.name: each for goal, each in zip(carried, results, strict=True)})
+        if measured.within:
             break
-    # Of many that are measured the widest within the target would be a lucky one: wider networks take longer.
-    rising = non_decreasing([highest[name] for name in reversed(scaled)])
-    baseline = next((arch for arch, ms in zip(scaled.values(), reversed(rising), strict=True) if ms <= target_ms), None)
-    if baseline is not None:
-        session.measure(keys_of(baseline), "baseline", reason="enqueued")
-    if not within:
-        session.listener.note(f"none of {len(best)} networks meets the target as measured")
-    if not within and baseline is None:
-        measured = [trial for trial in best if name_of(trial) in highest]
-        within = [min(measured, key=lambda trial: highest[name_of(trial)])]
-    return Finalists(best=tuple(within[:wanted]), baseline=baseline)
+    return measured.chosen()
 
 
-def _lacking(kits: Sequence[Goal], arch: Architecture) -> bool:
-    return any(goal.table.missing(keys_of(arch)) for goal in kits)
+def _awaiting(session: Session, carried: Sequence[Goal], best: Sequence[Trial]) -> AwaitsKit:
+    """Why the search ends here until the first kit is back from each device; a coordinator leaves it alone."""
+    files = session.start.files
+    if kits.number_of_last(files) < 0 or not kits.waiting(files, carried):
+        networks = {name_of(trial): trial.architecture for trial in next_to_measure(session, best, {})}
+        known = [width for width, arch in scaled_references(session.space).items() if not _lacking(carried, arch)]
+        if not known:
+            session.listener.note(_NO_BASELINE)
+        kits.make(session, carried, {**networks, **_scaled(session, known)}, session.space.reference)
+    kits.make_again(files)
+    session.store.searches.request_stop(session.record.id)
+    return AwaitsKit(
+        f"search '{session.record.name}' stopped before its final training, for the finalists to be measured: "
+        f"{kits.what_to_do(session, kits.waiting(files, carried))}"
+    )
 
 
-def _in_batches(session: Session, best: Sequence[Trial], highest: Mapping[str, float]) -> Iterator[list[Trial]]:
-    """Those to measure at once, as long as there are some; `highest` grows while they are measured."""
-    while some := next_to_measure(session, best, highest):
-        yield some
+def _lacking(carried: Sequence[Goal], arch: Architecture) -> bool:
+    return any(goal.table.missing(keys_of(arch)) for goal in carried)
+
+
+@dataclass
+class _Measured:
+    """What is known of the finalists, and of the scaled references, which are measured with the first of them.
+
+    `highest` has the upper ends of the intervals, ms by name, and `within` the finalists that meet the target.
+    """
+
+    session: Session
+    best: Sequence[Trial]
+    scaled: Mapping[str, Architecture]
+    highest: dict[str, float] = field(default_factory=dict)
+    within: list[Trial] = field(default_factory=list)
+
+    def add(self, some: Sequence[Trial], said: Mapping[str, Results]) -> None:
+        """Measure some more; kits have said of their devices what they are."""
+        first, target_ms = not self.highest, end_latency_ms(self.session)
+        beside = self.scaled if first else {}
+        found = measure_trials(self.session, some, FINALISTS, beside=beside, said=said, tells_drift=first)
+        self.highest |= {name: high for name, (_, high) in found.items()}
+        within = [trial for trial in some if self.highest[name_of(trial)] <= target_ms]
+        if said:  # of the others it was known before
+            within = [know_by_measuring(self.session, trial, found[name_of(trial)][0]) for trial in within]
+        self.within += within
+
+    def chosen(self) -> Finalists:
+        """The finalists; the fastest where nobody meets the target."""
+        session, baseline = self.session, self._baseline()
+        if baseline is not None:
+            session.measure(keys_of(baseline), "baseline", reason="enqueued")
+        measured = [trial for trial in self.best if name_of(trial) in self.highest]
+        if not self.within:
+            session.listener.note(f"none of {len(measured)} networks meets the target as measured")
+        best = self.within
+        if not self.within and baseline is None:
+            best = [min(measured, key=lambda trial: self.highest[name_of(trial)])]
+        return Finalists(best=tuple(best[: session.config.final.top_k]), baseline=baseline)
+
+    def _baseline(self) -> Architecture | None:
+        """The widest scaled reference that meets the target.
+
+        Of many that are measured it would be a lucky one, but wider networks take longer.
+        """
+        rising = non_decreasing([self.highest[name] for name in reversed([*self.scaled])])
+        target_ms = end_latency_ms(self.session)
+        pairs = zip(self.scaled.values(), reversed(rising), strict=True)
+        return next((arch for arch, ms in pairs if ms <= target_ms), None)
 
 
 def next_to_measure(
     search: Session | RecordedSearch, best: Sequence[Trial], highest: Mapping[str, float]
 ) -> list[Trial]:
-    """The first of those that were not measured yet; who may meet the target comes before others.
+    """The first of those that were not measured yet; who is expected to meet the target comes before others.
 
-    `highest` has the upper ends of what was measured, ms by name: how much they are above what was known says what is
-    to be expected of the others.
+    `highest` has the upper ends of what was measured, ms by name.
+    """
+    expected = hopeful(search, best, highest)
+    left = [trial for trial in best if name_of(trial) not in highest and trial not in expected]
+    return [*expected, *left][: search.config.final.top_k + SPARE]
+
+
+def hopeful(search: Session | RecordedSearch, best: Sequence[Trial], highest: Mapping[str, float]) -> list[Trial]:
+    """Those that were not measured yet and may meet the target.
+
+    How much slower the others were than what was known of them says what is to be expected.
     """
     known = [trial for trial in best if name_of(trial) in highest]
     factor = statistics.median([highest[name_of(trial)] / trial.scores.latency_ms for trial in known] or [1.0])
     left = [trial for trial in best if name_of(trial) not in highest]
-    left.sort(key=lambda trial: factor * trial.scores.latency_ms > end_latency_ms(search))
-    return left[: search.config.final.top_k + SPARE]
-
-
-def _require_results(
-    session: Session, kits: Sequence[Goal], best: Sequence[Trial], scaled: Mapping[str, Architecture]
-) -> None:
-    """Leave the search until the first kit is back from each device; a coordinator leaves it alone until then.
-
-    Raises:
-        Interrupted: it is not.
-    """
-    files = session.start.files
-    if all(carried.returned(files, goal) for goal in kits):
-        return
-    if not carried.is_waiting(files, kits):
-        networks = {name_of(trial): trial.architecture for trial in next_to_measure(session, best, {})}
-        carried.write_kit(session, kits, {**networks, **scaled}, session.space.reference)
-    session.store.searches.request_stop(session.record.id)
-    raise Interrupted(
-        f"search '{session.record.name}' stopped before its final training, for the finalists to be measured: "
-        f"{carried.what_to_do(session, kits)}"
-    )
-
-
-def _carried(session: Session, kits: Sequence[Goal], best: Sequence[Trial]) -> Iterator[list[Trial]]:
-    """The finalists that all devices have measured, kit by kit."""
-    for results in zip(*(carried.returned(session.start.files, goal) for goal in kits), strict=False):
-        yield [trial for trial in best if all(name_of(trial) in each.networks for each in results)]
+    return [trial for trial in left if factor * trial.scores.latency_ms <= end_latency_ms(search)]
 
 
 def non_decreasing(values: Sequence[float]) -> list[float]:
@@ -148,22 +185,30 @@ def non_decreasing(values: Sequence[float]) -> list[float]:
     return [total / count for total, count in pools for _ in range(count)]
 
 
+_NO_BASELINE = "there is no baseline: blocks of the scaled reference are not measured on the device"
+
+
 def _predicted_baseline(session: Session) -> Architecture | None:
     """The widest scaled reference, of those whose blocks are known, that is predicted to meet the target."""
-    known = [arch for arch in _scaled(session).values() if not session.latency.missing(keys_of(arch))]
+    scaled = scaled_references(session.space)
+    known = [width for width, arch in scaled.items() if not session.latency.missing(keys_of(arch))]
     if not known:
-        session.listener.note("there is no baseline: blocks of the scaled reference are not measured on the device")
-    return next((arch for arch in known if session.latency.estimate(arch) <= end_latency_ms(session)), None)
+        session.listener.note(_NO_BASELINE)
+    near = _scaled(session, known).values()
+    return next((arch for arch in near if session.latency.estimate(arch) <= end_latency_ms(session)), None)
 
 
-def _scaled(session: Session) -> Mapping[float, Architecture]:
-    """The scaled references that may be near the target, within the other limits; none where the reference meets it."""
+def _scaled(session: Session, widths: Sequence[float]) -> dict[str, Architecture]:
+    """The scaled references of these widths that may be near the target, within the other limits, the widest first.
+
+    None where the reference itself meets the target.
+    """
     space = session.space
     share = end_latency_ms(session) / session.latency.estimate(space.reference)
     if share >= 1:
         return {}
     whole, limits = cost_of(space.reference).madds, replace(end_limits_of(session), latency_ms=None)
     scaled = scaled_references(space)
-    fit = [width for width, arch in scaled.items() if limits.refusal(scores_at(arch, 0.0)) is None]
+    fit = [width for width in widths if limits.refusal(scores_at(scaled[width], 0.0)) is None]
     near = sorted(fit, key=lambda width: abs(cost_of(scaled[width]).madds / whole - share))[:SCALED]
-    return {width: scaled[width] for width in sorted(near, reverse=True)}
+    return {f"{kits.SCALED}{round(100 * width)}": scaled[width] for width in sorted(near, reverse=True)}

@@ -10,17 +10,20 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from latency.meter import LocalMeter
 from latency.probe import Protocol
+from latency.results import Results
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
 from search.protocols import AT_ONCE, PASSING, SCREENING
 from search.reports.markdown import NOTABLE_ERROR
-from search.stages.limits import latency_limit_ms, limits_of
-from search.stages.race import carried
+from search.stages.limits import end_latency_ms, latency_limit_ms, limits_of
+from search.stages.race import kits
 from search.stages.session import Session
 from search.trial import NetworkMeasurement, Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
+from space.errors import DeviceError
 
 # Predictions are hardly ever further off than this share.
 _NEAR = 0.1
@@ -38,20 +41,26 @@ def target_reference(session: Session, goal: Goal) -> Architecture | None:
 
 
 def measure_on_devices(
-    session: Session, networks: Mapping[str, Architecture], protocol: Protocol
+    session: Session, networks: Mapping[str, Architecture], protocol: Protocol, said: Mapping[str, Results]
 ) -> list[tuple[Goal, dict[str, Whole]]]:
-    """Measure networks on every device, side by side, by name; of one that is out of reach its kit has told.
+    """Measure networks on every device that is reached, side by side, by name; `said` is what kits say of others.
 
     Raises:
-        DeviceError: one cannot be reached or cannot measure.
+        DeviceError: one cannot be reached or cannot measure; where kits have said something, only this machine.
     """
     found = []
     for goal in session.goals:
-        if goal.meter is None:
-            found.append((goal, carried.wholes(session, goal, networks)))
-        else:
+        if goal.name in said:
+            wholes = kits.whole_of(session.config, goal, said[goal.name])
+            found.append((goal, {name: wholes[name] for name in networks}))
+        elif goal.meter is not None:
             reference = target_reference(session, goal)
-            found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
+            try:
+                found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
+            except DeviceError as error:
+                if not said or isinstance(goal.meter, LocalMeter):
+                    raise
+                session.listener.note(f"what kits have said decides alone: {error}")
     return found
 
 
@@ -75,33 +84,37 @@ def measure_trials(
     protocol: Protocol,
     beside: Mapping[str, Architecture] | None = None,
     *,
+    said: Mapping[str, Results] | None = None,
     tells_drift: bool = False,
 ) -> dict[str, tuple[float, float]]:
     """Measure the networks of trials, record that, and return by name what `latency_of` says.
 
     A trial is named by `name_of`; other networks may be measured `beside` them, which nothing is recorded of. From then
-    on running and adopted trials have what was measured as their latency.
+    on running and adopted trials have what was measured as their latency. By kits, of whose devices `said` has the
+    results by name, it is those that meet the target: the others must still be known as what was measured in vain.
 
     Raises:
         DeviceError: a device cannot be reached or cannot measure.
     """
     networks = {name_of(trial): trial.architecture for trial in trials} | dict(beside or {})
-    measured = measure_on_devices(session, networks, protocol)
+    measured = measure_on_devices(session, networks, protocol, said or {})
     if tells_drift:
         _tell_drift(session, measured)
     found = {name: latency_of(session, measured, name) for name in networks}
-    known = {
-        trial.number: found[name_of(trial)][0]
-        for trial in trials
-        if trial.state is State.RUNNING or trial.origin == Origin.ADOPTED
-    }
+
+    def is_known_by_it(trial: Trial) -> bool:
+        if said:
+            return found[name_of(trial)][1] <= end_latency_ms(session)
+        return trial.state is State.RUNNING or trial.origin == Origin.ADOPTED
+
+    known = {trial.number: found[name_of(trial)][0] for trial in trials if is_known_by_it(trial)}
     for goal, whole in measured:
         rows = [
             (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), now), now.warm_wall)
             for trial, now in ((trial, whole[name_of(trial)].measurement) for trial in trials)
         ]
         # With the last device a trial is known to be measured on all of them.
-        latencies = known if goal is session.goals[-1] else {}
+        latencies = known if goal is measured[-1][0] else {}
         session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
     return found
 
@@ -139,10 +152,16 @@ def measure_adopted(session: Session) -> None:
         some = adopted[first : first + AT_ONCE]
         found = measure_trials(session, some, SCREENING)
         for trial in some:
-            measured = replace(trial, scores=replace(trial.scores, latency_ms=found[name_of(trial)][0]))
-            session.index.put(measured)
-            if (reward := session.reward_of(measured)) is not None:
-                session.store.trials.set_reward(session.record.id, trial.number, reward, anew=True)
+            know_by_measuring(session, trial, found[name_of(trial)][0])
+
+
+def know_by_measuring(session: Session, trial: Trial, ms: float) -> Trial:
+    """A completed trial of the block-level search with what was measured as its latency, and rewarded for that."""
+    measured = replace(trial, scores=replace(trial.scores, latency_ms=ms))
+    session.index.put(measured)
+    if (reward := session.reward_of(measured)) is not None:
+        session.store.trials.set_reward(session.record.id, trial.number, reward, anew=True)
+    return measured
 
 
 def name_of(trial: Trial) -> str:

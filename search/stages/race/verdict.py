@@ -1,12 +1,14 @@
 """What kits say of a race's finalists: who meets the target, by how much it is missed, and who would be next."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.limits import end_latency_ms
-from search.stages.race import carried
-from search.stages.race.finalists import next_to_measure
+from search.stages.race import kits
+from search.stages.race.finalists import hopeful, next_to_measure
 from search.stages.race.rungs import winners
 from search.stages.race.screening import name_of
 from search.tables import settings_for
@@ -14,84 +16,115 @@ from search.trial import SearchStage, Trial
 from space.errors import RunError
 
 
-def waits_for_finalists(recorded: RecordedSearch) -> bool:
-    """Whether a race was left before its final training for its finalists to be measured by a kit."""
-    begun = recorded.record.start is not None and recorded.record.stage is SearchStage.FINAL
-    return begun and recorded.files.finalists_kit.exists() and not recorded.trials(SearchStage.FINAL)
-
-
-def kits_of(recorded: RecordedSearch) -> list[Goal]:
-    """The devices of a search that people carry kits to."""
-    return [
-        goal
-        for goal in recorded.devices
-        if settings_for(recorded.store, recorded.config.device.named(goal.name)).is_kit
+def awaiting_finalists(recorded: RecordedSearch) -> "Verdict | None":
+    """The verdict so far, where a race was left before its final training for a kit to measure its finalists."""
+    if recorded.record.start is None or recorded.record.stage is not SearchStage.FINAL:
+        return None
+    if kits.number_of_last(recorded.files) < 0 or recorded.trials(SearchStage.FINAL):
+        return None
+    carried = [
+        device
+        for device in recorded.devices
+        if settings_for(recorded.store, recorded.config.device.named(device.name)).is_kit
     ]
+    return Verdict(recorded, carried) if carried else None
 
 
-def what_is_next(recorded: RecordedSearch) -> str:
-    """What the kits have said so far, and what is to be done."""
-    name, kits = recorded.record.name, kits_of(recorded)
-    highest = _highest(recorded, kits)
-    if carried.is_waiting(recorded.files, kits):
-        instead = f"; or go on with what was measured: mobilenas resume {name}" if highest else ""
-        return f"{carried.what_to_do(recorded, kits)}{instead}"
-    target_ms = end_latency_ms(recorded)
-    finalists = [trial for trial in winners(recorded) if name_of(trial) in highest]
-    within = [trial for trial in finalists if highest[name_of(trial)] <= target_ms]
-    on = " and ".join(f"'{goal.name}'" for goal in kits)
-    if within:
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a search's finalists on the devices that people carry kits to."""
+
+    recorded: RecordedSearch
+    devices: Sequence[Goal]
+
+    @cached_property
+    def waiting(self) -> list[Goal]:
+        """The devices that have yet to run the last kit."""
+        return kits.waiting(self.recorded.files, self.devices)
+
+    @cached_property
+    def _best(self) -> list[Trial]:
+        return winners(self.recorded)
+
+    @cached_property
+    def _highest(self) -> dict[str, float]:
+        """The upper ends of what all devices have measured, by name: the largest shares, in ms of the first device."""
+        first_ms, highest = self.recorded.devices[0].target_ms, {}
+        for said in kits.by_kit(self.recorded.files, self.devices).values():
+            wholes = [
+                (kits.whole_of(self.recorded.config, device, each), first_ms / device.target_ms)
+                for device, each in zip(self.devices, said, strict=True)
+            ]
+            for name in wholes[0][0]:
+                highest[name] = max(found[name].high_ms * factor for found, factor in wholes)
+        return highest
+
+    @property
+    def _measured(self) -> list[Trial]:
+        return [trial for trial in self._best if name_of(trial) in self._highest]
+
+    @property
+    def _within(self) -> list[Trial]:
+        target_ms = end_latency_ms(self.recorded)
+        return [trial for trial in self._measured if self._highest[name_of(trial)] <= target_ms]
+
+    @cached_property
+    def _following(self) -> list[Trial]:
+        return next_to_measure(self.recorded, self._best, self._highest)
+
+    def in_words(self) -> str:
+        """What the kits have said so far, and what is to be done."""
+        name = self.recorded.record.name
+        if self.waiting:
+            instead = f"; or go on with what was measured: mobilenas resume {name}" if self._highest else ""
+            return f"{kits.what_to_do(self.recorded, self.waiting)}{instead}"
+        target_ms, measured = end_latency_ms(self.recorded), self._measured
+        on = " and ".join(f"'{device.name}'" for device in self.devices)
+        if self._within:
+            return (
+                f"{len(self._within)} of {len(measured)} finalists meet the target of {target_ms:.3f} ms as measured "
+                f"on {on}; go on with: mobilenas resume {name}"
+            )
+        fastest = min(measured, key=lambda trial: self._highest[name_of(trial)])
+        missed = self._highest[name_of(fastest)] / target_ms - 1
         return (
-            f"{len(within)} of {len(finalists)} finalists meet the target of {target_ms:.3f} ms as measured on {on}; "
-            f"go on with: mobilenas resume {name}"
+            f"the target of {target_ms:.3f} ms is missed by {missed:.1%} on {on}, by the fastest of {len(measured)} "
+            f"finalists, trial {fastest.number}, with the upper end of its interval; {self._further()}"
+            f"{self._instead()}: mobilenas resume {name}"
         )
-    fastest = min(finalists, key=lambda trial: highest[name_of(trial)])
-    missed = highest[name_of(fastest)] / target_ms - 1
-    following = _following(recorded, highest)
-    further = f"measure {len(following)} others: mobilenas certify {name} --again; or " if following else ""
-    return (
-        f"the target of {target_ms:.3f} ms is missed by {missed:.1%} on {on} by the fastest of {len(finalists)} "
-        f"finalists, trial {fastest.number}, with the upper end of its interval; {further}train it, or the scaled "
-        f"reference where that meets the target: mobilenas resume {name}"
-    )
 
+    def _further(self) -> str:
+        if not self._following:
+            return ""
+        name, count = self.recorded.record.name, len(hopeful(self.recorded, self._best, self._highest))
+        expected = f"{count or 'none'} of them expected to meet it"
+        return f"measure {len(self._following)} others, {expected}: mobilenas certify {name} --again; or "
 
-def measure_others(recorded: RecordedSearch) -> str:
-    """Write the kit of the next finalists, and return what is to be done with it.
+    def _instead(self) -> str:
+        target_ms = end_latency_ms(self.recorded)
+        meets = any(name.startswith(kits.SCALED) and ms <= target_ms for name, ms in self._highest.items())
+        return "train the scaled reference, which meets it" if meets else "train that one all the same"
 
-    Raises:
-        RunError: the last kit is not measured yet, or some finalist meets the target, or there are no others.
-    """
-    name, kits = recorded.record.name, kits_of(recorded)
-    if carried.is_waiting(recorded.files, kits):
-        raise RunError(f"the finalists of '{name}' are not measured yet: {carried.what_to_do(recorded, kits)}")
-    highest = _highest(recorded, kits)
-    if any(
-        highest[name_of(trial)] <= end_latency_ms(recorded) for trial in winners(recorded) if name_of(trial) in highest
-    ):
-        raise RunError(f"finalists of '{name}' meet the target, so that no others are wanted: mobilenas resume {name}")
-    following = _following(recorded, highest)
-    if not following:
-        raise RunError(
-            f"all networks of '{name}' that the race left are measured; train the fastest: mobilenas resume {name}, or "
-            "search again with a higher target"
-        )
-    first = carried.returned(recorded.files, kits[0])[0]
-    scaled = {each: network.architecture for each, network in first.networks.items() if each.startswith("width-")}
-    networks = {name_of(trial): trial.architecture for trial in following}
-    return carried.write_kit(recorded, kits, {**networks, **scaled}, carried.reference_of(first))
+    def measure_others(self) -> str:
+        """Make the kit of the next finalists, and return what is to be done with it.
 
-
-def _following(recorded: RecordedSearch, highest: dict[str, float]) -> list[Trial]:
-    return next_to_measure(recorded, winners(recorded), highest)
-
-
-def _highest(recorded: RecordedSearch, kits: Sequence[Goal]) -> dict[str, float]:
-    """The upper ends of what all kits have measured, by name: on several devices the largest, in ms of the first."""
-    found: dict[str, list[float]] = {}
-    first_ms = recorded.devices[0].target_ms
-    for goal in kits:
-        for results in carried.returned(recorded.files, goal):
-            for name, whole in carried.whole_of(recorded.config, goal, results).items():
-                found.setdefault(name, []).append(whole.high_ms * first_ms / goal.target_ms)
-    return {name: max(values) for name, values in found.items() if len(values) >= len(kits)}
+        Raises:
+            RunError: the last kit is not run yet, or some finalist meets the target, or there are no others.
+        """
+        recorded, name = self.recorded, self.recorded.record.name
+        if self.waiting:
+            kits.make_again(recorded.files)
+            raise RunError(f"the finalists of '{name}' are not measured yet: {self.in_words()}")
+        if self._within:
+            raise RunError(f"{self.in_words()}; no others are wanted")
+        if not self._following:
+            raise RunError(
+                f"all networks that the race of '{name}' has left are measured; {self._instead()} with: "
+                f"mobilenas resume {name}, or search again with a higher target"
+            )
+        ((first, *_), *_) = kits.by_kit(recorded.files, self.devices).values()
+        before = kits.networks_of(first)
+        scaled = {each: arch for each, arch in before.items() if each.startswith(kits.SCALED)}
+        following = {name_of(trial): trial.architecture for trial in self._following}
+        kits.make(recorded, self.devices, {**following, **scaled}, before[kits.REFERENCE])
+        return kits.what_to_do(recorded, self.devices)

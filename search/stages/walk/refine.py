@@ -6,7 +6,7 @@ from search.objective.latency import Goal
 from search.record.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
-from search.stages.session import Interrupted, Session
+from search.stages.session import AwaitsKit, Session
 from search.stages.walk.netadapt import proposals
 from search.stages.walk.telling import Step, of_iteration
 from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial, judged_on
@@ -23,7 +23,7 @@ def refine(session: Session) -> list[Trial]:
     least per ms saved (see `telling`). The record holds enough to go on in the middle of an iteration.
 
     Raises:
-        Interrupted: it was stopped.
+        Interrupted: it was stopped, or waits for a kit.
         RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
     current = seed = _recorded_seed(session)
@@ -31,7 +31,7 @@ def refine(session: Session) -> list[Trial]:
     target_ms = min(session.start.target_ms, session.config.limits.latency_ms or math.inf)
     walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
     if walks and _kits_lacking(session):
-        raise Interrupted(pause_before_refinement(session))
+        raise AwaitsKit(pause_before_refinement(session))
     for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
     way = max(0.0, seed.scores.latency_ms - target_ms)

@@ -28,11 +28,12 @@ def pack(folder: Path) -> bytes:
     for number in range(3):
         (run / "trials" / f"{number}.safetensors").write_bytes(random.Random(number).randbytes(5000))
     (run / "report.md").write_text("found")
+    (run / "certify.zip").write_bytes(b"a program for somebody's device")  # no reader takes it from an archive
     (run / "trials" / "9.tmp").write_text("half")
     (run / "secret").symlink_to("/etc/passwd")
     out = io.BytesIO()
     database = Database(url)
-    assert write_archive(database, NAME, out) == 4
+    assert write_archive(database, NAME, out) == 5
     database.close()
     return out.getvalue()
 

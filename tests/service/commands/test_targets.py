@@ -11,7 +11,9 @@ import yaml
 from latency.table import LatencyTable
 from latency.whole import Whole
 from search.record.recorded_search import RecordedSearch
+from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.stages.session import AwaitsKit
 from search.trial import SearchStage, State, Trial
 from service.commands import search
 from space.arch import Architecture
@@ -126,6 +128,24 @@ def test_a_network_for_each_device(place: Workplace) -> None:
 def killed(*_: object) -> NoReturn:
     """The process ended here."""
     raise RunError("killed")
+
+
+def test_who_waits_for_a_kit_does_not_keep_the_others(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All searches of a group are run, and the command ends with who waits; so does a resumption."""
+    driven: list[str] = []
+
+    def drive(_: Store, record: SearchRecord, __: Path, until: str | None = None) -> None:
+        if until is None:
+            driven.append(record.name)
+            raise AwaitsKit(f"carry a kit to the device of {record.name}")
+
+    monkeypatch.setattr(search, "_drive", drive)
+    config = place.config(targets={"one": "95%", "two": "85%"}, mode="per-device")
+    for command in (("search", "--config", config, "--name", "each"), ("resume", "each")):
+        ended = place.run(*command, code=130)
+        assert "carry a kit to the device of each-one" in ended.out
+        assert "waiting for kits: each-one, each-two" in ended.err
+    assert driven == 2 * ["each-one", "each-two"]
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured once more: the best of those, in the order of the race; and where none does, the fastest."""
-    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda _: {})
+    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda *_: {})
     begun = race()
     begun.run()
     session = begun.session()
@@ -304,7 +304,7 @@ def test_what_is_taken_over_is_measured_and_rewarded_for_that(race: Callable[...
 
 def test_a_device_that_has_become_slower_is_told(race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything takes twice as long as by the table, and yet the target is one of the table's milliseconds."""
-    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda _: {})
+    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda *_: {})
     begun, said = race(), Lines()
     begun.run()
     session = begun.session()
