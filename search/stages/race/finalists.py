@@ -68,11 +68,8 @@ def _by_kits(session: Session, carried: Sequence[Goal], best: Sequence[Trial]) -
     said = kits.by_kit(session.start.files, carried)
     if not said:
         raise _awaiting(session, carried, best)
-    first = next(iter(said.values()))
-    scaled = [kits.networks_of(each) for each in first]
-    measured = _Measured(
-        session, best, {name: arch for name, arch in scaled[0].items() if name.startswith(kits.SCALED)}
-    )
+    first, *_ = next(iter(said.values()))
+    measured = _Measured(session, best, kits.scaled_of(first))
     for results in said.values():
         some = [trial for trial in best if name_of(trial) in results[0].networks]
         measured.add(some, {goal.name: each for goal, each in zip(carried, results, strict=True)})

@@ -149,7 +149,7 @@ def run_there(device: Goal) -> str:
 
 def whole_of(config: RunConfig, device: Goal, results: Results) -> dict[str, Whole]:
     """By name what a device's results say, at the conditions of its table."""
-    reference = results.networks[REFERENCE].architecture if _is_relative(config, device) else None
+    reference = reference_of(results) if _is_relative(config, device) else None
     return whole_from(device.table, results, reference)
 
 
@@ -157,6 +157,14 @@ def _is_relative(config: RunConfig, device: Goal) -> bool:
     return config.devices[device.name].relative is not None
 
 
-def networks_of(results: Results) -> dict[str, Architecture]:
-    """What was measured, by name."""
-    return {name: network.architecture for name, network in results.networks.items()}
+def scaled_of(results: Results) -> dict[str, Architecture]:
+    """The scaled references that were measured, by name, the widest first."""
+    names = [name for name in results.networks if name.startswith(SCALED)]
+    # A manifest has its names in their own order.
+    names.sort(key=lambda name: int(name.removeprefix(SCALED)), reverse=True)
+    return {name: results.networks[name].architecture for name in names}
+
+
+def reference_of(results: Results) -> Architecture:
+    """The reference that was measured beside them."""
+    return results.networks[REFERENCE].architecture

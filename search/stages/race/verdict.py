@@ -123,8 +123,7 @@ class Verdict:
                 f"mobilenas resume {name}, or search again with a higher target"
             )
         ((first, *_), *_) = kits.by_kit(recorded.files, self.devices).values()
-        before = kits.networks_of(first)
-        scaled = {each: arch for each, arch in before.items() if each.startswith(kits.SCALED)}
         following = {name_of(trial): trial.architecture for trial in self._following}
-        kits.make(recorded, self.devices, {**following, **scaled}, before[kits.REFERENCE])
+        networks = {**following, **kits.scaled_of(first)}
+        kits.make(recorded, self.devices, networks, kits.reference_of(first))
         return kits.what_to_do(recorded, self.devices)
