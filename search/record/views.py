@@ -98,7 +98,8 @@ VIEWS: dict[str, SqlView] = {
     ),
     "pareto_front": _view(
         "one row per complete trial that no other of its search and stage beats in top-1 or latency without losing "
-        "in the other; block-level search and NetAdapt",
+        "in the other; block-level search and NetAdapt; of a race those of the last rung that several have ended, as "
+        "who was trained for less is less accurate for that",
         _SEARCH,
         ("stage", Text, "blocks or netadapt"),
         ("number", Integer, "of the trial"),
