@@ -355,11 +355,13 @@ class RaceConfig(ConfigSection):
 
     Proposals have at least the share `latency_from` of the target, since what is much faster gives accuracy away. Where
     it `fills_budget`, images and networks are scaled to the time that there is; else a budget's name multiplies them.
+    By a `prior` the sampler of ours proposes what published trainings of the space speak for.
     `minutes` are what it has, up to the end of the final training, and `time_share` is its share of the budget's time.
     """
 
     rungs: tuple[RungConfig, ...] = Field(max_length=16, strict=False)
     latency_from: float = Field(ge=0, lt=1)
+    prior: bool
     fills_budget: bool
     minutes: float | None = Field(gt=0)
     time_share: float = Field(gt=0, le=1)

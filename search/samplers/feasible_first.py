@@ -40,6 +40,9 @@ class Effort:
     generations: int = 8
     descents: int = 100
     """Where no random candidate meets the limits, so many generations are bred towards them."""
+    by_prior: int = 128
+    """Where there is a prior, the best by it of so many random candidates is proposed."""
+    most_draws_by_prior: int = 3072
 
 
 DEFAULT = Effort()
@@ -62,6 +65,8 @@ class Lessons:
 # Spaces of so many combinations of choices are gone through when random candidates run out.
 _LISTED = 20_000
 
+Scores = Callable[[Codes], np.ndarray]
+"""Of rows, shape (networks,): the larger, the better."""
 Fitness = Callable[[Codes, np.ndarray], np.ndarray]
 """Of rows and their costs, shape (networks,); minus infinity for what is out of the question."""
 
@@ -114,6 +119,14 @@ class _Candidates:
         mutated = mutate(encoding, np.vstack([one[:third], crossed[third : 2 * third]]), rng)
         self.add(np.vstack([mutated, crossed[2 * third :]]))
 
+    def draw(self, effort: Effort, rng: np.random.Generator, *, wanted: int, most: int) -> bool:
+        """Take in random candidates until so many are free, or so many were drawn: whether they are."""
+        for _ in range(0, most, effort.draws):
+            self.add(self._objective.encoding.sample(effort.draws, rng))
+            if np.count_nonzero(self.free) >= wanted:
+                return True
+        return False
+
     def gather(self, effort: Effort, rng: np.random.Generator) -> None:
         """Take in random candidates; where hardly any is free, all there are, or such as are bred towards the limits.
 
@@ -121,10 +134,8 @@ class _Candidates:
             Exhausted: none is free.
         """
         encoding = self._objective.encoding
-        for _ in range(0, effort.most_draws, effort.draws):
-            self.add(encoding.sample(effort.draws, rng))
-            if np.count_nonzero(self.free) >= effort.wanted:
-                return
+        if self.draw(effort, rng, wanted=effort.wanted, most=effort.most_draws):
+            return
         every = members(encoding, _LISTED)
         if every is not None:
             self.add(rng.permutation(every))
@@ -136,6 +147,12 @@ class _Candidates:
             name = encoding.space.preset.name
             found = "is left" if every is not None else "was found"
             raise Exhausted(f"no further network of space '{name}' {found} within the limits; raise them, or stop here")
+
+    def best_by(self, scores: Scores) -> Codes:
+        """The row of the one that is free with the largest score."""
+        free = self.codes[self.free]
+        best: Codes = free[scores(free).argmax()]
+        return best
 
     def fittest(self) -> Codes | None:
         """The row of the fittest that is free, None where all of them are out of the question."""
@@ -155,17 +172,24 @@ def propose(
     objectives: tuple[int, ...] = (),
     effort: Effort = DEFAULT,
     lessons: Lessons | None = None,
+    prior: Scores | None = None,
 ) -> Codes:
     """The row of a network that meets the limits and is none of those given, shape (parameters,), canonical.
 
     All rows given are canonical. `known` are finished, with their `top1` (0–1), within the limits or not; `pending`
     are running; `excluded` failed. `objectives` are the columns of the costs that are minimised besides: then top-1
-    itself is maximised instead of the reward. The networks of `lessons` may be proposed.
+    itself is maximised instead of the reward. The networks of `lessons` may be proposed. Where there is a `prior`, it
+    is followed instead of a surrogate: short trainings say less of networks near one latency than it does.
 
     Raises:
         Exhausted: there is none, or none was found.
     """
     candidates = _Candidates(objective, np.vstack([known, pending, excluded]))
+    if prior is not None:
+        candidates.draw(effort, rng, wanted=effort.by_prior, most=effort.most_draws_by_prior)
+        if not candidates.free.any():
+            candidates.gather(effort, rng)
+        return candidates.best_by(prior)
     known_costs = objective.costs(known)
     rewards = np.where(objective.violation(known_costs) <= 0, objective.reward(top1, known_costs), -np.inf)
     # Within any bounds others are the best, so that all known ones may become parents.

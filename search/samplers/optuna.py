@@ -1,7 +1,7 @@
 """Our own Optuna samplers: feasibility first, surrogate second; and regularised evolution."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 from search.objective.objective import Objective
 from search.samplers.feasible_first import Lessons, propose
+from search.samplers.prior import Prior
 from space.encoding import Codes, Encoding
 from space.variation.moves import canonical, mutate
 
@@ -61,6 +62,8 @@ _OF_USE = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL)
 class FeasibleFirst(_CodeSampler):
     """Proposes only what meets the limits, and of that what a surrogate of top-1 finds best (`feasible_first`).
 
+    `prior` says which are promising before any is trained, and is then followed instead of the surrogate.
+
     `top1_of` reads a complete trial's top-1, since a study's value may be a reward. `objectives` are the columns of the
     costs that are minimised besides, for a Pareto front.
     """
@@ -73,10 +76,11 @@ class FeasibleFirst(_CodeSampler):
         top1_of: Callable[[FrozenTrial], float],
         objectives: tuple[int, ...] = (),
         lessons: Lessons | None = None,
+        prior: Prior | None = None,
     ) -> None:
         super().__init__(objective.encoding, distributions)
         self._objective, self._top1_of, self._objectives = objective, top1_of, objectives
-        self._lessons = lessons
+        self._lessons, self._prior = lessons, prior
 
     def sample_relative(
         self,
@@ -107,8 +111,12 @@ class FeasibleFirst(_CodeSampler):
                 rng=self._rng,
                 objectives=self._objectives,
                 lessons=self._lessons,
+                prior=None if self._prior is None else partial(self._scores, self._prior),
             )
         return self._params(code)
+
+    def _scores(self, prior: Prior, codes: Codes) -> np.ndarray:
+        return prior.scores(self.encoding.decode_all(codes))
 
 
 @cache

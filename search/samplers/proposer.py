@@ -26,6 +26,7 @@ from search.objective.objective import Objective
 from search.plugins import Plugin, user_code
 from search.samplers.feasible_first import Lessons
 from search.samplers.optuna import FeasibleFirst, RegularizedEvolution
+from search.samplers.prior import Prior
 from search.samplers.surrogate import Surrogate
 from search.trial import FIGURES, State, Trial
 from space.choices import Params
@@ -77,8 +78,11 @@ class Proposer:
         objectives: Sequence[str] = (),
         folder: str | None = None,
         lessons: Sequence[Trial] = (),
+        prior: Prior | None = None,
     ) -> None:
-        """Make a sampler by its name, or import a user's own; ours learns from `lessons`, trials of other searches.
+        """Make a sampler by its name, or import a user's own.
+
+        Ours follows a `prior`, or else learns from `lessons`, trials of other searches.
 
         Raises:
             InvalidConfig: a user's own cannot be imported or made.
@@ -92,6 +96,7 @@ class Proposer:
             if len(choices) > 1
         }
         self._objectives = tuple(objectives)
+        self._prior = prior
         self._lessons = _lessons(objective.encoding, lessons) if lessons else None
         self._top1: dict[int, float] = {}
         self._name = name
@@ -129,7 +134,12 @@ class Proposer:
             return evolving.seeded
         costs = tuple(FIGURES.index(objective) for objective in self._objectives[1:])
         ours = FeasibleFirst(
-            self._objective, distributions, top1_of=self._top1_of, objectives=costs, lessons=self._lessons
+            self._objective,
+            distributions,
+            top1_of=self._top1_of,
+            objectives=costs,
+            lessons=self._lessons,
+            prior=self._prior,
         )
         return ours.seeded
 

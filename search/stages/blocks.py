@@ -12,6 +12,7 @@ from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
+from search.samplers.prior import Prior, prior_of
 from search.stages.dispatch import HOPELESS, run_trials
 from search.stages.earlier.lessons import best_known, lessons
 from search.stages.earlier.transfer import networks_to_enqueue, transfer_trials
@@ -107,12 +108,27 @@ class _Search:
         current = asked_for[len(asked_for) - last :]
         self._untold = [trial for trial in current if trial.state is not State.RUNNING]
         self._lessons = lessons(session)
-        if self._lessons and not session.index.of_origin(SearchStage.BLOCKS, self.blocks.sampler):
-            session.listener.note(
-                f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
-            )
+        self._prior = self._prior_of_space()
+        if not session.index.of_origin(SearchStage.BLOCKS, self.blocks.sampler):
+            self._tell_what_is_known()
         self._asking = self._learn(unknown=[trial.number for trial in current])
         self._familiar = best_known(session, self._lessons, self._asking.objective)
+
+    def _prior_of_space(self) -> Prior | None:
+        config = self.session.config
+        follows = config.races and config.race.prior and not self.blocks.objectives
+        return prior_of(self.session.space) if follows and self.blocks.sampler == "feasible-first" else None
+
+    def _tell_what_is_known(self) -> None:
+        """What the sampler knows before anything is trained."""
+        if self._prior is not None:
+            self.session.listener.note(
+                f"proposed is what {self._prior.networks} published trainings of this space speak for (race.prior)"
+            )
+        elif self._lessons:
+            self.session.listener.note(
+                f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
+            )
 
     def _next_known(self) -> Trial | None:
         """A trial of the best of them that this search has not tried yet."""
@@ -159,6 +175,7 @@ class _Search:
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
             lessons=self._lessons,
+            prior=self._prior,
         )
         rewards = session.store.trials.rewards(session.record.id)
         told = [as_learnt(session, trial, rewards.get(trial.number)) for trial in trials]
