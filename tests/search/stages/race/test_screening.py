@@ -23,6 +23,7 @@ from search.protocols import SPARE
 from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord
 from search.record.store import Store
+from search.samplers.prior import Prior, features_of
 from search.stages.blocks import search_blocks
 from search.stages.race.finalists import choose_finalists, next_to_measure
 from search.stages.race.rungs import run_race, standings
@@ -120,7 +121,9 @@ class Race:
 def race(store: Store, photos: Path, tmp_path: Path) -> Callable[..., Race]:
     """Begins a race."""
 
-    def begin(latency_from: float = 0.8, target: float = 0.7, objectives: tuple[str, ...] = ()) -> Race:
+    def begin(
+        latency_from: float = 0.8, target: float = 0.7, objectives: tuple[str, ...] = (), *, prior: bool = True
+    ) -> Race:
         (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
         config = parse_config(
             {
@@ -129,7 +132,7 @@ def race(store: Store, photos: Path, tmp_path: Path) -> Callable[..., Race]:
                 "device": {"name": "desk"},
                 "target": {"relative": target},
                 "training": {"batch_size": 16},
-                "race": {"rungs": RUNGS, "latency_from": latency_from},
+                "race": {"rungs": RUNGS, "latency_from": latency_from, "prior": prior},
                 "netadapt": {"max_steps": 0},
                 "blocks": {"objectives": list(objectives)},
             }
@@ -174,6 +177,24 @@ def test_what_is_trained_was_measured_within_the_target(
     assert len(promoted) == 2
     for trial in promoted:
         assert trial.scores.latency_ms == begun.trials[trial.parent or 0].scores.latency_ms
+
+
+@pytest.mark.parametrize("objectives", [(), ("top1", "latency_ms")])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_race_follows_the_prior_of_its_space(
+    race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, objectives: tuple[str, ...], *, wanted: bool
+) -> None:
+    """What is proposed is the best by it; not along a front, nor where nobody wants it."""
+    begun = race(latency_from=0.2, objectives=objectives, prior=wanted)
+    names = features_of(begun.inputs.space.reference)
+    few_se = Prior(weights={name: -1.0 if name.endswith(".se") else 0.0 for name in names}, networks=7)
+    monkeypatch.setattr("search.stages.blocks.prior_of", lambda _: few_se)
+    begun.run()
+    followed = wanted and not objectives
+    proposed = [trial.architecture for trial in begun.trials if trial.origin == "feasible-first"]
+    with_se = sum(block.use_se for arch in proposed for stage in arch.stages for block in stage.blocks)
+    assert (with_se == 0) is followed
+    assert proposed
 
 
 def test_along_a_front_whatever_was_measured_is_trained(
