@@ -96,8 +96,9 @@ class Verdict:
     def _further(self) -> str:
         if not self._following:
             return ""
-        name, count = self.recorded.record.name, len(hopeful(self.recorded, self._best, self._highest))
-        expected = f"{count or 'none'} of them expected to meet it"
+        name, expecting = self.recorded.record.name, hopeful(self.recorded, self._best, self._highest)
+        # They come first, and may be more than one kit takes.
+        expected = f"{min(len(expecting), len(self._following)) or 'none'} of them expected to meet it"
         return f"measure {len(self._following)} others, {expected}: mobilenas certify {name} --again; or "
 
     def _instead(self) -> str:
