@@ -77,6 +77,7 @@ class _Protocol(_Strict):
     most_rounds: int = Field(ge=1, le=10_000)
     seconds: float | None
     memory_mb: int | None
+    reopen: int | None = Field(default=None, ge=1, le=10_000)
 
 
 class _Manifest(_Strict):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mobilenas
-from benchmarks.curves import space_of
+from benchmarks.curves.make import space_of
 from benchmarks.headline.report import write_report
 from benchmarks.headline.steps import SEEDS, made, measure, read, run_all, trainings, write
 from search.config.load import parse_config

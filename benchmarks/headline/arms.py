@@ -29,7 +29,7 @@ import torch
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 
 import mobilenas
-from benchmarks.curves import latency_table, space_of
+from benchmarks.curves.make import latency_table, space_of
 from benchmarks.headline.__main__ import images_of
 from benchmarks.headline.steps import SEEDS, made, measure, read, run_all, trainings, write
 from search.config.load import RunConfig, parse_config

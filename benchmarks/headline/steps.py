@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import mobilenas
-from benchmarks.curves import MEASURING
+from benchmarks.curves.make import MEASURING
 from latency.kit import Campaign
 from latency.meter import LocalMeter
 from latency.probe import processor_name

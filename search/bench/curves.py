@@ -2,7 +2,7 @@
 
 Two files: `NAME-networks.csv`, whose rows are networks (`network`, `space`, `width`, `predicted_ms`, `spec`), and
 `NAME.csv`, whose rows are networks with one training seed after so many images (`network`, `seed`, `images`,
-`reward_top1`, `reward_ll`, `test_top1`). `benchmarks/curves.py` makes them.
+`reward_top1`, `reward_ll`, `test_top1`). `benchmarks/curves/make.py` makes them.
 """
 
 import csv
@@ -236,7 +236,7 @@ def _rows(path: Path, read: Callable[[dict[str, str]], Row]) -> list[Row]:
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror}; name a file that benchmarks/curves.py made"
+            f"{path} cannot be read: {error.strerror}; name a file that benchmarks/curves/make.py made"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no CSV file: {error}") from error

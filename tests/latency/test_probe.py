@@ -5,6 +5,7 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,26 @@ def test_a_small_memory_changes_nothing_but_the_groups() -> None:
     """Where only one model fits into the memory at a time, each is visited as often."""
     found = Measuring(MODELS, Runtime(), Protocol(rounds=4, most_rounds=4, warm=1, memory_mb=1)).run()
     assert {len(samples.cold) for samples in found.samples.values()} == {4}
+
+
+@pytest.mark.parametrize(("reopen", "openings"), [(None, 1), (4, 6), (8, 3), (12, 2), (400, 1)])
+def test_models_are_opened_anew_after_so_many_rounds(
+    reopen: int | None, openings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 24 rounds every so many are run by sessions of their own, and never are two of a model open."""
+    opened: list[str] = []
+    measuring = Measuring(MODELS, Runtime(), Protocol(rounds=24, most_rounds=24, warm=1, reopen=reopen))
+    open_one = measuring._subject
+
+    def counted(name: str) -> probe.Subject:
+        assert name not in measuring._open
+        opened.append(name)
+        return open_one(name)
+
+    monkeypatch.setattr(measuring, "_subject", counted)
+    found = measuring.run()
+    assert Counter(opened) == dict.fromkeys(MODELS, openings)
+    assert {len(samples.cold) for samples in found.samples.values()} == {24}
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.integers(1, 200))

@@ -16,14 +16,14 @@ def test_more_networks_take_longer_up_to_the_limit(protocol: Protocol, networks:
     assert measuring_seconds(protocol, networks + 1, ms) > seconds
     assert measuring_seconds(protocol, networks, 2 * ms) >= seconds
     assert protocol.seconds is not None
-    visited = 4 * networks * (protocol.warm + 1) * ms / 1000
+    visited = 4 * networks * ((protocol.warm + 1) * ms / 1000 + 0.003)
     assert visited <= seconds <= protocol.seconds + 2 * visited + networks
 
 
 def test_what_was_seen_is_expected() -> None:
-    """Twenty finalists of 0.3 ms took 47 s on two noisy cores, and as many candidates 4 s."""
-    assert measuring_seconds(FINALISTS, 20, 0.3) == pytest.approx(47, rel=0.1)
-    assert measuring_seconds(SCREENING, 20, 0.3) == pytest.approx(4, rel=0.5)
+    """Twenty finalists of 0.3 ms took 47 s on two noisy cores, as many candidates 4 s, and opening one anew 12 ms."""
+    assert measuring_seconds(FINALISTS, 20, 0.3) == pytest.approx(47 + 20 * 400 / 4 * 0.012, rel=0.1)
+    assert measuring_seconds(SCREENING, 20, 0.3) == pytest.approx(4 + 20 * 32 / 4 * 0.012, rel=0.5)
 
 
 def test_candidates_are_measured_in_batches() -> None:

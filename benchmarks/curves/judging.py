@@ -1,6 +1,6 @@
-"""How many images tell two networks apart: python benchmarks/judging.py --help.
+"""How many images tell two networks apart: python -m benchmarks.curves.judging --help.
 
-From the judgements that `benchmarks/curves.py` keeps (a byte per image). For pairs of networks after the same number of
+From the judgements that `make.py` keeps (a byte per image). For pairs of networks after the same number of
 training images: how many images of the reward split a difference needs to be clear of noise with 95 % confidence, by
 plain top-1 on images of each network's own, by top-1 on the same images, and by the log-likelihood and the probability
 of the right class on the same images. And how often the order of two networks on so many images is that of their top-1

@@ -1,4 +1,4 @@
-"""The prior that is shipped for a space, from the learning curves: python benchmarks/prior.py --help.
+"""The prior that is shipped for a space, from the learning curves: python -m benchmarks.curves.prior --help.
 
 Prints how well it orders networks that it has not seen, near the target and of one latency, beside what their own short
 trainings say, and writes the prior that is fitted on all tables.
@@ -15,8 +15,8 @@ import numpy as np
 from search.samplers.prior import Prior, fitted
 from space.arch import Architecture
 
-HERE = Path(__file__).parent / "curves"
-SHIPPED = Path(__file__).parents[1] / "search" / "samplers" / "priors"
+HERE = Path(__file__).parent
+SHIPPED = Path(__file__).parents[2] / "search" / "samplers" / "priors"
 FINAL, SPLITS, SEEN = 60_000, 200, 2 / 3
 
 Curves = Mapping[str, Mapping[int, Mapping[str, float]]]

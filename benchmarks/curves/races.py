@@ -1,4 +1,4 @@
-"""What races of several shapes choose, replayed on learning curves: python benchmarks/races.py --help.
+"""What races of several shapes choose, replayed on learning curves: python -m benchmarks.curves.races --help.
 
 Of the networks near the target so many are drawn as a race begins with, each with the curve of one of its trainings.
 Each rung's best go on, by the log-likelihood or by the top-1 of the reward split; of those that are trained to the end
@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.raw import Raw
 from search.bench.curves import CurvesProblem
 
-HERE = Path(__file__).parent / "curves"
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Learning curves of many networks, for everybody: python benchmarks/curves.py --help.
+"""Learning curves of many networks, for everybody: python -m benchmarks.curves.make --help.
 
 Networks of `mobilenet-v3-small-32px` at width 0.5, half of them near 0.8 times the reference's predicted latency, the
 others over the space, and the reference at widths 0.3 to 1.0. Each is trained with two seeds by the recipe `proxy`, and
@@ -53,7 +53,7 @@ RUNGS, FINAL = (3000, 6000, 12000, 24000, 48000), 60000
 SEEDS = (0, 1)
 # What two seeds' curves differ by is theirs; the networks are measured whole, interleaved, so often.
 MEASURING = Protocol(rounds=40, most_rounds=80, warm=8, precision=0.01)
-HERE = Path(__file__).parent / "curves"
+HERE = Path(__file__).parent
 FIELDS = ("reward_top1", "reward_ll", "reward_p", "test_top1", "test_ll", "test_p")
 
 
