@@ -13,11 +13,12 @@ import multiprocessing
 import os
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import mobilenas
@@ -28,15 +29,23 @@ from latency.probe import Protocol, processor_name
 from latency.table import LatencyTable
 from search.config.load import parse_config
 from search.events import Listener
+from search.objective.latency import DeviceLatency, Goal
+from search.objective.limits import Limits
+from search.objective.objective import Objective
+from search.objective.reward import HARD
 from search.record.store import Store
+from search.samplers.feasible_first import propose
+from search.samplers.prior import prior_of
 from search.tables import Tables
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.cost import cost_of
+from space.encoding import Encoding
 from space.errors import Stopped
 from space.keys import keys_of
 from space.preset import load_preset
 from space.reference import mobilenet_v3_small_32px
+from space.variation.moves import canonical
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import Splits, split
@@ -49,6 +58,7 @@ from trainer.training.train import Attended, Checkpoints, Trained, train
 PRESET, WIDTH = "mobilenet-v3-small-32px", 0.5
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 NEAR, WITHIN = 0.8, 0.03
+REFERENCE = "width-50"
 RUNGS, FINAL = (3000, 6000, 12000, 24000, 48000), 60000
 SEEDS = (0, 1)
 # What two seeds' curves differ by is theirs; the networks are measured whole, interleaved, so often.
@@ -115,18 +125,77 @@ def choose(dataset: Dataset, work: Path, count: int) -> list[dict[str, object]]:
             arch = space.sample(rng)
         chosen[name] = arch
     found = meter.run(Campaign(networks=chosen, protocol=MEASURING)).networks
+    measured = {name: found[name].measurement.estimate("warm", "wall") for name in chosen}
+    return [_row(name, arch, table.estimate(arch), measured[name]) for name, arch in chosen.items()]
+
+
+def _row(name: str, arch: Architecture, predicted_ms: float, measured_ms: float) -> dict[str, object]:
+    return {
+        "network": name,
+        "space": PRESET,
+        "width": WIDTH,
+        "arch_id": arch.arch_id,
+        "madds": cost_of(arch).madds,
+        "params": cost_of(arch).params,
+        "predicted_ms": round(predicted_ms, 5),
+        "measured_ms": round(measured_ms, 5),
+        "spec": arch.to_json(),
+    }
+
+
+def propose_more(
+    dataset: Dataset, work: Path, networks: Sequence[Mapping[str, str]], count: int
+) -> list[dict[str, object]]:
+    """Networks near the target that the shipped prior, fitted on those there are, speaks for.
+
+    Their latencies are shares of the reference's, measured beside them, at what the table says of the reference: so
+    they stand beside the others where this is another machine.
+    """
+    space, curve = space_of(dataset), width_curve(space_of(dataset))
+    encoding, prior = Encoding(space), prior_of(space)
+    assert prior is not None
+    table, meter = latency_table(space, work, curve.values())
+    target_ms = NEAR * table.estimate(space.reference)
+    objective = Objective(
+        encoding=encoding,
+        latency=DeviceLatency((Goal(table_id=0, table=table, target_ms=target_ms),)),
+        limits=Limits(latency_ms=target_ms),
+        reward_of=HARD,
+        target_ms=target_ms,
+        least_ms=(1 - WITHIN) * target_ms,
+    )
+    there = {network["network"]: Architecture.from_json(network["spec"]) for network in networks}
+    of_prior = [name for name in there if name.startswith("prior-")]
+    taken = canonical(encoding, np.array([encoding.encode(there[name]) for name in there if "width-" not in name]))
+    chosen = {}
+    for number in range(len(of_prior), len(of_prior) + count):
+        code = propose(
+            objective,
+            known=taken[:0],
+            top1=np.zeros(0),
+            pending=taken[:0],
+            excluded=taken,
+            rng=np.random.default_rng([1, number]),
+            prior=lambda codes: prior.scores(encoding.decode_all(codes)),
+        )
+        taken = np.vstack([taken, code])
+        chosen[f"prior-{number}"] = encoding.decode(code)
+    return measured_beside_reference(chosen, table, meter, networks)
+
+
+def measured_beside_reference(
+    chosen: Mapping[str, Architecture], table: LatencyTable, meter: Meter, networks: Sequence[Mapping[str, str]]
+) -> list[dict[str, object]]:
+    """Rows of more networks; see `propose_more`."""
+    known = next(network for network in networks if network["network"] == REFERENCE)
+    reference = Architecture.from_json(known["spec"])
+    together = {**chosen, REFERENCE: reference}
+    found = meter.run(Campaign(networks=together, protocol=MEASURING)).networks
+    measured = {name: found[name].measurement.estimate("warm", "wall") for name in together}
+    predicted_scale = float(known["predicted_ms"]) / table.estimate(reference)
+    measured_scale = float(known["measured_ms"]) / measured[REFERENCE]
     return [
-        {
-            "network": name,
-            "space": PRESET,
-            "width": WIDTH,
-            "arch_id": arch.arch_id,
-            "madds": cost_of(arch).madds,
-            "params": cost_of(arch).params,
-            "predicted_ms": round(table.estimate(arch), 5),
-            "measured_ms": round(found[name].measurement.estimate("warm", "wall"), 5),
-            "spec": arch.to_json(),
-        }
+        _row(name, arch, table.estimate(arch) * predicted_scale, measured[name] * measured_scale)
         for name, arch in chosen.items()
     ]
 
@@ -231,7 +300,7 @@ class _Curve:
 def jobs(data: str, dataset: Dataset, networks: list[dict[str, str]], work: Path, until: float) -> Iterator[Job]:
     """Those that are left, the first seed of all networks first, and of these those near the target."""
     for seed in SEEDS:
-        for network in sorted(networks, key=lambda network: not network["network"].startswith("near")):
+        for network in sorted(networks, key=lambda network: not network["network"].startswith(("near", "prior"))):
             job = Job(data, dataset.folder, network["network"], network["spec"], seed, work, until)
             if not job.is_done:
                 yield job
@@ -268,7 +337,7 @@ def write_table(data: str, networks: list[dict[str, str]], work: Path, out: Path
     return len(rows)
 
 
-def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A file whose columns are those of the first row."""
     if not rows:
         return
@@ -284,6 +353,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("fashion-mnist", "cifar10"), default="fashion-mnist")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--networks", type=int, default=64)
+    parser.add_argument("--propose", type=int, default=0, metavar="N", help="so many more that the prior speaks for")
     parser.add_argument("--work", type=Path, default=Path("runs/curves"), help="checkpoints and what was found so far")
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -298,6 +368,9 @@ def main() -> None:
         write_csv(listed, choose(dataset, arguments.work, arguments.networks))
     with listed.open(encoding="utf-8", newline="") as file:
         networks = list(csv.DictReader(file))
+    if arguments.propose:
+        write_csv(listed, [*networks, *propose_more(dataset, arguments.work, networks, arguments.propose)])
+        return
     table = arguments.out / f"{arguments.data}.csv"
     take_up(arguments.data, arguments.work, table)
     left = list(jobs(arguments.data, dataset, networks, arguments.work, until))

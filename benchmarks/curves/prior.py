@@ -62,7 +62,7 @@ class Table:
 
     @property
     def near(self) -> "Table":
-        """The networks near the target, of about one latency."""
+        """Random networks near the target, of about one latency."""
         return self.only([name for name in self.networks if name.startswith("near-")])
 
     @property
@@ -79,12 +79,13 @@ class Table:
 def fitted_on(tables: Sequence[Table]) -> Prior:
     """Each table's ends in its own deviations, so that data sets weigh as their networks are many."""
     networks = [arch for table in tables for arch in table.networks.values()]
-    return fitted(networks, np.concatenate([standardised(table.ends) for table in tables]))
+    return fitted(networks, np.concatenate([standardised(table) for table in tables]))
 
 
-def standardised(values: np.ndarray) -> np.ndarray:
-    """With mean 0 and deviation 1."""
-    found: np.ndarray = (values - values.mean()) / values.std()
+def standardised(table: Table) -> np.ndarray:
+    """A table's ends; random networks near the target have mean 0 and deviation 1."""
+    usual = table.near.ends
+    found: np.ndarray = (table.ends - usual.mean()) / usual.std()
     return found
 
 
@@ -110,6 +111,16 @@ def unseen(table: Table, others: Sequence[Table]) -> np.ndarray:
     return mean
 
 
+def _tell_proposed(which: str, names: Sequence[str], ends: np.ndarray, usual: np.ndarray) -> None:
+    """What became of networks that a prior proposed, which was fitted before they were trained."""
+    proposed = ends[[name.startswith("prior-") for name in names]]
+    if len(proposed):
+        print(
+            f"  {len(proposed)} that a prior proposed: {which} {proposed.mean():.4g} ± {proposed.std():.2g}, "
+            f"random ones {usual.mean():.4g} ± {usual.std():.2g}, the best of {len(usual)} {usual.max():.4g}"
+        )
+
+
 def main() -> None:
     """Tell, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -133,6 +144,8 @@ def main() -> None:
         for images in (3000, 6000, 12_000, 24_000, 48_000):
             early = np.array([table.curves[name][images]["reward_ll"] for name in near.networks])
             print(f"  their own training of {images:,} images: correlation {np.corrcoef(early, near.ends)[0, 1]:.2f}")
+        for which, ends in (("log-likelihood", [table.ends, near.ends]), ("top-1", [table.top1, near.top1])):
+            _tell_proposed(which, [*table.networks], *ends)
     if arguments.write:
         (SHIPPED / f"{arguments.space}.json").write_text(fitted_on([*tables.values()]).to_json(), encoding="utf-8")
 

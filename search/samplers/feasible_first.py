@@ -41,8 +41,14 @@ class Effort:
     descents: int = 100
     """Where no random candidate meets the limits, so many generations are bred towards them."""
     by_prior: int = 128
-    """Where there is a prior, the best by it of so many random candidates is proposed."""
     most_draws_by_prior: int = 3072
+    generations_by_prior: int = 16
+    """Where there is a prior, so many random candidates within the limits are bred for so long; more generations find
+    nearly the same network each time."""
+    over: float = 0.1
+    penalty: float = 20.0
+    """What is over the limits by less than that share may be a parent, for which it counts as `penalty` times its share
+    worse. Within a narrow band of latency hardly any child is within the limits, too."""
 
 
 DEFAULT = Effort()
@@ -148,12 +154,6 @@ class _Candidates:
             found = "is left" if every is not None else "was found"
             raise Exhausted(f"no further network of space '{name}' {found} within the limits; raise them, or stop here")
 
-    def best_by(self, scores: Scores) -> Codes:
-        """The row of the one that is free with the largest score."""
-        free = self.codes[self.free]
-        best: Codes = free[scores(free).argmax()]
-        return best
-
     def fittest(self) -> Codes | None:
         """The row of the fittest that is free, None where all of them are out of the question."""
         fitness = np.where(self.free, self.fitness, -np.inf)
@@ -178,18 +178,16 @@ def propose(
 
     All rows given are canonical. `known` are finished, with their `top1` (0–1), within the limits or not; `pending`
     are running; `excluded` failed. `objectives` are the columns of the costs that are minimised besides: then top-1
-    itself is maximised instead of the reward. The networks of `lessons` may be proposed. Where there is a `prior`, it
-    is followed instead of a surrogate: short trainings say less of networks near one latency than it does.
+    itself is maximised instead of the reward. The networks of `lessons` may be proposed. Where there is a `prior`, in
+    standard deviations of what networks reach, it is followed instead of a surrogate: short trainings say less of
+    networks near one latency than it does.
 
     Raises:
         Exhausted: there is none, or none was found.
     """
     candidates = _Candidates(objective, np.vstack([known, pending, excluded]))
     if prior is not None:
-        candidates.draw(effort, rng, wanted=effort.by_prior, most=effort.most_draws_by_prior)
-        if not candidates.free.any():
-            candidates.gather(effort, rng)
-        return candidates.best_by(prior)
+        return _best_by(prior, candidates, objective, rng, effort)
     known_costs = objective.costs(known)
     rewards = np.where(objective.violation(known_costs) <= 0, objective.reward(top1, known_costs), -np.inf)
     # Within any bounds others are the best, so that all known ones may become parents.
@@ -224,6 +222,29 @@ def propose(
         candidates.judge(promise)
         found = candidates.fittest()
     assert found is not None, "candidates were gathered until one was free"
+    return found
+
+
+def _best_by(
+    prior: Scores, candidates: _Candidates, objective: Objective, rng: np.random.Generator, effort: Effort
+) -> Codes:
+    """One that is free, bred for what the prior says of it from random candidates."""
+    candidates.draw(effort, rng, wanted=effort.by_prior, most=effort.most_draws_by_prior)
+    if not candidates.free.any():
+        candidates.gather(effort, rng)
+
+    def promise(codes: Codes, costs: np.ndarray) -> np.ndarray:
+        violation = objective.violation(costs)
+        fit = violation <= effort.over
+        promises = np.full(len(codes), -np.inf)
+        promises[fit] = prior(codes[fit]) - effort.penalty * violation[fit]
+        return promises
+
+    candidates.judge(promise)
+    for _ in range(effort.generations_by_prior):
+        candidates.breed(effort, rng)
+    found = candidates.fittest()
+    assert found is not None, "one was free, and what is free is judged"
     return found
 
 

@@ -38,7 +38,7 @@ def test_effects_of_stages_are_learnt() -> None:
 
 
 def table(data: str) -> tuple[list[Architecture], np.ndarray]:
-    """The members that were trained to the end, and how they ended, in deviations of the table."""
+    """The members that were trained to the end, and how they ended, in deviations of random ones near the target."""
     ends: dict[str, list[float]] = {}
     with (CURVES / f"{data}.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -47,7 +47,8 @@ def table(data: str) -> tuple[list[Architecture], np.ndarray]:
     with (CURVES / f"{data}-networks.csv").open(encoding="utf-8", newline="") as file:
         specs = {row["network"]: row["spec"] for row in csv.DictReader(file) if row["network"] in ends}
     found = np.array([np.mean(ends[name]) for name in specs])
-    return [Architecture.from_json(spec) for spec in specs.values()], (found - found.mean()) / found.std()
+    near = found[[name.startswith("near-") for name in specs]]
+    return [Architecture.from_json(spec) for spec in specs.values()], (found - near.mean()) / near.std()
 
 
 def test_a_shipped_prior_is_that_of_the_published_curves() -> None:
@@ -71,14 +72,15 @@ def test_a_prior_is_for_its_own_space() -> None:
     assert prior_of(replace(space, preset=load_preset("mobilenet-v3-small"))) is None
 
 
-def test_proposals_follow_the_prior() -> None:
-    """They meet the limits, are never the same, and what they are is far from random by what the prior says."""
+@pytest.mark.parametrize("least", [0.0, 0.97], ids=["below a limit", "near it"])
+def test_proposals_follow_the_prior(least: float) -> None:
+    """They meet the limits, are never the same, and the prior speaks for each more than for any of 500 random ones."""
     encoding = Encoding(space_of())
     prior = prior_of(encoding.space)
     assert prior is not None
     random = encoding.sample(500, np.random.default_rng(0))
     limit = float(np.median(encoding.cost(random).madds)) / 1e6
-    objective = objective_within(encoding, limit)
+    objective = replace(objective_within(encoding, limit), least_ms=least * limit)
 
     def scores(codes: Codes) -> np.ndarray:
         return prior.scores(encoding.decode_all(codes))
@@ -98,4 +100,4 @@ def test_proposals_follow_the_prior() -> None:
     assert (objective.violation(objective.costs(rows)) <= 0).all()
     assert len({bytes(row) for row in rows}) == 12
     within = random[objective.violation(objective.costs(random)) <= 0]
-    assert scores(rows).min() > np.quantile(scores(within), 0.9)
+    assert scores(rows).min() > scores(within).max()
