@@ -16,7 +16,7 @@ class Raw:
         self._common = {
             "benchmark": benchmark,
             "version": mobilenas.__version__,
-            "commit": _commit(),
+            "commit": commit(),
             "machine": processor_name(),
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
         }
@@ -39,7 +39,7 @@ class Raw:
             writer.writerows(rows)
 
 
-def _commit() -> str:
+def commit() -> str:
     """The checkout's commit, with a plus behind it where there are changes on top."""
 
     def git(*words: str) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ import mobilenas
 from latency.collect import measure_missing
 from latency.kit import Campaign
 from latency.meter import DeviceSettings, Meter
-from latency.probe import Protocol, processor_name
+from latency.probe import Protocol, processor_name, replace_text
 from latency.table import LatencyTable
 from search.config.load import parse_config
 from search.events import Listener
@@ -62,7 +63,7 @@ REFERENCE = "width-50"
 RUNGS, FINAL = (3000, 6000, 12000, 24000, 48000), 60000
 SEEDS = (0, 1)
 # What two seeds' curves differ by is theirs; the networks are measured whole, interleaved, so often.
-MEASURING = Protocol(rounds=40, most_rounds=80, warm=8, precision=0.01)
+MEASURING = Protocol(rounds=40, most_rounds=80, warm=8, precision=0.01, reopen=4)
 HERE = Path(__file__).parent
 FIELDS = ("reward_top1", "reward_ll", "reward_p", "test_top1", "test_ll", "test_p")
 
@@ -292,9 +293,7 @@ class _Curve:
             path.write_bytes(each.to_bytes())
         self.rows[str(images)] = {name: round(value, 6) for name, value in zip(FIELDS, values, strict=True)}
         self.rows[str(images)]["seconds"] = round(trained.seconds, 1)
-        draft = self.job.rows.with_suffix(".tmp")
-        draft.write_text(json.dumps(self.rows), encoding="utf-8")
-        draft.replace(self.job.rows)
+        replace_text(self.job.rows, json.dumps(self.rows))
 
 
 def jobs(data: str, dataset: Dataset, networks: list[dict[str, str]], work: Path, until: float) -> Iterator[Job]:
@@ -317,9 +316,9 @@ def take_up(data: str, work: Path, out: Path) -> None:
             images = row.pop("images")
             known.setdefault(path, {})[images] = {name: float(value) for name, value in row.items()}
     for path, rows in known.items():
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(rows), encoding="utf-8")
+        here = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps({**rows, **here}))
 
 
 def write_table(data: str, networks: list[dict[str, str]], work: Path, out: Path) -> int:
@@ -341,10 +340,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A file whose columns are those of the first row."""
     if not rows:
         return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ from trainer.training.train import Trained, train
 from trainer.training.weight_files import write_weights
 
 HERE = Path(__file__).parent / "arms"
-SHARE, FROM = 0.8, 0.96
+SHARE, FROM = 0.8, parse_config({}).race.latency_from
 """The target, and the shares of it that networks may take."""
 IMAGES = 243_000
 RUNGS = ({"images": 3000, "networks": 20}, {"images": 9000, "networks": 8}, {"images": 21_000, "networks": 4})

@@ -13,6 +13,7 @@ import torch
 
 import mobilenas
 from benchmarks.curves.make import MEASURING
+from benchmarks.raw import commit
 from latency.kit import Campaign
 from latency.meter import LocalMeter
 from latency.probe import processor_name
@@ -36,6 +37,7 @@ def made() -> dict[str, object]:
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     return {
         "version": mobilenas.__version__,
+        "commit": commit(),
         "machine": processor_name(),
         "cpu_flags": sorted(name for name in ("avx2", "avx512f", "avx512_vnni", "amx_bf16") if f" {name}" in flags),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -225,10 +225,11 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     mine = [trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE]
     # Of a race its last rung; of a walk the look on the most images.
     taken = mine[-1] if recorded.config.races else max(mine, key=lambda trial: trial.images_seen)
-    where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else "the block-level search"
+    in_blocks = "the race" if recorded.config.races else "the block-level search"
+    where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else in_blocks
     said = f"The found network is that of trial {taken.number} of {where}: {_in_short(recorded, taken, judged)}"
     if walked is None:
-        return [f"{said}. It met the target without NetAdapt."]
+        return [f"{said}." if recorded.config.races else f"{said}. It met the target without NetAdapt."]
     return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(recorded, walked, judged)}."]
 
 
@@ -300,7 +301,7 @@ def render(recorded: RecordedSearch) -> str:
         "",
         *(_with_finals(recorded) if recorded.has_finals else spec_alone(recorded)),
         "",
-        "## NetAdapt, step by step",
+        "## Where it comes from" if recorded.config.races else "## NetAdapt, step by step",
         "",
         *_walk(recorded),
         "",

@@ -13,13 +13,15 @@ from service.report.subject import Subject, folded, top1_head
 from service.terminal.wording import counted, milliseconds
 
 
-def walk_section(subject: Subject) -> Section:
-    """The layer-wise refinement step by step."""
+def walk_sections(subject: Subject) -> list[Section]:
+    """The layer-wise refinement step by step; none of a race, which has no such."""
     history, title = subject.history, "NetAdapt, step by step"
     steps, proposals = history.steps, furthest(history.complete(SearchStage.NETADAPT))
+    if not steps and not proposals and history.setting("race.rungs"):
+        return []
     if not steps:
         tried = f"has tried {counted(len(proposals), 'proposal')}, but has" if proposals else "has"
-        return subject.section("walk", title, sentence(f"NetAdapt {tried} taken no step."))
+        return [subject.section("walk", title, sentence(f"NetAdapt {tried} taken no step."))]
     first, last, top1 = steps[0], steps[-1], top1_head(history, SearchStage.NETADAPT)
     said = (
         f"{counted(len(steps), 'step')} from {milliseconds(first.latency_before_ms)} ms and {first.top1_before:.2%} to "
@@ -40,7 +42,7 @@ def walk_section(subject: Subject) -> Section:
     ]
     listed = table(("step", "trial", "narrowed", "predicted latency, ms", top1, "proposals"), rows)
     drawn = plots.walk(history)
-    return subject.section("walk", title, figure(drawn, said), folded("All steps", listed))
+    return [subject.section("walk", title, figure(drawn, said), folded("All steps", listed))]
 
 
 def latency_section(subject: Subject) -> Section:

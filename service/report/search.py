@@ -13,7 +13,7 @@ from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
 from service.report.comparison_figures import best_by_cost
 from service.report.figures import COLOURS, COSTS, LATENCY
-from service.report.latency import latency_section, walk_section
+from service.report.latency import latency_section, walk_sections
 from service.report.page import Cell, Html, Section, facts, figure, joined, sentence, table
 from service.report.race import race_sections
 from service.report.subject import COST_HEADS, TOP, Subject, cost_cells, folded, network_table, top1_head
@@ -37,7 +37,7 @@ def sections(subject: Subject) -> list[Section]:
         importance_section(subject),
         parallel_section(subject),
         choices_section(subject),
-        walk_section(subject),
+        *walk_sections(subject),
         latency_section(subject),
         _cost(subject),
         _troubles(subject),

@@ -40,7 +40,7 @@ def make(
 ) -> None:
     """Make the next kit, of networks whose names are not `REFERENCE`; one serves all devices."""
     files = search.start.files
-    absolute = [goal for goal in kits if not _is_relative(search.config, goal)]
+    absolute = [goal for goal in kits if not is_relative(search.config, goal)]
     campaign = Campaign(
         networks={**networks, REFERENCE: reference},
         beside=tuple(dict.fromkeys(key for goal in absolute for key in anchors_of(goal.table.entries))),
@@ -149,11 +149,12 @@ def run_there(device: Goal) -> str:
 
 def whole_of(config: RunConfig, device: Goal, results: Results) -> dict[str, Whole]:
     """By name what a device's results say, at the conditions of its table."""
-    reference = reference_of(results) if _is_relative(config, device) else None
+    reference = reference_of(results) if is_relative(config, device) else None
     return whole_from(device.table, results, reference)
 
 
-def _is_relative(config: RunConfig, device: Goal) -> bool:
+def is_relative(config: RunConfig, device: Goal) -> bool:
+    """Whether a device's target is a share of the reference."""
     return config.devices[device.name].relative is not None
 
 

@@ -61,7 +61,7 @@ def test_a_network_is_listed_once(raced: str) -> None:
 
 
 def test_status_and_page_show_who_leads(raced: str, mobilenas: Mobilenas, tmp_path: Path) -> None:
-    """`mobilenas status` has a line for each rung, the page a section with who left where."""
+    """`mobilenas status` has a line for each rung, the page a section with who left where, and none about NetAdapt."""
     shown = mobilenas("status", "one", "--database", raced)
     assert (
         "race      up to 6,000 images: 3 of 3 networks; trial 2 leads (1.500 ms, log-likelihood -0.5000)" in shown.out
@@ -72,6 +72,7 @@ def test_status_and_page_show_who_leads(raced: str, mobilenas: Mobilenas, tmp_pa
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("the end") >= 2
     assert "log-likelihood at 18,000" in page
+    assert "NetAdapt, step by step" not in page
 
 
 def test_a_race_that_has_just_begun_says_so(tmp_path: Path, mobilenas: Mobilenas) -> None:
