@@ -44,9 +44,11 @@ def spread(found: list[dict[str, tuple[float, float]]]) -> tuple[float, float, f
     logs = np.log([[each[name][0] / each[REFERENCE][0] for name in names] for each in found])
     apart = logs - logs.mean(axis=0)
     own = apart - apart.mean(axis=1, keepdims=True)
-    free = (len(found) - 1) * len(names)
-    half = float(np.mean([[width for _, width in each.values()] for each in found]))
-    return 100 * float(np.sqrt((apart**2).sum() / free)), 100 * float(np.sqrt((own**2).sum() / free)), 100 * half
+    others = len(found) - 1
+    half = np.mean([[each[name][1] for name in names] for each in found])
+    deviation = np.sqrt((apart**2).sum() / (others * len(names)))
+    of_own = np.sqrt((own**2).sum() / (others * (len(names) - 1)))
+    return 100 * float(deviation), 100 * float(of_own), 100 * float(half)
 
 
 def main() -> None:

@@ -87,8 +87,8 @@ class Protocol:
     Each of `rounds` visits, in shuffled order with all other models, is one cold run (after others) and `warm` repeats.
     A model whose confidence interval is then wider than `precision` (relative) is visited more, up to `most_rounds`
     visits. After `seconds` no model gets more than the four visits that it needs at least. Models are open at once up
-    to `memory_mb`, by default half of what is free. Where `reopen` is given, they are opened anew after so many rounds:
-    where its memory happens to lie makes a model some tenths of a per cent faster or slower as long as it is open.
+    to `memory_mb`, by default half of what is free. Where `reopen` is given, they are opened anew after so many rounds,
+    in fours: where its memory lies makes a model some tenths of a per cent faster or slower as long as it is open.
     """
 
     rounds: int = 16

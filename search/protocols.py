@@ -7,8 +7,8 @@ from latency.probe import Protocol
 from search.config.load import RunConfig
 
 # A network of which one can say that it is within one per cent; for what is slow there is a limit.
-# All are opened anew on the way: two measurements of a network by processes of their own then differed by 0.2 %, where
-# they had by 0.5 % (benchmarks/2026-11-30-measuring-anew.md).
+# All are opened anew on the way: measurements of a network by processes of their own then had a standard deviation of
+# 0.2 %, and one of 0.5 % else (benchmarks/2026-11-30-measuring-anew.md).
 SCREENING = Protocol(rounds=16, most_rounds=32, warm=8, precision=0.01, seconds=120.0, reopen=4)
 # Their latency is what the user is promised: half a per cent, where the device is quiet enough for that. Twice as many
 # rounds took a minute of a search of eleven, on a noisy machine, for intervals a quarter narrower.

@@ -113,8 +113,8 @@ def _lines(results: Results, found: Sequence[Found]) -> list[str]:
     return [
         "# Found networks beside the reference at other widths",
         "",
-        f"mobilenas {first['version']} ({commits}), {first['machine']} ({', '.join(first['cpu_flags'])}), {dates}; made "
-        "by `python -m benchmarks.headline`, from the JSON files beside it. Top-1 on the test split: the mean of "
+        f"mobilenas {first['version']} ({commits}), {first['machine']} ({', '.join(first['cpu_flags'])}), {dates}; "
+        "made by `python -m benchmarks.headline`, from the JSON files beside it. Top-1 on the test split: the mean of "
         f"{len(results.seeds)} trainings, with seeds other than the search's, of as many images as the searches' own "
         f"final ones (median; theirs were {lengths}). Latency measured whole, all networks interleaved. The baseline "
         "is the reference's curve over its widths, interpolated at equal measured latency.",
