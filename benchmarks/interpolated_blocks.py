@@ -8,6 +8,7 @@ space does not reach (the reference at other widths) and, one left out at a time
 import argparse
 from collections.abc import Hashable, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
@@ -24,15 +25,8 @@ RIDGE, LEAST = 0.02, 6
 
 def kind_of(key: StageBlockKey) -> Hashable:
     """What two blocks must have in common to be compared by their widths."""
-    block = key.block
-    return (
-        key.resolution,
-        key.stride,
-        block.kernel_size,
-        block.use_se,
-        block.activation,
-        block.expanded_channels is None,
-    )
+    block, has_expansion = key.block, key.block.expanded_channels is not None
+    return (key.resolution, key.stride, block.kernel_size, block.use_se, block.activation, has_expansion)
 
 
 def costs_of(key: StageBlockKey) -> list[float]:
@@ -60,11 +54,11 @@ def errors(table: LatencyTable, space: SearchSpace) -> dict[str, np.ndarray]:
         if key in reached:
             kinds.setdefault(kind_of(key), []).append(key)
     found: dict[str, list[float]] = {"other widths": [], "left out": []}
-    for key in ms:
+    for key, measured in ms.items():
         group = "left out" if key in reached else "other widths"
         known = [other for other in kinds.get(kind_of(key), []) if other != key]
         if len(known) >= LEAST:
-            found[group].append(predicted(known, [ms[other] for other in known], key) / ms[key] - 1)
+            found[group].append(predicted(known, [ms[other] for other in known], key) / measured - 1)
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -76,6 +70,7 @@ def main() -> None:
     parser.add_argument("--space", default="mobilenet-v3-small-32px")
     parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--resolution", type=int, default=32)
+    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     raw = Raw("interpolated_blocks")
     with closing(Store.open(arguments.database)) as store:
@@ -94,6 +89,7 @@ def main() -> None:
         median, ninetieth = np.quantile(abs(found), [0.5, 0.9])
         print(f"{name}: {len(found)} blocks, median error {median:.1%}, 90 % below {ninetieth:.1%}")
         raw.add(blocks=len(found), which=name, median=median, ninetieth=ninetieth)
+    raw.write(arguments.csv)
 
 
 if __name__ == "__main__":
