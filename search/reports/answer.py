@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from search.reports.comparison import trial_difference
 from search.reports.headline import baseline_of, certainty, headline, relative_target
 from search.reports.history import SEARCHED, History, Served
-from search.reports.markdown import in_points, noise_verdict, target_outcome
+from search.reports.markdown import in_points, noise_verdict, target_outcome, target_share
 from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
 from search.trial import Origin, SearchStage, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
@@ -97,7 +97,7 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
     for served in history.served:
         outcome = _outcome(history, served, found, reference)
         on = f" on '{served.device.name}'" if len(history.served) > 1 else ""
-        judged.append(f"The target{on}, {_target(history, served)}, is {outcome}." if outcome else "")
+        judged.append(f"The target{on}, {_target(history, served, reference)}, is {outcome}." if outcome else "")
     if reference is not None and (gap := trial_difference((history, found), (history, reference))):
         judged.append(_difference(gap.difference))
     if (baseline := _baseline(history, found)) is not None:
@@ -136,11 +136,18 @@ def _time(history: History, trial: Trial) -> str:
     return f"{measured.measured_ms:.3f} ms (measured)"
 
 
-def _target(history: History, served: Served) -> str:
+def _target(history: History, served: Served, reference: Trial | None) -> str:
     relative = relative_target(history, served)
     if relative is None:
         return f"{served.target_ms:.3f} ms"
-    return f"{relative:.0%} of the {compared_with(history.record.config)}'s latency ({served.target_ms:.3f} ms)"
+    return target_share(relative, _target_ms(history, served, reference), compared_with(history.record.config))
+
+
+def _target_ms(history: History, served: Served, reference: Trial | None) -> float:
+    """What the found network is to meet; see `target_share`."""
+    relative = relative_target(history, served)
+    measured = None if reference is None else history.measured(reference, served)
+    return served.target_ms if relative is None or measured is None else relative * measured.measured_ms
 
 
 def _outcome(history: History, served: Served, found: Trial, reference: Trial | None) -> str | None:
@@ -185,4 +192,5 @@ def _latencies(history: History, trial: Trial) -> Iterator[tuple[str, str]]:
             yield f"measured latency{on}, ms", "not measured"
         if is_found:
             outcome = _outcome(history, served, trial, history.final_reference)
-            yield f"target{on}", f"{served.target_ms:.3f} ms: {outcome or 'not measured'}"
+            target_ms = _target_ms(history, served, history.final_reference)
+            yield f"target{on}", f"{target_ms:.3f} ms: {outcome or 'not measured'}"

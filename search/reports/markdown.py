@@ -173,14 +173,22 @@ def _measured_verdict(recorded: RecordedSearch, device: Goal) -> list[str]:
 def _target_line(
     target_ms: float, relative: float | None, measured: tuple[NetworkMeasurement, NetworkMeasurement], other: str
 ) -> str:
-    found = measured[0]
+    found, reference = measured
     meant = (
-        f"{target_ms:.3f} ms" if relative is None else f"{relative:.0%} of the {other}'s latency ({target_ms:.3f} ms)"
+        f"{target_ms:.3f} ms" if relative is None else target_share(relative, relative * reference.measured_ms, other)
     )
     outcome = target_outcome(target_ms, relative, *measured)
     return (
         f"Target {meant}: predicted {found.predicted_ms:.3f} ms, measured {found.measured_ms:.3f} ms; target {outcome}."
     )
+
+
+def target_share(relative: float, ms: float, other: str) -> str:
+    """A relative target: `ms` is that share of the other network's latency as measured beside the found one, if it was.
+
+    That is what the found network must meet, whatever the other was predicted to take.
+    """
+    return f"{relative:.0%} of the {other}'s latency ({ms:.3f} ms)"
 
 
 def target_outcome(

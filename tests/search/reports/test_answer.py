@@ -51,11 +51,15 @@ def test_a_done_search_answers_in_three_sentences_and_a_table(url: str) -> None:
     assert networks.startswith("The found network has a top-1 of 9")
     assert "% on the test split and takes 0." in networks
     assert "ms (measured) on 'desk'; the reference (MobileNetV3-Small, width 0.5, 32 px) has " in networks
-    assert judged.startswith("The target, 80% of the reference's latency (0.420 ms), is ")
+    rows = {name: cells for name, *cells in found.table[1:]}
+    beside_ms = float(rows["measured latency, ms"][1].split()[0])
+    told = re.match(r"The target, 80% of the reference's latency \((0\.\d{3}) ms\), is ", judged)
+    assert told is not None
+    assert float(told[1]) == pytest.approx(0.8 * beside_ms, abs=0.001), "of what was measured, not predicted"
+    assert rows["target"][0].startswith(f"{told[1]} ms: ")
     assert " percentage points (95% interval " in judged
-    header, *rows = found.table
-    assert header == ("", "found", "reference: MobileNetV3-Small, width 0.5, 32 px")
-    assert [row[0] for row in rows] == [
+    assert found.table[0] == ("", "found", "reference: MobileNetV3-Small, width 0.5, 32 px")
+    assert list(rows) == [
         "top-1 (test split)",
         "its 95% interval",
         "top-1 (reward split)",
@@ -65,14 +69,14 @@ def test_a_done_search_answers_in_three_sentences_and_a_table(url: str) -> None:
         "multiply-adds",
         "parameters",
     ]
-    assert {row[0]: row[2] for row in rows}["target"] == "", "the reference has none to meet"
+    assert rows["target"][1] == "", "the reference has none to meet"
 
 
 def test_every_device_has_its_rows(url: str) -> None:
     """One network for two devices is measured, and judged by a target, on each."""
     found = read(url, "shoes-desk-2")
     assert (
-        "The target on 'desk', 80% of the reference's latency (2.000 ms), is met with 20.8% to spare."
+        "The target on 'desk', 80% of the reference's latency (2.448 ms), is met with 20.8% to spare."
         in (found.sentences[2])
     )
     assert f"The target on '{PHONE.name}'" in found.sentences[2]
