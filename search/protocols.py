@@ -19,8 +19,8 @@ CERTIFICATE = Protocol(rounds=60, most_rounds=400, warm=8, precision=0.005, seco
 CARRIED = replace(CERTIFICATE, seconds=600.0, memory_mb=KIT_MEMORY_MB)
 # Of the scaled references so many are measured beside the finalists that are nearest to the target.
 SCALED = 16
-# Of the proposals that are measured about this share is trained.
-PASSING = 0.3
+# Of the proposals that are measured about this share is trained: 39 of 69 and 34 of 56, seen on one machine.
+PASSING = 0.5
 
 # Proposals that are measured at once; the first few tell how far predictions are off, which later ones are proposed by.
 AT_ONCE, AT_FIRST = 48, 8
