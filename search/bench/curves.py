@@ -2,7 +2,8 @@
 
 Two files: `NAME-networks.csv`, whose rows are networks (`network`, `space`, `width`, `predicted_ms`, `spec`), and
 `NAME.csv`, whose rows are networks with one training seed after so many images (`network`, `seed`, `images`,
-`reward_top1`, `reward_ll`, `test_top1`). `benchmarks/curves/make.py` makes them.
+`reward_top1`, `reward_ll`, `test_top1`, and where known `reward_p` and `seconds` of training so far).
+`benchmarks/curves/make.py` makes them.
 """
 
 import csv
@@ -40,17 +41,20 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A row of learning curves."""
+    """A row of learning curves; None is not known."""
 
     reward_top1: float
     reward_ll: float
     test_top1: float
+    reward_p: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
     """A listed network with its latency, ms, and its points by training seed and images."""
 
+    name: str
     arch: Architecture
     ms: float
     points: dict[int, dict[int, Point]]
@@ -177,7 +181,7 @@ class CurvesProblem(Problem):
         for row in networks:
             whole = {seed: curve for seed, curve in points[row.name].items() if looked_at <= set(curve)}
             if whole and row.arch in space:
-                curves.append(Curve(arch=row.arch, ms=row.ms, points=whole))
+                curves.append(Curve(name=row.name, arch=row.arch, ms=row.ms, points=whole))
         if not curves:
             raise DataError(f"{path} has no curve from beginning to end of a member of '{space.preset.name}'")
         reference_ms = next((row.ms for row in networks if row.arch == space.reference), None)
@@ -223,9 +227,12 @@ def _network(row: dict[str, str]) -> _Listed:
 
 
 def _point(row: dict[str, str]) -> tuple[str, int, int, Point]:
-    point = Point(float(row["reward_top1"]), float(row["reward_ll"]), float(row["test_top1"]))
+    p, seconds = (float(row[name]) if row.get(name) else None for name in ("reward_p", "seconds"))
+    point = Point(float(row["reward_top1"]), float(row["reward_ll"]), float(row["test_top1"]), p, seconds)
     if not (0 <= point.reward_top1 <= 1 and 0 <= point.test_top1 <= 1 and math.isfinite(point.reward_ll)):
         raise ValueError("a top-1 is not between 0 and 1, or a log-likelihood is not finite")
+    if not (0 <= (p or 0.0) <= 1 and 0 <= (seconds or 0.0) < math.inf):
+        raise ValueError("a probability is not between 0 and 1, or seconds are negative or not finite")
     return row["network"], int(row["seed"]), int(row["images"]), point
 
 

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import database, networks, records, reports, searches, training
-from service.cli.bench import bench_app
+from service.cli import bench, database, networks, records, reports, searches, training
 from service.cli.data import data_app
 from service.cli.database import db_app
 from service.cli.latency import device_app, latency_app
@@ -65,11 +64,11 @@ def config_show(config: Config = None) -> None:
 
 
 # In the order of --help.
-for group in (searches, records, reports, networks, training, database):
+for group in (searches, bench, records, reports, networks, training, database):
     group.register(app)
 for name, commands, panel in (
     ("config", config_app, SEARCH),
-    ("bench", bench_app, SEARCH),
+    ("bench", bench.bench_app, SEARCH),
     ("latency", latency_app, DEVICES),
     ("device", device_app, DEVICES),
     ("arch", arch_app, NETWORKS),

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.cli.options import SEARCH
+
 bench_app = typer.Typer(help="Compare samplers on problems whose answers are known.", no_args_is_help=True)
 
 
@@ -71,3 +73,23 @@ def samplers(
         workers=bench.check_workers(workers),
         out=out,
     )
+
+
+def proxy_quality(
+    table: Annotated[
+        Path, typer.Option(help="CSV file of learning curves, as benchmarks/curves has them.", show_default=False)
+    ],
+    form: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="For people or programs.")
+    ] = "table",
+    out: Annotated[Path | None, typer.Option(help="File to write, of --format csv or json.")] = None,
+) -> None:
+    """Say how well cheap signals (short trainings, multiply-adds, …) order networks, and what trusting them costs."""
+    from service.commands import bench
+
+    bench.proxy_quality(table, form, out)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command that stands alone to the command line."""
+    app.command("proxy-quality", rich_help_panel=SEARCH)(proxy_quality)

@@ -1,7 +1,8 @@
-"""The command `bench samplers`."""
+"""The commands `bench samplers` and `proxy-quality`."""
 
 import csv
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,12 +13,15 @@ from pathlib import Path
 from rich.progress import track
 
 from search.bench.course import ASHA, SamplerRun, run_sampler
+from search.bench.curves import CurvesProblem
 from search.bench.named import problem_named
 from search.bench.problem import Problem
+from search.bench.proxies import TOPS, Quality, qualities, trainings_of
 from search.bench.summary import Mean, Summary, floor_regret, summarise
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
-from service.terminal.rows import show
+from service.terminal.rows import Format, show
+from service.terminal.wording import counted
 from space.errors import InvalidConfig, RunError
 
 COMPARED = ("feasible-first", "random", "tpe", "tpe/soft", "nsga2", "evolution")
@@ -180,6 +184,54 @@ def _print(posed: Problem, compared: _Compared, at: Sequence[int]) -> None:
     ]
     show(f"the same at {last}", ends, "table", shown=list(ends[0]), types={})
     say("own choice: by the sampler itself; networks: trained, if only a little; ms: median to propose one")
+
+
+def proxy_quality(table: Path, form: Format, out: Path | None) -> None:
+    """The command: every signal of a table of learning curves, over the whole table and near the target."""
+    problem = CurvesProblem.read(table)
+    found = qualities(problem)
+    if not found:
+        raise RunError(f"{table} has too few networks that were all trained with one seed; train more of them")
+    trainings = len(trainings_of(problem.curves))
+    if form != "table" or out is not None:
+        plain = [_plain(each) for each in found]
+        types = {name: type(value) for name, value in plain[0].items()}
+        show("signals", plain, form, shown=list(types), types=types, out=out)
+        return
+    for where in dict.fromkeys(each.where for each in found):
+        told = [_told(each) for each in found if each.where == where]
+        networks = next(each.networks for each in found if each.where == where)
+        title = f"{table.stem}, {where}: {networks} networks, {counted(trainings, 'training')} of each"
+        show(title, told, "table", shown=list(told[0]), types={})
+    say(
+        "tau: Kendall's, with the top-1 on the test split at the end; best N: points of top-1 lost where so many of a "
+        "signal's best are trained to the end; s: seconds of one core for each network"
+    )
+    if trainings == 1:
+        say("with one training each a signal and what it is held against share their luck: tau is too high")
+
+
+def _told(quality: Quality) -> dict[str, str]:
+    is_known = not math.isnan(quality.tau)
+    return {
+        "signal": quality.signal,
+        "tau": f"{quality.tau:.2f}" if is_known else "",
+        "95% interval": f"{quality.low:.2f} to {quality.high:.2f}" if is_known else "",
+        **{f"best {top}": f"{lost:.2f}" for top, lost in quality.regrets.items()},
+        "s": "" if quality.seconds is None else f"{quality.seconds:.0f}",
+    }
+
+
+def _plain(quality: Quality) -> dict[str, object]:
+    ranks = {"tau": quality.tau, "tau_low": quality.low, "tau_high": quality.high}
+    return {
+        "signal": quality.signal,
+        "where": quality.where,
+        "networks": quality.networks,
+        **{name: None if math.isnan(value) else value for name, value in ranks.items()},
+        **{f"regret_best_{top}": quality.regrets.get(top) for top in TOPS},
+        "seconds": quality.seconds,
+    }
 
 
 def _interval(mean: Mean) -> str:

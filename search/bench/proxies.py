@@ -1,0 +1,168 @@
+"""How much cheap signals say of what networks reach, on learning curves: their rank correlation, and what they cost.
+
+A signal orders networks before they are trained to the end. What it is held against is the top-1 on the test split
+after the whole training: the mean over a network's other trainings where there are several, else that of the training
+that the signal was seen in, and the two share their luck.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from latency.analysis.agreement import kendall_tau
+from search.bench.curves import Curve, CurvesProblem, Point
+from search.samplers.prior import fitted
+from space.arch import Architecture
+from space.cost import cost_of
+
+NEAR = 0.1
+"""Networks whose latency is within this share of the problem's limit are near the target."""
+TOPS = (1, 4, 10)
+"""So many of a signal's best are trained to the end, and the best of them by the reward split is taken."""
+Where = Literal["space", "near the target"]
+_RESAMPLED, _ORDERS = 400, 1000
+# Fewer networks have no order worth telling.
+_LEAST = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """A signal over some networks: Kendall's τ-b with its 95 % interval, over networks resampled (Efron 1979).
+
+    `regrets` are in percentage points of top-1 below the best network, by how many of the signal's best are trained to
+    the end; `seconds` of one core a network's signal costs, 0 for what is known without training, None: not known.
+    """
+
+    signal: str
+    where: Where
+    networks: int
+    tau: float
+    low: float
+    high: float
+    regrets: dict[int, float]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One training of each of some networks, and what each is worth by the others."""
+
+    curves: Sequence[Curve]
+    seed: int
+
+    def points(self, images: int) -> list[Point]:
+        """After so many images."""
+        return [curve.points[self.seed][images] for curve in self.curves]
+
+    @property
+    def truths(self) -> np.ndarray:
+        """Top-1 on the test split at the end, shape (networks,)."""
+        return np.array([self._truth(curve) for curve in self.curves])
+
+    def _truth(self, curve: Curve) -> float:
+        others = [seed for seed in curve.points if seed != self.seed] or [self.seed]
+        return float(np.mean([curve.points[seed][max(curve.points[seed])].test_top1 for seed in others]))
+
+    @property
+    def ends(self) -> np.ndarray:
+        """What a search would see at the end: the log-likelihood on the reward split, shape (networks,)."""
+        return np.array([point.reward_ll for point in self.points(max(self.curves[0].points[self.seed]))])
+
+
+Signal = Callable[[_Look], np.ndarray]
+"""Of each network, the larger the better, shape (networks,)."""
+
+
+def trainings_of(curves: Sequence[Curve]) -> tuple[int, ...]:
+    """The seeds that every one of these networks was trained with."""
+    return tuple(sorted(set.intersection(*(set(curve.points) for curve in curves))))
+
+
+def qualities(problem: CurvesProblem) -> list[Quality]:
+    """Every signal over the whole table, and over what is near the target, as far as there are networks enough."""
+    low, high = (1 - NEAR) * problem.limit_ms, (1 + NEAR) * problem.limit_ms
+    near = tuple(curve for curve in problem.curves if low <= curve.ms <= high)
+    found = []
+    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", problem.curves), ("near the target", near))
+    for where, curves in groups:
+        if len(curves) >= _LEAST and trainings_of(curves):
+            found += [_quality(name, where, curves, signal, seconds) for name, signal, seconds in _signals(curves)]
+    return found
+
+
+def _signals(curves: Sequence[Curve]) -> Iterator[tuple[str, Signal, float | None]]:
+    """By name, with what each costs."""
+    yield "random order", lambda look: np.zeros(len(look.curves)), 0.0
+    yield "multiply-adds", lambda look: np.array([cost_of(each.arch).madds for each in look.curves]), 0.0
+    yield "parameters", lambda look: np.array([cost_of(each.arch).params for each in look.curves]), 0.0
+    yield "depth", lambda look: np.array([_depth(each.arch) for each in look.curves]), 0.0
+    yield "latency", lambda look: np.array([each.ms for each in look.curves]), 0.0
+    yield "linear model of the others' ends", _linear, 0.0
+    seed = trainings_of(curves)[0]
+    every = sorted(set.intersection(*(set(curve.points[seed]) for curve in curves)))
+    for images in every:
+        points = [curve.points[seed][images] for curve in curves]
+        seconds = _mean([point.seconds for point in points])
+        trained = "the whole training" if images == every[-1] else f"{images:,} images"
+        yield f"{trained}, top-1", _at(images, lambda point: point.reward_top1), seconds
+        yield f"{trained}, log-likelihood", _at(images, lambda point: point.reward_ll), seconds
+        if all(point.reward_p is not None for point in points):
+            yield f"{trained}, probability", _at(images, lambda point: point.reward_p or 0.0), seconds
+
+
+def _at(images: int, of: Callable[[Point], float]) -> Signal:
+    return lambda look: np.array([of(point) for point in look.points(images)])
+
+
+def _depth(arch: Architecture) -> int:
+    return sum(len(stage.blocks) for stage in arch.stages)
+
+
+def _linear(look: _Look) -> np.ndarray:
+    """What the shipped prior is made like, fitted on what all others of these networks reach."""
+    networks, truths = [curve.arch for curve in look.curves], look.truths
+    said = []
+    for left_out in range(len(networks)):
+        others = [each for each in range(len(networks)) if each != left_out]
+        prior = fitted([networks[each] for each in others], truths[others])
+        said.append(float(prior.scores([networks[left_out]])[0]))
+    return np.array(said)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _quality(name: str, where: Where, curves: Sequence[Curve], signal: Signal, seconds: float | None) -> Quality:
+    looks = [_Look(curves, seed) for seed in trainings_of(curves)]
+    pairs = [(signal(look), look.truths) for look in looks]
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(curves), (_RESAMPLED, len(curves)))
+    resampled = [np.mean([kendall_tau(said[rows], truth[rows]) for said, truth in pairs]) for rows in drawn]
+    low, high = np.nanquantile(resampled, (0.025, 0.975)).tolist() if np.isfinite(resampled).any() else (math.nan,) * 2
+    tops = [top for top in TOPS if top < len(curves)]
+    return Quality(
+        signal=name,
+        where=where,
+        networks=len(curves),
+        tau=float(np.mean([kendall_tau(said, truth) for said, truth in pairs])),
+        low=low,
+        high=high,
+        regrets={top: float(np.mean([_regret(look, signal(look), top, rng) for look in looks])) for top in tops},
+        seconds=seconds,
+    )
+
+
+def _regret(look: _Look, said: np.ndarray, top: int, rng: np.random.Generator) -> float:
+    """What is lost, in points, where of a signal's best so many are trained to the end; equals come in random order."""
+    truths, ends = look.truths, look.ends
+    orders = _ORDERS if len(np.unique(said)) < len(said) else 1
+    lost = []
+    for _ in range(orders):
+        best = np.lexsort((rng.random(len(said)), -said))[:top]
+        lost.append(truths.max() - truths[best[ends[best].argmax()]])
+    return 100 * float(np.mean(lost))

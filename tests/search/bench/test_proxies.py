@@ -1,0 +1,97 @@
+"""What cheap signals say of networks, on learning curves whose truth is known."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.bench.curves import CurvesProblem
+from search.bench.proxies import TOPS, Quality, qualities
+from tests.search.bench.test_curves import IMAGES, Row, made_up, write
+from tests.tiny import Result
+
+Mobilenas = Callable[..., Result]
+
+
+def table_of(folder: Path, networks: list[Row], points: list[Row]) -> Path:
+    """Both files."""
+    write(folder / "made-up-networks.csv", networks)
+    write(folder / "made-up.csv", points)
+    return folder / "made-up.csv"
+
+
+def by_signal(path: Path) -> dict[str, Quality]:
+    """Over the whole table."""
+    return {each.signal: each for each in qualities(CurvesProblem.read(path, 9.0)) if each.where == "space"}
+
+
+def test_what_orders_networks_like_their_ends_loses_nothing(tmp_path: Path) -> None:
+    """Curves without noise that end higher the more multiply-adds a network has: both say all, and depth does not."""
+    found = by_signal(table_of(tmp_path, *made_up(20, noise=0.0)))
+    for name in (
+        "multiply-adds",
+        *(f"{images:,} images, top-1" for images in IMAGES[:-1]),
+        "the whole training, top-1",
+    ):
+        assert found[name].tau == pytest.approx(1.0)
+        assert (found[name].low, found[name].high) == (pytest.approx(1.0), pytest.approx(1.0))
+        assert list(found[name].regrets.values()) == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
+    assert found["depth"].tau < 0.8
+    assert np.isnan(found["random order"].tau)
+
+
+def test_regrets_of_a_random_order_are_those_of_drawing(tmp_path: Path) -> None:
+    """One network drawn is as good as the mean; the best of four is told by the chance of each rank to be it."""
+    path = table_of(tmp_path, *made_up(20, noise=0.0))
+    worths = 100 * np.sort([curve.worth for curve in CurvesProblem.read(path, 9.0).curves])[::-1]
+    regrets = by_signal(path)["random order"].regrets
+    assert regrets[1] == pytest.approx(worths[0] - worths.mean(), rel=0.2)
+    count = len(worths)
+    others = [
+        np.prod([(count - 1 - rank - taken) / (count - 1 - taken) for taken in range(3)]) for rank in range(count)
+    ]
+    best = float(np.sum(4 / count * np.array(others) * worths))
+    assert regrets[4] == pytest.approx(worths[0] - best, rel=0.2)
+
+
+def test_a_signal_is_not_held_against_its_own_luck(tmp_path: Path) -> None:
+    """Networks that differ by luck alone: with two trainings each, the end of one says little of the other's."""
+    networks, points = made_up(40, noise=0.0)
+    rng = np.random.default_rng(2)
+    luck = {(row["network"], row["seed"]): rng.uniform(0, 0.1) for row in points}
+    for row in points:
+        shared = luck[row["network"], row["seed"]]
+        row |= {"reward_top1": 0.8 + shared, "reward_ll": shared, "test_top1": 0.8 + shared}
+    alone = [row for row in points if row["seed"] == 0]
+    assert by_signal(table_of(tmp_path, networks, alone))["the whole training, top-1"].tau == pytest.approx(1.0)
+    assert abs(by_signal(table_of(tmp_path, networks, points))["the whole training, top-1"].tau) < 0.35
+
+
+def test_what_a_table_lacks_is_left_out(tmp_path: Path) -> None:
+    """Without probabilities there is no such signal, and without seconds none are told."""
+    networks, points = made_up(12)
+    found = by_signal(table_of(tmp_path, networks, points))
+    assert not any("probability" in name for name in found)
+    assert found["3,000 images, top-1"].seconds is None
+    more: list[Row] = [{**row, "reward_p": row["reward_top1"], "seconds": 2.0} for row in points]
+    found = by_signal(table_of(tmp_path, networks, more))
+    assert found["3,000 images, probability"].tau == pytest.approx(found["3,000 images, top-1"].tau)
+    assert found["3,000 images, top-1"].seconds == 2.0
+
+
+def test_the_command_tells_people_and_programs(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """A table for each where there are networks enough; JSON with all figures; a file that is none is one line."""
+    path = table_of(tmp_path, *made_up(12))
+    shown = mobilenas("proxy-quality", "--table", path)
+    assert shown.code == 0, shown.err
+    assert "made-up, space: 11 networks, 2 trainings of each" in shown.out
+    assert "tau: Kendall" in shown.out
+    rows = json.loads(mobilenas("proxy-quality", "--table", path, "--format", "json").out)
+    assert {"signal", "where", "networks", "tau", *(f"regret_best_{top}" for top in TOPS), "seconds"} <= set(rows[0])
+    assert next(row for row in rows if row["signal"] == "random order")["tau"] is None
+    refused = mobilenas("proxy-quality", "--table", tmp_path / "none.csv")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    few = mobilenas("proxy-quality", "--table", table_of(tmp_path, *made_up(4)))
+    assert "too few networks" in few.err
