@@ -114,9 +114,24 @@ class _Measured:
 
     def add(self, some: Sequence[Trial], said: Mapping[str, Results]) -> None:
         """Measure some more; kits have said of their devices what they are."""
-        first, target_ms = not self.highest, end_latency_ms(self.session)
+        first, target_ms, listener = not self.highest, end_latency_ms(self.session), self.session.listener
         beside = self.scaled if first else {}
-        found = measure_trials(self.session, some, FINALISTS, beside=beside, said=said, tells_drift=first)
+        asks = any(goal.name not in said for goal in self.session.goals)
+        if asks:
+            listener.begin(f"measuring {len(some) + len(beside)} networks before the final training", 1)
+        try:
+            found = measure_trials(
+                self.session,
+                some,
+                FINALISTS,
+                beside=beside,
+                said=said,
+                tells_drift=first,
+                progress=lambda done, expected, _: listener.advance(done, expected),
+            )
+        finally:
+            if asks:
+                listener.end()
         self.highest |= {name: high for name, (_, high) in found.items()}
         within = [trial for trial in some if self.highest[name_of(trial)] <= target_ms]
         if said:  # of the others it was known before

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from latency.meter import LocalMeter
+from latency.meter import LocalMeter, MeasuringProgress
 from latency.probe import Protocol
 from latency.results import Results
 from latency.whole import Whole, measure_whole
@@ -40,7 +40,11 @@ def target_reference(session: Session, goal: Goal) -> Architecture | None:
 
 
 def measure_on_devices(
-    session: Session, networks: Mapping[str, Architecture], protocol: Protocol, said: Mapping[str, Results]
+    session: Session,
+    networks: Mapping[str, Architecture],
+    protocol: Protocol,
+    said: Mapping[str, Results],
+    progress: MeasuringProgress | None = None,
 ) -> list[tuple[Goal, dict[str, Whole]]]:
     """Measure networks on every device that is reached, side by side, by name; `said` is what kits say of others.
 
@@ -55,7 +59,7 @@ def measure_on_devices(
         elif goal.meter is not None:
             reference = target_reference(session, goal)
             try:
-                found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol)))
+                found.append((goal, measure_whole(goal.table, networks, reference, goal.meter, protocol, progress)))
             except DeviceError as error:
                 if not said or isinstance(goal.meter, LocalMeter):
                     raise
@@ -85,6 +89,7 @@ def measure_trials(
     *,
     said: Mapping[str, Results] | None = None,
     tells_drift: bool = False,
+    progress: MeasuringProgress | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Measure the networks of trials, record that, and return by name what `latency_of` says.
 
@@ -96,7 +101,7 @@ def measure_trials(
         DeviceError: a device cannot be reached or cannot measure.
     """
     networks = {name_of(trial): trial.architecture for trial in trials} | dict(beside or {})
-    measured = measure_on_devices(session, networks, protocol, said or {})
+    measured = measure_on_devices(session, networks, protocol, said or {}, progress)
     if tells_drift:
         _tell_drift(session, measured)
     found = {name: latency_of(session, measured, name) for name in networks}

@@ -334,14 +334,19 @@ def test_a_device_that_has_become_slower_is_told(race: Callable[..., Race], monk
     assert all(1.1 * trial.scores.latency_ms <= begun.target_ms for trial in chosen)
     (told,) = [line for line in said.told if "than when its table was measured" in line]
     assert re.match(r"'desk' is 1\d\d% slower", told)
+    assert re.fullmatch(r"measuring \d+ networks before the final training", said.told[0]), "it takes a while"
 
 
 class Lines(Listener):
-    """Keeps the notes."""
+    """Keeps the notes, and the titles of what begins."""
 
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
+
+    def begin(self, title: str, total: float) -> None:  # noqa: ARG002 - inherited
+        """See `Listener`."""
+        self.told.append(title)
 
     def note(self, message: str) -> None:
         """See `Listener`."""
