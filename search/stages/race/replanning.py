@@ -4,6 +4,7 @@ A plan is made from a calibration of seconds, and machines are shared. What was 
 configuration, which whoever resumes it follows; nothing changes where a search is to be the same with any workers.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -16,7 +17,9 @@ from search.trial import Origin, SearchStage, State, Trial
 _TOO_SHORT, _TOO_LONG = 0.75, 1.1
 # Of how many networks go on at least this share of those that were planned, before trainings are made shorter.
 _LEAST_NETWORKS = 0.5
-_IMAGES = (1.0, 1 / 2, 1 / 4, 1 / 8)
+_SHORTER = (1.0, 1 / 2, 1 / 4, 1 / 8)
+# A calibration in a bad moment makes trainings too short for all that comes; so many times as long is the most.
+_LONGEST = 4.0
 # Shorter final trainings than these, which the shortest plans have, say little of a network: then it takes longer.
 _FEWEST_FINAL_IMAGES = 15_000
 _NETWORKS = (4.0, 3.0, 2.0, 1.5, 1.25, 1.0, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 1 / 8)
@@ -50,21 +53,31 @@ def replan(session: Session, rung: int) -> None:
 def fitted(config: RunConfig, pace: Pace, rung: int, seconds: float) -> RunConfig:
     """The configuration whose race takes these seconds from a rung on, or less.
 
-    First there are more or fewer networks, but not too few; then trainings are shorter by powers of two, so that they
-    remain those of other searches. The shortest race takes as long as it takes.
+    Half of the time that there is more (in logarithm) goes into longer trainings, by powers of two, so that they remain
+    those of other searches, and the rest into more networks. Where there is less, there are fewer networks first, but
+    not too few, and then trainings are shorter. The shortest race takes as long as it takes.
     """
     chosen = config
-    for images in _IMAGES:
-        shorter = config.going_on(rung, images=images)
-        if shorter is None or (images < 1 and shorter.final.images < _FEWEST_FINAL_IMAGES):
+    for images in (*_longer(seconds / _seconds(config, pace, rung)), *_SHORTER):
+        changed = config.going_on(rung, images=images)
+        if images > 1 and changed is None:
+            continue
+        if changed is None or (images < 1 and changed.final.images < _FEWEST_FINAL_IMAGES):
             break
+        least = 1.0 if images > 1 else _LEAST_NETWORKS
         for networks in _NETWORKS:
-            chosen = shorter.going_on(rung, networks=networks) or shorter
+            chosen = changed.going_on(rung, networks=networks) or changed
             if _seconds(chosen, pace, rung) <= seconds:
-                if networks >= _LEAST_NETWORKS:
+                if networks >= least:
                     return chosen
                 break
     return chosen
+
+
+def _longer(share: float) -> list[float]:
+    """By how much trainings may be longer where there is so many times the time, the most first."""
+    most = min(_LONGEST, 2.0 ** round(math.log2(share) / 2)) if share > 1 else 1.0
+    return [2.0**power for power in range(round(math.log2(most)), 0, -1)]
 
 
 def _seconds(config: RunConfig, pace: Pace, rung: int) -> float:

@@ -51,10 +51,14 @@ def test_a_race_without_time_takes_the_shortest_way(tmp_path: Path, photos: Path
 
 
 @pytest.mark.usefixtures("one_thread", "executors")
-def test_a_race_with_time_to_spare_takes_more_networks_on(tmp_path: Path, photos: Path) -> None:
-    """But not more than have got so far; all of the last rung are finalists then."""
+def test_a_race_with_time_to_spare_takes_more_networks_on_and_trains_longer(tmp_path: Path, photos: Path) -> None:
+    """But not more than have got so far; all of the last rung are finalists then. Trainings are four times as long."""
     assert run(tmp_path, race_of(60.0, tmp_path, photos)).state == "done"
     assert [len(rung) for rung in rungs_of(trials_of(tmp_path))] == [6, 6, 6]
+    first, *later = [rung.images for rung in configuration(tmp_path).race.rungs]
+    before, *planned = [each["images"] for each in RUNGS]
+    assert first == before
+    assert [images / was for images, was in zip(later, planned, strict=True)] == [4.0, 16.0]
     assert len(notes(tmp_path)) >= 1
 
 
@@ -129,6 +133,9 @@ def test_what_is_planned_anew_can_be_run(pace: Pace, rung: int, minutes: float) 
     if pace.rungs(shortest.race, rung) + pace.finals(shortest) <= 60 * minutes:
         assert takes <= 60 * minutes
     assert found.final.images >= 15_000
+    if found.final.images > config.final.images:
+        assert takes <= 60 * minutes
+        assert all(new.networks >= old.networks for new, old in zip(found.race.rungs, config.race.rungs, strict=True))
     for before, after in zip(found.race.rungs, found.race.rungs[1:], strict=False):
         # Trainings of other searches are those of powers of two.
         assert before.images < after.images
