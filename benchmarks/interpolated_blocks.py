@@ -20,7 +20,7 @@ from space.keys import StageBlockKey, StemKey
 from space.preset import load_preset
 
 RIDGE, LEAST = 0.02, 6
-"""The penalty, and of how many blocks a kind must have some to leave one out."""
+"""The penalty, and how many others of its kind a block is predicted from at least."""
 
 
 def kind_of(key: StageBlockKey) -> Hashable:
@@ -83,12 +83,21 @@ def main() -> None:
         in_channels=channels,
         num_classes=10,
     )
+    if not set(space.reachable_keys()) & set(table.entries):
+        parser.error("the table has no block of this space; give its --space, --width and --resolution")
     for name, found in errors(table, space).items():
         if not len(found):
             continue
         median, ninetieth = np.quantile(abs(found), [0.5, 0.9])
         print(f"{name}: {len(found)} blocks, median error {median:.1%}, 90 % below {ninetieth:.1%}")
-        raw.add(blocks=len(found), which=name, median=median, ninetieth=ninetieth)
+        raw.add(
+            table=arguments.table,
+            space=arguments.space,
+            blocks=len(found),
+            which=name,
+            median=median,
+            ninetieth=ninetieth,
+        )
     raw.write(arguments.csv)
 
 

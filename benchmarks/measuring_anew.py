@@ -31,7 +31,7 @@ def measure(seed: int, reopen: int | None, networks: int) -> dict[str, tuple[flo
     """By name the latency, ms, and the half width of its interval relative to that."""
     known = read_networks(NETWORKS)
     chosen = {name: known[name] for name in [REFERENCE, *(f"near-{number}" for number in range(networks))]}
-    protocol = replace(FINALISTS, most_rounds=200, seed=seed, reopen=reopen)
+    protocol = replace(FINALISTS, seed=seed, reopen=reopen)
     found = LocalMeter("local").run(Campaign(networks=chosen, protocol=protocol)).networks
     ways = {name: each.measurement for name, each in found.items()}
     said = {name: (each.estimate("warm", "wall"), each.interval("warm", "wall")) for name, each in ways.items()}

@@ -40,9 +40,10 @@ class Raw:
 
 
 def commit() -> str:
-    """The checkout's commit, with a plus behind it where there are changes on top."""
+    """The checkout's commit, with a plus behind it where its programs were changed."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
 
-    return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'}{'+' if git('status', '--porcelain') else ''}"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'}{'+' if changed else ''}"

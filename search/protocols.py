@@ -48,7 +48,8 @@ def measuring_seconds(protocol: Protocol, networks: int, ms: float) -> float:
 def screening_seconds(config: RunConfig, ms: float) -> float:
     """About how long the candidates of a race take; of those along a front none is refused."""
     left = config.trials if config.blocks.objectives else round(config.trials / PASSING)
-    batches = [AT_ONCE] * (left // AT_ONCE) + [left % AT_ONCE]
+    others = max(0, left - AT_FIRST)
+    batches = [AT_FIRST, *[AT_ONCE] * (others // AT_ONCE), others % AT_ONCE]
     return sum(measuring_seconds(SCREENING, networks, ms) for networks in batches)
 
 

@@ -77,7 +77,7 @@ class Table:
 
 
 def fitted_on(tables: Sequence[Table]) -> Prior:
-    """Each table's ends in its own deviations, so that data sets weigh as their networks are many."""
+    """Each table's ends in deviations of random networks near its target, so that data sets speak in one unit."""
     networks = [arch for table in tables for arch in table.networks.values()]
     return fitted(networks, np.concatenate([standardised(table) for table in tables]))
 
@@ -85,6 +85,7 @@ def fitted_on(tables: Sequence[Table]) -> Prior:
 def standardised(table: Table) -> np.ndarray:
     """A table's ends; random networks near the target have mean 0 and deviation 1."""
     usual = table.near.ends
+    assert len(usual) > 1, "random networks near the target say what is usual"
     found: np.ndarray = (table.ends - usual.mean()) / usual.std()
     return found
 

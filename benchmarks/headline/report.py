@@ -109,7 +109,7 @@ def _lines(results: Results, found: Sequence[Found]) -> list[str]:
         _range(each.search["final_images"] for each in found),
         _range(each.search["date"] for each in found),
     )
-    commits = _range(each.search["commit"] for each in found)
+    commits = ", ".join(sorted({each.search.get("commit", "unknown") for each in found}))
     return [
         "# Found networks beside the reference at other widths",
         "",

@@ -54,7 +54,6 @@ class Point:
 class Curve:
     """A listed network with its latency, ms, and its points by training seed and images."""
 
-    name: str
     arch: Architecture
     ms: float
     points: dict[int, dict[int, Point]]
@@ -181,7 +180,7 @@ class CurvesProblem(Problem):
         for row in networks:
             whole = {seed: curve for seed, curve in points[row.name].items() if looked_at <= set(curve)}
             if whole and row.arch in space:
-                curves.append(Curve(name=row.name, arch=row.arch, ms=row.ms, points=whole))
+                curves.append(Curve(arch=row.arch, ms=row.ms, points=whole))
         if not curves:
             raise DataError(f"{path} has no curve from beginning to end of a member of '{space.preset.name}'")
         reference_ms = next((row.ms for row in networks if row.arch == space.reference), None)

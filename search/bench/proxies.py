@@ -19,10 +19,10 @@ from space.arch import Architecture
 from space.cost import cost_of
 
 NEAR = 0.1
-"""Networks whose latency is within this share of the problem's limit are near the target."""
+"""Networks whose latency is within this share of the problem's limit are near it."""
 TOPS = (1, 4, 10)
 """So many of a signal's best are trained to the end, and the best of them by the reward split is taken."""
-Where = Literal["space", "near the target"]
+Where = Literal["space", "near the limit"]
 _RESAMPLED, _ORDERS = 400, 1000
 # Fewer networks have no order worth telling.
 _LEAST = 6
@@ -39,6 +39,7 @@ class Quality:
     signal: str
     where: Where
     networks: int
+    trainings: int
     tau: float
     low: float
     high: float
@@ -48,10 +49,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class _Look:
-    """One training of each of some networks, and what each is worth by the others."""
+    """One training of each of some networks, and what each is worth by the others that all have."""
 
     curves: Sequence[Curve]
     seed: int
+    seeds: Sequence[int]
 
     def points(self, images: int) -> list[Point]:
         """After so many images."""
@@ -63,7 +65,7 @@ class _Look:
         return np.array([self._truth(curve) for curve in self.curves])
 
     def _truth(self, curve: Curve) -> float:
-        others = [seed for seed in curve.points if seed != self.seed] or [self.seed]
+        others = [seed for seed in self.seeds if seed != self.seed] or [self.seed]
         return float(np.mean([curve.points[seed][max(curve.points[seed])].test_top1 for seed in others]))
 
     @property
@@ -82,11 +84,11 @@ def trainings_of(curves: Sequence[Curve]) -> tuple[int, ...]:
 
 
 def qualities(problem: CurvesProblem) -> list[Quality]:
-    """Every signal over the whole table, and over what is near the target, as far as there are networks enough."""
+    """Every signal over the whole table, and over what is near the limit, as far as there are networks enough."""
     low, high = (1 - NEAR) * problem.limit_ms, (1 + NEAR) * problem.limit_ms
     near = tuple(curve for curve in problem.curves if low <= curve.ms <= high)
     found = []
-    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", problem.curves), ("near the target", near))
+    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", problem.curves), ("near the limit", near))
     for where, curves in groups:
         if len(curves) >= _LEAST and trainings_of(curves):
             found += [_quality(name, where, curves, signal, seconds) for name, signal, seconds in _signals(curves)]
@@ -138,28 +140,29 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _quality(name: str, where: Where, curves: Sequence[Curve], signal: Signal, seconds: float | None) -> Quality:
-    looks = [_Look(curves, seed) for seed in trainings_of(curves)]
-    pairs = [(signal(look), look.truths) for look in looks]
+    seeds = trainings_of(curves)
+    looks = [_Look(curves, seed, seeds) for seed in seeds]
+    seen = [(signal(look), look.truths, look.ends) for look in looks]
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(curves), (_RESAMPLED, len(curves)))
-    resampled = [np.mean([kendall_tau(said[rows], truth[rows]) for said, truth in pairs]) for rows in drawn]
+    resampled = [np.mean([kendall_tau(said[rows], truths[rows]) for said, truths, _ in seen]) for rows in drawn]
     low, high = np.nanquantile(resampled, (0.025, 0.975)).tolist() if np.isfinite(resampled).any() else (math.nan,) * 2
     tops = [top for top in TOPS if top < len(curves)]
     return Quality(
         signal=name,
         where=where,
         networks=len(curves),
-        tau=float(np.mean([kendall_tau(said, truth) for said, truth in pairs])),
+        trainings=len(seeds),
+        tau=float(np.mean([kendall_tau(said, truths) for said, truths, _ in seen])),
         low=low,
         high=high,
-        regrets={top: float(np.mean([_regret(look, signal(look), top, rng) for look in looks])) for top in tops},
+        regrets={top: float(np.mean([_regret(*each, top, rng) for each in seen])) for top in tops},
         seconds=seconds,
     )
 
 
-def _regret(look: _Look, said: np.ndarray, top: int, rng: np.random.Generator) -> float:
+def _regret(said: np.ndarray, truths: np.ndarray, ends: np.ndarray, top: int, rng: np.random.Generator) -> float:
     """What is lost, in points, where of a signal's best so many are trained to the end; equals come in random order."""
-    truths, ends = look.truths, look.ends
     orders = _ORDERS if len(np.unique(said)) < len(said) else 1
     lost = []
     for _ in range(orders):

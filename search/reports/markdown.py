@@ -256,9 +256,10 @@ def _counts(trials: list[Trial]) -> str:
 
 
 def _provenance(recorded: RecordedSearch) -> list[str]:
+    by_table = " at the conditions of the latency table" if recorded.devices else ""
     return [
         f"- search: `{recorded.record.name}`, seed {recorded.config.seed}",
-        f"- target: {recorded.start.target_ms:.3f} ms; the block-level search aimed at "
+        f"- target: {recorded.start.target_ms:.3f} ms{by_table}; the block-level search aimed at "
         f"{recorded.start.seed_target_ms:.3f} ms, the seed target",
         f"- top-1: {_data_text(recorded)}",
         *(_device_text(device) for device in recorded.devices),

@@ -47,8 +47,8 @@ class Effort:
     nearly the same network each time."""
     over: float = 0.1
     penalty: float = 20.0
-    """What is over the limits by less than that share may be a parent, for which it counts as `penalty` times its share
-    worse. Within a narrow band of latency hardly any child is within the limits, too."""
+    """Networks whose violation (`Objective.violation`) is at most that may be parents, for which it counts as `penalty`
+    times itself worse. Within a narrow band of latency hardly any child is within the limits, too."""
 
 
 DEFAULT = Effort()

@@ -29,7 +29,10 @@ class Prior:
     networks: int
 
     def scores(self, networks: Sequence[Architecture]) -> np.ndarray:
-        """The larger, the more accurate a network is expected to be, shape (networks,)."""
+        """The larger, the more accurate a network is expected to be, shape (networks,).
+
+        The unit is a standard deviation of what was fitted, whose zero is anywhere.
+        """
         rows = [features_of(arch) for arch in networks]
         return np.array([sum(self.weights[name] * value for name, value in row.items()) for row in rows])
 
@@ -80,12 +83,13 @@ def fitted(networks: Sequence[Architecture], targets: np.ndarray, *, ridge: floa
 
     Features that do not differ have no weight.
     """
-    names = list(features_of(networks[0]))
-    features = np.array([[features_of(arch)[name] for name in names] for arch in networks])
+    rows = [features_of(arch) for arch in networks]
+    names = list(rows[0])
+    features = np.array([[row[name] for name in names] for row in rows])
     middle, spread = features.mean(axis=0), features.std(axis=0)
     differs = spread > 0
-    rows = (features[:, differs] - middle[differs]) / spread[differs]
+    scaled = (features[:, differs] - middle[differs]) / spread[differs]
     centred = (targets - targets.mean()) / targets.std()
-    weights = np.linalg.solve(rows.T @ rows + ridge * np.eye(rows.shape[1]), rows.T @ centred) / spread[differs]
+    weights = np.linalg.solve(scaled.T @ scaled + ridge * np.eye(scaled.shape[1]), scaled.T @ centred) / spread[differs]
     found = dict.fromkeys(names, 0.0) | dict(zip(np.array(names)[differs].tolist(), weights.tolist(), strict=True))
     return Prior(weights={name: round(value, 6) for name, value in found.items()}, networks=len(networks))

@@ -10,6 +10,7 @@ from search.evaluation.job import Evaluation
 from search.objective.latency import Corrected
 from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
+from search.protocols import AT_FIRST
 from search.record.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.samplers.prior import Prior, prior_of
@@ -260,17 +261,33 @@ class _Search:
                 # The number of workers must not decide what is learnt from where a search is to be the same.
                 least = session.config.batch if session.config.determinism == "strict" else 2 * session.executor.slots
                 part = max(least, -(-session.config.trials // 3))
-                self._asking = self._learn()
-                self._ask_for(candidates, candidates.how_many(min(wanted, part)))
+                self._look(candidates, min(wanted, part))
             if session.stopping:
                 return None
             if candidates.waiting:
                 candidates.measure(self._asking.objective.refusal)
+            elif candidates.ready:
+                break
             elif self._widened():
                 candidates.ready += [self._again(trial) for trial in candidates.faster()[:wanted]]
             else:
                 self._end_early("no other network is within the limits, predicted or measured")
         return candidates.ready.pop(0)
+
+    def _look(self, candidates: Candidates, wanted: int) -> None:
+        """Have as many networks proposed, and wait to be measured, as so many are expected to pass of.
+
+        The first few are measured at once: how far predictions are off is what the others are proposed by.
+        """
+        self._asking = self._learn()
+        if not candidates.measured():
+            self._ask_for(candidates, min(AT_FIRST, wanted))
+            if self.session.stopping or not candidates.waiting:
+                return
+            candidates.measure(self._asking.objective.refusal)
+            self._asking = self._learn()
+        if len(candidates.ready) < wanted:
+            self._ask_for(candidates, candidates.how_many(wanted - len(candidates.ready)))
 
     def _ask_for(self, candidates: Candidates, count: int) -> None:
         """Have so many networks proposed, fewer where there are no more."""

@@ -82,12 +82,18 @@ def proxy_quality(
     form: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="For people or programs.")
     ] = "table",
+    limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Latency in ms around which networks are near; default: 0.82 of the reference's.", show_default=False
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, of --format csv or json.")] = None,
 ) -> None:
     """Say how well cheap signals (short trainings, multiply-adds, …) order networks, and what trusting them costs."""
     from service.commands import bench
 
-    bench.proxy_quality(table, form, out)
+    bench.proxy_quality(table, limit, form, out)
 
 
 def register(app: typer.Typer) -> None:

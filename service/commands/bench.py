@@ -16,7 +16,7 @@ from search.bench.course import ASHA, SamplerRun, run_sampler
 from search.bench.curves import CurvesProblem
 from search.bench.named import problem_named
 from search.bench.problem import Problem
-from search.bench.proxies import TOPS, Quality, qualities, trainings_of
+from search.bench.proxies import TOPS, Quality, qualities
 from search.bench.summary import Mean, Summary, floor_regret, summarise
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
@@ -186,29 +186,28 @@ def _print(posed: Problem, compared: _Compared, at: Sequence[int]) -> None:
     say("own choice: by the sampler itself; networks: trained, if only a little; ms: median to propose one")
 
 
-def proxy_quality(table: Path, form: Format, out: Path | None) -> None:
-    """The command: every signal of a table of learning curves, over the whole table and near the target."""
-    problem = CurvesProblem.read(table)
-    found = qualities(problem)
+def proxy_quality(table: Path, limit: float | None, form: Format, out: Path | None) -> None:
+    """The command: every signal of a table of learning curves, over the whole table and near a limit of latency."""
+    found = qualities(CurvesProblem.read(table, limit))
     if not found:
         raise RunError(f"{table} has too few networks that were all trained with one seed; train more of them")
-    trainings = len(trainings_of(problem.curves))
     if form != "table" or out is not None:
         plain = [_plain(each) for each in found]
         types = {name: type(value) for name, value in plain[0].items()}
         show("signals", plain, form, shown=list(types), types=types, out=out)
         return
     for where in dict.fromkeys(each.where for each in found):
-        told = [_told(each) for each in found if each.where == where]
-        networks = next(each.networks for each in found if each.where == where)
-        title = f"{table.stem}, {where}: {networks} networks, {counted(trainings, 'training')} of each"
+        here = [each for each in found if each.where == where]
+        told = [_told(each) for each in here]
+        trainings = counted(here[0].trainings, "training")
+        title = f"{table.stem}, {where}: {here[0].networks} networks, {trainings} of each"
         show(title, told, "table", shown=list(told[0]), types={})
+        if here[0].trainings == 1:
+            say("with one training each a signal and what it is held against share their luck: tau is too high")
     say(
         "tau: Kendall's, with the top-1 on the test split at the end; best N: points of top-1 lost where so many of a "
         "signal's best are trained to the end; s: seconds of one core for each network"
     )
-    if trainings == 1:
-        say("with one training each a signal and what it is held against share their luck: tau is too high")
 
 
 def _told(quality: Quality) -> dict[str, str]:
@@ -228,6 +227,7 @@ def _plain(quality: Quality) -> dict[str, object]:
         "signal": quality.signal,
         "where": quality.where,
         "networks": quality.networks,
+        "trainings": quality.trainings,
         **{name: None if math.isnan(value) else value for name, value in ranks.items()},
         **{f"regret_best_{top}": quality.regrets.get(top) for top in TOPS},
         "seconds": quality.seconds,

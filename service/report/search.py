@@ -90,9 +90,11 @@ def _target(history: History) -> str | None:
     start = history.record.start
     if start is None:
         return None
+    by_table = " at the conditions of the latency table" if history.served else ""
     reference = "" if start.reference_ms is None else f"the reference takes {milliseconds(start.reference_ms)} ms, "
     return (
-        f"{milliseconds(start.target_ms)} ms; the block-level search aims at {milliseconds(start.seed_target_ms)} ms, "
+        f"{milliseconds(start.target_ms)} ms{by_table}; "
+        f"the block-level search aims at {milliseconds(start.seed_target_ms)} ms, "
         f"{reference}the networks of the space take {milliseconds(start.fastest_ms)} to "
         f"{milliseconds(start.slowest_ms)} ms"
     )

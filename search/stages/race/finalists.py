@@ -118,7 +118,8 @@ class _Measured:
         beside = self.scaled if first else {}
         asks = any(goal.name not in said for goal in self.session.goals)
         if asks:
-            listener.begin(f"measuring {len(some) + len(beside)} networks before the final training", 1)
+            networks = len(some) + len(beside)
+            listener.begin(f"measuring {networks} network{'s' * (networks > 1)} before the final training", 1)
         try:
             found = measure_trials(
                 self.session,

@@ -18,7 +18,7 @@ _TOO_SHORT, _TOO_LONG = 0.75, 1.1
 # Of how many networks go on at least this share of those that were planned, before trainings are made shorter.
 _LEAST_NETWORKS = 0.5
 _SHORTER = (1.0, 1 / 2, 1 / 4, 1 / 8)
-# A calibration in a bad moment makes trainings too short for all that comes; so many times as long is the most.
+# A calibration in a bad moment makes trainings too short for all that comes; so many times as long is the most at once.
 _LONGEST = 4.0
 # Shorter final trainings than these, which the shortest plans have, say little of a network: then it takes longer.
 _FEWEST_FINAL_IMAGES = 15_000

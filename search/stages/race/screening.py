@@ -16,7 +16,7 @@ from latency.results import Results
 from latency.whole import Whole, measure_whole
 from search.objective.latency import Goal
 from search.objective.limits import Refusal
-from search.protocols import AT_FIRST, AT_ONCE, PASSING, SCREENING
+from search.protocols import AT_ONCE, PASSING, SCREENING
 from search.reports.markdown import NOTABLE_ERROR
 from search.stages.limits import end_latency_ms, latency_limit_ms, limits_of
 from search.stages.race import kits
@@ -217,8 +217,6 @@ class Candidates:
         if math.isinf(latency_limit_ms(self._session)):
             return min(AT_ONCE, wanted)  # along a front nothing is refused for what it takes
         screened = self.measured()
-        if not screened:
-            return min(AT_FIRST, wanted)
         passed = sum(trial.state is not State.PRUNED for trial in screened)
         # As if two had been measured before, so that the first few say little.
         share = (passed + 2 * PASSING) / (len(screened) + 2)

@@ -52,7 +52,7 @@ def test_a_race_without_time_takes_the_shortest_way(tmp_path: Path, photos: Path
 
 @pytest.mark.usefixtures("one_thread", "executors")
 def test_a_race_with_time_to_spare_takes_more_networks_on_and_trains_longer(tmp_path: Path, photos: Path) -> None:
-    """But not more than have got so far; all of the last rung are finalists then. Trainings are four times as long."""
+    """But not more than have got so far, all finalists in the end; each time trainings get four times as long."""
     assert run(tmp_path, race_of(60.0, tmp_path, photos)).state == "done"
     assert [len(rung) for rung in rungs_of(trials_of(tmp_path))] == [6, 6, 6]
     first, *later = [rung.images for rung in configuration(tmp_path).race.rungs]
@@ -148,3 +148,17 @@ def test_trainings_side_by_side_take_as_long_as_the_busiest_worker() -> None:
     assert pace.side_by_side([3000, 1000, 1000, 1000]) == 30.0
     assert pace_of_trainings([(1000, 10.0), (500, 5.0)]) == 100.0
     assert pace_of_trainings([]) is None
+
+
+def test_twice_the_time_is_twice_the_images_and_four_times_is_both() -> None:
+    """Half of the factor, in logarithm, is for longer trainings; a little more time is for networks alone."""
+    config = parse_config({})
+    pace = Pace(images_per_second=500.0, workers=2, judged=2500, judged_whole=9000, tested=10_000)
+    planned = pace.rungs(config.race, 1) + pace.finals(config)
+    little, twice, much = (fitted(config, pace, 1, share * planned) for share in (1.4, 2.1, 8.1))
+    assert little.final.images == config.final.images
+    assert little.race.rungs[1].networks > config.race.rungs[1].networks
+    assert twice.final.images == pytest.approx(2 * config.final.images, rel=0.01)
+    assert twice.race.rungs[1].networks >= config.race.rungs[1].networks
+    assert much.final.images == pytest.approx(4 * config.final.images, rel=0.01)
+    assert much.race.rungs[1].networks > config.race.rungs[1].networks
