@@ -63,6 +63,8 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(measure(arguments.one[0], arguments.one[1] or None, arguments.networks)))
         return
+    if min(arguments.processes, arguments.networks) < 2:
+        parser.error("a spread takes at least two --processes and two --networks")
     raw = Raw("measuring_anew")
     found: dict[int, list[dict[str, tuple[float, float]]]] = {reopen: [] for reopen in arguments.reopen}
     seconds = dict.fromkeys(arguments.reopen, 0.0)
