@@ -87,12 +87,12 @@ def json_object(text: str | bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an integer, or the length of a list, may be: for the constructors, and for readers of the JSON Schema."""
+    """What a number, or the length of a list, may be: for the constructors, and for readers of the JSON Schema."""
 
-    low: int
-    high: int
+    low: float
+    high: float
 
-    def check(self, name: str, value: int) -> None:
+    def check(self, name: str, value: float) -> None:
         """Raise InvalidArchitecture unless `value` lies within."""
         if not self.low <= value <= self.high:
             raise InvalidArchitecture(f"{name} is {value}; it must lie between {self.low} and {self.high}")
@@ -113,6 +113,9 @@ _IN_CHANNELS = Bounds(1, 16)
 _CLASSES = Bounds(2, 100_000)
 _STAGES = Bounds(1, MAX_STAGES)
 _BLOCKS = Bounds(1, MAX_BLOCKS_PER_STAGE)
+EPSILON = Bounds(1e-8, 0.1)
+DEFAULT_EPSILON = 1e-3
+"""Of the published networks (Howard et al. 2019; torchvision likewise)."""
 Channels = Annotated[int, CHANNELS]
 
 
@@ -196,15 +199,21 @@ class Stem:
 class Head:
     """1x1 convolution, global pooling, hidden layer, classifier: the efficient last stage of MobileNetV3.
 
-    MobileNetV2 has no hidden layer, MobileNetV1 neither that nor the convolution: None leaves them out.
+    MobileNetV2 has no hidden layer, MobileNetV1 neither that nor the convolution: None leaves them out. Once-for-All's
+    hidden layer (Cai et al. 2020) has no `hidden_bias`.
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
     conv_channels: Channels | None
     hidden_channels: Channels | None
     activation: Activation
+    hidden_bias: bool = True
 
     def __post_init__(self) -> None:
+        if type(self.hidden_bias) is not bool:
+            raise InvalidArchitecture(f"hidden_bias is {self.hidden_bias!r}; it must be true or false")
+        if self.hidden_channels is None and not self.hidden_bias:
+            raise InvalidArchitecture("hidden_bias belongs to heads with hidden_channels; leave it out")
         if self.conv_channels is not None:
             CHANNELS.check("head conv_channels", self.conv_channels)
         if self.hidden_channels is not None:
@@ -221,6 +230,7 @@ class Architecture:
     """A whole network; every width is absolute, residual connections are derived.
 
     `resolution` is the side of the square input in pixels; the input is NCHW, N x in_channels x resolution^2.
+    `batch_norm_epsilon` is 1e-5 in Once-for-All's networks (Cai et al. 2020).
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
@@ -230,8 +240,12 @@ class Architecture:
     stem: Stem
     stages: Annotated[tuple[Stage, ...], _STAGES]
     head: Head
+    batch_norm_epsilon: Annotated[float, EPSILON] = DEFAULT_EPSILON
 
     def __post_init__(self) -> None:
+        if type(self.batch_norm_epsilon) is not float:
+            raise InvalidArchitecture(f"batch_norm_epsilon is {self.batch_norm_epsilon!r}; it must be a float")
+        EPSILON.check("batch_norm_epsilon", self.batch_norm_epsilon)
         _RESOLUTION.check("resolution", self.resolution)
         _IN_CHANNELS.check("in_channels", self.in_channels)
         _CLASSES.check("num_classes", self.num_classes)
@@ -255,7 +269,7 @@ class Architecture:
         return tuple(groups)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no white space, schema version included, a block's defaults left out."""
+        """Canonical JSON: sorted keys, no white space, the schema version; fields that have their default left out."""
         content = {"version": SCHEMA_VERSION, **without_defaults(self)}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 

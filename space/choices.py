@@ -116,6 +116,7 @@ class SearchSpace:
             conv_channels=scaled(head.conv_channels),
             hidden_channels=scaled(head.hidden_channels),
             activation=head.activation,
+            hidden_bias=head.hidden_bias,
         )
 
     @property
@@ -192,12 +193,14 @@ class SearchSpace:
             stem=self.stem,
             stages=stages,
             head=self.head,
+            batch_norm_epsilon=self.preset.batch_norm_epsilon,
         )
 
     def why_not(self, arch: Architecture) -> str | None:
         """Why an architecture is no member, or None where it is one."""
-        for name in ("resolution", "in_channels", "num_classes", "stem", "head"):
-            found, expected = getattr(arch, name), getattr(self, name)
+        frame = {name: getattr(self, name) for name in ("resolution", "in_channels", "num_classes", "stem", "head")}
+        for name, expected in (*frame.items(), ("batch_norm_epsilon", self.preset.batch_norm_epsilon)):
+            found = getattr(arch, name)
             if found != expected:
                 return f"{name} is {_plain(found)}; in this space it is {_plain(expected)}"
         if len(arch.stages) != len(self.preset.stages):

@@ -51,7 +51,8 @@ def layer_cost(layer: Layer) -> Cost:
             return Cost(madds=weights, params=weights + biases, batch_norm_params=0, peak_bytes=peak)
         case Linear():
             weights = layer.in_channels * layer.out_channels
-            return Cost(madds=weights, params=weights + layer.out_channels, batch_norm_params=0, peak_bytes=peak)
+            biases = layer.out_channels if layer.bias else 0
+            return Cost(madds=weights, params=weights + biases, batch_norm_params=0, peak_bytes=peak)
         case Pool():
             return Cost(madds=0, params=0, batch_norm_params=0, peak_bytes=peak)
     assert_never(layer)

@@ -100,10 +100,12 @@ class HeadKey:
     hidden_channels: int | None
     num_classes: int
     activation: Activation
+    hidden_bias: bool = True
 
     def __str__(self) -> str:
         widths = (self.in_channels, self.conv_channels, self.hidden_channels, self.num_classes)
-        return f"head {'→'.join(str(width or '-') for width in widths)} {self.activation} @{self.resolution}"
+        unbiased = "" if self.hidden_bias else "unbiased "
+        return f"head {'→'.join(str(width or '-') for width in widths)} {unbiased}{self.activation} @{self.resolution}"
 
 
 BlockKey = StemKey | StageBlockKey | HeadKey
@@ -157,6 +159,7 @@ def head_key(head: Head, *, resolution: int, in_channels: int, num_classes: int)
         hidden_channels=head.hidden_channels,
         num_classes=num_classes,
         activation=head.activation,
+        hidden_bias=head.hidden_bias,
     )
 
 
@@ -186,7 +189,7 @@ _PATTERNS = (
         rf"(?P<kind>separable|inverted|depthwise-separable|conv) (?P<kernel>3x3|5x5|7x7) s(?P<stride>[12]) "
         rf"(?P<widths>{_NUMBER}→{_NUMBER}(→{_NUMBER})?) (?P<se>se(?P<squeeze>{_NUMBER})? )?(?P<gate>sigmoid )?{_TAIL}"
     ),
-    re.compile(rf"head (?P<widths>{_NUMBER}→(({_NUMBER}|-)→){{2}}{_NUMBER}) {_TAIL}"),
+    re.compile(rf"head (?P<widths>{_NUMBER}→(({_NUMBER}|-)→){{2}}{_NUMBER}) (?P<unbiased>unbiased )?{_TAIL}"),
 )
 _KERNELS: dict[str, Literal[3, 5, 7]] = {"3x3": 3, "5x5": 5, "7x7": 7}
 _KINDS: dict[str, BlockKind] = {"depthwise-separable": "depthwise_separable", "conv": "conv"}
@@ -209,6 +212,8 @@ def parse_key(text: str) -> BlockKey:
     assert last is not None
     try:
         if text.startswith("head"):
+            if part["unbiased"] and widths[2] is None:
+                raise InvalidArchitecture("no layer is there to be unbiased")
             return HeadKey(
                 resolution=int(part["resolution"]),
                 in_channels=first,
@@ -216,6 +221,7 @@ def parse_key(text: str) -> BlockKey:
                 hidden_channels=widths[2],
                 num_classes=last,
                 activation=activation,
+                hidden_bias=part["unbiased"] is None,
             )
         if text.startswith("stem"):
             return StemKey(

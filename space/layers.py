@@ -48,12 +48,13 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Fully connected layer with bias, on flattened 1x1 maps."""
+    """Fully connected layer on flattened 1x1 maps."""
 
     name: str
     in_channels: int
     out_channels: int
     activation: Activation | None
+    bias: bool = True
 
 
 Layer = Conv | SqueezeExcite | Pool | Linear
@@ -97,7 +98,7 @@ def _head(key: HeadKey) -> tuple[Layer, ...]:
         width = key.conv_channels
     layers.append(Pool("pool", width, key.resolution))
     if key.hidden_channels is not None:
-        layers.append(Linear("hidden", width, key.hidden_channels, key.activation))
+        layers.append(Linear("hidden", width, key.hidden_channels, key.activation, key.hidden_bias))
         width = key.hidden_channels
     layers.append(Linear("classifier", width, key.num_classes, None))
     return tuple(layers)

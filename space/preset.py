@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from space.arch import Activation, Block, Head, make_divisible
+from space.arch import DEFAULT_EPSILON, EPSILON, Activation, Block, Head, make_divisible
 from space.errors import InvalidSpace
 from space.reference import REFERENCES, mnasnet_squeeze
 
@@ -120,14 +120,23 @@ class SpacePreset:
     head: Head
     squeeze: SqueezeRule = "mobilenetv3"
     """mobilenetv3 squeezes to a quarter of the expansion, with a hard sigmoid; mnasnet of the input, with a sigmoid."""
+    batch_norm_epsilon: float = DEFAULT_EPSILON
 
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:
             raise InvalidSpace(f"reference {self.reference!r} is unknown; choose one of {', '.join(REFERENCES)}")
         if not -10 <= self.reward_exponent <= 0:
             raise InvalidSpace(f"reward_exponent is {self.reward_exponent}; it must lie between -10 and 0")
+        if not EPSILON.low <= self.batch_norm_epsilon <= EPSILON.high:
+            raise InvalidSpace(
+                f"batch_norm_epsilon is {self.batch_norm_epsilon}; it must lie between {EPSILON.low} and {EPSILON.high}"
+            )
         if not 1 <= len(self.stages) <= 16:
             raise InvalidSpace(f"a space needs 1 to 16 stages, got {len(self.stages)}")
+
+    def as_in_0_1(self) -> "SpacePreset":
+        """The same as version 0.1 had it, whose networks all had one epsilon and a bias in the hidden layer."""
+        return replace(self, head=replace(self.head, hidden_bias=True), batch_norm_epsilon=DEFAULT_EPSILON)
 
 
 def preset_names() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from latency.measurement import Measurement
 from latency.table import LatencyTable
 from space.arch import Architecture, Block, Head, Stage, Stem
 from space.choices import SearchSpace
-from space.keys import BlockKey, HeadKey, StageBlockKey, StemKey
+from space.keys import BlockKey, StageBlockKey, StemKey, head_key
 from space.preset import SpacePreset, StageChoices, StemChoice, load_preset
 
 KERNELS = st.sampled_from((3, 5, 7))
@@ -54,11 +54,12 @@ def blocks_of(widths: st.SearchStrategy[int]) -> st.SearchStrategy[Block]:
 
 def heads_of(widths: st.SearchStrategy[int]) -> st.SearchStrategy[Head]:
     """Heads with and without convolution and hidden layer."""
-    some = [
-        st.builds(Head, conv_channels=conv, hidden_channels=hidden, activation=ACTIVATIONS)
-        for conv, hidden in ((widths, widths), (widths, st.none()), (st.none(), widths))
+    hidden = [
+        st.builds(Head, conv_channels=conv, hidden_channels=widths, activation=ACTIVATIONS, hidden_bias=st.booleans())
+        for conv in (widths, st.none())
     ]
-    return st.one_of(*some, st.just(Head(conv_channels=None, hidden_channels=None, activation="relu")))
+    without = st.builds(Head, conv_channels=widths, hidden_channels=st.none(), activation=ACTIVATIONS)
+    return st.one_of(*hidden, without, st.just(Head(conv_channels=None, hidden_channels=None, activation="relu")))
 
 
 def architectures(*, widest: int = 8192, largest: int = 2048, deepest: int = 3) -> st.SearchStrategy[Architecture]:
@@ -79,6 +80,7 @@ def architectures(*, widest: int = 8192, largest: int = 2048, deepest: int = 3) 
         stem=st.builds(Stem, out_channels=widths, stride=STRIDES, activation=ACTIVATIONS),
         stages=st.lists(stages, min_size=1, max_size=deepest).map(tuple),
         head=heads_of(widths),
+        batch_norm_epsilon=st.sampled_from((1e-3, 1e-5)),
     )
 
 
@@ -104,13 +106,7 @@ def block_keys() -> st.SearchStrategy[BlockKey]:
             block=blocks,
         ),
         st.builds(
-            HeadKey,
-            resolution=sides,
-            in_channels=widths,
-            conv_channels=st.none() | widths,
-            hidden_channels=st.none() | widths,
-            num_classes=st.integers(2, 100_000),
-            activation=ACTIVATIONS,
+            head_key, heads_of(widths), resolution=sides, in_channels=widths, num_classes=st.integers(2, 100_000)
         ),
     )
 

@@ -1,8 +1,9 @@
 """Opening a recorded search: everything that it was started with is looked up again, and compared."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from latency.device import Device
 from latency.meter import Meter
@@ -20,6 +21,8 @@ from search.record.store import Store
 from search.stages.session import Session
 from search.tables import settings_for, workspace
 from search.trial import SearchStage, Trial
+from space.arch import Architecture
+from space.choices import SearchSpace
 from space.errors import DeviceError, RunError
 
 # A user's functions may be slow: on resume they are asked again about so many of the first and of the last trials.
@@ -48,9 +51,29 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
         )
 
 
-def _check_device(record: SearchRecord, inputs: Inputs, table: LatencyTable, device: Device | None) -> None:
-    if table.scope != inputs.space.scope:
+def as_recorded(space: SearchSpace, scopes: Collection[str], networks: Collection[Architecture]) -> SearchSpace | None:
+    """The space that a search was started in: as its preset is now, or as version 0.1 had it; None where it is neither.
+
+    Told by the scopes of the search's latency tables; a search without tables by its networks.
+    """
+
+    def fits(found: SearchSpace) -> bool:
+        if scopes:
+            return set(scopes) == {found.scope}
+        return not networks or any(arch in found for arch in networks)
+
+    return next(filter(fits, (space, replace(space, preset=space.preset.as_in_0_1()))), None)
+
+
+def _space_of(store: Store, record: SearchRecord, inputs: Inputs, goals: tuple[Goal, ...]) -> SearchSpace:
+    networks = [] if goals else [trial.architecture for trial in store.trials.of(record.id)]
+    found = as_recorded(inputs.space, [goal.table.scope for goal in goals], networks)
+    if found is None:
         raise RunError(f"the search space of '{record.name}' has changed; restore its file or start a new search")
+    return found
+
+
+def _check_device(record: SearchRecord, table: LatencyTable, device: Device | None) -> None:
     if device is not None and table.device.fingerprint != device.fingerprint:
         raise RunError(
             f"search '{record.name}' was started on {table.device.processor} with ONNX Runtime "
@@ -74,7 +97,7 @@ def _goals(store: Store, record: SearchRecord, inputs: Inputs) -> tuple[Goal, ..
     goals = RecordedSearch(store, record).devices
     for goal in goals:
         goal.meter = settings_for(store, inputs.config.device.named(goal.name)).meter(workspace())
-        _check_device(record, inputs, goal.table, _device_now(goal.meter, record))
+        _check_device(record, goal.table, _device_now(goal.meter, record))
     return goals
 
 
@@ -91,6 +114,7 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     inputs = look_up(config)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)
+    inputs = replace(inputs, space=_space_of(store, record, inputs, goals))
     executor = executor_for(inputs, listener)
     try:
         running = Session(

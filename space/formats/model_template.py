@@ -22,9 +22,9 @@ NUM_CLASSES = 0
 STEM: dict = {}
 BLOCKS: list = []
 HEAD: dict = {}
+BATCH_NORM_EPSILON = 1e-3
 # end of the architecture
 
-BATCH_NORM_EPSILON = 1e-3
 ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hswish": nn.Hardswish, "none": nn.Identity}
 GATES = {"hard_sigmoid": nn.Hardsigmoid, "sigmoid": nn.Sigmoid}
 
@@ -58,9 +58,9 @@ class SqueezeExcite(nn.Module):
 class LinearUnit(nn.Module):
     """Fully connected layer and activation."""
 
-    def __init__(self, inputs, outputs, activation="none"):
+    def __init__(self, inputs, outputs, activation="none", bias=True):
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
+        self.linear = nn.Linear(inputs, outputs, bias)
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x):
@@ -106,14 +106,14 @@ class Stem(nn.Module):
 class Head(nn.Module):
     """Convolution (if any), global pooling, hidden layer (if any), classifier."""
 
-    def __init__(self, inputs, conv, hidden, activation):
+    def __init__(self, inputs, conv, hidden, activation, hidden_bias):
         super().__init__()
         width = inputs
         if conv:
             self.conv, width = ConvUnit(inputs, conv, activation=activation), conv
         self.pool = nn.AdaptiveAvgPool2d(1)
         if hidden:
-            self.hidden, width = LinearUnit(width, hidden, activation), hidden
+            self.hidden, width = LinearUnit(width, hidden, activation, hidden_bias), hidden
         self.classifier = LinearUnit(width, NUM_CLASSES)
 
     def forward(self, x):

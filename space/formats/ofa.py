@@ -1,7 +1,7 @@
 """Once-for-All's network configuration (Cai et al. 2020): the layers of its MobileNetV3, one by one.
 
-Its hidden layer ("feature_mix_layer") usually has no bias; ours has, so that a network read from there has as many
-parameters more as that layer is wide. Its subnet settings (depth, kernel and expansion per block) are read as well.
+Its hidden layer ("feature_mix_layer") usually has no bias, and BatchNorm an epsilon of 1e-5. Its subnet settings
+(depth, kernel and expansion per block) are read as well, as members of the space `ofa-mbv3`.
 """
 
 from typing import Any
@@ -13,6 +13,8 @@ from space.formats.fields import DEFAULT_RESOLUTION, Fields, Row, depths_of, nam
 from space.keys import StageBlockKey, named_keys
 from space.preset import load_preset
 
+# What its MobileNetV3 has where a configuration says nothing.
+_EPSILON = 1e-5
 _ACTIVATIONS: dict[Activation, str] = {"relu": "relu", "relu6": "relu6", "hswish": "h_swish"}
 
 
@@ -32,7 +34,7 @@ def _frame(in_channels: int, out_channels: int, *, use_bn: bool, act_func: str |
 
 
 def _conv(
-    in_channels: int, out_channels: int, kernel: int, stride: int, act: Activation, *, bn: bool
+    in_channels: int, out_channels: int, kernel: int, stride: int, act: Activation, *, bn: bool, bias: bool = False
 ) -> dict[str, Any]:
     return {
         "name": "ConvLayer",
@@ -40,7 +42,7 @@ def _conv(
         "stride": stride,
         "dilation": 1,
         "groups": 1,
-        "bias": not bn,
+        "bias": bias,
         "has_shuffle": False,
         "use_se": False,
         **_frame(in_channels, out_channels, use_bn=bn, act_func=_ACTIVATIONS[act]),
@@ -63,13 +65,15 @@ def write(arch: Architecture) -> dict[str, Any]:
             blocks.append({"name": "ResidualBlock", "conv": _block(key), "shortcut": _shortcut(key)})
     return {
         "name": "MobileNetV3",
-        "bn": {"momentum": 0.1, "eps": 0.001, "ws_eps": None},
+        "bn": {"momentum": 0.1, "eps": arch.batch_norm_epsilon, "ws_eps": None},
         "first_conv": _conv(
             arch.in_channels, arch.stem.out_channels, 3, arch.stem.stride, arch.stem.activation, bn=True
         ),
         "blocks": blocks,
         "final_expand_layer": _conv(last, head.conv_channels, 1, 1, head.activation, bn=True),
-        "feature_mix_layer": _conv(head.conv_channels, head.hidden_channels, 1, 1, head.activation, bn=False),
+        "feature_mix_layer": _conv(
+            head.conv_channels, head.hidden_channels, 1, 1, head.activation, bn=False, bias=head.hidden_bias
+        ),
         "classifier": {
             "name": "LinearLayer",
             "in_features": head.hidden_channels,
@@ -159,13 +163,21 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
         raise fields.wrong("final_expand_layer", f"takes {last} and gives {conv}, between {channels} and {mixed}")
     if mix_act != head_act:
         raise fields.wrong("feature_mix_layer.act_func", "must be that of final_expand_layer")
+    mix = fields.nested("feature_mix_layer")
+    epsilon = fields.nested("bn").number("eps") if fields.has("bn") else _EPSILON
     return Architecture(
         resolution=resolution or DEFAULT_RESOLUTION,
         in_channels=in_channels,
         num_classes=fields.nested("classifier").integer("out_features"),
         stem=Stem(out_channels=stem_channels, stride=stem.stride("stride"), activation=act),
         stages=staged(fields, rows),
-        head=Head(conv_channels=conv, hidden_channels=hidden, activation=head_act),
+        head=Head(
+            conv_channels=conv,
+            hidden_channels=hidden,
+            activation=head_act,
+            hidden_bias=mix.flag("bias") if mix.has("bias") else False,
+        ),
+        batch_norm_epsilon=epsilon,
     )
 
 

@@ -27,6 +27,7 @@ def _architecture(arch: Architecture) -> str:
         "conv": head.conv_channels,
         "hidden": head.hidden_channels,
         "activation": head.activation,
+        "hidden_bias": head.hidden_bias,
     }
     lines = [
         f"# Architecture {arch.arch_id}.",
@@ -38,6 +39,7 @@ def _architecture(arch: Architecture) -> str:
         *(f"    {_call(row)}," for row in rows),
         "]",
         f"HEAD = {_call(head_row)}",
+        f"BATCH_NORM_EPSILON = {arch.batch_norm_epsilon}",
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from space.arch import Activation, Architecture, Block, BlockKind, Gate, Head, Stage, Stem, make_divisible, squeeze_of
+from space.arch import (
+    DEFAULT_EPSILON,
+    Activation,
+    Architecture,
+    Block,
+    BlockKind,
+    Gate,
+    Head,
+    Stage,
+    Stem,
+    make_divisible,
+    squeeze_of,
+)
 from space.errors import InvalidArchitecture, NotExpressible
 from space.formats.fields import Fields, Row, grouped, named
 from space.keys import StageBlockKey, named_keys
@@ -57,7 +69,8 @@ def write(arch: Architecture) -> dict[str, Any]:
         "act_layer": _ACT_LAYERS[act],
         "se_gate": gate,
         "se_divisor": divisor,
-        "bn_eps": 0.001,
+        "bn_eps": arch.batch_norm_epsilon,
+        **({} if arch.head.hidden_bias else {"head_bias": False}),
         "num_classes": arch.num_classes,
         "input_size": [arch.in_channels, arch.resolution, arch.resolution],
     }
@@ -292,5 +305,11 @@ def read(fields: Fields, resolution: int | None) -> Architecture:
         num_classes=fields.integer("num_classes"),
         stem=Stem(out_channels=fields.integer("stem_size"), stride=2, activation=act),
         stages=tuple(stages),
-        head=Head(conv_channels=conv, hidden_channels=hidden, activation=head_act),
+        head=Head(
+            conv_channels=conv,
+            hidden_channels=hidden,
+            activation=head_act,
+            hidden_bias=fields.flag("head_bias") if fields.has("head_bias") else True,
+        ),
+        batch_norm_epsilon=fields.number("bn_eps") if fields.has("bn_eps") else DEFAULT_EPSILON,
     )

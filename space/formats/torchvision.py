@@ -8,7 +8,7 @@ refused.
 
 from typing import Any
 
-from space.arch import Activation, Architecture, Block, Head, Stem, make_divisible, squeeze_rule
+from space.arch import DEFAULT_EPSILON, Activation, Architecture, Block, Head, Stem, make_divisible, squeeze_rule
 from space.errors import NotExpressible
 from space.formats.fields import Fields, Row, depths_of, staged
 from space.keys import StageBlockKey, named_keys
@@ -66,6 +66,10 @@ def _check_frame(arch: Architecture) -> None:
         raise _refuse(
             f"its head's convolution has 6 x {last} channels, here it has {arch.head.conv_channels or 'none'}"
         )
+    if not arch.head.hidden_bias:
+        raise _refuse("its hidden layer has a bias, this one has none")
+    if arch.batch_norm_epsilon != DEFAULT_EPSILON:
+        raise _refuse(f"its BatchNorm has an epsilon of {DEFAULT_EPSILON}, here it is {arch.batch_norm_epsilon}")
     if arch.head.hidden_channels is None or arch.head.activation != "hswish":
         raise _refuse("its head has a hidden layer and h-swish")
     if make_divisible(arch.stem.out_channels) != arch.stem.out_channels:

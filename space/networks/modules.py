@@ -17,10 +17,6 @@ from space.arch import Activation, Architecture
 from space.keys import BlockKey, StageBlockKey, named_keys
 from space.layers import Conv, Layer, Linear, Pool, SqueezeExcite, layers_of
 
-# The published networks use epsilon 0.001 (Howard et al. 2019; torchvision likewise). The trainer sets the momentum.
-BATCH_NORM_EPSILON = 1e-3
-
-
 _ACTIVATIONS: dict[Activation, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -109,7 +105,7 @@ class _DepthwiseConv(nn.Conv2d):
 class ConvUnit(nn.Module):
     """Convolution, BatchNorm, activation; NCHW in and out."""
 
-    def __init__(self, layer: Conv) -> None:
+    def __init__(self, layer: Conv, batch_norm_epsilon: float) -> None:
         super().__init__()
         kind = _DepthwiseConv if layer.groups > 1 else nn.Conv2d
         self.conv = kind(
@@ -121,7 +117,8 @@ class ConvUnit(nn.Module):
             groups=layer.groups,
             bias=False,
         )
-        self.bn = nn.BatchNorm2d(layer.out_channels, eps=BATCH_NORM_EPSILON)
+        # The trainer sets the momentum.
+        self.bn = nn.BatchNorm2d(layer.out_channels, eps=batch_norm_epsilon)
         self.act = _activation(layer.activation)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
@@ -152,20 +149,21 @@ class LinearUnit(nn.Module):
 
     def __init__(self, layer: Linear) -> None:
         super().__init__()
-        self.linear = nn.Linear(layer.in_channels, layer.out_channels)
+        self.linear = nn.Linear(layer.in_channels, layer.out_channels, bias=layer.bias)
         self.act = _activation(layer.activation)
         nn.init.normal_(self.linear.weight, 0, 0.01 if layer.activation is None else layer.in_channels**-0.5)
-        nn.init.zeros_(self.linear.bias)
+        if layer.bias:
+            nn.init.zeros_(self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_channels (x 1 x 1) to N x out_channels."""
         return self.act(self.linear(x.flatten(1)))  # type: ignore[no-any-return]
 
 
-def _build_layer(layer: Layer) -> nn.Module:
+def _build_layer(layer: Layer, batch_norm_epsilon: float) -> nn.Module:
     match layer:
         case Conv():
-            return ConvUnit(layer)
+            return ConvUnit(layer, batch_norm_epsilon)
         case SqueezeExcite():
             return SqueezeExciteUnit(layer)
         case Linear():
@@ -178,10 +176,10 @@ def _build_layer(layer: Layer) -> nn.Module:
 class Unit(nn.Module):
     """One stem, block or head with its residual connection."""
 
-    def __init__(self, key: BlockKey) -> None:
+    def __init__(self, key: BlockKey, batch_norm_epsilon: float) -> None:
         super().__init__()
         for layer in layers_of(key):
-            self.add_module(layer.name, _build_layer(layer))
+            self.add_module(layer.name, _build_layer(layer, batch_norm_epsilon))
         self.has_residual = isinstance(key, StageBlockKey) and key.has_residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,7 +195,8 @@ def build_model(arch: Architecture) -> nn.Sequential:
 
     Its weights are drawn from torch's global generator; seed it, or fork it, around the call.
     """
-    return nn.Sequential(OrderedDict((name, Unit(key)) for name, key in named_keys(arch).items()))
+    units = ((name, Unit(key, arch.batch_norm_epsilon)) for name, key in named_keys(arch).items())
+    return nn.Sequential(OrderedDict(units))
 
 
 def fused(model: nn.Module) -> nn.Module:
@@ -235,5 +234,6 @@ def folded_weights(model: nn.Module) -> dict[str, np.ndarray]:
                 folded[f"{name}.{part}.bias"] = _numpy(conv.bias)
         elif isinstance(module, LinearUnit):
             folded[f"{name}.weight"] = _numpy(module.linear.weight)
-            folded[f"{name}.bias"] = _numpy(module.linear.bias)
+            if module.linear.bias is not None:
+                folded[f"{name}.bias"] = _numpy(module.linear.bias)
     return folded

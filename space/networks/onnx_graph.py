@@ -154,7 +154,9 @@ class _Graph:
     def linear(self, name: str, x: str, layer: Linear) -> str:
         flat = self.node("Flatten", f"{name}.flat", [x])
         shape = (layer.out_channels, layer.in_channels)
-        weights = [self.weight(f"{name}.weight", shape), self.weight(f"{name}.bias", shape[:1])]
+        weights = [self.weight(f"{name}.weight", shape)]
+        if layer.bias:
+            weights.append(self.weight(f"{name}.bias", shape[:1]))
         y = self.node("Gemm", f"{name}.out", [flat, *weights], transB=1)
         return self.activation(name, y, layer.activation)
 

@@ -68,6 +68,23 @@ def test_arch_id_is_stable() -> None:
     assert SMALL.arch_id == "5ef9f385e600f181"
 
 
+def test_newer_fields_are_in_the_json_where_they_are_not_as_before() -> None:
+    """A network of Once-for-All's kind says its epsilon and its missing bias; every other one has the spec it had."""
+    once_for_all = replace(SMALL, head=replace(SMALL.head, hidden_bias=False), batch_norm_epsilon=1e-5)
+    assert json.loads(once_for_all.to_json()) == {
+        **spec(),
+        "head": {**spec()["head"], "hidden_bias": False},
+        "batch_norm_epsilon": 1e-5,
+    }
+    assert Architecture.from_json(changed(("batch_norm_epsilon",), 0.001)).arch_id == SMALL.arch_id
+
+
+def test_a_bias_belongs_to_a_hidden_layer() -> None:
+    """A head without hidden layer does not say that it has no bias."""
+    with pytest.raises(InvalidArchitecture, match="hidden_bias belongs to heads with hidden_channels; leave it out"):
+        Head(conv_channels=96, hidden_channels=None, activation="hswish", hidden_bias=False)
+
+
 @given(architectures(), architectures())
 def test_arch_id_is_the_content(first: Architecture, second: Architecture) -> None:
     """Ids are equal exactly where architectures are."""
@@ -109,6 +126,9 @@ def test_references_round_trip(name: str) -> None:
         (("resolution",), 7, "resolution is 7"),
         (("in_channels",), 17, "in_channels is 17"),
         (("num_classes",), 1, "num_classes is 1"),
+        (("batch_norm_epsilon",), 0.5, "batch_norm_epsilon is 0.5; it must lie between 1e-08 and 0.1"),
+        (("batch_norm_epsilon",), "1e-5", "batch_norm_epsilon: .*number"),
+        (("head", "hidden_bias"), 0, r"head\.hidden_bias: .*boolean"),
         (("stages",), [], "number of stages is 0"),
         (("version",), 2, "version 2; this mobilenas reads version 1"),
         (("version",), None, "version None"),

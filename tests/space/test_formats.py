@@ -179,6 +179,8 @@ SIGMOID = replace(
             "6 x 160 channels, here it has 576",
         ),
         ("torchvision", replace(LARGE, head=replace(LARGE.head, hidden_channels=None)), "has a hidden layer"),
+        ("torchvision", replace(LARGE, head=replace(LARGE.head, hidden_bias=False)), "has a bias, this one has none"),
+        ("torchvision", replace(LARGE, batch_norm_epsilon=1e-5), "epsilon of 0.001, here it is 1e-05"),
         ("torchvision", replace(LARGE, stem=replace(LARGE.stem, out_channels=20)), "multiples of 8, the stem has 20"),
         ("ofa", with_block(squeeze_channels=8), "would squeeze stage6_block2 to 240 channels, here it is 8"),
         ("ofa", SIGMOID, "hard sigmoid, that of stage3_block1 has a sigmoid"),
