@@ -170,9 +170,9 @@ class CurvesProblem(Problem):
         Raises:
             DataError: a file cannot be read, is none, or no network within the limit was trained to the end.
         """
-        networks = _rows(path.with_name(f"{path.stem}-networks.csv"), _network)
+        networks = read_rows(path.with_name(f"{path.stem}-networks.csv"), _network)
         points: dict[str, dict[int, dict[int, Point]]] = defaultdict(lambda: defaultdict(dict))
-        for name, seed, images, point in _rows(path, _point):
+        for name, seed, images, point in read_rows(path, _point):
             points[name][seed][images] = point
         looked_at = {images for seeds in points.values() for curve in seeds.values() for images in curve}
         space = _space_of(path, networks)
@@ -235,7 +235,12 @@ def _point(row: dict[str, str]) -> tuple[str, int, int, Point]:
     return row["network"], int(row["seed"]), int(row["images"]), point
 
 
-def _rows(path: Path, read: Callable[[dict[str, str]], Row]) -> list[Row]:
+def read_rows(path: Path, read: Callable[[dict[str, str]], Row]) -> list[Row]:
+    """Each row of a CSV file as what `read` makes of it.
+
+    Raises:
+        DataError: the file cannot be read, is too large, or `read` cannot make anything of a row.
+    """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise DataError(f"{path} has more than {_MAX_BYTES >> 20} MiB, which no table of learning curves has")

@@ -6,14 +6,16 @@ that the signal was seen in, and the two share their luck.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from latency.analysis.agreement import kendall_tau
-from search.bench.curves import Curve, CurvesProblem, Point
+from search.bench.curves import Curve, CurvesProblem, Point, read_rows
 from search.samplers.prior import fitted
 from space.arch import Architecture
 from space.cost import cost_of
@@ -45,6 +47,36 @@ class Quality:
     high: float
     regrets: dict[int, float]
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A signal that was measured elsewhere: what it says of networks by their ids; `seconds` as in `Quality`."""
+
+    signal: str
+    values: dict[str, float]
+    seconds: float | None
+
+
+def read_signals(path: Path) -> list[Measured]:
+    """Signals from a CSV file with the columns `signal`, `arch_id`, `value` and, where known, `seconds`.
+
+    Raises:
+        DataError: it cannot be read, or is none.
+    """
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    costs: dict[str, list[float | None]] = defaultdict(list)
+    for signal, arch_id, value, seconds in read_rows(path, _measured):
+        values[signal][arch_id] = value
+        costs[signal].append(seconds)
+    return [Measured(signal=name, values=values[name], seconds=_mean(costs[name])) for name in values]
+
+
+def _measured(row: dict[str, str]) -> tuple[str, str, float, float | None]:
+    value, seconds = float(row["value"]), float(row["seconds"]) if row.get("seconds") else None
+    if not math.isfinite(value) or not 0 <= (seconds or 0.0) < math.inf:
+        raise ValueError("a value is not finite, or seconds are negative or not finite")
+    return row["signal"], row["arch_id"], value, seconds
 
 
 @dataclass(frozen=True)
@@ -83,19 +115,24 @@ def trainings_of(curves: Sequence[Curve]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(curve.points) for curve in curves))))
 
 
-def qualities(problem: CurvesProblem) -> list[Quality]:
-    """Every signal over the whole table, and over what is near the limit, as far as there are networks enough."""
+def qualities(problem: CurvesProblem, measured: Sequence[Measured] = ()) -> list[Quality]:
+    """Every signal over the whole table, and over what is near the limit, as far as there are networks enough.
+
+    Where there are signals that were measured elsewhere, of the networks alone that all of them speak of.
+    """
     low, high = (1 - NEAR) * problem.limit_ms, (1 + NEAR) * problem.limit_ms
-    near = tuple(curve for curve in problem.curves if low <= curve.ms <= high)
+    known = tuple(each for each in problem.curves if all(each.arch.arch_id in other.values for other in measured))
+    near = tuple(curve for curve in known if low <= curve.ms <= high)
     found = []
-    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", problem.curves), ("near the limit", near))
+    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", known), ("near the limit", near))
     for where, curves in groups:
         if len(curves) >= _LEAST and trainings_of(curves):
-            found += [_quality(name, where, curves, signal, seconds) for name, signal, seconds in _signals(curves)]
+            signals = _signals(curves, measured)
+            found += [_quality(name, where, curves, signal, seconds) for name, signal, seconds in signals]
     return found
 
 
-def _signals(curves: Sequence[Curve]) -> Iterator[tuple[str, Signal, float | None]]:
+def _signals(curves: Sequence[Curve], measured: Sequence[Measured]) -> Iterator[tuple[str, Signal, float | None]]:
     """By name, with what each costs."""
     yield "random order", lambda look: np.zeros(len(look.curves)), 0.0
     yield "multiply-adds", lambda look: np.array([cost_of(each.arch).madds for each in look.curves]), 0.0
@@ -103,6 +140,8 @@ def _signals(curves: Sequence[Curve]) -> Iterator[tuple[str, Signal, float | Non
     yield "depth", lambda look: np.array([_depth(each.arch) for each in look.curves]), 0.0
     yield "latency", lambda look: np.array([each.ms for each in look.curves]), 0.0
     yield "linear model of the others' ends", _linear, 0.0
+    for each in measured:
+        yield each.signal, _said(each), each.seconds
     seed = trainings_of(curves)[0]
     every = sorted(set.intersection(*(set(curve.points[seed]) for curve in curves)))
     for images in every:
@@ -113,6 +152,10 @@ def _signals(curves: Sequence[Curve]) -> Iterator[tuple[str, Signal, float | Non
         yield f"{trained}, log-likelihood", _at(images, lambda point: point.reward_ll), seconds
         if all(point.reward_p is not None for point in points):
             yield f"{trained}, probability", _at(images, lambda point: point.reward_p or 0.0), seconds
+
+
+def _said(measured: Measured) -> Signal:
+    return lambda look: np.array([measured.values[curve.arch.arch_id] for curve in look.curves])
 
 
 def _at(images: int, of: Callable[[Point], float]) -> Signal:

@@ -88,12 +88,16 @@ def proxy_quality(
             help="Latency in ms around which networks are near; default: 0.82 of the reference's.", show_default=False
         ),
     ] = None,
+    signals: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of signals of your own: signal, arch_id, value, seconds.", show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, of --format csv or json.")] = None,
 ) -> None:
     """Say how well cheap signals (short trainings, multiply-adds, …) order networks, and what trusting them costs."""
     from service.commands import bench
 
-    bench.proxy_quality(table, limit, form, out)
+    bench.proxy_quality(table, limit, signals, form, out)
 
 
 def register(app: typer.Typer) -> None:

@@ -16,7 +16,7 @@ from search.bench.course import ASHA, SamplerRun, run_sampler
 from search.bench.curves import CurvesProblem
 from search.bench.named import problem_named
 from search.bench.problem import Problem
-from search.bench.proxies import TOPS, Quality, qualities
+from search.bench.proxies import TOPS, Quality, qualities, read_signals
 from search.bench.summary import Mean, Summary, floor_regret, summarise
 from search.problems import nas_bench_macro
 from service.terminal.console import console, say
@@ -186,11 +186,14 @@ def _print(posed: Problem, compared: _Compared, at: Sequence[int]) -> None:
     say("own choice: by the sampler itself; networks: trained, if only a little; ms: median to propose one")
 
 
-def proxy_quality(table: Path, limit: float | None, form: Format, out: Path | None) -> None:
+def proxy_quality(table: Path, limit: float | None, signals: Path | None, form: Format, out: Path | None) -> None:
     """The command: every signal of a table of learning curves, over the whole table and near a limit of latency."""
-    found = qualities(CurvesProblem.read(table, limit))
+    found = qualities(CurvesProblem.read(table, limit), read_signals(signals) if signals else [])
     if not found:
-        raise RunError(f"{table} has too few networks that were all trained with one seed; train more of them")
+        spoken_of = f" and that every signal of {signals} speaks of" if signals else ""
+        raise RunError(
+            f"{table} has too few networks that were all trained with one seed{spoken_of}; train more of them"
+        )
     if form != "table" or out is not None:
         plain = [_plain(each) for each in found]
         types = {name: type(value) for name, value in plain[0].items()}

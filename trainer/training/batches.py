@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.data.dataset import Dataset
 
 # The purposes that random numbers are drawn for; each has its own stream.
-ORDER, AUGMENTATION, DROPOUT = 0, 1, 2
+ORDER, AUGMENTATION, DROPOUT, MEMBERS = 0, 1, 2, 3
 
 
 def generator(seed: int, purpose: int, number: int) -> np.random.Generator:

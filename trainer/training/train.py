@@ -110,8 +110,8 @@ class Attended:
 UNATTENDED = Attended()
 
 
-class _Training:
-    """A training while it runs."""
+class Training:
+    """A training of `network` while it runs; `backpropagate` is what each step does with its batch."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _Training:
         if device == "cuda":
             has_units = torch.cuda.is_bf16_supported(including_emulation=False)
             self._half = torch.bfloat16 if has_units else torch.float16
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         if recipe.dropout:
             _add_dropout(self.network, recipe.dropout)
 
@@ -189,19 +189,25 @@ class _Training:
         self.optimizers.set_factor(recipe.factor(step, order.epoch_steps))
         self._set_batch_norm_window(step)
         batch = self._batch(step, read)
-        with self._seeded(step), self._autocast():
-            loss = self._loss(batch)
-        self._finite &= torch.isfinite(loss.detach())
+        self.optimizers.zero_grad()
+        with self._seeded(step):
+            loss = self.backpropagate(batch)
+        self._finite &= torch.isfinite(loss)
         if step % _FINITE_STEPS == 0 or self.device.type == "cpu":
             self.require_finite()
-        self.optimizers.zero_grad()
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         for optimizer in self.optimizers.all:
-            self._scaler.step(optimizer)
-        self._scaler.update()
+            self.scaler.step(optimizer)
+        self.scaler.update()
         if recipe.average is not None:
             _move_average(self.average, self.network, recipe.average.newest(step))
         self.step += 1
+
+    def backpropagate(self, batch: Batch) -> Tensor:
+        """Add the gradients of a batch to what is there; returns its loss."""
+        with self.autocast():
+            loss = self.loss(self.model(batch.images), batch)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _set_batch_norm_window(self, step: int) -> None:
         """Let BatchNorm's running statistics average over the last ten steps, or a short training's last quarter.
@@ -231,9 +237,9 @@ class _Training:
         rng = generator(seed, AUGMENTATION, step)
         return augment(Batch(images=images, labels=labels), how, rng, mirrored=mirrored, shard=shard)
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """What is made small: cross-entropy with the labels, and the divergence from a teacher's answers."""
         recipe = self.recipe
-        logits = self.model(batch.images)
 
         def entropy(labels: Tensor) -> Tensor:
             each = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing, reduction="none")
@@ -250,7 +256,8 @@ class _Training:
             answers = self.teacher.answer(batch.images).to(logits.device)
         return torch.lerp(loss, distillation_loss(logits, answers, recipe.temperature), recipe.teacher_weight)
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """Half precision where the device is fast at it."""
         return torch.autocast(self.device.type, dtype=self._half) if self._half else nullcontext()
 
     def _seeded(self, step: int) -> AbstractContextManager[object]:
@@ -315,16 +322,29 @@ def train(
         start=None if weights is None else weights_digest(weights),
         teacher=None if teacher is None else teacher.identity,
     )
-    training = _Training(network, dataset, order, recipe, identity, device, teacher)
+    training = Training(network, dataset, order, recipe, identity, device, teacher)
+    return completed(training, dataset, state=state, attended=attended, readers=readers)
+
+
+def completed(
+    training: Training,
+    dataset: Dataset,
+    *,
+    state: TrainingState | None,
+    attended: Attended,
+    readers: int | None,
+) -> Trained:
+    """A training that has begun, on from a state and to the end of its recipe; see `train`."""
     if state is not None:
         training.go_on_from(state)
+    order, device = training.order, training.device.type
     readers = readers_for(dataset) if readers is None else readers
-    steps = read_steps(dataset, order, training.step, recipe.steps, device=device, readers=readers)
+    steps = read_steps(dataset, order, training.step, training.recipe.steps, device=device, readers=readers)
     with closing(steps):
         _run(training, steps, attended)
     judged = training.judged()
     with torch.inference_mode():
-        if not bool(torch.isfinite(judged(training.images.batch(indices[:EVALUATION_BATCH])[0])).all()):
+        if not bool(torch.isfinite(judged(training.images.batch(order.indices[:EVALUATION_BATCH])[0])).all()):
             raise Diverged("training diverged at its last step; lower the learning rate")
     return Trained(
         weights=_copied(judged.state_dict()),
@@ -334,7 +354,7 @@ def train(
     )
 
 
-def _run(training: _Training, reads: Iterator[Read], attended: Attended) -> None:
+def _run(training: Training, reads: Iterator[Read], attended: Attended) -> None:
     """Train to the end of the recipe."""
     started, before = time.monotonic(), training.seconds
     kept = started

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search.bench.curves import CurvesProblem
-from search.bench.proxies import TOPS, Quality, qualities
+from search.bench.proxies import TOPS, Quality, qualities, read_signals
 from tests.search.bench.test_curves import IMAGES, Row, made_up, write
 from tests.tiny import Result
 
@@ -74,6 +74,33 @@ def test_what_a_table_lacks_is_left_out(tmp_path: Path) -> None:
     found = by_signal(table_of(tmp_path, networks, more))
     assert found["3,000 images, probability"].tau == pytest.approx(found["3,000 images, top-1"].tau)
     assert found["3,000 images, top-1"].seconds == 2.0
+
+
+def test_signals_of_ones_own(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """One that names the ends and one that names their opposites, of all networks but one; which is then left out."""
+    path = table_of(tmp_path, *made_up(20, noise=0.0))
+    curves = CurvesProblem.read(path, 9.0).curves
+    for name, sign, known in (("oracle", 1, curves), ("fool", -1, curves[1:])):
+        rows: list[Row] = [
+            {"signal": name, "arch_id": each.arch.arch_id, "value": sign * each.worth, "seconds": 3.0} for each in known
+        ]
+        write(tmp_path / f"{name}.csv", rows)
+    both = tmp_path / "both.csv"
+    both.write_text((tmp_path / "oracle.csv").read_text() + (tmp_path / "fool.csv").read_text().partition("\n")[2])
+    found = {each.signal: each for each in qualities(CurvesProblem.read(path, 9.0), read_signals(both))}
+    assert [found[name].tau for name in ("oracle", "fool")] == pytest.approx([1.0, -1.0])
+    assert [found[name].seconds for name in ("oracle", "random order")] == [3.0, 0.0]
+    assert found["random order"].networks == len(curves) - 1
+    shown = mobilenas("proxy-quality", "--table", path, "--signals", both)
+    assert "oracle" in shown.out
+    write(tmp_path / "none.csv", [{"signal": "a", "arch_id": "b", "value": "nan"}])
+    refused = mobilenas("proxy-quality", "--table", path, "--signals", tmp_path / "none.csv")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "row 2: a value is not finite" in refused.err
+    write(tmp_path / "others.csv", [{"signal": "a", "arch_id": "b", "value": 1.0}])
+    assert (
+        "speaks of; train more" in mobilenas("proxy-quality", "--table", path, "--signals", tmp_path / "others.csv").err
+    )
 
 
 def test_the_command_tells_people_and_programs(tmp_path: Path, mobilenas: Mobilenas) -> None:

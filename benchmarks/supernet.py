@@ -1,0 +1,134 @@
+"""How well a supernet orders the networks of the committed learning curves: python -m benchmarks.supernet --help.
+
+Trains one with each seed, one process each on one core, and at equal parts of its way judges every network of the
+curves that is a member, by log-likelihood, its BatchNorm measured. With `--tune` each is also trained on alone for so
+many images, from the weights that the supernet has for it. `mobilenas proxy-quality --signals` makes the result of the
+file; its seconds are those of judging one network, minutes of training are printed.
+"""
+
+import argparse
+import csv
+import multiprocessing
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from search.bench.curves import CurvesProblem
+from space.arch import Architecture
+from trainer.data.dataset import Dataset
+from trainer.data.prepare import prepare
+from trainer.data.splits import split
+from trainer.supernet.sharing import Supernet
+from trainer.supernet.training import train_supernet
+from trainer.training.batches import Images
+from trainer.training.judging import judge
+from trainer.training.networks import load_model
+from trainer.training.recipe import load_recipe
+from trainer.training.train import Attended, Check, train
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Task:
+    """One supernet."""
+
+    seed: int
+    folder: Path
+    curves: Path
+    images: int
+    looks: int
+    rate: float
+    drawn: int
+    tune: int
+    judged: int
+
+
+Row = dict[str, str | float]
+
+
+def run(task: Task) -> list[Row]:
+    """What it says of every network at each look."""
+    torch.set_num_threads(1)
+    dataset = Dataset.open(task.folder)
+    problem, splits, images = CurvesProblem.read(task.curves), split(dataset), Images(dataset)
+    proxy = load_recipe("proxy")
+    recipe = replace(
+        proxy,
+        images=task.images,
+        matrix_rate=task.rate * proxy.matrix_rate,
+        learning_rate=task.rate * proxy.learning_rate,
+    )
+    rows: list[Row] = []
+    started, looking = time.process_time(), 0.0
+
+    def say(signal: str, arch: Architecture, model: nn.Module, since: float) -> None:
+        value = judge(model, dataset, splits.reward[: task.judged]).log_likelihood
+        seconds = time.process_time() - since
+        rows.append({"signal": signal, "arch_id": arch.arch_id, "value": value, "seconds": round(seconds, 3)})
+
+    def look(largest: nn.Module, share: float) -> None:
+        nonlocal looking
+        began = time.process_time()
+        minutes = (began - started - looking) / 60
+        shared = Supernet(space=problem.space, weights=dict(largest.state_dict()))
+        name = f"supernet {task.seed}, {round(share * task.images):,} images"
+        for curve in problem.curves:
+            since = time.process_time()
+            say(name, curve.arch, shared.model_of(curve.arch, images, splits.train[:1024]), since)
+        if task.tune:
+            for curve in problem.curves:
+                since, weights = time.process_time(), shared.weights_of(curve.arch)
+                tuned = train(
+                    curve.arch, dataset, splits.train, replace(proxy, images=task.tune), seed=task.seed, weights=weights
+                )
+                say(f"{name}, tuned on {task.tune:,}", curve.arch, load_model(curve.arch, tuned.weights), since)
+        values = np.array([float(row["value"]) for row in rows if row["signal"] == name])
+        took = time.process_time() - began
+        print(
+            f"{name}: {minutes:.1f} CPU min; mean log-likelihood {values.mean():.3f}, looked in {took:.0f} s",
+            flush=True,
+        )
+        looking += took
+
+    attended = Attended(check=Check(times=task.looks - 1, look=look))
+    shared, _ = train_supernet(
+        problem.space, dataset, splits.train, recipe, seed=task.seed, drawn=task.drawn, attended=attended
+    )
+    look(load_model(problem.space.largest, shared.weights), 1.0)
+    return rows
+
+
+def main() -> None:
+    """All seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=120_000, help="of each step four members see the same 64")
+    parser.add_argument("--looks", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=1.0, help="times the rates of the recipe proxy")
+    parser.add_argument("--drawn", type=int, default=2)
+    parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--judged", type=int, default=2560, help="images of the reward split")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--csv", type=Path, required=True)
+    arguments = parser.parse_args()
+    folder = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir).folder
+    common = {name: getattr(arguments, name) for name in ("images", "looks", "rate", "drawn", "tune", "judged")}
+    curves = HERE / "curves" / f"{arguments.data}.csv"
+    tasks = [Task(seed=seed, folder=folder, curves=curves, **common) for seed in arguments.seeds]
+    with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
+        found = [row for rows in pool.imap_unordered(run, tasks) for row in rows]
+    with arguments.csv.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ("signal", "arch_id", "value", "seconds"))
+        writer.writeheader()
+        writer.writerows(found)
+
+
+if __name__ == "__main__":
+    main()

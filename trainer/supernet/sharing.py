@@ -1,0 +1,104 @@
+"""Weights that all members of a search space share: those of its largest member, of which every other one has a part.
+
+A narrower layer has the first channels of the widest, a smaller kernel the middle of the largest, a stage of fewer
+blocks the first of them (Cai et al. 2020, sections 3.2 and 3.3; Yu et al. 2020, section 3).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from space.arch import Architecture
+from space.choices import SearchSpace
+from space.errors import DataError, InvalidArchitecture
+from space.networks.modules import build_model
+from trainer.training.batches import Images
+from trainer.training.networks import Weights, channels_last, load_model
+from trainer.training.train import measure_batch_norm
+
+Transforms = Mapping[str, Tensor]
+"""By the name of a depthwise layer's weight and the two sizes ("stage2_block1.depthwise.conv.weight 7to5"): the matrix
+that makes the smaller kernel of the middle of the larger one, float32 (k², k²), row by row."""
+
+_KERNELS = (7, 5, 3)
+
+
+@lru_cache(maxsize=4096)
+def shapes_of(arch: Architecture) -> dict[str, torch.Size]:
+    """The shape of everything in the state dict of a network."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in build_model(arch).state_dict().items()}
+
+
+def part_of(shared: Weights, arch: Architecture, transforms: Transforms | None = None) -> dict[str, Tensor]:
+    """What a member has of the shared weights: views of them, or made of them where kernels are transformed."""
+    return {
+        name: _part(name, shared[name], shape, transforms or {}) if shape else shared[name]
+        for name, shape in shapes_of(arch).items()
+        if name in shared
+    }
+
+
+def _part(name: str, tensor: Tensor, shape: torch.Size, transforms: Transforms) -> Tensor:
+    for dimension, size in enumerate(shape[:2]):
+        tensor = tensor.narrow(dimension, 0, size)
+    for kernel in _KERNELS:
+        if len(shape) == 4 and shape[-1] <= kernel < tensor.shape[-1]:
+            tensor = _middle(tensor, kernel, transforms.get(f"{name} {kernel + 2}to{kernel}"))
+    return tensor
+
+
+def _middle(kernels: Tensor, side: int, transform: Tensor | None) -> Tensor:
+    """The middle of some kernels, C x 1 x K x K to C x 1 x side x side, as a matrix makes it if there is one."""
+    start = (kernels.shape[-1] - side) // 2
+    middle = kernels.narrow(2, start, side).narrow(3, start, side)
+    return middle if transform is None else functional.linear(middle.flatten(1), transform).view(middle.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supernet:
+    """A space whose members share `weights`, the state dict of the space's largest one."""
+
+    space: SearchSpace
+    weights: dict[str, Tensor]
+    transforms: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected, found = shapes_of(self.space.largest), {name: each.shape for name, each in self.weights.items()}
+        if found != expected:
+            wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+            raise DataError(
+                f"the supernet's weights do not fit space '{self.space.preset.name}': {wrong[0]} has shape "
+                f"{_shape(found.get(wrong[0]))}, which should be {_shape(expected.get(wrong[0]))}; give the space that "
+                "it was trained for"
+            )
+
+    def weights_of(self, arch: Architecture) -> dict[str, Tensor]:
+        """The state dict of a member; BatchNorm's statistics are those of other members.
+
+        Raises:
+            InvalidArchitecture: it is no member.
+        """
+        reason = self.space.why_not(arch)
+        if reason is not None:
+            raise InvalidArchitecture(f"network {arch.arch_id} is no member of the supernet's space: {reason}")
+        return {name: each.clone() for name, each in part_of(self.weights, arch, self.transforms).items()}
+
+    def model_of(self, arch: Architecture, images: Images, indices: np.ndarray) -> nn.Module:
+        """A member in evaluation mode, its BatchNorm's statistics measured on the images at `indices`.
+
+        Raises:
+            InvalidArchitecture: it is no member.
+        """
+        model = channels_last(load_model(arch, self.weights_of(arch)))
+        measure_batch_norm(model, images, indices)
+        return model.eval()
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "no shape" if shape is None else "x".join(map(str, shape)) or "none"

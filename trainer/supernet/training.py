@@ -1,0 +1,107 @@
+"""Training a supernet: each step trains the largest member, the smallest and some others on the same images.
+
+The sandwich rule with in-place distillation (Yu & Huang 2019, sections 3.1 and 3.2): the largest learns from the
+labels, all others from what the largest says.
+"""
+
+import hashlib
+import random
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from space.arch import Architecture
+from space.choices import SearchSpace
+from space.networks.modules import build_model
+from trainer.data.dataset import Dataset
+from trainer.supernet.sharing import Supernet, part_of
+from trainer.training.augment import Batch
+from trainer.training.batches import MEMBERS, Order, generator
+from trainer.training.networks import DeviceKind, load_model, new_model, require_device
+from trainer.training.recipe import Recipe
+from trainer.training.state import Identity, TrainingState
+from trainer.training.train import UNATTENDED, Attended, Trained, Training, completed, distillation_loss
+from trainer.training.weight_files import weights_digest
+
+DRAWN = 2
+"""Members of each step beside the largest and the smallest, as published."""
+
+
+class _SupernetTraining(Training):
+    """A training of the largest member in which others learn from it."""
+
+    space: SearchSpace
+    drawn: int
+
+    def backpropagate(self, batch: Batch) -> Tensor:
+        """See `Training`; the loss is the mean over the step's members."""
+        others = self._others()
+        share = 1 / (1 + len(others))
+        shared = dict(self.network.named_parameters())
+        with self.autocast():
+            answers = self.model(batch.images)
+            loss = share * self.loss(answers, batch)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        total, answers = loss.detach(), answers.detach()
+        for arch in others:
+            with self.autocast():
+                said = functional_call(_without_statistics(arch), part_of(shared, arch), (batch.images,))
+                loss = share * distillation_loss(said, answers, 1.0)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _others(self) -> list[Architecture]:
+        rng = random.Random(int(generator(self.identity.seed, MEMBERS, self.step).integers(2**62)))
+        return [self.space.smallest, *(self.space.sample(rng) for _ in range(self.drawn))]
+
+
+@lru_cache(maxsize=16)
+def _without_statistics(arch: Architecture) -> nn.Module:
+    """A network of no weights whose BatchNorms keep no statistics: those of one member are no other's."""
+    with torch.device("meta"):
+        model = build_model(arch)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+    return model.train()
+
+
+def train_supernet(
+    space: SearchSpace,
+    dataset: Dataset,
+    indices: np.ndarray,
+    recipe: Recipe,
+    *,
+    seed: int,
+    drawn: int = DRAWN,
+    weights: dict[str, Tensor] | None = None,
+    state: TrainingState | None = None,
+    attended: Attended = UNATTENDED,
+    device: DeviceKind = "cpu",
+    readers: int | None = None,
+) -> tuple[Supernet, Trained]:
+    """Train the shared weights on the images at `indices`, each of which is seen by `drawn` + 2 members.
+
+    From scratch, from given weights of the largest member, or on from an earlier training's state. A function of the
+    arguments, as `trainer.training.train.train` is, whose errors it has.
+    """
+    require_device(device)
+    largest = space.largest
+    network = new_model(largest, seed) if weights is None else load_model(largest, weights)
+    identity = Identity(
+        arch_id=f"supernet-{space.scope}-{drawn}",
+        data=dataset.content_hash,
+        images=hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16],
+        seed=seed,
+        start=None if weights is None else weights_digest(weights),
+    )
+    order = Order(indices=indices, batch_size=recipe.batch_size, seed=seed)
+    training = _SupernetTraining(network, dataset, order, recipe, identity, device, None)
+    training.space, training.drawn = space, drawn
+    trained = completed(training, dataset, state=state, attended=attended, readers=readers)
+    return Supernet(space=space, weights=trained.weights), trained
