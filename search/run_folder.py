@@ -10,6 +10,8 @@ from trainer.training.judgement import Judgement
 
 SPEC, WEIGHTS, MODEL = "architecture.json", "weights.safetensors", "model.onnx"
 LABELS, PREPROCESS = "labels.txt", "preprocess.json"
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a run may be named."""
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
 REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"

@@ -30,6 +30,7 @@ from search.config.sections import (
     recorded_recipe,
 )
 from search.config.unset import filled, merged
+from search.run_folder import FOLDER_NAME
 from search.trial import judge_of
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
@@ -45,7 +46,7 @@ _FINE_TUNING = 0.2
 class RunConfig(ConfigSection):
     """Everything that a search depends on."""
 
-    name: str | None = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str | None = Field(pattern=FOLDER_NAME)
     seed: int = Field(ge=0, le=2**31 - 1)
     workers: int | None = Field(ge=1, le=1024)
     trial_minutes: float = Field(gt=0)

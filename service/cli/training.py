@@ -1,13 +1,31 @@
-"""The command lines of `mobilenas train` and `mobilenas recipe`."""
+"""The command lines of `mobilenas train`, `mobilenas recipe` and `mobilenas supernet`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import NETWORKS, RUNS, DataDir, Form, Out, Runs, SkipDamaged
+from service.cli.options import (
+    NETWORKS,
+    RUNS,
+    Config,
+    Data,
+    DataDir,
+    Form,
+    Out,
+    Resolution,
+    Runs,
+    SkipDamaged,
+    Space,
+    Width,
+)
 
 recipe_app = typer.Typer(help="Recipes: how networks are trained.", no_args_is_help=True)
+supernet_app = typer.Typer(
+    help="Supernets: one network that holds weights for all members of a space.", no_args_is_help=True
+)
+
+SupernetName = Annotated[str, typer.Argument(help="Name of the supernet.", show_default=False)]
 
 
 @recipe_app.command("list")
@@ -83,7 +101,117 @@ def train(
     )
 
 
+@supernet_app.command("train")
+def supernet_train(
+    name: SupernetName,
+    config: Config = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    resolution: Resolution = None,
+    space: Space = None,
+    width: Width = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe (mobilenas recipe list), or a YAML file.")] = "proxy",
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Images seen in training, repeats included; default: 120,000.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Train about so long instead, measured before it begins.")
+    ] = None,
+    drawn: Annotated[
+        int, typer.Option(min=0, max=16, help="Members that each step trains beside the largest and the smallest.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and members.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads; default: one per core.")] = None,
+    device: Annotated[Literal["cpu", "cuda", "mps"], typer.Option(help="Where to compute.")] = "cpu",
+    skip_damaged: SkipDamaged = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Train one network with weights for all members of a space; the same command goes on where it was stopped."""
+    from service.commands.networks import supernets
+
+    supernets.train(
+        name,
+        config=config,
+        data=data,
+        data_dir=data_dir,
+        resolution=resolution,
+        space=space,
+        width=width,
+        recipe_name=recipe,
+        images=images,
+        minutes=minutes,
+        drawn=drawn,
+        seed=seed,
+        threads=threads,
+        device=device,
+        skip_damaged=skip_damaged,
+        runs=runs,
+    )
+
+
+@supernet_app.command("import")
+def supernet_import(
+    name: SupernetName,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Once-for-All's ofa_mbv3_d234_e346_k357_w1.0 or _w1.2.", show_default=False)
+    ],
+    resolution: Annotated[int, typer.Option(min=32, max=1024, help="Side of the input images in pixels.")] = 224,
+    runs: Runs = RUNS,
+) -> None:
+    """Bring a checkpoint that Once-for-All has published, as a supernet of the space ofa-mbv3."""
+    from service.commands.networks import supernets
+
+    supernets.import_(name, checkpoint, resolution, runs)
+
+
+@supernet_app.command("list")
+def supernet_list(form: Form = "table", out: Out = None, runs: Runs = RUNS) -> None:
+    """List the supernets: of what space, trained on what, and how their largest and smallest member do."""
+    from service.commands.networks import supernets
+
+    supernets.list_(form, out, runs)
+
+
+@supernet_app.command("show")
+def supernet_show(name: SupernetName, runs: Runs = RUNS) -> None:
+    """Show all that is known of a supernet, as YAML."""
+    from service.commands.networks import supernets
+
+    supernets.show_(name, runs)
+
+
+@supernet_app.command("export")
+def supernet_export(
+    name: SupernetName,
+    spec: Annotated[str, typer.Argument(help="Spec file of a member of its space.", show_default=False)],
+    data: Annotated[str, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    data_dir: DataDir = None,
+    skip_damaged: SkipDamaged = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Write spec, weights and ONNX file of a member, with the weights that the supernet has for it; and test it."""
+    from service.commands.networks import supernets
+
+    supernets.export(name, spec, data=data, data_dir=data_dir, skip_damaged=skip_damaged, out=out, runs=runs)
+
+
+@supernet_app.command("gc")
+def supernet_gc(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Supernets; default: all that are whole.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and leave it.")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Give up what the trainings of whole supernets could go on from; the supernets stay."""
+    from service.commands.networks import supernets
+
+    supernets.gc(names or [], runs, dry_run=dry_run)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(rich_help_panel=NETWORKS)(train)
     app.add_typer(recipe_app, name="recipe", rich_help_panel=NETWORKS)
+    app.add_typer(supernet_app, name="supernet", rich_help_panel=NETWORKS)

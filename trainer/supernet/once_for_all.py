@@ -15,7 +15,7 @@ from torch import Tensor
 from space.choices import SearchSpace
 from space.errors import DataError
 from space.preset import load_preset
-from trainer.supernet.sharing import Supernet, shapes_of
+from trainer.supernet.sharing import TRANSFORM_SHAPES, Supernet, shapes_of
 
 MAX_BYTES = 512 * 2**20
 """The published ones have 31 and 43 MB."""
@@ -145,5 +145,4 @@ def _space_of(weights: Mapping[str, Tensor], path: Path, resolution: int) -> Sea
 def _transforms_of(shapes: Mapping[str, torch.Size]) -> dict[str, tuple[int, ...]]:
     """The transformations that every elastic depthwise kernel has, and their shapes."""
     elastic = [name for name, shape in shapes.items() if name.endswith("depthwise.conv.weight") and shape[-1] == 7]
-    sides = {"7to5": (25, 25), "5to3": (9, 9)}
-    return {f"{name} {sizes}": shape for name in elastic for sizes, shape in sides.items()}
+    return {f"{name} {sizes}": shape for name in elastic for sizes, shape in TRANSFORM_SHAPES.items()}

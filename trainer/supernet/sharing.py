@@ -26,6 +26,7 @@ Transforms = Mapping[str, Tensor]
 that makes the smaller kernel of the middle of the larger one, float32 (k², k²), row by row."""
 
 _KERNELS = (7, 5, 3)
+TRANSFORM_SHAPES = {"7to5": (25, 25), "5to3": (9, 9)}
 
 
 @lru_cache(maxsize=4096)
@@ -77,6 +78,10 @@ class Supernet:
                 f"{_shape(found.get(wrong[0]))}, which should be {_shape(expected.get(wrong[0]))}; give the space that "
                 "it was trained for"
             )
+        for name, tensor in self.transforms.items():
+            weight, _, sizes = name.rpartition(" ")
+            if weight not in expected or tensor.shape != TRANSFORM_SHAPES.get(sizes):
+                raise DataError(f"the supernet transforms a kernel that it does not have: {name}")
 
     def weights_of(self, arch: Architecture) -> dict[str, Tensor]:
         """The state dict of a member; BatchNorm's statistics are those of other members.

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from search.plan import available_cores
-from search.single_training import SingleTraining, begun_recipe, images_for_minutes, train_alone
 from search.stages.teacher import teacher_from
+from search.trainings.single import SingleTraining, images_for_minutes, train_alone
 from service.terminal.console import console, say
 from service.terminal.logs import telling
 from service.terminal.rows import Format, show
@@ -110,7 +110,7 @@ def train(
             f"{wanted.images:,} images seen"
         )
         try:
-            with _stop_asked() as stopping:
+            with stop_asked() as stopping:
                 report = train_alone(wanted, listener, stopping)
         except Stopped as error:
             raise Stopped(f"{error}; the same command goes on") from error
@@ -121,7 +121,7 @@ def _length(wanted: SingleTraining, images: int | None, minutes: float | None) -
     """As long as was asked for; else as long as was begun, or as the recipe says."""
     if images is not None:
         return replace(wanted.recipe, images=images)
-    begun = begun_recipe(wanted.folder, wanted.recipe)
+    begun = wanted.kept.begun_recipe(wanted.recipe)
     if minutes is None or begun is not wanted.recipe:
         return begun
     return replace(wanted.recipe, images=images_for_minutes(wanted, minutes))
@@ -148,7 +148,7 @@ def _tell(report: dict[str, object], folder: Path) -> None:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[Callable[[], bool]]:
+def stop_asked() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM asked for an end; the second one ends at once."""
     asked = False
 

@@ -1,6 +1,5 @@
 """One network trained alone: by a recipe, gone on with where it was left, tested in the end, and exported."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -9,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
 from search.events import Listener
 from search.stages.export import export_network
+from search.trainings.folder import TrainingFolder
 from space.arch import Architecture
-from space.errors import DataError, RunError
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits, subset
 from trainer.training.batches import Order
@@ -24,12 +22,9 @@ from trainer.training.judging import judge
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
-from trainer.training.state import TrainingState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, train
-from trainer.training.weight_files import weights_digest, write_whole
+from trainer.training.weight_files import weights_digest
 
-OURS = "training."
-CHECKPOINT, REPORT = f"{OURS}checkpoint", f"{OURS}json"
 # Looked at so often on the way, on at most so many images of the reward split.
 LOOKS, LOOK_IMAGES = 8, 2500
 
@@ -63,24 +58,9 @@ class SingleTraining:
         return self.recipe.steps * self.order.size
 
     @property
-    def checkpoint(self) -> Path:
-        """What it goes on from."""
-        return self.folder / CHECKPOINT
-
-    @property
-    def report(self) -> Path:
-        """What is known of it so far, as JSON."""
-        return self.folder / REPORT
-
-
-def left_off(folder: Path) -> TrainingState | None:
-    """Where a training in this folder was left, None where there is none.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    path = folder / CHECKPOINT
-    return TrainingState.read(path) if path.exists() else None
+    def kept(self) -> TrainingFolder:
+        """What is kept of it while it is trained."""
+        return TrainingFolder(self.folder, "training")
 
 
 def train_alone(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bool] = bool) -> dict[str, Any]:
@@ -92,27 +72,14 @@ def train_alone(wanted: SingleTraining, listener: Listener, stopping: Callable[[
         Diverged: its loss is no number.
         RunError: the folder holds something else, cannot be written, or another process trains there.
     """
-    others = sorted(path.name for path in wanted.folder.glob("*") if not path.name.startswith(OURS))
-    if others and not wanted.checkpoint.exists():
-        raise RunError(f"folder {wanted.folder} holds no training, but {others[0]}; choose another with --out")
-    wanted.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(wanted.folder / f"{OURS}lock", timeout=0):
-            return _train(wanted, listener, stopping)
-    except Timeout as error:
-        raise RunError(
-            f"another process trains in {wanted.folder}; wait for it, or choose another with --out"
-        ) from error
-    except OSError as error:
-        raise RunError(
-            f"{wanted.folder} cannot be written ({error.strerror or error}); what was kept is still there: mend that, "
-            "and train again"
-        ) from error
+    with wanted.kept.held():
+        return _train(wanted, listener, stopping)
 
 
 def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bool]) -> dict[str, Any]:
-    state, size, total = left_off(wanted.folder), wanted.order.size, wanted.images
-    curve = [] if state is None else _curve_until(wanted, state)
+    kept, size, total = wanted.kept, wanted.order.size, wanted.images
+    state = kept.left_off()
+    curve = [] if state is None else kept.curve_until(state.steps * size)
     if state is not None:
         listener.note(f"going on after {state.steps * size:,} images and {state.seconds / 60:.1f} minutes")
     labels = wanted.dataset.labels()
@@ -138,13 +105,13 @@ def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bo
         attended=Attended(
             progress=listener.advance,
             check=Check(times=LOOKS, look=look),
-            checkpoints=Checkpoints(keep=lambda kept: kept.write(wanted.checkpoint), seconds=wanted.checkpoint_seconds),
+            checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
             stopping=stopping,
         ),
     )
     listener.end()
     assert trained.state is not None
-    trained.state.write(wanted.checkpoint)
+    trained.state.write(kept.checkpoint)
     model = load_model(wanted.arch, trained.weights).to(wanted.device)
     on_reward, on_test = (judge(model, wanted.dataset, images) for images in (wanted.splits.reward, wanted.splits.test))
     result = {
@@ -194,15 +161,6 @@ def _told(found: Judgement) -> str:
     return f"top-1 {found.top1:.2%}, log-likelihood {found.log_likelihood:.4f}"
 
 
-def _curve_until(wanted: SingleTraining, state: TrainingState) -> list[dict[str, float]]:
-    """What was seen of it up to where it was left; a report that cannot be read is no reason not to go on."""
-    try:
-        curve: list[dict[str, float]] = json.loads(wanted.report.read_bytes())["curve"]
-        return [row for row in curve if row["images"] <= state.steps * wanted.order.size]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
 def _write(wanted: SingleTraining, curve: list[dict[str, float]], **more: object) -> dict[str, Any]:
     """Write the report, whole or not at all."""
     content = {
@@ -218,20 +176,4 @@ def _write(wanted: SingleTraining, curve: list[dict[str, float]], **more: object
         "curve": curve,
         **more,
     }
-    write_whole(wanted.report, (json.dumps(content, indent=2) + "\n").encode())
-    return content
-
-
-def begun_recipe(folder: Path, recipe: Recipe) -> Recipe:
-    """The recipe with the length of a training that was begun in this folder by the same one, where there is one.
-
-    Raises:
-        DataError: the training there cannot be read.
-    """
-    state = left_off(folder)
-    if state is None:
-        return recipe
-    same = replace(recipe, images=state.recipe.images)
-    if same != state.recipe:
-        raise DataError(f"the training in {folder} is by another recipe; choose another folder with --out")
-    return same
+    return wanted.kept.write_report(content)

@@ -14,10 +14,10 @@ from filelock import FileLock
 
 from search.events import Listener
 from search.run_folder import EXPORTED
-from search.single_training import SingleTraining, begun_recipe, images_for_minutes, train_alone
 from search.stages.export import export_network
 from search.stages.exported import ExportedNetwork
 from search.stages.teacher import teacher_from
+from search.trainings.single import SingleTraining, images_for_minutes, train_alone
 from space.errors import DataError, RunError, Stopped
 from space.reference import mobilenet_v3_small_32px
 from tests.tiny import dark_and_bright
@@ -109,7 +109,7 @@ def test_more_images_go_on_from_where_it_ended(wanted: SingleTraining) -> None:
     """A training without a decay that has ended goes on when more images are asked for; one that decayed does not."""
     endless = replace(load_recipe("proxy"), images=80, batch_size=10)
     train_alone(replace(wanted, recipe=endless), Listener())
-    assert begun_recipe(wanted.folder, replace(endless, images=6000)) == endless
+    assert wanted.kept.begun_recipe(replace(endless, images=6000)) == endless
     notes = Notes()
     longer = train_alone(replace(wanted, recipe=replace(endless, images=160)), notes)
     assert notes.lines[0].startswith("going on after 80 images")
@@ -133,8 +133,8 @@ def test_a_folder_of_something_else_is_left_alone(wanted: SingleTraining) -> Non
     with pytest.raises(DataError, match="is of architecture"):
         train_alone(replace(wanted, arch=wider), Listener())
     with pytest.raises(DataError, match="is by another recipe"):
-        begun_recipe(wanted.folder, load_recipe("sgd-cosine"))
-    wanted.checkpoint.write_bytes(wanted.checkpoint.read_bytes()[:1000])
+        wanted.kept.begun_recipe(load_recipe("sgd-cosine"))
+    wanted.kept.checkpoint.write_bytes(wanted.kept.checkpoint.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"training\.checkpoint cannot be read.*train anew"):
         train_alone(wanted, Listener())
 

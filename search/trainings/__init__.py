@@ -1,0 +1,1 @@
+"""Networks, and networks of a whole space, that are trained alone."""

@@ -1,0 +1,324 @@
+"""Supernets by name, a folder each: trained here, gone on with where they were left, or brought from elsewhere."""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from search.events import Listener
+from search.run_folder import FOLDER_NAME
+from search.stages.export import export_network
+from search.trainings.folder import TrainingFolder
+from space.arch import Architecture
+from space.choices import SearchSpace
+from space.errors import DataError, RunError
+from trainer.data.dataset import Dataset
+from trainer.data.preprocess import Preprocess
+from trainer.data.splits import Splits, subset
+from trainer.supernet.files import SupernetFile
+from trainer.supernet.once_for_all import read_once_for_all
+from trainer.supernet.sharing import Supernet
+from trainer.supernet.training import DRAWN, train_supernet
+from trainer.training.batches import Images, Order
+from trainer.training.judgement import Judgement
+from trainer.training.judging import judge
+from trainer.training.networks import DeviceKind, load_model
+from trainer.training.recipe import Recipe
+from trainer.training.state import TrainingState
+from trainer.training.train import Attended, Check, Checkpoints, Trained
+
+# Members beside the largest and the smallest that are looked at, how often, and on how many images of the reward split.
+LOOKED_AT, LOOKS, LOOK_IMAGES = 3, 4, 2500
+STATISTICS_IMAGES = 1024
+"""Training images on which a member's BatchNorm statistics are measured."""
+KIND: Literal["supernet"] = "supernet"
+WEIGHTS = f"{KIND}.safetensors"
+# Once-for-All's evaluation (Cai et al. 2020): the middle 7/8 of an image, normalised as torchvision does.
+_OF_IMAGENET = Preprocess(
+    resolution=224,
+    resize=256,
+    crop=224,
+    pad=0,
+    channels="RGB",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetTraining:
+    """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members."""
+
+    space: SearchSpace
+    dataset: Dataset
+    splits: Splits
+    recipe: Recipe
+    folder: Path
+    seed: int = 0
+    drawn: int = DRAWN
+    device: DeviceKind = "cpu"
+    checkpoint_seconds: float = 300.0
+
+    @property
+    def kept(self) -> TrainingFolder:
+        """What is kept of it while it is trained."""
+        return TrainingFolder(self.folder, KIND)
+
+    @property
+    def size(self) -> int:
+        """Images in a step."""
+        return Order(indices=self.splits.train, batch_size=self.recipe.batch_size, seed=self.seed).size
+
+    def run(self, state: TrainingState | None, attended: Attended, recipe: Recipe) -> tuple[Supernet, Trained]:
+        """Train by a recipe, on from a state."""
+        return train_supernet(
+            self.space,
+            self.dataset,
+            self.splits.train,
+            recipe,
+            seed=self.seed,
+            drawn=self.drawn,
+            state=state,
+            attended=attended,
+            device=self.device,
+        )
+
+    def images_for(self, minutes: float) -> int:
+        """How many images can be trained in so many minutes here, from some batches."""
+        batches = 4
+        # The first call pays for the kernels' set-up.
+        for count in (1, batches):
+            _, trained = self.run(None, Attended(), replace(self.recipe, images=self.recipe.batch_size * count))
+        return max(1, round(60 * minutes * batches / trained.seconds * self.recipe.batch_size))
+
+
+def train_named(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool] = bool) -> dict[str, Any]:
+    """Train a supernet, or go on, and write it. Returns the content of its report.
+
+    Raises:
+        DataError: what lies in the folder is another training, or damaged.
+        Stopped: `stopping` said so; it is kept.
+        Diverged: its loss is no number.
+        RunError: the folder holds something else, cannot be written, or another process trains there.
+    """
+    with wanted.kept.held():
+        return _train(wanted, listener, stopping)
+
+
+def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool]) -> dict[str, Any]:
+    kept, space, dataset = wanted.kept, wanted.space, wanted.dataset
+    state = kept.left_off()
+    curve = [] if state is None else kept.curve_until(state.steps * wanted.size)
+    if state is not None:
+        listener.note(f"going on after {state.steps * wanted.size:,} images and {state.seconds / 60:.1f} minutes")
+    reward, total = wanted.splits.reward, wanted.recipe.steps * wanted.size
+    few = subset(reward, dataset.labels(), min(LOOK_IMAGES, len(reward)), 0)
+
+    def look(shared: Supernet, images: int) -> None:
+        found = {
+            name: judge(member_on(shared, arch, dataset, wanted.splits), dataset, few).top1
+            for name, arch in _looked_at(space).items()
+        }
+        curve.append({"images": images, **found})
+        told = ", ".join(f"{name} {top1:.2%}" for name, top1 in found.items())
+        listener.note(f"{images:,} images: {told} (top-1, {len(few):,} images of the reward split)")
+        _write(wanted, curve)
+
+    listener.begin("training the supernet", total)
+    supernet, trained = wanted.run(
+        state,
+        Attended(
+            progress=listener.advance,
+            check=Check(
+                times=LOOKS - 1,
+                look=lambda model, share: look(
+                    Supernet(space=space, weights=dict(model.state_dict())), round(share * total)
+                ),
+            ),
+            checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
+            stopping=stopping,
+        ),
+        wanted.recipe,
+    )
+    listener.end()
+    assert trained.state is not None
+    trained.state.write(kept.checkpoint)
+    look(supernet, trained.images_seen)
+    file = SupernetFile(
+        supernet=supernet, preprocess=dataset.preprocess, classes=dataset.classes, data=dataset.content_hash
+    )
+    file.write(wanted.folder / WEIGHTS)
+    ended = {"seconds": trained.seconds, "images_seen": trained.images_seen, "content_hash": file.content_hash}
+    return _write(wanted, curve, **ended)
+
+
+def _looked_at(space: SearchSpace) -> dict[str, Architecture]:
+    rng = random.Random(0)
+    drawn = {f"drawn {number}": space.sample(rng) for number in range(1, LOOKED_AT + 1)}
+    return {"largest": space.largest, "smallest": space.smallest, **drawn}
+
+
+def _write(wanted: SupernetTraining, curve: list[dict[str, float]], **more: object) -> dict[str, Any]:
+    space = wanted.space
+    content = {
+        "space": _said_of(space),
+        "data": {"name": wanted.dataset.name, "content_hash": wanted.dataset.content_hash},
+        "recipe": asdict(wanted.recipe),
+        "images": wanted.recipe.steps * wanted.size,
+        "seed": wanted.seed,
+        "drawn": wanted.drawn,
+        "device": wanted.device,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "curve": curve,
+        **more,
+    }
+    return wanted.kept.write_report(content)
+
+
+def _said_of(space: SearchSpace) -> dict[str, str | float]:
+    return {
+        "name": space.preset.name,
+        "width": space.width,
+        "resolution": space.resolution,
+        "classes": space.num_classes,
+        "scope": space.scope,
+    }
+
+
+def import_once_for_all(checkpoint: Path, folder: Path, resolution: int) -> dict[str, Any]:
+    """Bring a checkpoint of Once-for-All into a folder of its own. Returns the content of its report.
+
+    Raises:
+        DataError: it is none, or cannot be read.
+        RunError: the folder holds something already, or cannot be written.
+    """
+    supernet = read_once_for_all(checkpoint, resolution=resolution)
+    kept = TrainingFolder(folder, KIND)
+    with kept.held():
+        if (folder / WEIGHTS).exists():
+            raise RunError(f"{folder} holds a supernet already; choose another name")
+        preprocess = replace(_OF_IMAGENET, resolution=resolution, crop=resolution, resize=round(resolution * 8 / 7))
+        file = SupernetFile(supernet=supernet, preprocess=preprocess, classes=None, data=None)
+        file.write(folder / WEIGHTS)
+        source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+        content = {"space": _said_of(supernet.space), "source": source, "content_hash": file.content_hash}
+        return kept.write_report(content)
+
+
+def folder_named(runs: Path, name: str) -> Path:
+    """The folder of a supernet of this name, be it there or not.
+
+    Raises:
+        RunError: a folder cannot have that name.
+    """
+    if not re.fullmatch(FOLDER_NAME, name):
+        raise RunError(f"name {name[:80]!r} must match {FOLDER_NAME}; choose another")
+    return runs / name
+
+
+def read_named(runs: Path, name: str) -> SupernetFile:
+    """The supernet of this name.
+
+    Raises:
+        RunError: there is none, or it is not whole yet.
+        DataError: it is damaged.
+    """
+    folder = folder_named(runs, name)
+    if (folder / WEIGHTS).exists():
+        return SupernetFile.read(folder / WEIGHTS)
+    if TrainingFolder(folder, KIND).checkpoint.exists():
+        raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {name}")
+    raise RunError(f"there is no supernet named '{name}' in {runs}; see: mobilenas supernet list")
+
+
+def reports(runs: Path) -> dict[str, dict[str, Any]]:
+    """What is known of every supernet, by name; a report that cannot be read says nothing."""
+    found = {}
+    for path in sorted(runs.glob(f"*/{KIND}.json")):
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            content = None
+        found[path.parent.name] = content if isinstance(content, dict) else {}
+    return found
+
+
+def free(runs: Path, name: str, *, dry_run: bool) -> int:
+    """Give up what the training of a whole supernet could go on from; returns how many bytes that is.
+
+    Raises:
+        RunError: there is no such supernet, it is not whole, or somebody trains it.
+    """
+    read_named(runs, name)
+    kept = TrainingFolder(folder_named(runs, name), KIND)
+    with kept.held():
+        size = kept.checkpoint.stat().st_size if kept.checkpoint.exists() else 0
+        if not dry_run:
+            kept.checkpoint.unlink(missing_ok=True)
+    return size
+
+
+def as_seen_by(file: SupernetFile, dataset: Dataset, name: str) -> Dataset:
+    """A data set with its images normalised as the supernet knows them.
+
+    Raises:
+        DataError: the supernet was trained on other data, or for other classes or sizes.
+    """
+    space, preprocess = file.supernet.space, dataset.preprocess
+    mine = (space.resolution, space.in_channels, space.num_classes)
+    theirs = (preprocess.resolution, len(preprocess.mean), len(dataset.classes))
+    if mine != theirs:
+        raise DataError(
+            f"supernet '{name}' is for {mine[0]} px, {mine[1]} channels and {mine[2]} classes, {dataset.name} has "
+            f"{theirs[0]}, {theirs[1]} and {theirs[2]}; give data that fit, or train another one"
+        )
+    if file.data is not None and file.data != dataset.content_hash:
+        raise DataError(
+            f"supernet '{name}' was trained on data {file.data}, {dataset.name} is {dataset.content_hash}; give the "
+            "same data, or train another one"
+        )
+    known = replace(preprocess, mean=file.preprocess.mean, std=file.preprocess.std)
+    return replace(dataset, preprocess=known)
+
+
+def member_on(supernet: Supernet, arch: Architecture, dataset: Dataset, splits: Splits) -> torch.nn.Module:
+    """A member as it is judged: its BatchNorm's statistics those of some training images."""
+    return supernet.model_of(arch, Images(dataset), _some(splits.train))
+
+
+def _some(indices: np.ndarray) -> np.ndarray:
+    """Of all classes: folders are sorted by them."""
+    return np.random.default_rng(0).permutation(indices)[:STATISTICS_IMAGES]
+
+
+def export_member(
+    file: SupernetFile, name: str, arch: Architecture, dataset: Dataset, splits: Splits, folder: Path
+) -> Judgement:
+    """Hand out a member with the weights that the supernet has for it, as a search hands out what it found.
+
+    Returns how well it classifies the test split. `dataset` is as the supernet sees it.
+
+    Raises:
+        InvalidArchitecture: it is no member.
+        RunError: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} holds something already; choose another folder with --out")
+    model = member_on(file.supernet, arch, dataset, splits)
+    metadata = {
+        "mobilenas_supernet": f"{name} {file.content_hash}",
+        "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    export_network(folder, arch, weights, dataset.classes, dataset.preprocess, metadata)
+    return judge(load_model(arch, weights), dataset, splits.test)

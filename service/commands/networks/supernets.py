@@ -1,0 +1,206 @@
+"""The commands of `mobilenas supernet`: train, import, list, show, export, gc."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from search.evaluation.data import Images
+from search.events import Listener
+from search.plan import Inputs, available_cores, look_up
+from search.trainings import supernets
+from search.trainings.folder import TrainingFolder
+from search.trainings.supernets import SupernetTraining, train_named
+from service.commands.networks.training import stop_asked
+from service.commands.search import configuration
+from service.terminal.console import say
+from service.terminal.logs import telling
+from service.terminal.rows import Format, show
+from space.errors import InvalidConfig, RunError, Stopped
+from space.formats import published_or_read
+from space.paths import expanded
+from trainer.training.metrics import wilson_interval
+from trainer.training.networks import DeviceKind, require_device
+from trainer.training.recipe import load_recipe
+
+IMAGES = 120_000
+_TYPES: dict[str, type] = {
+    "name": str,
+    "space": str,
+    "width": float,
+    "resolution": int,
+    "classes": int,
+    "data": str,
+    "images": int,
+    "of": int,
+    "largest": float,
+    "smallest": float,
+    "mb": float,
+}
+
+
+def _inputs(
+    config: Path | None,
+    data: str | None,
+    data_dir: Path | None,
+    resolution: int | None,
+    space: str | None,
+    width: float | None,
+    listener: Listener,
+    *,
+    skip_damaged: bool,
+) -> tuple[Inputs, Images]:
+    asked = configuration(
+        config,
+        name=None,
+        device=None,
+        data=data,
+        data_dir=data_dir,
+        resolution=resolution,
+        target=None,
+        seed=None,
+        workers=None,
+        skip_damaged=skip_damaged,
+        space=space,
+        width=width,
+    )
+    listener.begin(f"preparing {asked.data.source}", 1)
+    inputs = look_up(asked, listener.advance)
+    listener.end()
+    if not isinstance(inputs.data, Images):
+        raise InvalidConfig("a supernet is trained on images; name them with --data")
+    return inputs, inputs.data
+
+
+def train(
+    name: str,
+    *,
+    config: Path | None,
+    data: str | None,
+    data_dir: Path | None,
+    resolution: int | None,
+    space: str | None,
+    width: float | None,
+    recipe_name: str,
+    images: int | None,
+    minutes: float | None,
+    drawn: int,
+    seed: int,
+    threads: int | None,
+    device: DeviceKind,
+    skip_damaged: bool,
+    runs: Path,
+) -> None:
+    """The command `supernet train`."""
+    if images is not None and minutes is not None:
+        raise InvalidConfig("give either --images or --minutes")
+    recipe, folder = load_recipe(recipe_name), supernets.folder_named(runs, name)
+    torch.set_num_threads(threads or len(available_cores()))
+    require_device(device)
+    with telling() as listener:
+        inputs, looked_up = _inputs(
+            config, data, data_dir, resolution, space, width, listener, skip_damaged=skip_damaged
+        )
+        wanted = SupernetTraining(
+            space=inputs.space,
+            dataset=looked_up.dataset,
+            splits=looked_up.splits,
+            recipe=replace(recipe, images=images or IMAGES),
+            folder=folder,
+            seed=seed,
+            drawn=drawn,
+            device=device,
+        )
+        if images is None:
+            begun = wanted.kept.begun_recipe(wanted.recipe)
+            is_new = not wanted.kept.checkpoint.exists()
+            length = wanted.images_for(minutes) if minutes is not None and is_new else begun.images
+            wanted = replace(wanted, recipe=replace(wanted.recipe, images=length))
+        listener.note(
+            f"training a supernet of '{inputs.space.preset.name}' on {len(wanted.splits.train):,} images of "
+            f"{looked_up.dataset.name}: {recipe_name}, {wanted.recipe.images:,} images seen by {2 + drawn} members each"
+        )
+        try:
+            with stop_asked() as stopping:
+                report = train_named(wanted, listener, stopping)
+        except Stopped as error:
+            raise Stopped(f"{error}; the same command goes on") from error
+    say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / supernets.WEIGHTS}")
+
+
+def import_(name: str, checkpoint: Path, resolution: int, runs: Path) -> None:
+    """The command `supernet import`."""
+    folder = supernets.folder_named(runs, name)
+    content = supernets.import_once_for_all(expanded(checkpoint), folder, resolution)
+    space, path = content["space"], folder / supernets.WEIGHTS
+    say(f"supernet {content['content_hash']} of '{space['name']}', width {space['width']:g}: {path}")
+
+
+def list_(form: Format, out: Path | None, runs: Path) -> None:
+    """The command `supernet list`."""
+    rows = []
+    for name, content in supernets.reports(runs).items():
+        space, data, curve = content.get("space", {}), content.get("data", {}), content.get("curve") or [{}]
+        path = runs / name / supernets.WEIGHTS
+        rows.append(
+            {
+                "name": name,
+                "space": space.get("name"),
+                **{key: space.get(key) for key in ("width", "resolution", "classes")},
+                "data": data.get("name") or content.get("source", {}).get("file"),
+                "images": content.get("images_seen") or curve[-1].get("images"),
+                "of": content.get("images"),
+                "largest": curve[-1].get("largest"),
+                "smallest": curve[-1].get("smallest"),
+                "mb": path.stat().st_size / 1e6 if path.exists() else None,
+            }
+        )
+    show("supernets", rows, form, shown=_TYPES, types=_TYPES, out=out)
+
+
+def show_(name: str, runs: Path) -> None:
+    """The command `supernet show`: all that is known of it, as YAML."""
+    folder = supernets.folder_named(runs, name)
+    content = supernets.reports(runs).get(name)
+    if content is None:
+        supernets.read_named(runs, name)  # which says what there is
+        raise RunError(f"nothing is known of {folder}; train it anew, or import it")
+    say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def export(
+    name: str,
+    spec: str,
+    *,
+    data: str,
+    data_dir: Path | None,
+    skip_damaged: bool,
+    out: Path,
+    runs: Path,
+) -> None:
+    """The command `supernet export`."""
+    file = supernets.read_named(runs, name)
+    space = file.supernet.space
+    arch = published_or_read(spec, width=None, resolution=None)
+    with telling() as listener:
+        _, looked_up = _inputs(None, data, data_dir, space.resolution, None, None, listener, skip_damaged=skip_damaged)
+    dataset = supernets.as_seen_by(file, looked_up.dataset, name)
+    out = expanded(out)
+    found = supernets.export_member(file, name, arch, dataset, looked_up.splits, out)
+    low, high = wilson_interval(int(found.right.sum()), len(found))
+    say(f"top-1 (test split, {len(found):,} images): {found.top1:.2%}, 95% interval {low:.2%} to {high:.2%}")
+    say(f"spec, weights, ONNX file, labels and preprocessing: {out}")
+
+
+def gc(names: Sequence[str], runs: Path, *, dry_run: bool) -> None:
+    """The command `supernet gc`."""
+    freed = 0
+    for name in names or supernets.reports(runs):
+        whole = (supernets.folder_named(runs, name) / supernets.WEIGHTS).exists()
+        if names or (whole and TrainingFolder(runs / name, supernets.KIND).checkpoint.exists()):
+            size = supernets.free(runs, name, dry_run=dry_run)
+            say(f"{name}: {size / 1e6:.1f} MB that its training could go on from")
+            freed += size
+    say(f"{'would free' if dry_run else 'freed'} {freed / 1e6:.1f} MB; the supernets themselves stay")

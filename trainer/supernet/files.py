@@ -1,0 +1,103 @@
+"""A supernet's file: its weights as safetensors, and beside them what it is of as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from space.choices import SearchSpace
+from space.errors import DataError, InvalidSpace
+from trainer.data.preprocess import Preprocess
+from trainer.supernet.sharing import Supernet
+from trainer.training.weight_files import metadata_of, weights_digest, write_tensors
+
+# Raised when the file changes, or when its weights mean something else.
+FILE_VERSION = 1
+MAX_BYTES = 2 * 2**30
+_WORDS = "supernet"
+_WEIGHTS, _TRANSFORMS = "weights/", "transforms/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetFile:
+    """A supernet with what it was trained for: how a picture becomes its input, and its classes, by `data`.
+
+    `data` is the content hash of the data set, None where it was trained elsewhere; `classes` are then unknown, too.
+    """
+
+    supernet: Supernet
+    preprocess: Preprocess
+    classes: tuple[str, ...] | None
+    data: str | None
+
+    @property
+    def content_hash(self) -> str:
+        """16 hexadecimal digits that tell it from others."""
+        return weights_digest({**self.supernet.weights, **self.supernet.transforms})
+
+    def write(self, path: Path) -> None:
+        """Write it; a reader sees the whole file or none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        words = {
+            "version": FILE_VERSION,
+            "space": self.supernet.space.to_plain(),
+            "preprocess": asdict(self.preprocess),
+            "classes": self.classes,
+            "data": self.data,
+        }
+        parts = ((_WEIGHTS, self.supernet.weights), (_TRANSFORMS, self.supernet.transforms))
+        tensors = {
+            f"{part}{name}": tensor.detach().cpu().contiguous() for part, each in parts for name, tensor in each.items()
+        }
+        write_tensors(tensors, path, {_WORDS: json.dumps(words)})
+
+    @classmethod
+    def read(cls, path: Path) -> "SupernetFile":
+        """What `write` wrote; the file may come from outside.
+
+        Raises:
+            DataError: there is none, it is too large or damaged, or another version wrote it.
+        """
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise _unreadable(path, f"it has more than {MAX_BYTES:,} bytes")
+            with safe_open(path, framework="pt") as opened:
+                words = json.loads((opened.metadata() or {})[_WORDS])
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no dictionary
+            if words["version"] != FILE_VERSION:
+                version = words["version"]
+                raise DataError(f"supernet {path} has version {version!r}, not {FILE_VERSION}; train it anew")
+            classes, data = words["classes"], words["data"]
+            if not (classes is None or all(isinstance(name, str) for name in classes)):
+                raise _unreadable(path, "a class has no name")
+            if not (data is None or isinstance(data, str)):
+                raise _unreadable(path, "its data set has no hash")
+            weights, transforms = (_named(tensors, part) for part in (_WEIGHTS, _TRANSFORMS))
+            if len(weights) + len(transforms) != len(tensors):
+                raise _unreadable(path, "it holds tensors that are no supernet's")
+            return cls(
+                supernet=Supernet(space=SearchSpace.from_plain(words["space"]), weights=weights, transforms=transforms),
+                preprocess=Preprocess.from_plain(words["preprocess"]),
+                classes=None if classes is None else tuple(classes),
+                data=data,
+            )
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, InvalidSpace) as error:
+            raise _unreadable(path, " ".join(str(error).split())[:200]) from error
+
+
+def is_supernet(path: Path) -> bool:
+    """Whether a file looks like a supernet's; it is not read."""
+    return _WORDS in metadata_of(path)
+
+
+def _named(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)}
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"supernet {path} cannot be read ({why}); give one that `mobilenas supernet` made")
