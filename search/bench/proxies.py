@@ -15,13 +15,13 @@ from typing import Literal
 import numpy as np
 
 from latency.analysis.agreement import kendall_tau
-from search.bench.curves import Curve, CurvesProblem, Point, read_rows
+from search.bench.curves import Curve, Point, read_rows
 from search.samplers.prior import fitted
 from space.arch import Architecture
 from space.cost import cost_of
 
 NEAR = 0.1
-"""Networks whose latency is within this share of the problem's limit are near it."""
+"""Networks whose latency is within this share of the limit are near it."""
 TOPS = (1, 4, 10)
 """So many of a signal's best are trained to the end, and the best of them by the reward split is taken."""
 Where = Literal["space", "near the limit"]
@@ -115,13 +115,13 @@ def trainings_of(curves: Sequence[Curve]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(curve.points) for curve in curves))))
 
 
-def qualities(problem: CurvesProblem, measured: Sequence[Measured] = ()) -> list[Quality]:
-    """Every signal over the whole table, and over what is near the limit, as far as there are networks enough.
+def qualities(every: Sequence[Curve], limit_ms: float, measured: Sequence[Measured] = ()) -> list[Quality]:
+    """Every signal over all networks, and over what is near the limit, as far as there are networks enough.
 
     Where there are signals that were measured elsewhere, of the networks alone that all of them speak of.
     """
-    low, high = (1 - NEAR) * problem.limit_ms, (1 + NEAR) * problem.limit_ms
-    known = tuple(each for each in problem.curves if all(each.arch.arch_id in other.values for other in measured))
+    low, high = (1 - NEAR) * limit_ms, (1 + NEAR) * limit_ms
+    known = tuple(each for each in every if all(each.arch.arch_id in other.values for other in measured))
     near = tuple(curve for curve in known if low <= curve.ms <= high)
     found = []
     groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", known), ("near the limit", near))

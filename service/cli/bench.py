@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import SEARCH
+from service.cli.options import DATABASE, RUNS, SEARCH, Config, Data, Database, DataDir, Runs
 
 bench_app = typer.Typer(help="Compare samplers on problems whose answers are known.", no_args_is_help=True)
 
@@ -76,16 +76,28 @@ def samplers(
 
 
 def proxy_quality(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Searches that raced, on the same data.", show_default=False)
+    ] = None,
     table: Annotated[
-        Path, typer.Option(help="CSV file of learning curves, as benchmarks/curves has them.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(help="Instead: CSV file of learning curves, as benchmarks/curves has them.", show_default=False),
+    ] = None,
+    config: Config = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    networks: Annotated[
+        int,
+        typer.Option(min=6, max=64, help="With --config or --data: so many are trained to the end, to compare with."),
+    ] = 16,
     form: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="For people or programs.")
     ] = "table",
     limit: Annotated[
         float | None,
         typer.Option(
-            help="Latency in ms around which networks are near; default: 0.82 of the reference's.", show_default=False
+            help="Latency in ms around which networks are near; default: the target; 0.82 of a table's reference.",
+            show_default=False,
         ),
     ] = None,
     signals: Annotated[
@@ -93,11 +105,27 @@ def proxy_quality(
         typer.Option(help="CSV file of signals of your own: signal, arch_id, value, seconds.", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write, of --format csv or json.")] = None,
+    runs: Runs = RUNS,
+    database: Database = DATABASE,
 ) -> None:
     """Say how well cheap signals (short trainings, multiply-adds, …) order networks, and what trusting them costs."""
-    from service.commands import bench
+    from service.commands import bench, search
 
-    bench.proxy_quality(table, limit, signals, form, out)
+    own = None
+    if config is not None or data is not None:
+        own = search.configuration(
+            config,
+            name=None,
+            device=None,
+            data=data,
+            data_dir=data_dir,
+            resolution=None,
+            target=None,
+            seed=None,
+            workers=None,
+        )
+    asked = bench.Asked(table=table, names=names or [], config=own, networks=networks)
+    bench.proxy_quality(asked, limit=limit, signals=signals, form=form, out=out, database=database, runs=runs)
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,9 +17,13 @@ from search.bench.course import ASHA, SamplerRun, run_sampler
 from search.bench.curves import CurvesProblem
 from search.bench.named import problem_named
 from search.bench.problem import Problem
-from search.bench.proxies import TOPS, Quality, qualities, read_signals
+from search.bench.proxies import NEAR, TOPS, Quality, qualities, read_signals
+from search.bench.recorded import recorded_curves
 from search.bench.summary import Mean, Summary, floor_regret, summarise
+from search.config.load import RunConfig
 from search.problems import nas_bench_macro
+from search.record.store import Store
+from service.commands import search
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from service.terminal.wording import counted
@@ -186,13 +191,55 @@ def _print(posed: Problem, compared: _Compared, at: Sequence[int]) -> None:
     say("own choice: by the sampler itself; networks: trained, if only a little; ms: median to propose one")
 
 
-def proxy_quality(table: Path, limit: float | None, signals: Path | None, form: Format, out: Path | None) -> None:
-    """The command: every signal of a table of learning curves, over the whole table and near a limit of latency."""
-    found = qualities(CurvesProblem.read(table, limit), read_signals(signals) if signals else [])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Whose networks are looked at: those of a table, of searches, or of one that is still to be made."""
+
+    table: Path | None
+    names: Sequence[str]
+    config: RunConfig | None
+    networks: int
+
+    def check(self) -> None:
+        """See that exactly one of them is named.
+
+        Raises:
+            InvalidConfig: none or several are.
+        """
+        if sum((self.table is not None, bool(self.names), self.config is not None)) != 1:
+            raise InvalidConfig("say whose networks: names of searches, --table CURVES.csv, or --config RUN.yaml")
+
+
+def proxy_quality(
+    asked: Asked,
+    *,
+    limit: float | None,
+    signals: Path | None,
+    form: Format,
+    out: Path | None,
+    database: str,
+    runs: Path,
+) -> None:
+    """The command: every signal over all networks, and over those that are near a limit of latency."""
+    asked.check()
+    own = read_signals(signals) if signals else []
+    if asked.table is not None:
+        problem = CurvesProblem.read(asked.table, limit)
+        title, curves, near, truth = asked.table.stem, problem.curves, problem.limit_ms, "the test split"
+    else:
+        names = asked.names
+        if asked.config is not None:
+            names = [search.run_alone(as_study(asked.config, asked.networks), database, runs)]
+        with closing(Store.open(database)) as store:
+            known = recorded_curves(store, names)
+        title, curves, truth = ", ".join(names), known.curves, "the reward split"
+        near = known.target_ms if limit is None else limit
+    found = qualities(curves, near, own)
     if not found:
         spoken_of = f" and that every signal of {signals} speaks of" if signals else ""
         raise RunError(
-            f"{table} has too few networks that were all trained with one seed{spoken_of}; train more of them"
+            f"{title} has {len(curves)} networks that were all trained to the end with one seed{spoken_of}: too few; "
+            "train more of them, say by --config RUN.yaml"
         )
     if form != "table" or out is not None:
         plain = [_plain(each) for each in found]
@@ -203,13 +250,40 @@ def proxy_quality(table: Path, limit: float | None, signals: Path | None, form: 
         here = [each for each in found if each.where == where]
         told = [_told(each) for each in here]
         trainings = counted(here[0].trainings, "training")
-        title = f"{table.stem}, {where}: {here[0].networks} networks, {trainings} of each"
-        show(title, told, "table", shown=list(told[0]), types={})
+        show(
+            f"{title}, {where}: {here[0].networks} networks, {trainings} of each",
+            told,
+            "table",
+            shown=list(told[0]),
+            types={},
+        )
         if here[0].trainings == 1:
             say("with one training each a signal and what it is held against share their luck: tau is too high")
     say(
-        "tau: Kendall's, with the top-1 on the test split at the end; best N: points of top-1 lost where so many of a "
+        f"tau: Kendall's, with the top-1 on {truth} at the end; best N: points of top-1 lost where so many of a "
         "signal's best are trained to the end; s: seconds of one core for each network"
+    )
+
+
+def as_study(config: RunConfig, networks: int) -> RunConfig:
+    """A race that nobody leaves: so many networks at random, on each rung and to the end.
+
+    Raises:
+        InvalidConfig: the configuration does not race.
+    """
+    if not config.races:
+        raise InvalidConfig(
+            "only races look at networks before their end; leave counts, `evaluator` and `netadapt` out"
+        )
+    rungs = tuple(rung.model_copy(update={"networks": networks}) for rung in config.race.rungs)
+    return config.model_copy(
+        update={
+            "race": config.race.model_copy(
+                update={"rungs": rungs, "fills_budget": False, "prior": False, "latency_from": 1 - NEAR}
+            ),
+            "final": config.final.model_copy(update={"top_k": networks}),
+            "blocks": config.blocks.model_copy(update={"sampler": "random", "warm_start": False}),
+        }
     )
 
 

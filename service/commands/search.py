@@ -29,6 +29,7 @@ from search.stages.certify import certify as complete
 from search.stages.session import AwaitsKit
 from search.trial import SearchStage
 from service.report.written import write_page
+from service.settings import load_settings
 from service.terminal.console import console, say
 from service.terminal.logs import logged, telling
 from service.terminal.progress import TerminalListener
@@ -190,6 +191,15 @@ def _one_after_another(records: Sequence[SearchRecord], drive: Callable[[SearchR
             awaiting.append(record.name)
     if awaiting:
         raise AwaitsKit(f"waiting for kits: {', '.join(awaiting)}")
+
+
+def run_alone(config: RunConfig, database: str, runs: Path) -> str:
+    """One search from its first line to its report; returns its name."""
+    with closing(Store.open(database)) as store:
+        store.retry_s = RETRY_S
+        record = _created(store, config, runs, SearchRequest(owner=load_settings().owner))
+        _drive(store, record, runs)
+        return record.name
 
 
 def start_walk(store: Store, config: RunConfig, runs: Path, request: SearchRequest, weights: bytes) -> None:

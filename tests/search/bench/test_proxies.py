@@ -24,7 +24,8 @@ def table_of(folder: Path, networks: list[Row], points: list[Row]) -> Path:
 
 def by_signal(path: Path) -> dict[str, Quality]:
     """Over the whole table."""
-    return {each.signal: each for each in qualities(CurvesProblem.read(path, 9.0)) if each.where == "space"}
+    found = qualities(CurvesProblem.read(path, 9.0).curves, 9.0)
+    return {each.signal: each for each in found if each.where == "space"}
 
 
 def test_what_orders_networks_like_their_ends_loses_nothing(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_signals_of_ones_own(tmp_path: Path, mobilenas: Mobilenas) -> None:
         write(tmp_path / f"{name}.csv", rows)
     both = tmp_path / "both.csv"
     both.write_text((tmp_path / "oracle.csv").read_text() + (tmp_path / "fool.csv").read_text().partition("\n")[2])
-    found = {each.signal: each for each in qualities(CurvesProblem.read(path, 9.0), read_signals(both))}
+    found = {each.signal: each for each in qualities(curves, 9.0, read_signals(both))}
     assert [found[name].tau for name in ("oracle", "fool")] == pytest.approx([1.0, -1.0])
     assert [found[name].seconds for name in ("oracle", "random order")] == [3.0, 0.0]
     assert found["random order"].networks == len(curves) - 1
@@ -98,9 +99,7 @@ def test_signals_of_ones_own(tmp_path: Path, mobilenas: Mobilenas) -> None:
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "row 2: a value is not finite" in refused.err
     write(tmp_path / "others.csv", [{"signal": "a", "arch_id": "b", "value": 1.0}])
-    assert (
-        "speaks of; train more" in mobilenas("proxy-quality", "--table", path, "--signals", tmp_path / "others.csv").err
-    )
+    assert "speaks of: too few" in mobilenas("proxy-quality", "--table", path, "--signals", tmp_path / "others.csv").err
 
 
 def test_the_command_tells_people_and_programs(tmp_path: Path, mobilenas: Mobilenas) -> None:
@@ -116,4 +115,6 @@ def test_the_command_tells_people_and_programs(tmp_path: Path, mobilenas: Mobile
     refused = mobilenas("proxy-quality", "--table", tmp_path / "none.csv")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     few = mobilenas("proxy-quality", "--table", table_of(tmp_path, *made_up(4)))
-    assert "too few networks" in few.err
+    assert "too few; train more" in few.err
+    for arguments in ((), ("some-search", "--table", path)):
+        assert "say whose networks" in mobilenas("proxy-quality", *arguments).err
