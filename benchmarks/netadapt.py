@@ -27,8 +27,8 @@ from benchmarks.raw import Raw
 from latency.collect import measure_missing
 from latency.meter import LocalMeter
 from search.config.load import parse_config
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.trial import SearchStage, State
 from space.arch import Architecture, make_divisible
 from space.keys import keys_of

@@ -19,6 +19,7 @@ GRAINS = {
     "latency_entries": "one row per measured block of a latency table",
     "validations": "one row per validation of a latency table on networks that it was not fitted on",
     "validated_networks": "one row per network of a validation, predicted and measured",
+    "signal_qualities": "one row per signal and group of networks whose ends it was held against",
     "searches": "one row per search",
     "search_targets": "one row per device of a search for one network that serves several; other searches have none",
     "search_labels": "one row per label of a search",

@@ -85,8 +85,9 @@ _NEW = {search_targets.name, trial_latencies.name}
 
 Rows = Mapping[Table, list[dict[str, Any]]]
 
-# How devices are reached is nobody else's business, and a table's validations are its owner's.
-_KEPT_HERE = ("device_settings", "validations", "validated_networks")
+# How devices are reached is nobody else's business, a table's validations are its owner's, what signals are worth is
+# of a data set.
+_KEPT_HERE = ("device_settings", "validations", "validated_networks", "signal_qualities")
 assert {*TABLES, *_KEPT_HERE} == set(metadata.tables), "a new table must say whether it belongs to a search"
 
 

@@ -16,42 +16,24 @@ import numpy as np
 
 from latency.analysis.agreement import kendall_tau
 from search.bench.curves import Curve, Point, read_rows
+from search.record.rows import SignalQuality
 from search.samplers.prior import fitted
 from space.arch import Architecture
 from space.cost import cost_of
 
 NEAR = 0.1
 """Networks whose latency is within this share of the limit are near it."""
+Compared = Literal["space", "near the limit"]
 TOPS = (1, 4, 10)
 """So many of a signal's best are trained to the end, and the best of them by the reward split is taken."""
-Where = Literal["space", "near the limit"]
 _RESAMPLED, _ORDERS = 400, 1000
 # Fewer networks have no order worth telling.
 _LEAST = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
-    """A signal over some networks: Kendall's τ-b with its 95 % interval, over networks resampled (Efron 1979).
-
-    `regrets` are in percentage points of top-1 below the best network, by how many of the signal's best are trained to
-    the end; `seconds` of one core a network's signal costs, 0 for what is known without training, None: not known.
-    """
-
-    signal: str
-    where: Where
-    networks: int
-    trainings: int
-    tau: float
-    low: float
-    high: float
-    regrets: dict[int, float]
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A signal that was measured elsewhere: what it says of networks by their ids; `seconds` as in `Quality`."""
+    """A signal that was measured elsewhere: what it says of networks by their ids; `seconds` as in `SignalQuality`."""
 
     signal: str
     values: dict[str, float]
@@ -115,7 +97,7 @@ def trainings_of(curves: Sequence[Curve]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*(set(curve.points) for curve in curves))))
 
 
-def qualities(every: Sequence[Curve], limit_ms: float, measured: Sequence[Measured] = ()) -> list[Quality]:
+def qualities(every: Sequence[Curve], limit_ms: float, measured: Sequence[Measured] = ()) -> list[SignalQuality]:
     """Every signal over all networks, and over what is near the limit, as far as there are networks enough.
 
     Where there are signals that were measured elsewhere, of the networks alone that all of them speak of.
@@ -124,34 +106,38 @@ def qualities(every: Sequence[Curve], limit_ms: float, measured: Sequence[Measur
     known = tuple(each for each in every if all(each.arch.arch_id in other.values for other in measured))
     near = tuple(curve for curve in known if low <= curve.ms <= high)
     found = []
-    groups: tuple[tuple[Where, tuple[Curve, ...]], ...] = (("space", known), ("near the limit", near))
-    for where, curves in groups:
+    groups: tuple[tuple[Compared, tuple[Curve, ...]], ...] = (("space", known), ("near the limit", near))
+    for compared, curves in groups:
         if len(curves) >= _LEAST and trainings_of(curves):
             signals = _signals(curves, measured)
-            found += [_quality(name, where, curves, signal, seconds) for name, signal, seconds in signals]
+            found += [
+                _quality(name, images, compared, curves, signal, seconds) for name, images, signal, seconds in signals
+            ]
     return found
 
 
-def _signals(curves: Sequence[Curve], measured: Sequence[Measured]) -> Iterator[tuple[str, Signal, float | None]]:
-    """By name, with what each costs."""
-    yield "random order", lambda look: np.zeros(len(look.curves)), 0.0
-    yield "multiply-adds", lambda look: np.array([cost_of(each.arch).madds for each in look.curves]), 0.0
-    yield "parameters", lambda look: np.array([cost_of(each.arch).params for each in look.curves]), 0.0
-    yield "depth", lambda look: np.array([_depth(each.arch) for each in look.curves]), 0.0
-    yield "latency", lambda look: np.array([each.ms for each in look.curves]), 0.0
-    yield "linear model of the others' ends", _linear, 0.0
+def _signals(
+    curves: Sequence[Curve], measured: Sequence[Measured]
+) -> Iterator[tuple[str, int | None, Signal, float | None]]:
+    """By name, with the images that are trained on, and what each costs."""
+    yield "random order", None, lambda look: np.zeros(len(look.curves)), 0.0
+    yield "multiply-adds", None, lambda look: np.array([cost_of(each.arch).madds for each in look.curves]), 0.0
+    yield "parameters", None, lambda look: np.array([cost_of(each.arch).params for each in look.curves]), 0.0
+    yield "depth", None, lambda look: np.array([_depth(each.arch) for each in look.curves]), 0.0
+    yield "latency", None, lambda look: np.array([each.ms for each in look.curves]), 0.0
+    yield "linear model of the others' ends", None, _linear, 0.0
     for each in measured:
-        yield each.signal, _said(each), each.seconds
+        yield each.signal, None, _said(each), each.seconds
     seed = trainings_of(curves)[0]
     every = sorted(set.intersection(*(set(curve.points[seed]) for curve in curves)))
     for images in every:
         points = [curve.points[seed][images] for curve in curves]
         seconds = _mean([point.seconds for point in points])
         trained = "the whole training" if images == every[-1] else f"{images:,} images"
-        yield f"{trained}, top-1", _at(images, lambda point: point.reward_top1), seconds
-        yield f"{trained}, log-likelihood", _at(images, lambda point: point.reward_ll), seconds
+        yield f"{trained}, top-1", images, _at(images, lambda point: point.reward_top1), seconds
+        yield f"{trained}, log-likelihood", images, _at(images, lambda point: point.reward_ll), seconds
         if all(point.reward_p is not None for point in points):
-            yield f"{trained}, probability", _at(images, lambda point: point.reward_p or 0.0), seconds
+            yield f"{trained}, probability", images, _at(images, lambda point: point.reward_p or 0.0), seconds
 
 
 def _said(measured: Measured) -> Signal:
@@ -182,7 +168,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _quality(name: str, where: Where, curves: Sequence[Curve], signal: Signal, seconds: float | None) -> Quality:
+def _quality(
+    name: str, images: int | None, compared: Compared, curves: Sequence[Curve], signal: Signal, seconds: float | None
+) -> SignalQuality:
     seeds = trainings_of(curves)
     looks = [_Look(curves, seed, seeds) for seed in seeds]
     seen = [(signal(look), look.truths, look.ends) for look in looks]
@@ -191,9 +179,10 @@ def _quality(name: str, where: Where, curves: Sequence[Curve], signal: Signal, s
     resampled = [np.mean([kendall_tau(said[rows], truths[rows]) for said, truths, _ in seen]) for rows in drawn]
     low, high = np.nanquantile(resampled, (0.025, 0.975)).tolist() if np.isfinite(resampled).any() else (math.nan,) * 2
     tops = [top for top in TOPS if top < len(curves)]
-    return Quality(
+    return SignalQuality(
         signal=name,
-        where=where,
+        images=images,
+        compared=compared,
         networks=len(curves),
         trainings=len(seeds),
         tau=float(np.mean([kendall_tau(said, truths) for said, truths, _ in seen])),

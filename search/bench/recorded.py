@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search.bench.curves import Curve, Point
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError

@@ -11,10 +11,10 @@ from search.events import Line, LineListener, Listener
 from search.lifecycle.creation import begin
 from search.lifecycle.opening import session
 from search.record.heartbeat import Heartbeat
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.markdown import write_report
+from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import write_summary
 from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices

@@ -15,9 +15,9 @@ from search.lifecycle.reach import own_latency
 from search.objective.latency import DeviceLatency, Goal
 from search.plan import Inputs, look_up
 from search.record.heartbeat import Heartbeat
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.stages.session import Session
 from search.tables import settings_for, workspace
 from search.trial import SearchStage, Trial

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import RowMapping
 
@@ -105,6 +105,28 @@ class SearchRecord:
         if self.start is None:
             raise RunError(f"search '{self.name}' is still queued; see: mobilenas status {self.name}")
         return self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalQuality:
+    """How well a signal orders some networks by what they reach: Kendall's τ-b with its 95 % interval.
+
+    `compared` says which networks: those over the space, or near the limit of latency. `images` is what a short
+    training has seen, None where nothing is trained. `regrets` are in percentage points of top-1 below the best
+    network, by how many of the signal's best are trained to the end; `seconds` of one core a network's signal costs, 0
+    for what is known without training, None: not known. τ is not a number where the signal orders nothing.
+    """
+
+    signal: str
+    images: int | None
+    compared: Literal["space", "near the limit"]
+    networks: int
+    trainings: int
+    tau: float
+    low: float
+    high: float
+    regrets: Mapping[int, float]
+    seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -151,6 +151,25 @@ validated_networks = Table(
     Column("measured_ms", Double, nullable=False, comment="the whole network: low quantile of wall time, ms"),
     Column("predicted_cpu_ms", Double, nullable=False, comment="thread CPU time by the table, ms"),
     Column("measured_cpu_ms", Double, nullable=False, comment="the whole network: low quantile of thread CPU time, ms"),
+)
+
+signal_qualities = Table(
+    "signal_qualities",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("data_hash", Text, nullable=False, index=True, comment="content hash of the data set"),
+    Column("source", Text, nullable=False, comment="the searches whose networks were compared"),
+    Column("compared", Text, nullable=False, comment="which of them: space (all), or near the limit"),
+    Column("signal", Text, nullable=False, comment="what orders networks: a short training, multiply-adds, depth, ..."),
+    Column("images", BigInteger, comment="images that the short training has seen; NULL: nothing is trained"),
+    Column("networks", Integer, nullable=False, comment="how many were compared"),
+    Column("trainings", Integer, nullable=False, comment="how often each was trained to the end"),
+    Column("tau", Double, comment="Kendall's tau-b with the top-1 at the end; NULL: the signal orders nothing"),
+    Column("tau_low", Double, comment="lower end of its 95 % interval, over networks; NULL: likewise"),
+    Column("tau_high", Double, comment="upper end; NULL: likewise"),
+    Column("regrets", JSON, nullable=False, comment="points of top-1 lost, by how many of its best are trained on"),
+    Column("seconds", Double, comment="of one core for each network; NULL: not known"),
+    Column("measured_at", UtcDateTime, nullable=False, comment="UTC"),
 )
 
 searches = Table(

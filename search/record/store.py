@@ -5,6 +5,7 @@ from typing import Self
 from search.record.database import Database
 from search.record.devices import Devices
 from search.record.searches import Searches
+from search.record.signals import Signals
 from search.record.tables import Tables
 from search.record.transactions import Transactions
 from search.record.trials import Trials
@@ -24,6 +25,7 @@ class Store:
         self.trials = Trials(self._transactions)
         self.tables = Tables(self._transactions)
         self.devices = Devices(self._transactions)
+        self.signals = Signals(self._transactions)
 
     @classmethod
     def open(cls, url: str, retry_s: float = 0.0) -> Self:

@@ -18,10 +18,10 @@ from latency.device import Device
 from latency.table import calibrations_from_plain
 from search.config.load import NO_DATA
 from search.objective.pareto import losses, non_dominated
-from search.record.recorded_search import found_trial, reference_trial
 from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
 from search.reports.race import furthest
+from search.reports.recorded_search import found_trial, reference_trial
 from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial, judge_of
 from space.arch import Architecture
 from space.cost import cost_of

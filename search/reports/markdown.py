@@ -4,10 +4,11 @@ from pathlib import Path
 
 from search.config.load import NO_DATA
 from search.objective.latency import Goal
-from search.record.recorded_search import RecordedSearch
 from search.reports.headline import certainty, headline
 from search.reports.history import History
 from search.reports.naming import baseline_head, compared_with, reference_head, scaled_in_words
+from search.reports.recorded_search import RecordedSearch
+from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
 from search.trial import BALANCED, NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
@@ -266,9 +267,22 @@ def _provenance(recorded: RecordedSearch) -> list[str]:
         "- latencies: batch 1, steady state, 10th percentile of wall time, with 95% intervals"
         if recorded.devices
         else f"- latencies: predicted by {recorded.config.latency}",
+        *([f"- {_first_look(recorded)}"] if recorded.config.races else []),
         f"- block-level trials: {_counts(recorded.trials(SearchStage.BLOCKS))}; "
         f"NetAdapt trials: {_counts(recorded.trials(SearchStage.NETADAPT)) or 'none'}",
     ]
+
+
+def _first_look(recorded: RecordedSearch) -> str:
+    """What the race's first choices are worth, as far as anybody knows."""
+    known = first_look(recorded.store, recorded.start.data_hash, recorded.config)
+    if known is not None:
+        return known.sentence
+    images = recorded.config.race.rungs[0].images
+    return (
+        f"What networks reach after {images:,} images was never held against what they reach in the end on these data; "
+        "`mobilenas proxy-quality --config RUN.yaml` does that."
+    )
 
 
 def _data_text(recorded: RecordedSearch) -> str:

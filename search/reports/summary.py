@@ -9,10 +9,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from search.objective.latency import Goal
-from search.record.recorded_search import RecordedSearch, reference_trial
 from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
+from search.reports.recorded_search import RecordedSearch, reference_trial
+from search.reports.signals import first_look
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.training.metrics import wilson_interval
 
@@ -93,6 +94,16 @@ class Ids(_Part):
     reference_trial: int | None
 
 
+class FirstLook(_Part):
+    """How well a race's first look at its networks orders those near one latency by what they reach in the end."""
+
+    images: int = Field(description="images that networks had seen then")
+    tau: float = Field(description="Kendall's tau-b with top-1 at the end")
+    tau_interval: tuple[float, float] = Field(description="95 %, over networks")
+    networks: int
+    source: str = Field(description="whose networks were compared: searches in the record, or published with mobilenas")
+
+
 class _Head(_Part):
     version: Literal[1]
     search: str
@@ -111,6 +122,7 @@ class Summary(Target, _Head):
     reference: Network | None
     baseline: Network | None
     finalists: tuple[Finalist, ...] = Field(description="empty where there was no choice in the end")
+    first_look: FirstLook | None = Field(default=None, description="null: no race, or never looked into on these data")
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
     minutes: Minutes
     ids: Ids
@@ -146,6 +158,7 @@ def summary_of(recorded: RecordedSearch) -> Summary:
         reference=None if reference is None else _network(reference, _name(recorded, reference), latencies[1]),
         baseline=_baseline(recorded),
         finalists=_finalists(recorded, found),
+        first_look=_first_look(recorded),
         devices=devices,
         minutes=Minutes(**{stage.value: _minutes(recorded.trials(stage)) for stage in _STAGES}),
         ids=Ids(
@@ -155,6 +168,21 @@ def summary_of(recorded: RecordedSearch) -> Summary:
             found_trial=found.number,
             reference_trial=None if reference is None else reference.number,
         ),
+    )
+
+
+def _first_look(recorded: RecordedSearch) -> FirstLook | None:
+    known = first_look(recorded.store, recorded.start.data_hash, recorded.config)
+    if known is None:
+        return None
+    quality, images = known.quality, known.quality.images
+    assert images is not None
+    return FirstLook(
+        images=images,
+        tau=quality.tau,
+        tau_interval=(quality.low, quality.high),
+        networks=quality.networks,
+        source=known.source,
     )
 
 

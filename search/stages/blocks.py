@@ -11,7 +11,7 @@ from search.objective.latency import Corrected
 from search.objective.limits import Cause, Refusal
 from search.objective.objective import Objective
 from search.protocols import AT_FIRST
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.samplers.feasible_first import Exhausted
 from search.samplers.prior import Prior, prior_of
 from search.stages.dispatch import HOPELESS, run_trials

@@ -7,9 +7,9 @@ from latency.meter import Meter
 from latency.results import Results, read_results
 from search.objective.latency import Goal
 from search.protocols import CERTIFICATE
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import write_report
+from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import write_summary
 from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.evaluation.job import Evaluation
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import ExportRecord
+from search.reports.recorded_search import RecordedSearch
 from search.stages.dispatch import run_trials
 from search.stages.export import export_metadata, export_network
 from search.stages.race.finalists import choose_finalists

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from search.objective.limits import Limits
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.stages.session import Session
 
 

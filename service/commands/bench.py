@@ -17,11 +17,12 @@ from search.bench.course import ASHA, SamplerRun, run_sampler
 from search.bench.curves import CurvesProblem
 from search.bench.named import problem_named
 from search.bench.problem import Problem
-from search.bench.proxies import NEAR, TOPS, Quality, qualities, read_signals
+from search.bench.proxies import NEAR, TOPS, qualities, read_signals
 from search.bench.recorded import recorded_curves
 from search.bench.summary import Mean, Summary, floor_regret, summarise
 from search.config.load import RunConfig
 from search.problems import nas_bench_macro
+from search.record.rows import SignalQuality
 from search.record.store import Store
 from service.commands import search
 from service.terminal.console import console, say
@@ -232,8 +233,9 @@ def proxy_quality(
             names = [search.run_alone(as_study(asked.config, asked.networks), database, runs)]
         with closing(Store.open(database)) as store:
             known = recorded_curves(store, names)
-        title, curves, truth = ", ".join(names), known.curves, "the reward split"
-        near = known.target_ms if limit is None else limit
+            title, curves, truth = ", ".join(names), known.curves, "the reward split"
+            near = known.target_ms if limit is None else limit
+            store.signals.put(known.data_hash, title, qualities(curves, near))
     found = qualities(curves, near, own)
     if not found:
         spoken_of = f" and that every signal of {signals} speaks of" if signals else ""
@@ -246,8 +248,8 @@ def proxy_quality(
         types = {name: type(value) for name, value in plain[0].items()}
         show("signals", plain, form, shown=list(types), types=types, out=out)
         return
-    for where in dict.fromkeys(each.where for each in found):
-        here = [each for each in found if each.where == where]
+    for where in dict.fromkeys(each.compared for each in found):
+        here = [each for each in found if each.compared == where]
         told = [_told(each) for each in here]
         trainings = counted(here[0].trainings, "training")
         show(
@@ -287,7 +289,7 @@ def as_study(config: RunConfig, networks: int) -> RunConfig:
     )
 
 
-def _told(quality: Quality) -> dict[str, str]:
+def _told(quality: SignalQuality) -> dict[str, str]:
     is_known = not math.isnan(quality.tau)
     return {
         "signal": quality.signal,
@@ -298,11 +300,12 @@ def _told(quality: Quality) -> dict[str, str]:
     }
 
 
-def _plain(quality: Quality) -> dict[str, object]:
+def _plain(quality: SignalQuality) -> dict[str, object]:
     ranks = {"tau": quality.tau, "tau_low": quality.low, "tau_high": quality.high}
     return {
         "signal": quality.signal,
-        "where": quality.where,
+        "compared": quality.compared,
+        "images": quality.images,
         "networks": quality.networks,
         "trainings": quality.trainings,
         **{name: None if math.isnan(value) else value for name, value in ranks.items()},

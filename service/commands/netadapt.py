@@ -7,9 +7,9 @@ from pathlib import Path
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
 from search.lifecycle.creation import SearchRequest
-from search.record.recorded_search import found_trial
 from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.reports.recorded_search import found_trial
 from search.run_folder import WEIGHTS
 from search.trial import State, Trial
 from service.commands import search

@@ -10,11 +10,11 @@ from typing import Any
 from search.config.sections import RewardConfig, TargetConfig, named_or_callable, parse_target
 from search.objective.reward import KINDS, Reward
 from search.record.claims import Claim
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import LogLine, SearchRecord
 from search.record.store import Store
 from search.record.views import VIEWS
 from search.reports.race import Rung, rungs_of
+from search.reports.recorded_search import RecordedSearch
 from search.trial import SearchStage, State, Trial, judge_of, judged_on
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show

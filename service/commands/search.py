@@ -22,9 +22,9 @@ from search.lifecycle.opening import check_resumable
 from search.lifecycle.reach import check_limits, check_target, require_table, with_device
 from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
 from search.record.heartbeat import hold
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.stages.certify import certify as complete
 from search.stages.session import AwaitsKit
 from search.trial import SearchStage

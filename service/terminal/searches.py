@@ -10,10 +10,10 @@ from search.config.load import RunConfig
 from search.evaluation.data import Images
 from search.executors import cluster_of
 from search.plan import Inputs, Plan
-from search.record.recorded_search import RecordedSearch
 from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.markdown import comparison, spec_alone, verdict
+from search.reports.recorded_search import RecordedSearch
 from search.run_folder import EXPORTED, PAGE, REPORT, SPEC, SUMMARY
 from service.terminal.console import console, say
 from service.terminal.rows import scientific

@@ -12,7 +12,7 @@ from latency.analysis.validate import GROUPS, Validated, Validation
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from search.record.database import Database
-from search.record.rows import FurtherTarget, SearchRecord
+from search.record.rows import FurtherTarget, SearchRecord, SignalQuality
 from search.record.schema import metadata, searches
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
@@ -141,6 +141,19 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
     phone = store.tables.add(latency_table(device=PHONE), conditions={}, protocol="16 rounds", reasons={})
     store.devices.add(DeviceSettings(name=PHONE.name, address="kit", threads=1))
     store.devices.add_validation(desk, validation(), {"load_1min": 0.1})
+    look = SignalQuality(
+        signal="6,000 images, log-likelihood",
+        images=6000,
+        compared="near the limit",
+        networks=16,
+        trainings=1,
+        tau=0.4,
+        low=0.1,
+        high=0.6,
+        regrets={1: 0.5, 4: 0.25},
+        seconds=12.5,
+    )
+    store.signals.put("5ec56280772a527f", "shoes-desk-1", [look])
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
     _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92, also=phone)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)

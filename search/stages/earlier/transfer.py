@@ -1,8 +1,8 @@
 """Starting from earlier searches: their trials are taken over, and their winners are tried first."""
 
 from search.evaluation.job import Evaluation
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import FoundEvaluation, SearchRecord
+from search.reports.recorded_search import RecordedSearch
 from search.stages.earlier.reuse import has_weights
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State

@@ -8,7 +8,7 @@ from latency.meter import LocalMeter
 from latency.results import Results
 from search.objective.latency import Goal, scores_at
 from search.protocols import FINALISTS, SCALED, SPARE
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.stages.limits import end_latency_ms, end_limits_of
 from search.stages.race import kits
 from search.stages.race.screening import know_by_measuring, measure_trials, name_of

@@ -17,7 +17,7 @@ from latency.whole import Whole, whole_from
 from search.config.load import RunConfig
 from search.objective.latency import Goal
 from search.protocols import CARRIED
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
 from search.stages.session import Session
 from space.arch import Architecture

@@ -13,8 +13,8 @@ import numpy as np
 
 from search.evaluation.job import Evaluation
 from search.objective.pareto import along_front, losses
-from search.record.recorded_search import RecordedSearch
 from search.reports.race import furthest
+from search.reports.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
 from search.stages.dispatch import run_trials
 from search.stages.limits import end_latency_ms, end_limits_of, limits_of

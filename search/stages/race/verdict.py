@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from search.objective.latency import Goal
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.stages.limits import end_latency_ms
 from search.stages.race import kits
 from search.stages.race.finalists import hopeful, next_to_measure

@@ -3,7 +3,7 @@
 import math
 
 from search.objective.latency import Goal
-from search.record.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
 from search.stages.session import AwaitsKit, Session

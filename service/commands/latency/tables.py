@@ -18,8 +18,8 @@ from latency.table import LatencyTable
 from search.config.load import load_config, parse_config
 from search.config.sections import DeviceConfig
 from search.plan import look_up, table_minutes
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.stages.walk.refine import keys_to_refine
 from search.tables import Tables, settings_for, workspace
 from service.commands.spaces import space_named

@@ -12,8 +12,8 @@ import numpy as np
 
 from search.evaluation.data import Images
 from search.plan import look_up
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.run_folder import EXPORTED, MODEL
 from search.stages.export import export_metadata, export_network
 from search.stages.exported import ExportedNetwork

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from search.bench.curves import CurvesProblem
-from search.bench.proxies import TOPS, Quality, qualities, read_signals
+from search.bench.proxies import TOPS, qualities, read_signals
+from search.record.rows import SignalQuality
 from tests.search.bench.test_curves import IMAGES, Row, made_up, write
 from tests.tiny import Result
 
@@ -22,10 +23,10 @@ def table_of(folder: Path, networks: list[Row], points: list[Row]) -> Path:
     return folder / "made-up.csv"
 
 
-def by_signal(path: Path) -> dict[str, Quality]:
+def by_signal(path: Path) -> dict[str, SignalQuality]:
     """Over the whole table."""
     found = qualities(CurvesProblem.read(path, 9.0).curves, 9.0)
-    return {each.signal: each for each in found if each.where == "space"}
+    return {each.signal: each for each in found if each.compared == "space"}
 
 
 def test_what_orders_networks_like_their_ends_loses_nothing(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_the_command_tells_people_and_programs(tmp_path: Path, mobilenas: Mobile
     assert "made-up, space: 11 networks, 2 trainings of each" in shown.out
     assert "tau: Kendall" in shown.out
     rows = json.loads(mobilenas("proxy-quality", "--table", path, "--format", "json").out)
-    assert {"signal", "where", "networks", "tau", *(f"regret_best_{top}" for top in TOPS), "seconds"} <= set(rows[0])
+    assert {"signal", "compared", "networks", "tau", *(f"regret_best_{top}" for top in TOPS), "seconds"} <= set(rows[0])
     assert next(row for row in rows if row["signal"] == "random order")["tau"] is None
     refused = mobilenas("proxy-quality", "--table", tmp_path / "none.csv")
     assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -54,7 +54,7 @@ def test_signals_are_checked_on_ones_own_data(
         assert [point.seconds for point in points.values()] == sorted(point.seconds for point in points.values())  # type: ignore[type-var]
     assert {tuple(curve.points) for curve in both.curves} == {(0, 1)}
     rows = json.loads(mobilenas("proxy-quality", "a", "b", "--format", "json").out)
-    assert {(row["networks"], row["trainings"]) for row in rows if row["where"] == "space"} == {(NETWORKS, 2)}
+    assert {(row["networks"], row["trainings"]) for row in rows if row["compared"] == "space"} == {(NETWORKS, 2)}
     assert {f"{images} images, log-likelihood" for images in IMAGES} <= {row["signal"] for row in rows}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
 from search.reports.markdown import comparison, difference_sentence, render, target_outcome, verdict
+from search.reports.recorded_search import RecordedSearch
 from search.trial import NetworkMeasurement
 from tests.search.content import Writer
 from tests.search.judgements import write_judgement

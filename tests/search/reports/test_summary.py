@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import schema_text, summary_of, write_summary
 from search.trial import SearchStage
 from tests.search.content import Writer

@@ -10,9 +10,9 @@ import yaml
 
 from latency.table import LatencyTable
 from latency.whole import Whole
-from search.record.recorded_search import RecordedSearch
 from search.record.rows import SearchRecord
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.stages.session import AwaitsKit
 from search.trial import SearchStage, State, Trial
 from service.commands import search

@@ -17,8 +17,8 @@ import yaml
 from latency.kit import Campaign
 from latency.meter import MeasuringProgress, SshMeter
 from latency.results import Results
-from search.record.recorded_search import RecordedSearch
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.trial import SearchStage
 from space.errors import DeviceError
 from tests.latency.sshd import Sshd, sshd_program

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from search.config.load import parse_config
-from search.record.recorded_search import RecordedSearch, found_trial, reference_trial
 from search.record.store import Store
 from search.reports.history import History
+from search.reports.recorded_search import RecordedSearch, found_trial, reference_trial
 from search.trial import Origin, SearchStage, State
 from space.errors import RunError
 from tests.search.content import Writer

@@ -1,0 +1,98 @@
+"""What a race's first look at its networks is worth, as far as that was found out on its data."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from search.config.load import RunConfig
+from search.record.rows import SignalQuality
+from search.record.store import Store
+
+# The looks of other races are taken for those of this one where they were at most so many times longer or shorter.
+_ALIKE = 1.5
+_OTHERS = ("multiply-adds", "depth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstLook:
+    """A race's first look at networks near the target: how well it orders them, and who orders them better for nothing.
+
+    `source` says whose networks were compared.
+    """
+
+    quality: SignalQuality
+    better: SignalQuality | None
+    source: str
+
+    @property
+    def sentence(self) -> str:
+        """What a report says of it."""
+        look, top = self.quality, max((top for top in self.quality.regrets if top <= 4), default=None)
+        lost = "" if top is None else f"; the best of its first {top} is {look.regrets[top]:.2f} points below the best"
+        said = (
+            f"What networks reach after {look.images:,} images orders them near one latency with a Kendall's τ of "
+            f"{look.tau:.2f} (95%: {look.low:.2f} to {look.high:.2f}; {look.networks} networks, {self.source}){lost}."
+        )
+        if self.better is None:
+            return said
+        return f"{said} **{self.better.signal.capitalize()} alone orders them better (τ {self.better.tau:.2f}).**"
+
+
+def first_look(store: Store, data_hash: str, config: RunConfig) -> FirstLook | None:
+    """What is known of a race's first look on these data: from the record, or as it was published with mobilenas."""
+    if not config.races:
+        return None
+    known = store.signals.newest(data_hash) or _published().get(data_hash)
+    if known is None:
+        return None
+    source, qualities = known
+    near = [each for each in qualities if each.compared == "near the limit" and not math.isnan(each.tau)]
+    images = config.race.rungs[0].images
+    looks = [each for each in near if each.images is not None and each.signal.endswith("log-likelihood")]
+    look = min(looks, key=lambda each: _apart(each, images), default=None)
+    if look is None or _apart(look, images) > math.log(_ALIKE):
+        return None
+    others = [each for each in near if each.signal in _OTHERS and each.tau > look.tau]
+    return FirstLook(quality=look, better=max(others, key=lambda each: each.tau, default=None), source=source)
+
+
+def _apart(quality: SignalQuality, images: int) -> float:
+    assert quality.images is not None
+    return abs(math.log(quality.images / images))
+
+
+@cache
+def _published() -> Mapping[str, tuple[str, list[SignalQuality]]]:
+    """By data hash; benchmarks/curves/signals.py writes the file from the committed learning curves."""
+    content = json.loads(files("search.reports").joinpath("signals.json").read_text(encoding="utf-8"))
+    return {each["data_hash"]: (each["source"], [_read(row) for row in each["qualities"]]) for each in content["data"]}
+
+
+def to_plain(qualities: Sequence[SignalQuality]) -> list[dict[str, Any]]:
+    """As the published file has them."""
+    return [
+        {
+            "signal": each.signal,
+            "images": each.images,
+            "compared": each.compared,
+            "networks": each.networks,
+            "trainings": each.trainings,
+            **{
+                name: None if math.isnan(value) else round(value, 4)
+                for name, value in (("tau", each.tau), ("low", each.low), ("high", each.high))
+            },
+            "regrets": {str(top): round(lost, 4) for top, lost in each.regrets.items()},
+            "seconds": None if each.seconds is None else round(each.seconds, 1),
+        }
+        for each in qualities
+    ]
+
+
+def _read(row: Mapping[str, Any]) -> SignalQuality:
+    ranks = {name: math.nan if row[name] is None else row[name] for name in ("tau", "low", "high")}
+    regrets = {int(top): lost for top, lost in row["regrets"].items()}
+    return SignalQuality(**{**row, **ranks, "regrets": regrets})

@@ -1,0 +1,94 @@
+"""What a report says of a race's first look at its networks."""
+
+import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.bench.curves import CurvesProblem
+from search.bench.proxies import qualities
+from search.config.load import parse_config
+from search.record.rows import SignalQuality
+from search.record.store import Store
+from search.reports.signals import first_look, to_plain
+from tests.search.record.test_signals import LOOK
+
+CURVES = Path(__file__).parents[3] / "benchmarks" / "curves"
+FASHION_MNIST = "5ec56280772a527f"
+RACE = parse_config({})
+DEPTH = replace(LOOK, signal="depth", images=None, tau=0.5)
+LATER = replace(LOOK, signal="24,000 images, log-likelihood", images=24_000, tau=0.7)
+
+
+def test_the_nearest_look_is_told(store: Store) -> None:
+    """Of those near the target, by log-likelihood, after about as many images as the race's first rung."""
+    others = [replace(LOOK, signal="6,000 images, top-1", tau=0.9), replace(LOOK, compared="space", tau=0.9)]
+    store.signals.put("abc", "study", [*others, LATER, LOOK])
+    found = first_look(store, "abc", RACE)
+    assert found is not None
+    assert (found.quality, found.better) == (LOOK, None)
+    assert found.sentence == (
+        "What networks reach after 6,000 images orders them near one latency with a Kendall's τ of 0.40 (95%: 0.10 to "
+        "0.60; 24 networks, study); the best of its first 4 is 0.25 points below the best."
+    )
+
+
+def test_what_orders_better_for_nothing_is_a_warning(store: Store) -> None:
+    """Depth or multiply-adds above the look; a linear model, which needs others' ends, is none."""
+    model = replace(LOOK, signal="linear model of the others' ends", images=None, tau=0.9)
+    store.signals.put("abc", "study", [model, DEPTH, LOOK])
+    found = first_look(store, "abc", RACE)
+    assert found is not None
+    assert found.sentence.endswith("**Depth alone orders them better (τ 0.50).**")
+
+
+@pytest.mark.parametrize(
+    ("config", "known"),
+    [
+        ({"race": {"rungs": []}}, [LOOK]),
+        ({"race": {"rungs": [{"images": 1000, "networks": 8}, {"images": 2000, "networks": 4}]}}, [LOOK]),
+        ({}, [DEPTH]),
+        ({}, []),
+    ],
+)
+def test_what_nobody_looked_into_is_not_told(store: Store, config: dict[str, Any], known: list[SignalQuality]) -> None:
+    """A search without a race, looks at other lengths, none at all, other data."""
+    if known:
+        store.signals.put("abc", "study", known)
+    assert first_look(store, "abc", parse_config(config)) is None
+
+
+def test_published_figures_come_with_mobilenas(store: Store) -> None:
+    """For Fashion-MNIST, until the record knows its own."""
+    found = first_look(store, FASHION_MNIST, RACE)
+    assert found is not None
+    assert found.source == "published with mobilenas"
+    assert found.quality.networks >= 32
+    assert -1 < found.quality.low < found.quality.tau < found.quality.high < 1
+    store.signals.put(FASHION_MNIST, "study", [LOOK])
+    again = first_look(store, FASHION_MNIST, RACE)
+    assert again is not None
+    assert again.source == "study"
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "cifar10"])
+def test_the_published_file_is_of_the_committed_curves(data: str) -> None:
+    """Made anew by: python -m benchmarks.curves.signals --write."""
+    problem = CurvesProblem.read(CURVES / f"{data}.csv")
+    expected = [each for each in qualities(problem.curves, problem.limit_ms) if each.compared == "near the limit"]
+    content = json.loads(files("search.reports").joinpath("signals.json").read_text(encoding="utf-8"))["data"]
+    (shipped,) = (each["qualities"] for each in content if each["data"] == data)
+    assert [row["signal"] for row in shipped] == [each.signal for each in expected]
+    for row, each in zip(shipped, to_plain(expected), strict=True):
+        assert row["networks"] == each["networks"]
+        assert row["tau"] == (None if each["tau"] is None else pytest.approx(each["tau"], abs=1e-3))
+
+
+def test_figures_are_written_as_they_are_read() -> None:
+    """What is not a number is null in the file."""
+    plain = to_plain([replace(LOOK, tau=float("nan"))])
+    assert plain[0]["tau"] is None
+    assert plain[0]["regrets"] == {"1": 0.5, "4": 0.25}
