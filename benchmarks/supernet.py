@@ -24,7 +24,6 @@ from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.supernet.sharing import Supernet
 from trainer.supernet.training import train_supernet
-from trainer.training.batches import Images
 from trainer.training.judging import judge
 from trainer.training.networks import load_model
 from trainer.training.recipe import load_recipe
@@ -55,7 +54,7 @@ def run(task: Task) -> list[Row]:
     """What it says of every network at each look."""
     torch.set_num_threads(1)
     dataset = Dataset.open(task.folder)
-    problem, splits, images = CurvesProblem.read(task.curves), split(dataset), Images(dataset)
+    problem, splits = CurvesProblem.read(task.curves), split(dataset)
     proxy = load_recipe("proxy")
     recipe = replace(
         proxy,
@@ -79,7 +78,7 @@ def run(task: Task) -> list[Row]:
         name = f"supernet {task.seed}, {round(share * task.images):,} images"
         for curve in problem.curves:
             since = time.process_time()
-            say(name, curve.arch, shared.model_of(curve.arch, images, splits.train[:1024]), since)
+            say(name, curve.arch, shared.model_of(curve.arch, dataset, splits.train), since)
         if task.tune:
             for curve in problem.curves:
                 since, weights = time.process_time(), shared.weights_of(curve.arch)

@@ -42,9 +42,7 @@ def within_budget(inputs: Inputs, speed: Speed, budget: str) -> Inputs:
     if not needs_speed(config, budget):
         return inputs
     if config.evaluator is not None:
-        raise InvalidConfig(
-            "a budget in hours cannot be planned with an `evaluator` of your own; set blocks.trials instead"
-        )
+        raise InvalidConfig("a budget in hours cannot be planned with an `evaluator`; set blocks.trials instead")
     least = _images_factor_for(inputs, speed, ENOUGH_EPOCHS) if _is_folder(inputs) and budget == "default" else 0.0
     hours, to_measure = budget_hours(budget), speed.table_minutes + make_plan(inputs, speed).measuring_minutes
     if hours is None:

@@ -45,7 +45,7 @@ def executor_for(inputs: Inputs, listener: Listener) -> Executor:
     if config.executor == "local":
         require_device(compute_device(config))
         gpus = visible_gpus() if compute_device(config) == "cuda" else ()
-        return LocalExecutor(inputs.workers, job_seconds=job_seconds, gpus=gpus, trains=config.evaluator is None)
+        return LocalExecutor(inputs.workers, job_seconds=job_seconds, gpus=gpus, trains=config.own_evaluator is None)
     artifacts = artifact_store()
     setup = ClusterSetup(
         address=address,

@@ -20,7 +20,9 @@ from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.protocols import certificate_seconds, finalists_seconds, screening_seconds
 from search.record.store import Store
+from search.run_folder import supernet_file
 from search.tables import Tables
+from search.trial import SUPERNET
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.encoding import Encoding
@@ -32,6 +34,8 @@ from space.preset import load_preset
 from space.variation.moves import mutate
 from trainer.data.prepare import Progress, prepare
 from trainer.data.splits import split
+from trainer.supernet.files import SupernetFile
+from trainer.supernet.sharing import STATISTICS_IMAGES
 from trainer.training.networks import DeviceKind, best_device, visible_gpus
 
 _SAMPLE_KEYS = 40
@@ -100,7 +104,28 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     data, sizes = _look_up_data(config, progress)
     space = SearchSpace(preset=preset, width=config.space.width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
+    if config.supernet is not None:
+        _check_supernet(config.supernet, space, data)
     return Inputs(config=config, data=data, space=space, settings=settings)
+
+
+def _check_supernet(named: str, space: SearchSpace, data: Data) -> None:
+    """Refuse a supernet of other data or of another space.
+
+    Raises:
+        DataError: it is one, or cannot be read.
+        InvalidConfig: there are no images, or the space is another one.
+    """
+    file = SupernetFile.read(supernet_file(named))
+    if not isinstance(data, Images):
+        raise InvalidConfig("config key supernet: it judges networks on images; name them under data.source")
+    file.fitted_to(data.dataset, f"supernet {named}")
+    mine = file.supernet.space
+    if mine != space:
+        raise InvalidConfig(
+            f"config key supernet: {named} is of space '{mine.preset.name}' at width {mine.width:g}, this run's is "
+            f"'{space.preset.name}' at width {space.width:g}; name the same under `space`"
+        )
 
 
 def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, NetworkSizes]:
@@ -183,7 +208,7 @@ class Plan:
     @property
     def is_known(self) -> bool:
         """Whether the minutes are all of the search's: nobody knows how long a user's own evaluator takes."""
-        return self.inputs.config.evaluator is None
+        return self.inputs.config.own_evaluator is None
 
     @property
     def training_minutes(self) -> float:
@@ -290,11 +315,12 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     config = inputs.config
     pace = Pace.of(config, inputs.data, workers=inputs.workers, images_per_second=speed.images_per_second)
     judging = EVALUATION_SHARE * pace.judged
-    own = 0.0 if config.evaluator is not None else 1.0
+    own = 0.0 if config.own_evaluator is not None else 1.0
     if config.races:
         search_s = pace.rungs(config.race)
     else:
-        search_s = own * pace.alike(config.blocks.trials, config.blocks.images + judging)
+        trained = EVALUATION_SHARE * STATISTICS_IMAGES if config.evaluator == SUPERNET else config.blocks.images
+        search_s = own * pace.alike(config.blocks.trials, trained + judging)
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0

@@ -12,6 +12,7 @@ SPEC, WEIGHTS, MODEL = "architecture.json", "weights.safetensors", "model.onnx"
 LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What a run may be named."""
+SUPERNET_WEIGHTS = "supernet.safetensors"
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
 REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"
@@ -21,6 +22,12 @@ CERTIFY_KIT, FINALISTS_KIT = KITS = "certify.zip", "finalists.zip"
 def weights_name(number: int) -> str:
     """The file of a trial's weights, as the record has it, inside the run folder."""
     return f"trials/{number}.safetensors"
+
+
+def supernet_file(named: str) -> Path:
+    """The file of a supernet that is named by its folder, or by itself."""
+    path = Path(named)
+    return path / SUPERNET_WEIGHTS if path.is_dir() else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,11 @@ class RunFolder:
     def start_weights(self) -> Path:
         """The weights of the network that a search starts from which is but a walk."""
         return self.path / "start.safetensors"
+
+    @property
+    def supernet(self) -> Path:
+        """The supernet by whose weights a search judges networks."""
+        return self.path / SUPERNET_WEIGHTS
 
     def new_weights(self, number: int) -> Path:
         """Where a trial of this number leaves its weights."""

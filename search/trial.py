@@ -26,11 +26,15 @@ class SearchStage(StrEnum):
 
 
 BALANCED = "balanced accuracy"
+SUPERNET = "supernet"
+"""The evaluator that judges members of a space by the weights that they share."""
 
 
 def judge_of(evaluator: str | None, rank_by: str | None) -> str | None:
     """Who ranks the networks of a search, if not plain top-1: the user's own evaluator, or balanced accuracy."""
-    return evaluator or (BALANCED if rank_by == "balanced" else None)
+    if evaluator is not None and evaluator != SUPERNET:
+        return evaluator
+    return BALANCED if rank_by == "balanced" else None
 
 
 def judged_on(stage: SearchStage, judge: str | None) -> str:

@@ -31,7 +31,7 @@ from search.config.sections import (
 )
 from search.config.unset import filled, merged
 from search.run_folder import FOLDER_NAME
-from search.trial import judge_of
+from search.trial import SUPERNET, judge_of
 from space.errors import InvalidConfig
 from space.formats import read_spec_file
 from space.paths import expanded, recordable
@@ -54,7 +54,8 @@ class RunConfig(ConfigSection):
     batch: int = Field(ge=1, le=1024)
     executor: Literal["local", "ray"]
     ray: RayConfig
-    evaluator: CallableName | None = None
+    evaluator: Literal["supernet"] | CallableName | None = None
+    supernet: str | None = None
     latency: CallableName | None = None
     plugins: str | None
     html: bool
@@ -80,7 +81,7 @@ class RunConfig(ConfigSection):
     def _fits_together(self) -> Self:
         sizes = (self.data.resolution, self.data.channels, self.data.classes)
         if self.data.source == NO_DATA:
-            if self.evaluator is None or None in sizes:
+            if self.own_evaluator is None or None in sizes:
                 raise ValueError("data.source none needs `evaluator`, and data.resolution, channels and classes")
         elif not self.blocks.reference:
             raise ValueError("blocks.reference false is for searches without data (data.source none)")
@@ -94,7 +95,9 @@ class RunConfig(ConfigSection):
             raise ValueError(
                 "sampler evolution has only one objective; choose another sampler, or leave blocks.objectives out"
             )
-        if self.evaluator is not None and self.data.rank_by != "top1":
+        if (self.evaluator == SUPERNET) != (self.supernet is not None):
+            raise ValueError("evaluator supernet and the key `supernet` belong together; give both, or leave both out")
+        if self.own_evaluator is not None and self.data.rank_by != "top1":
             raise ValueError("data.rank_by is for trainings; leave `evaluator` or data.rank_by out")
         for text in self.targets.values():
             parse_target(text)
@@ -153,6 +156,11 @@ class RunConfig(ConfigSection):
             )
 
     @property
+    def own_evaluator(self) -> str | None:
+        """The user's own function that judges networks, if there is one."""
+        return None if self.evaluator == SUPERNET else self.evaluator
+
+    @property
     def races(self) -> bool:
         """Whether the block-level search is a race."""
         return bool(self.race.rungs)
@@ -189,7 +197,7 @@ class RunConfig(ConfigSection):
     @property
     def tells_proposals_apart(self) -> bool:
         """Whether NetAdapt's steps are adaptive: only images that judged all proposals alike can tell them apart."""
-        return self.netadapt.steps == "adaptive" and self.evaluator is None and self.data.rank_by == "top1"
+        return self.netadapt.steps == "adaptive" and self.own_evaluator is None and self.data.rank_by == "top1"
 
     @property
     def fine_tuning_recipe(self) -> Recipe:
@@ -259,6 +267,7 @@ class RunConfig(ConfigSection):
         return self.model_copy(
             update={
                 "plugins": _whole(self.plugins or ".", "plugins folder") if self.callables else None,
+                "supernet": None if self.supernet is None else _whole(self.supernet, "supernet"),
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(

@@ -104,7 +104,8 @@ class Training(Evaluation):
     """Training on images, and judging on others; or judging weights that are given, where `recipe` is None.
 
     `parent_key` is the key of the evaluation whose weights are inherited (or the hash of a file of weights), None for
-    training from scratch. `processes` share each batch.
+    training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them. `processes`
+    share each batch.
     """
 
     leaves_weights = True
@@ -116,6 +117,7 @@ class Training(Evaluation):
     parent_key: str | None = None
     device: "DeviceKind" = "cpu"
     processes: int = 1
+    shares: bool = False
 
     @property
     def is_of_given_weights(self) -> bool:
@@ -135,7 +137,7 @@ class Training(Evaluation):
             "architecture": self.architecture.arch_id,
             "evaluator": [EVALUATOR_VERSION, _torch_version()],
         }
-        for name, usual in (("device", "cpu"), ("processes", 1)):
+        for name, usual in (("device", "cpu"), ("processes", 1), ("shares", False)):
             if content[name] == usual:
                 del content[name]
         return _hash(content)

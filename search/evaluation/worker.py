@@ -13,6 +13,7 @@ from space.errors import DataError
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
+from trainer.supernet.files import SupernetFile
 from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import inherit
 from trainer.training.judgement import Judgement
@@ -116,7 +117,11 @@ def _trained(
 ) -> Trained:
     arch, use = evaluation.architecture, evaluation.data
     inherited = None
-    if job.parent is not None:
+    if job.parent is not None and evaluation.shares:
+        shared = _supernet(job.parent.weights, evaluation.parent_key).fitted_to(dataset)
+        found = shared.model_of(arch, dataset, splits.train).state_dict()
+        inherited = {name: tensor.contiguous() for name, tensor in found.items()}
+    elif job.parent is not None:
         inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
     if evaluation.recipe is None:
         assert inherited is not None, "weights that are judged as they are must be given"
@@ -148,6 +153,15 @@ def _trained(
     if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
         trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
     return trained
+
+
+@lru_cache(maxsize=1)
+def _supernet(path: Path, content_hash: str | None) -> SupernetFile:
+    """Read once in a process; a file that was changed since must not give results under the old one's key."""
+    file = SupernetFile.read(path)
+    if file.content_hash != content_hash:
+        raise DataError(f"supernet {path} is {file.content_hash} now, not {content_hash}; restore it")
+    return file
 
 
 def _checkpoints(path: Path, key: str) -> Checkpoints:

@@ -1,6 +1,7 @@
 """A new search: its name, its run folder and its record; or one that was queued, taken to its first stage."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -15,7 +16,7 @@ from search.plan import Inputs, calibrate_speed, compute_device, look_up
 from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
 from search.record.store import Store
-from search.run_folder import RunFolder
+from search.run_folder import RunFolder, supernet_file
 from space.errors import RunError
 from space.paths import recordable
 
@@ -128,6 +129,7 @@ def create(
             if weights is not None:
                 with start.files.start_weights.open("xb") as file:
                     file.write(weights)
+            _keep_supernet(inputs.config, start)
             config = _named(_where_it_trains(inputs.config), name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
@@ -137,9 +139,16 @@ def create(
         except NameTaken:
             if inputs.config.name is not None:
                 raise
-            RunFolder(folder).start_weights.unlink(missing_ok=True)
+            for left in (RunFolder(folder).start_weights, RunFolder(folder).supernet):
+                left.unlink(missing_ok=True)
             folder.rmdir()
             name = next(names)
+
+
+def _keep_supernet(config: RunConfig, start: SearchStart) -> None:
+    """Copy it into the run folder, so that the search goes on, and can be handed over, without the one it was given."""
+    if config.supernet is not None:
+        shutil.copyfile(supernet_file(config.supernet), start.files.supernet)
 
 
 def _folder(runs: Path, name: str) -> Path:
@@ -195,5 +204,6 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     reached = measured_reach(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)
+    _keep_supernet(inputs.config, start)
     config = _where_it_trains(inputs.config)
     store.searches.begin(record.id, _named(config, record.name), start, further)

@@ -111,6 +111,8 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     record = store.searches.get(name)
     config: RunConfig = parse_config(dict(record.config))
     record.require_start().run_folder.mkdir(parents=True, exist_ok=True)
+    if config.supernet is not None:  # its own copy, whatever became of the one that it was given
+        config = config.model_copy(update={"supernet": str(record.require_start().files.supernet)})
     inputs = look_up(config)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)

@@ -286,14 +286,14 @@ def _first_look(recorded: RecordedSearch) -> str:
 
 
 def _data_text(recorded: RecordedSearch) -> str:
-    use, evaluator = recorded.config.data, recorded.config.evaluator
+    use, evaluator = recorded.config.data, recorded.config.own_evaluator
     if use.source == NO_DATA:
         return f"by {evaluator}"
     ranked = (
         f"by {evaluator} during the search"
         if evaluator
         else f"during the search on {use.reward_images:,} images of the reward split, which is held out of the "
-        "training split"
+        "training split" + (", by the weights of a supernet" if recorded.config.supernet else "")
     )
     return (
         f"{ranked}; in the table above on the test split, which was used once; data `{use.source}` (content hash "

@@ -237,6 +237,7 @@ class _Search:
         if (
             self.blocks.reference
             and not session.config.races
+            and (session.config.supernet is None or session.space.reference in session.space)
             and _is_due(session, Origin.REFERENCE, session.space.reference)
         ):
             # Trained whatever its latency: everything else is compared with it.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from search.evaluation.executor import Finished
-from search.evaluation.job import Evaluation, Interim, Job, Outcome, Parent, Watch
+from search.evaluation.job import Evaluation, Interim, Job, Outcome, Parent, Training, Watch
 from search.run_folder import weights_name
 from search.stages.earlier.reuse import has_weights, taken
 from search.stages.session import Interrupted, Session
@@ -142,7 +142,9 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
     files = session.start.files
     parent = begun = None
-    if trial.origin == Origin.START:
+    if isinstance(evaluation, Training) and evaluation.shares:
+        parent = Parent(architecture=session.space.largest, weights=files.supernet)
+    elif trial.origin == Origin.START:
         parent = Parent(architecture=trial.architecture, weights=files.start_weights)
     elif trial.parent is not None and not evaluation.inherits:
         checkpoint = files.checkpoint(trial.parent)

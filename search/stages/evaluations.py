@@ -7,7 +7,9 @@ from search.evaluation.data import Data, Images
 from search.evaluation.job import Evaluation, OwnEvaluation, Training
 from search.plan import compute_device
 from search.plugins import Plugin
+from search.run_folder import supernet_file
 from space.arch import Architecture
+from trainer.supernet.files import SupernetFile
 from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
 
@@ -20,6 +22,7 @@ class Evaluations:
     data: Data
     compute_device: DeviceKind
     evaluator_content: str
+    supernet_content: str | None
 
     @classmethod
     def of_run(cls, config: RunConfig, data: Data) -> "Evaluations":
@@ -28,7 +31,10 @@ class Evaluations:
             config=config,
             data=data,
             compute_device=compute_device(config),
-            evaluator_content="" if config.evaluator is None else _plugin(config).content,
+            evaluator_content="" if config.own_evaluator is None else _plugin(config).content,
+            supernet_content=None
+            if config.supernet is None
+            else SupernetFile.read(supernet_file(config.supernet)).content_hash,
         )
 
     def following(self, config: RunConfig) -> "Evaluations":
@@ -56,7 +62,7 @@ class Evaluations:
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
         judged on the whole reward split, as others are who get far.
         """
-        if not is_final and self.config.evaluator is not None:
+        if not is_final and self.config.own_evaluator is not None:
             return OwnEvaluation(architecture=arch, evaluator=_plugin(self.config), content=self.evaluator_content)
         settings = self.config.data
         return Training(
@@ -78,10 +84,14 @@ class Evaluations:
         )
 
     def proxy(self, arch: Architecture) -> Evaluation:
-        """The short training of the block-level search."""
-        return self.of(arch, self.config.proxy_recipe, train_images=self.config.train_images)
+        """The short training of the block-level search, or a look at the weights that a supernet has for a network."""
+        if self.supernet_content is None:
+            return self.of(arch, self.config.proxy_recipe, train_images=self.config.train_images)
+        judged = self.of(arch, None, train_images=None, parent_key=self.supernet_content)
+        assert isinstance(judged, Training)
+        return replace(judged, shares=True)
 
 
 def _plugin(config: RunConfig) -> Plugin:
-    assert config.evaluator is not None
-    return Plugin(name=config.evaluator, folder=config.plugins)
+    assert config.own_evaluator is not None
+    return Plugin(name=config.own_evaluator, folder=config.plugins)

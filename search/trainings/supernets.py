@@ -11,16 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from search.events import Listener
-from search.run_folder import FOLDER_NAME
+from search.run_folder import FOLDER_NAME, SUPERNET_WEIGHTS
 from search.stages.export import export_network
 from search.trainings.folder import TrainingFolder
 from space.arch import Architecture
 from space.choices import SearchSpace
-from space.errors import DataError, RunError
+from space.errors import RunError
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.data.splits import Splits, subset
@@ -28,7 +27,7 @@ from trainer.supernet.files import SupernetFile
 from trainer.supernet.once_for_all import read_once_for_all
 from trainer.supernet.sharing import Supernet
 from trainer.supernet.training import DRAWN, train_supernet
-from trainer.training.batches import Images, Order
+from trainer.training.batches import Order
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.networks import DeviceKind, load_model
@@ -38,10 +37,7 @@ from trainer.training.train import Attended, Check, Checkpoints, Trained
 
 # Members beside the largest and the smallest that are looked at, how often, and on how many images of the reward split.
 LOOKED_AT, LOOKS, LOOK_IMAGES = 3, 4, 2500
-STATISTICS_IMAGES = 1024
-"""Training images on which a member's BatchNorm statistics are measured."""
 KIND: Literal["supernet"] = "supernet"
-WEIGHTS = f"{KIND}.safetensors"
 # Once-for-All's evaluation (Cai et al. 2020): the middle 7/8 of an image, normalised as torchvision does.
 _OF_IMAGENET = Preprocess(
     resolution=224,
@@ -125,7 +121,7 @@ def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], 
 
     def look(shared: Supernet, images: int) -> None:
         found = {
-            name: judge(member_on(shared, arch, dataset, wanted.splits), dataset, few).top1
+            name: judge(shared.model_of(arch, dataset, wanted.splits.train), dataset, few).top1
             for name, arch in _looked_at(space).items()
         }
         curve.append({"images": images, **found})
@@ -156,7 +152,7 @@ def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], 
     file = SupernetFile(
         supernet=supernet, preprocess=dataset.preprocess, classes=dataset.classes, data=dataset.content_hash
     )
-    file.write(wanted.folder / WEIGHTS)
+    file.write(wanted.folder / SUPERNET_WEIGHTS)
     ended = {"seconds": trained.seconds, "images_seen": trained.images_seen, "content_hash": file.content_hash}
     return _write(wanted, curve, **ended)
 
@@ -205,11 +201,11 @@ def import_once_for_all(checkpoint: Path, folder: Path, resolution: int) -> dict
     supernet = read_once_for_all(checkpoint, resolution=resolution)
     kept = TrainingFolder(folder, KIND)
     with kept.held():
-        if (folder / WEIGHTS).exists():
+        if (folder / SUPERNET_WEIGHTS).exists():
             raise RunError(f"{folder} holds a supernet already; choose another name")
         preprocess = replace(_OF_IMAGENET, resolution=resolution, crop=resolution, resize=round(resolution * 8 / 7))
         file = SupernetFile(supernet=supernet, preprocess=preprocess, classes=None, data=None)
-        file.write(folder / WEIGHTS)
+        file.write(folder / SUPERNET_WEIGHTS)
         source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
         content = {"space": _said_of(supernet.space), "source": source, "content_hash": file.content_hash}
         return kept.write_report(content)
@@ -234,8 +230,8 @@ def read_named(runs: Path, name: str) -> SupernetFile:
         DataError: it is damaged.
     """
     folder = folder_named(runs, name)
-    if (folder / WEIGHTS).exists():
-        return SupernetFile.read(folder / WEIGHTS)
+    if (folder / SUPERNET_WEIGHTS).exists():
+        return SupernetFile.read(folder / SUPERNET_WEIGHTS)
     if TrainingFolder(folder, KIND).checkpoint.exists():
         raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {name}")
     raise RunError(f"there is no supernet named '{name}' in {runs}; see: mobilenas supernet list")
@@ -268,53 +264,21 @@ def free(runs: Path, name: str, *, dry_run: bool) -> int:
     return size
 
 
-def as_seen_by(file: SupernetFile, dataset: Dataset, name: str) -> Dataset:
-    """A data set with its images normalised as the supernet knows them.
-
-    Raises:
-        DataError: the supernet was trained on other data, or for other classes or sizes.
-    """
-    space, preprocess = file.supernet.space, dataset.preprocess
-    mine = (space.resolution, space.in_channels, space.num_classes)
-    theirs = (preprocess.resolution, len(preprocess.mean), len(dataset.classes))
-    if mine != theirs:
-        raise DataError(
-            f"supernet '{name}' is for {mine[0]} px, {mine[1]} channels and {mine[2]} classes, {dataset.name} has "
-            f"{theirs[0]}, {theirs[1]} and {theirs[2]}; give data that fit, or train another one"
-        )
-    if file.data is not None and file.data != dataset.content_hash:
-        raise DataError(
-            f"supernet '{name}' was trained on data {file.data}, {dataset.name} is {dataset.content_hash}; give the "
-            "same data, or train another one"
-        )
-    known = replace(preprocess, mean=file.preprocess.mean, std=file.preprocess.std)
-    return replace(dataset, preprocess=known)
-
-
-def member_on(supernet: Supernet, arch: Architecture, dataset: Dataset, splits: Splits) -> torch.nn.Module:
-    """A member as it is judged: its BatchNorm's statistics those of some training images."""
-    return supernet.model_of(arch, Images(dataset), _some(splits.train))
-
-
-def _some(indices: np.ndarray) -> np.ndarray:
-    """Of all classes: folders are sorted by them."""
-    return np.random.default_rng(0).permutation(indices)[:STATISTICS_IMAGES]
-
-
 def export_member(
     file: SupernetFile, name: str, arch: Architecture, dataset: Dataset, splits: Splits, folder: Path
 ) -> Judgement:
     """Hand out a member with the weights that the supernet has for it, as a search hands out what it found.
 
-    Returns how well it classifies the test split. `dataset` is as the supernet sees it.
+    Returns how well it classifies the test split.
 
     Raises:
         InvalidArchitecture: it is no member.
+        DataError: the supernet is none for these data.
         RunError: the folder holds something already.
     """
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} holds something already; choose another folder with --out")
-    model = member_on(file.supernet, arch, dataset, splits)
+    model = file.fitted_to(dataset, f"supernet '{name}'").model_of(arch, dataset, splits.train)
     metadata = {
         "mobilenas_supernet": f"{name} {file.content_hash}",
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -100,6 +100,8 @@ def _as_if(inputs: Inputs) -> str:
 
 
 def _per_trial(config: RunConfig) -> str:
+    if config.supernet is not None:
+        return f"each judged by the weights of {config.supernet}"
     if config.evaluator is not None:
         return f"each judged by {config.evaluator}"
     several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""

@@ -1,14 +1,16 @@
 """A supernet's file: its weights as safetensors, and beside them what it is of as JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from space.choices import SearchSpace
 from space.errors import DataError, InvalidSpace
+from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.supernet.sharing import Supernet
 from trainer.training.weight_files import metadata_of, weights_digest, write_tensors
@@ -18,6 +20,7 @@ FILE_VERSION = 1
 MAX_BYTES = 2 * 2**30
 _WORDS = "supernet"
 _WEIGHTS, _TRANSFORMS = "weights/", "transforms/"
+_FIRST = "stem.conv.conv.weight"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,33 @@ class SupernetFile:
     preprocess: Preprocess
     classes: tuple[str, ...] | None
     data: str | None
+
+    def fitted_to(self, dataset: Dataset, what: str = "the supernet") -> Supernet:
+        """The supernet for a data set: one that was trained elsewhere takes its images as they are normalised here.
+
+        Another deviation is the first convolution's to undo; another mean is BatchNorm's, which is measured anyway.
+
+        Raises:
+            DataError: it was trained on other data, or for other classes or sizes.
+        """
+        space, preprocess = self.supernet.space, dataset.preprocess
+        mine = (space.resolution, space.in_channels, space.num_classes)
+        theirs = (preprocess.resolution, len(preprocess.mean), len(dataset.classes))
+        if mine != theirs:
+            raise DataError(
+                f"{what} is for {mine[0]} px, {mine[1]} channels and {mine[2]} classes, {dataset.name} has "
+                f"{theirs[0]}, {theirs[1]} and {theirs[2]}; give data that fit, or train another one"
+            )
+        if self.data is not None:
+            if self.data != dataset.content_hash:
+                raise DataError(
+                    f"{what} was trained on data {self.data}, {dataset.name} is {dataset.content_hash}; give the same "
+                    "data, or train another one"
+                )
+            return self.supernet
+        scale = torch.tensor(preprocess.std) / torch.tensor(self.preprocess.std)
+        first = self.supernet.weights[_FIRST] * scale[:, None, None]
+        return replace(self.supernet, weights={**self.supernet.weights, _FIRST: first})
 
     @property
     def content_hash(self) -> str:

@@ -17,6 +17,7 @@ from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import DataError, InvalidArchitecture
 from space.networks.modules import build_model
+from trainer.data.dataset import Dataset
 from trainer.training.batches import Images
 from trainer.training.networks import Weights, channels_last, load_model
 from trainer.training.train import measure_batch_norm
@@ -25,6 +26,8 @@ Transforms = Mapping[str, Tensor]
 """By the name of a depthwise layer's weight and the two sizes ("stage2_block1.depthwise.conv.weight 7to5"): the matrix
 that makes the smaller kernel of the middle of the larger one, float32 (k², k²), row by row."""
 
+STATISTICS_IMAGES = 1024
+"""On as many a member's BatchNorm statistics are measured: they are no other member's."""
 _KERNELS = (7, 5, 3)
 TRANSFORM_SHAPES = {"7to5": (25, 25), "5to3": (9, 9)}
 
@@ -94,14 +97,16 @@ class Supernet:
             raise InvalidArchitecture(f"network {arch.arch_id} is no member of the supernet's space: {reason}")
         return {name: each.clone() for name, each in part_of(self.weights, arch, self.transforms).items()}
 
-    def model_of(self, arch: Architecture, images: Images, indices: np.ndarray) -> nn.Module:
-        """A member in evaluation mode, its BatchNorm's statistics measured on the images at `indices`.
+    def model_of(self, arch: Architecture, dataset: Dataset, indices: np.ndarray) -> nn.Module:
+        """A member in evaluation mode, its BatchNorm's statistics measured on some of the images at `indices`.
 
         Raises:
             InvalidArchitecture: it is no member.
         """
         model = channels_last(load_model(arch, self.weights_of(arch)))
-        measure_batch_norm(model, images, indices)
+        # Drawn, since folders are sorted by class.
+        some = np.random.default_rng(0).permutation(indices)[:STATISTICS_IMAGES]
+        measure_batch_norm(model, Images(dataset), some)
         return model.eval()
 
 

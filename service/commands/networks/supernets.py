@@ -10,6 +10,7 @@ import yaml
 from search.evaluation.data import Images
 from search.events import Listener
 from search.plan import Inputs, available_cores, look_up
+from search.run_folder import SUPERNET_WEIGHTS
 from search.trainings import supernets
 from search.trainings.folder import TrainingFolder
 from search.trainings.supernets import SupernetTraining, train_named
@@ -127,14 +128,14 @@ def train(
                 report = train_named(wanted, listener, stopping)
         except Stopped as error:
             raise Stopped(f"{error}; the same command goes on") from error
-    say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / supernets.WEIGHTS}")
+    say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / SUPERNET_WEIGHTS}")
 
 
 def import_(name: str, checkpoint: Path, resolution: int, runs: Path) -> None:
     """The command `supernet import`."""
     folder = supernets.folder_named(runs, name)
     content = supernets.import_once_for_all(expanded(checkpoint), folder, resolution)
-    space, path = content["space"], folder / supernets.WEIGHTS
+    space, path = content["space"], folder / SUPERNET_WEIGHTS
     say(f"supernet {content['content_hash']} of '{space['name']}', width {space['width']:g}: {path}")
 
 
@@ -143,7 +144,7 @@ def list_(form: Format, out: Path | None, runs: Path) -> None:
     rows = []
     for name, content in supernets.reports(runs).items():
         space, data, curve = content.get("space", {}), content.get("data", {}), content.get("curve") or [{}]
-        path = runs / name / supernets.WEIGHTS
+        path = runs / name / SUPERNET_WEIGHTS
         rows.append(
             {
                 "name": name,
@@ -186,9 +187,8 @@ def export(
     arch = published_or_read(spec, width=None, resolution=None)
     with telling() as listener:
         _, looked_up = _inputs(None, data, data_dir, space.resolution, None, None, listener, skip_damaged=skip_damaged)
-    dataset = supernets.as_seen_by(file, looked_up.dataset, name)
     out = expanded(out)
-    found = supernets.export_member(file, name, arch, dataset, looked_up.splits, out)
+    found = supernets.export_member(file, name, arch, looked_up.dataset, looked_up.splits, out)
     low, high = wilson_interval(int(found.right.sum()), len(found))
     say(f"top-1 (test split, {len(found):,} images): {found.top1:.2%}, 95% interval {low:.2%} to {high:.2%}")
     say(f"spec, weights, ONNX file, labels and preprocessing: {out}")
@@ -198,7 +198,7 @@ def gc(names: Sequence[str], runs: Path, *, dry_run: bool) -> None:
     """The command `supernet gc`."""
     freed = 0
     for name in names or supernets.reports(runs):
-        whole = (supernets.folder_named(runs, name) / supernets.WEIGHTS).exists()
+        whole = (supernets.folder_named(runs, name) / SUPERNET_WEIGHTS).exists()
         if names or (whole and TrainingFolder(runs / name, supernets.KIND).checkpoint.exists()):
             size = supernets.free(runs, name, dry_run=dry_run)
             say(f"{name}: {size / 1e6:.1f} MB that its training could go on from")

@@ -23,6 +23,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.supernet.files import SupernetFile
+from trainer.training.judging import logits_of
 from trainer.training.recipe import load_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,17 +75,16 @@ def test_a_member_is_handed_out_as_it_is_judged(wanted: SupernetTraining, tmp_pa
     train_named(wanted, Listener())
     file, dataset = supernets.read_named(tmp_path, "shared"), wanted.dataset
     arch = SPACE.sample(random.Random(1))
-    known = supernets.as_seen_by(file, dataset, "shared")
-    found = supernets.export_member(file, "shared", arch, known, wanted.splits, tmp_path / "out")
+    found = supernets.export_member(file, "shared", arch, dataset, wanted.splits, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(EXPORTED)
     network, images, labels = ExportedNetwork(tmp_path / "out"), dataset.images(), dataset.labels()
     right = [int(network.probabilities(images[index]).argmax()) == labels[index] for index in wanted.splits.test]
     assert np.mean(right) == pytest.approx(found.top1)
     with pytest.raises(RunError, match="holds something already"):
-        supernets.export_member(file, "shared", arch, known, wanted.splits, tmp_path / "out")
+        supernets.export_member(file, "shared", arch, dataset, wanted.splits, tmp_path / "out")
     other = replace(arch, resolution=32)
     with pytest.raises(InvalidArchitecture, match="is no member"):
-        supernets.export_member(file, "shared", other, known, wanted.splits, tmp_path / "other")
+        supernets.export_member(file, "shared", other, dataset, wanted.splits, tmp_path / "other")
 
 
 def test_other_data_are_refused(wanted: SupernetTraining, tmp_path: Path) -> None:
@@ -93,11 +93,23 @@ def test_other_data_are_refused(wanted: SupernetTraining, tmp_path: Path) -> Non
     file = supernets.read_named(tmp_path, "shared")
     other = replace(wanted.dataset, content_hash="f" * 16)
     with pytest.raises(DataError, match=r"was trained on data \w+, .* is f{16}; give the same data"):
-        supernets.as_seen_by(file, other, "shared")
+        file.fitted_to(other)
     with pytest.raises(DataError, match=r"is for 16 px, 3 channels and 2 classes, .* has 16, 3 and 3; give"):
-        supernets.as_seen_by(file, replace(wanted.dataset, classes=("a", "b", "c")), "shared")
-    elsewhere = replace(file, data=None, classes=None, preprocess=replace(file.preprocess, mean=(0.1, 0.2, 0.3)))
-    assert supernets.as_seen_by(elsewhere, other, "shared").preprocess.mean == (0.1, 0.2, 0.3)
+        file.fitted_to(replace(wanted.dataset, classes=("a", "b", "c")))
+    assert file.fitted_to(wanted.dataset) is file.supernet
+
+
+def test_what_was_trained_elsewhere_sees_the_same_pictures(wanted: SupernetTraining, tmp_path: Path) -> None:
+    """Whatever it was normalised for: the members of a supernet that is brought say what they said there."""
+    train_named(wanted, Listener())
+    here, dataset, arch = supernets.read_named(tmp_path, "shared"), wanted.dataset, SPACE.largest
+    std = tuple(2 * each for each in dataset.preprocess.std)
+    elsewhere = replace(here, data=None, classes=None, preprocess=replace(here.preprocess, std=std))
+    there = replace(dataset, preprocess=elsewhere.preprocess)
+    expected = logits_of(elsewhere.supernet.model_of(arch, there, wanted.splits.train), there, wanted.splits.test)
+    fitted = elsewhere.fitted_to(dataset).model_of(arch, dataset, wanted.splits.train)
+    found = logits_of(fitted, dataset, wanted.splits.test)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_a_training_could_go_on_from_is_given_up(wanted: SupernetTraining, tmp_path: Path) -> None:

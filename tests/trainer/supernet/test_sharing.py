@@ -83,10 +83,10 @@ def test_a_members_statistics_are_its_own(stripes: Dataset, splits: Splits) -> N
     """BatchNorm's statistics of a member are measured on images, as those of a network with the same weights are."""
     space = replace(SPACE, in_channels=3, num_classes=3)
     shared = supernet(space)
-    arch, images, indices = space.sample(random.Random(1)), Images(stripes), splits.train[:32]
-    found = shared.model_of(arch, images, indices)
+    arch, indices = space.sample(random.Random(1)), splits.train[:32]
+    found = shared.model_of(arch, stripes, indices)
     alone = load_model(arch, shared.weights_of(arch))
-    measure_batch_norm(alone, images, indices)
+    measure_batch_norm(alone, Images(stripes), indices)
     for name, tensor in alone.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], tensor)
     assert not found.training

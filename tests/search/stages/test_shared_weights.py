@@ -1,0 +1,152 @@
+"""Searches by `evaluator: supernet`: networks are judged by weights that they share, and begin from them in the end."""
+
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import mobilenas
+from search.config.load import parse_config
+from search.evaluation.data import Images
+from search.evaluation.job import Training
+from search.events import Listener
+from search.plan import look_up
+from search.record.store import Store
+from search.run_folder import RunFolder
+from search.trainings.supernets import SupernetTraining, train_named
+from search.trial import Origin, SearchStage, State, Trial
+from space.errors import DataError, InvalidConfig, MobilenasError
+from tests.search.inline import InlineExecutor
+from tests.search.stages.race.test_rungs import LATENCY
+from tests.tiny import TINY_SPACE
+from trainer.supernet.files import SupernetFile
+from trainer.training.recipe import load_recipe
+from trainer.training.weight_files import read_weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def config_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a run
+    """A search of four networks that are judged by the supernet in `folder`/shared, whose best one is tuned on."""
+    (folder / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
+    (folder / "madds.py").write_text(LATENCY)
+    return {
+        "plugins": str(folder),
+        "latency": "madds:ms",
+        "workers": 2,
+        "evaluator": "supernet",
+        "supernet": str(folder / "shared"),
+        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12},
+        "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
+        "target": {"ms": 0.075},
+        "training": {"batch_size": 16},
+        "blocks": {"trials": 4, "reuse": False},
+        "netadapt": {"max_steps": 1, "images": 16, "delta": 0.05},
+        "final": {"images": 32, "weights": "inherited"},
+        **changes,
+    }
+
+
+@pytest.fixture
+def shared(tmp_path: Path, photos: Path) -> Path:
+    """A supernet of the tiny space, trained for some steps."""
+    plain = {name: each for name, each in config_in(tmp_path, photos).items() if name not in ("evaluator", "supernet")}
+    inputs = look_up(parse_config(plain))
+    assert isinstance(inputs.data, Images)
+    recipe = replace(load_recipe("proxy"), images=96, batch_size=16)
+    wanted = SupernetTraining(
+        space=inputs.space,
+        dataset=inputs.data.dataset,
+        splits=inputs.data.splits,
+        recipe=recipe,
+        folder=tmp_path / "shared",
+    )
+    train_named(wanted, Listener())
+    return wanted.folder
+
+
+def trials_of(folder: Path, stage: SearchStage) -> list[Trial]:
+    """The completed trials of a stage."""
+    with closing(Store.open(f"sqlite:///{folder / 'record.db'}")) as store:
+        trials = store.trials.of(store.searches.get("shared-search").id, stage)
+    return [trial for trial in trials if trial.state is State.COMPLETE]
+
+
+def search(folder: Path, config: dict[str, Any]) -> mobilenas.Search:
+    """To its end."""
+    url = f"sqlite:///{folder / 'record.db'}"
+    return mobilenas.search(config, name="shared-search", database=url, runs=folder / "runs")
+
+
+@pytest.mark.slow
+def test_networks_are_judged_by_the_weights_that_they_share(
+    tmp_path: Path, photos: Path, shared: Path, executors: list[InlineExecutor]
+) -> None:
+    """Each has its part of them, but for BatchNorm's statistics; NetAdapt and the final training begin from there."""
+    found = search(tmp_path, config_in(tmp_path, photos))
+    file, files = SupernetFile.read(shared / "supernet.safetensors"), RunFolder(found.folder)
+    judged = trials_of(tmp_path, SearchStage.BLOCKS)
+    assert len(judged) == 4
+    for trial in judged:
+        assert trial.images_seen == 0
+        weights, mine = read_weights(files.weights(trial)), file.supernet.weights_of(trial.architecture)
+        assert weights.keys() == mine.keys()
+        parts = [name for name in mine if ".running_" not in name and "num_batches" not in name]
+        assert all(torch.equal(weights[name], mine[name]) for name in parts)
+    evaluations = [job.evaluation for job in executors[0].jobs]
+    trained = [each for each in evaluations if isinstance(each, Training) and each.recipe is not None]
+    (end,) = (trial for trial in trials_of(tmp_path, SearchStage.FINAL) if trial.origin == Origin.FOUND)
+    assert end.parent is not None
+    assert {each.inherits for each in trained if each.architecture == end.architecture} == {True}
+    report = (found.folder / "report.md").read_text(encoding="utf-8")
+    assert "by the weights of a supernet" in report
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_own_supernet(
+    tmp_path: Path, photos: Path, shared: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was stopped goes on by the same weights where the supernet that it was given is gone."""
+    stopped = {"netadapt": {"max_steps": 0}, "final": {"images": 16, "weights": "inherited"}}
+    submit, asked = InlineExecutor.submit, 0
+
+    def stop_after_two(self: InlineExecutor, job: Any) -> None:  # noqa: ANN401 - a job
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            raise KeyboardInterrupt
+        submit(self, job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineExecutor, "submit", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path, config_in(tmp_path, photos, **stopped))
+    shutil.rmtree(shared)
+    found = mobilenas.resume("shared-search", database=f"sqlite:///{tmp_path / 'record.db'}")
+    assert len(trials_of(tmp_path, SearchStage.BLOCKS)) == 4
+    assert (found.folder / "supernet.safetensors").exists()
+    assert executors
+
+
+def test_what_does_not_fit_is_refused_before_anything_begins(tmp_path: Path, photos: Path, shared: Path) -> None:
+    """A supernet of another space or of other data, none at all, and half of the configuration."""
+    fits = config_in(tmp_path, photos)
+    wider = {**fits["space"], "width": 0.75}
+    other = {**fits["data"], "resolution": 32}
+    cases: list[tuple[dict[str, Any], type[MobilenasError], str]] = [
+        ({"space": wider}, InvalidConfig, r"is of space 'tiny' at width 0\.5, this run's is 'tiny' at width 0\.75"),
+        ({"data": other}, DataError, "is for 16 px, 3 channels and 2 classes"),
+        ({"supernet": str(tmp_path / "nowhere")}, DataError, "cannot be read"),
+    ]
+    for changes, error, message in cases:
+        with pytest.raises(error, match=message):
+            look_up(parse_config({**fits, **changes}))
+    for name in ("evaluator", "supernet"):
+        with pytest.raises(InvalidConfig, match="belong together"):
+            parse_config({key: each for key, each in fits.items() if key != name})
+    assert shared.exists()
