@@ -26,7 +26,7 @@ from search.trial import SUPERNET
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.encoding import Encoding
-from space.errors import InvalidConfig
+from space.errors import InvalidConfig, RunError
 from space.keys import BlockKey, keys_of
 from space.narrowing import narrowings
 from space.paths import expanded
@@ -104,28 +104,38 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     data, sizes = _look_up_data(config, progress)
     space = SearchSpace(preset=preset, width=config.space.width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
-    if config.supernet is not None:
-        _check_supernet(config.supernet, space, data)
     return Inputs(config=config, data=data, space=space, settings=settings)
 
 
-def _check_supernet(named: str, space: SearchSpace, data: Data) -> None:
-    """Refuse a supernet of other data or of another space.
+def check_supernet(inputs: Inputs) -> str | None:
+    """Refuse a supernet of other data or of another space, and networks to try that are no members; returns its hash.
 
     Raises:
-        DataError: it is one, or cannot be read.
-        InvalidConfig: there are no images, or the space is another one.
+        DataError: it is of other data, or cannot be read.
+        InvalidConfig: there are no images, the space is another one, or a network to enqueue is none of it.
+        RunError: it is another one than the search began with.
     """
-    file = SupernetFile.read(supernet_file(named))
+    config, space, data = inputs.config, inputs.space, inputs.data
+    if config.supernet is None:
+        return None
+    what, file = f"supernet {config.supernet}", SupernetFile.read(supernet_file(config.supernet))
     if not isinstance(data, Images):
         raise InvalidConfig("config key supernet: it judges networks on images; name them under data.source")
-    file.fitted_to(data.dataset, f"supernet {named}")
+    file.fitted_to(data.dataset, data.splits.train, what)
     mine = file.supernet.space
     if mine != space:
         raise InvalidConfig(
-            f"config key supernet: {named} is of space '{mine.preset.name}' at width {mine.width:g}, this run's is "
-            f"'{space.preset.name}' at width {space.width:g}; name the same under `space`"
+            f"{what} is of space '{mine.preset.name}' at width {mine.width:g} (scope {mine.scope}), this run's is "
+            f"'{space.preset.name}' at width {space.width:g} (scope {space.scope}); name the same under `space`"
         )
+    for arch in config.blocks.networks(space):
+        if reason := space.why_not(arch):
+            raise InvalidConfig(f"blocks.enqueue: {arch.arch_id} has no weights in {what}: {reason}; leave it out")
+    if config.supernet_hash not in (None, file.content_hash):
+        raise RunError(
+            f"{what} is {file.content_hash}, but the search began with {config.supernet_hash}; put that one back"
+        )
+    return file.content_hash
 
 
 def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, NetworkSizes]:

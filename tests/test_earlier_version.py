@@ -39,6 +39,12 @@ def test_interrupted_search_ends_as_one_that_was_not(folder: Path, mobilenas: Ca
     assert len(outcome(url, "whole")[0]) == 25
 
 
+def test_its_record_is_sound(folder: Path, mobilenas: Call) -> None:
+    """What configurations of that version do not say is no fault of theirs."""
+    checked = mobilenas("db", "check", "--database", f"sqlite:///{folder / 'record.db'}")
+    assert "lacks" not in checked.out + checked.err
+
+
 def test_queued_search_is_taken_by_a_coordinator(folder: Path, mobilenas: Call) -> None:
     """A search that waited in the queue is run to its end, and has the result of its twin."""
     url = f"sqlite:///{folder / 'record.db'}"

@@ -5,10 +5,14 @@ python -m benchmarks.curves.signals --write makes search/reports/signals.json an
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.curves.make import recipes
 from search.bench.curves import CurvesProblem
 from search.bench.proxies import qualities
+from search.record.rows import LookedAt
+from search.reports.recorded_search import recipes_hash
 from search.reports.signals import to_plain
 
 HERE = Path(__file__).parent
@@ -23,8 +27,8 @@ def content() -> str:
     for name, data_hash in DATA.items():
         problem = CurvesProblem.read(HERE / f"{name}.csv")
         near = [each for each in qualities(problem.curves, problem.limit_ms) if each.compared == "near the limit"]
-        said = {"data_hash": data_hash, "source": "published with mobilenas", "qualities": to_plain(near)}
-        found.append({"data": name, **said})
+        looked_at = LookedAt(data_hash=data_hash, scope=problem.space.scope, recipes=recipes_hash(*recipes(name)))
+        found.append({"data": name, "looked_at": asdict(looked_at), "qualities": to_plain(near)})
     return json.dumps({"data": found}, indent=1) + "\n"
 
 

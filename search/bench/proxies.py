@@ -107,7 +107,7 @@ def qualities(every: Sequence[Curve], limit_ms: float, measured: Sequence[Measur
     near = tuple(curve for curve in known if low <= curve.ms <= high)
     found = []
     groups: tuple[tuple[Compared, tuple[Curve, ...]], ...] = (("space", known), ("near the limit", near))
-    for compared, curves in groups:
+    for compared, curves in groups[int(len(near) == len(known)) :]:
         if len(curves) >= _LEAST and trainings_of(curves):
             signals = _signals(curves, measured)
             found += [

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search.bench.curves import Curve, Point
+from search.record.rows import LookedAt
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
 from search.trial import Origin, SearchStage, State, Trial
@@ -13,11 +14,11 @@ from space.errors import RunError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedCurves:
-    """The curves of searches on one data set, and the latency target of the first of them, in ms."""
+    """The curves of searches that train alike, and the latency target of the first of them, in ms."""
 
     curves: tuple[Curve, ...]
     target_ms: float
-    data_hash: str
+    looked_at: LookedAt
 
 
 def recorded_curves(store: Store, names: Sequence[str]) -> RecordedCurves:
@@ -28,7 +29,7 @@ def recorded_curves(store: Store, names: Sequence[str]) -> RecordedCurves:
 
     Raises:
         StoreError: there is no such search.
-        RunError: one of them has not begun or does not race, or they train on different data or by different recipes.
+        RunError: one of them has not begun or does not race, or they are no two of a kind.
     """
     searches = [RecordedSearch.read(store, name) for name in names]
     for each in searches:
@@ -36,8 +37,8 @@ def recorded_curves(store: Store, names: Sequence[str]) -> RecordedCurves:
             raise RunError(f"search '{each.record.name}' does not race: nobody sees its networks before their end")
         if _compared_by(each) != _compared_by(searches[0]):
             raise RunError(
-                f"searches '{searches[0].record.name}' and '{each.record.name}' differ in their data, their recipes or "
-                "the length of their final trainings; name one of them"
+                f"searches '{searches[0].record.name}' and '{each.record.name}' differ in their data, space, recipes, "
+                "devices or the length of their final trainings; name one of them"
             )
     found: dict[Architecture, tuple[float, dict[int, dict[int, Point]]]] = {}
     for each in searches:
@@ -48,14 +49,14 @@ def recorded_curves(store: Store, names: Sequence[str]) -> RecordedCurves:
         Curve(arch=arch, ms=ms, points={seed: _only(points, everywhere) for seed, points in seeds.items()})
         for arch, (ms, seeds) in found.items()
     ]
-    start = searches[0].start
-    return RecordedCurves(curves=tuple(curves), target_ms=start.target_ms, data_hash=start.data_hash)
+    first = searches[0]
+    return RecordedCurves(curves=tuple(curves), target_ms=first.start.target_ms, looked_at=first.looked_at)
 
 
 def _compared_by(search: RecordedSearch) -> tuple[object, ...]:
-    config, start = search.config, search.start
+    config = search.config
     split = (config.data.reward_fraction, config.data.split_seed, config.data.rank_by)
-    return (start.data_hash, split, config.rung_recipe(1), config.final_recipe)
+    return (search.looked_at, split, config.final.images, search.fingerprint)
 
 
 def _ended(trials: Sequence[Trial]) -> Iterator[tuple[Architecture, float, dict[int, Point]]]:
@@ -64,11 +65,13 @@ def _ended(trials: Sequence[Trial]) -> Iterator[tuple[Architecture, float, dict[
     for final in trials:
         if final.stage is not SearchStage.FINAL or final.state is not State.COMPLETE or final.origin == Origin.FOUND:
             continue
-        chain, seconds, points = [final], 0.0, {}
+        chain: list[Trial] = [final]
+        seconds: float | None = 0.0
+        points: dict[int, Point] = {}
         while (parent := chain[-1].parent) is not None:
             chain.append(by_number[parent])
         for trial in reversed(chain):
-            seconds += _seconds(trial)
+            seconds = None if seconds is None or (took := _seconds(trial)) is None else seconds + took
             top1, likelihood = trial.scores.top1, trial.scores.log_likelihood
             if top1 is not None and likelihood is not None:
                 points[trial.images_seen] = Point(top1, likelihood, top1, trial.scores.probability, seconds)
@@ -76,9 +79,9 @@ def _ended(trials: Sequence[Trial]) -> Iterator[tuple[Architecture, float, dict[
             yield final.architecture, chain[-1].scores.latency_ms, points
 
 
-def _seconds(trial: Trial) -> float:
-    if trial.started_at is None or trial.finished_at is None:
-        return 0.0
+def _seconds(trial: Trial) -> float | None:
+    if trial.started_at is None or trial.finished_at is None or trial.reused_from is not None:
+        return None
     return (trial.finished_at - trial.started_at).total_seconds()
 
 

@@ -18,6 +18,7 @@ from search.config.sections import (
     DataConfig,
     DeviceConfig,
     DeviceName,
+    EvaluatorName,
     FinalConfig,
     LimitsConfig,
     NetAdaptConfig,
@@ -54,8 +55,9 @@ class RunConfig(ConfigSection):
     batch: int = Field(ge=1, le=1024)
     executor: Literal["local", "ray"]
     ray: RayConfig
-    evaluator: Literal["supernet"] | CallableName | None = None
+    evaluator: EvaluatorName | None = None
     supernet: str | None = None
+    supernet_hash: str | None = None
     latency: CallableName | None = None
     plugins: str | None
     html: bool
@@ -82,7 +84,9 @@ class RunConfig(ConfigSection):
         sizes = (self.data.resolution, self.data.channels, self.data.classes)
         if self.data.source == NO_DATA:
             if self.own_evaluator is None or None in sizes:
-                raise ValueError("data.source none needs `evaluator`, and data.resolution, channels and classes")
+                raise ValueError(
+                    "data.source none needs `evaluator` of your own, and data.resolution, channels and classes"
+                )
         elif not self.blocks.reference:
             raise ValueError("blocks.reference false is for searches without data (data.source none)")
         elif sizes[1:] != (None, None):

@@ -14,6 +14,7 @@ from latency.probe import Protocol
 from search.objective.limits import Limits
 from search.objective.reward import KINDS, Reward, make_reward
 from search.plugins import callable_name
+from search.trial import SUPERNET
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import InvalidConfig
@@ -22,6 +23,14 @@ from space.reference import REFERENCES
 from trainer.training.recipe import Augmentation, Recipe, load_recipe, parse_recipe
 
 CallableName = Annotated[str, AfterValidator(callable_name)]
+
+
+def _evaluator_name(value: str) -> str:
+    """The value itself, if it is `supernet` or a user's callable."""
+    return value if value == SUPERNET else callable_name(value)
+
+
+EvaluatorName = Annotated[str, AfterValidator(_evaluator_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 SAMPLERS = ("feasible-first", "tpe", "nsga2", "evolution", "random")

@@ -52,6 +52,9 @@ class NodeFiles(Protocol):
     def weights(self, parent: "Parent", key: str | None) -> bytes:
         """The weights to inherit, which the evaluation of this key made."""
 
+    def shared(self, there: Path, wanted: str) -> Path:
+        """The file of a supernet with this content hash."""
+
     def checkpoint(self, there: Path) -> bytes:
         """The checkpoint of a training."""
 
@@ -146,7 +149,10 @@ class Training(Evaluation):
         """See `Evaluation`."""
         assert job.data_folder is not None
         parent = job.parent
-        if parent is not None:
+        if parent is not None and self.shares:
+            assert self.parent_key is not None
+            parent = replace(parent, weights=node.shared(parent.weights, self.parent_key))
+        elif parent is not None:
             inherited = scratch / "parent.safetensors"
             inherited.write_bytes(node.weights(parent, self.parent_key))
             parent = Parent(architecture=parent.architecture, weights=inherited)

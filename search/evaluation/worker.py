@@ -118,7 +118,7 @@ def _trained(
     arch, use = evaluation.architecture, evaluation.data
     inherited = None
     if job.parent is not None and evaluation.shares:
-        shared = _supernet(job.parent.weights, evaluation.parent_key).fitted_to(dataset)
+        shared = _supernet(job.parent.weights, evaluation.parent_key).fitted_to(dataset, splits.train)
         found = shared.model_of(arch, dataset, splits.train).state_dict()
         inherited = {name: tensor.contiguous() for name, tensor in found.items()}
     elif job.parent is not None:

@@ -1,7 +1,6 @@
 """A new search: its name, its run folder and its record; or one that was queued, taken to its first stage."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -12,13 +11,14 @@ from search.budget import by_counts, needs_speed, within_budget
 from search.config.load import RunConfig, parse_config
 from search.events import Listener
 from search.lifecycle.reach import Reached, measured_reach, with_device
-from search.plan import Inputs, calibrate_speed, compute_device, look_up
+from search.plan import Inputs, calibrate_speed, check_supernet, compute_device, look_up
 from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
 from search.record.store import Store
 from search.run_folder import RunFolder, supernet_file
 from space.errors import RunError
 from space.paths import recordable
+from trainer.training.weight_files import write_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ def inputs_for(store: Store, config: RunConfig, budget: str) -> Inputs:
         MobilenasError: as `look_up` and `with_device` do.
     """
     inputs = with_device(look_up(by_counts(config, budget)), store)
+    check_supernet(inputs)
     if not needs_speed(config, budget):
         return inputs
     return within_budget(inputs, calibrate_speed(inputs, store), budget)
@@ -62,8 +63,8 @@ def tell_data(inputs: Inputs, listener: Listener) -> None:
             listener.note(f"data: {warning}")
 
 
-def _refuse_full(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
+def _refuse_full(folder: Path, *allowed: Path) -> None:
+    if folder.exists() and any(path not in allowed for path in folder.iterdir()):
         raise RunError(f"run folder {folder} is not empty; choose another --name, or remove it")
 
 
@@ -129,8 +130,7 @@ def create(
             if weights is not None:
                 with start.files.start_weights.open("xb") as file:
                     file.write(weights)
-            _keep_supernet(inputs.config, start)
-            config = _named(_where_it_trains(inputs.config), name)
+            config = _named(_where_it_trains(_with_its_supernet(inputs, start)), name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
             if inputs.config.name is not None:
@@ -145,10 +145,23 @@ def create(
             name = next(names)
 
 
-def _keep_supernet(config: RunConfig, start: SearchStart) -> None:
-    """Copy it into the run folder, so that the search goes on, and can be handed over, without the one it was given."""
-    if config.supernet is not None:
-        shutil.copyfile(supernet_file(config.supernet), start.files.supernet)
+def _with_its_supernet(inputs: Inputs, start: SearchStart) -> RunConfig:
+    """With a copy of its supernet in the run folder, by which it goes on, and is handed over, without the one given.
+
+    Raises:
+        RunError: it cannot be copied.
+    """
+    config = inputs.config
+    if config.supernet is None:
+        return config
+    try:
+        write_whole(start.files.supernet, supernet_file(config.supernet).read_bytes())
+    except OSError as error:
+        raise RunError(
+            f"supernet {config.supernet} cannot be copied to {start.files.supernet} ({error.strerror}); mend that, and "
+            "start again"
+        ) from error
+    return config.model_copy(update={"supernet_hash": check_supernet(inputs)})
 
 
 def _folder(runs: Path, name: str) -> Path:
@@ -199,11 +212,10 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     """
     inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
     folder = _folder(runs, record.name)
-    _refuse_full(folder)
+    _refuse_full(folder, RunFolder(folder).supernet)  # a coordinator that was killed here may have left its copy
     tell_data(inputs, listener)
     reached = measured_reach(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)
-    _keep_supernet(inputs.config, start)
-    config = _where_it_trains(inputs.config)
+    config = _where_it_trains(_with_its_supernet(inputs, start))
     store.searches.begin(record.id, _named(config, record.name), start, further)

@@ -1,7 +1,7 @@
 """Opening a recorded search: everything that it was started with is looked up again, and compared."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from search.events import Listener
 from search.executors import executor_for
 from search.lifecycle.reach import own_latency
 from search.objective.latency import DeviceLatency, Goal
-from search.plan import Inputs, look_up
+from search.plan import Inputs, check_supernet, look_up
 from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
@@ -51,18 +51,16 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
         )
 
 
-def as_recorded(space: SearchSpace, scopes: Collection[str], networks: Collection[Architecture]) -> SearchSpace | None:
-    """The space that a search was started in: as its preset is now, or as version 0.1 had it; None where it is neither.
+def as_recorded(space: SearchSpace, scopes: Collection[str], networks: Iterable[Architecture]) -> SearchSpace | None:
+    """The space that a search was started in: as its preset is now, or as version 0.1 had it; None: it is neither.
 
-    Told by the scopes of the search's latency tables; a search without tables by its networks.
+    Told by the scopes of the search's latency tables; of a search without tables only its networks may tell.
     """
-
-    def fits(found: SearchSpace) -> bool:
-        if scopes:
-            return set(scopes) == {found.scope}
-        return not networks or any(arch in found for arch in networks)
-
-    return next(filter(fits, (space, replace(space, preset=space.preset.as_in_0_1()))), None)
+    before = replace(space, preset=space.preset.as_in_0_1())
+    if scopes:
+        return next((each for each in (space, before) if set(scopes) == {each.scope}), None)
+    member = next((arch for arch in networks if arch in space or arch in before), None)
+    return before if member is not None and member not in space else space
 
 
 def _space_of(store: Store, record: SearchRecord, inputs: Inputs, goals: tuple[Goal, ...]) -> SearchSpace:
@@ -114,6 +112,7 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     if config.supernet is not None:  # its own copy, whatever became of the one that it was given
         config = config.model_copy(update={"supernet": str(record.require_start().files.supernet)})
     inputs = look_up(config)
+    check_supernet(inputs)
     _check_unchanged(record, inputs)
     goals = _goals(store, record, inputs)
     inputs = replace(inputs, space=_space_of(store, record, inputs, goals))

@@ -15,6 +15,7 @@ from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
 from search.evaluation.job import MADE_CHECKPOINT, MADE_WEIGHTS, Interim, Job, Outcome, Parent, Training
 from search.plugins import Plugin
+from search.run_folder import SUPERNET_WEIGHTS
 from space.errors import DataError, MobilenasError, RunError
 from trainer.data.dataset import META_VERSION, Dataset
 from trainer.training.weight_files import write_whole
@@ -214,6 +215,13 @@ class NodeWorker:
         """The weights to inherit: from the artefact store where it has them, as it has all that the cluster trained."""
         stored = self._artifacts.get(weights_name(key)) if self._artifacts is not None and key is not None else None
         return self._remote.content(parent.weights) if stored is None else stored
+
+    def shared(self, there: Path, wanted: str) -> Path:
+        """The file of a supernet with this content hash, which whoever reads it checks; it reaches a machine once."""
+        here = self._folder / f"supernet-{wanted}"
+        if not here.exists():
+            self._publish(here, {SUPERNET_WEIGHTS: [self._remote.content(there)]})
+        return here / SUPERNET_WEIGHTS
 
     def checkpoint(self, there: Path) -> bytes:
         """The checkpoint of a training, which only the coordinator keeps."""

@@ -108,6 +108,15 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookedAt:
+    """What signals were looked into of: the content hash of the data, the space's scope, and a hash of the recipes."""
+
+    data_hash: str
+    scope: str
+    recipes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignalQuality:
     """How well a signal orders some networks by what they reach: Kendall's τ-b with its 95 % interval.
 

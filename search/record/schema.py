@@ -158,6 +158,8 @@ signal_qualities = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("data_hash", Text, nullable=False, index=True, comment="content hash of the data set"),
+    Column("scope", Text, nullable=False, comment="content hash of the search space"),
+    Column("recipes", Text, nullable=False, comment="hash of how networks are trained, in a race and in the end"),
     Column("source", Text, nullable=False, comment="the searches whose networks were compared"),
     Column("compared", Text, nullable=False, comment="which of them: space (all), or near the limit"),
     Column("signal", Text, nullable=False, comment="what orders networks: a short training, multiply-adds, depth, ..."),

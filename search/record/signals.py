@@ -1,44 +1,49 @@
-"""What the signals that races choose by are worth on a data set, in SQL."""
+"""What the signals that races choose by are worth, in SQL."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
-from search.record.rows import SignalQuality
+from search.record.rows import LookedAt, SignalQuality
 from search.record.schema import signal_qualities
 from search.record.transactions import Transactions
 
 
 class Signals:
-    """The qualities that were found out, by data set."""
+    """The qualities that were found out."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    def put(self, data_hash: str, source: str, qualities: Sequence[SignalQuality]) -> None:
-        """Record what was found on a data set, in place of what the same source had said before."""
+    def put(self, looked_at: LookedAt, source: str, qualities: Sequence[SignalQuality]) -> None:
+        """Record what was found, in place of what the same source had said before."""
         now = datetime.now(UTC)
-        same = (signal_qualities.c.data_hash == data_hash) & (signal_qualities.c.source == source)
-        rows = [_to_row(each) | {"data_hash": data_hash, "source": source, "measured_at": now} for each in qualities]
+        same = (*_is(looked_at), signal_qualities.c.source == source)
+        common = {**asdict(looked_at), "source": source, "measured_at": now}
+        rows = [_to_row(each) | common for each in qualities]
 
         def put(connection: Connection) -> None:
-            connection.execute(delete(signal_qualities).where(same))
+            connection.execute(delete(signal_qualities).where(*same))
             if rows:
                 connection.execute(insert(signal_qualities), rows)
 
         self._transactions.write(put)
 
-    def newest(self, data_hash: str) -> tuple[str, list[SignalQuality]] | None:
-        """Who was looked at last on a data set, and what came out; None where nobody was."""
-        of_data = select(signal_qualities).where(signal_qualities.c.data_hash == data_hash)
-        rows = self._transactions.rows(of_data.order_by(signal_qualities.c.id.desc()), dict)
-        if not rows:
-            return None
-        source: str = rows[0]["source"]
-        return source, [_quality(row) for row in reversed(rows) if row["source"] == source]
+    def of(self, looked_at: LookedAt) -> dict[str, list[SignalQuality]]:
+        """What came out, by source, the newest first."""
+        query = select(signal_qualities).where(*_is(looked_at)).order_by(signal_qualities.c.id)
+        found: dict[str, list[SignalQuality]] = {}
+        for row in self._transactions.rows(query, dict):
+            found.setdefault(row["source"], []).append(_quality(row))
+        return dict(reversed(found.items()))
+
+
+def _is(looked_at: LookedAt) -> tuple[ColumnElement[bool], ...]:
+    return tuple(signal_qualities.c[name] == value for name, value in asdict(looked_at).items())
 
 
 def _to_row(quality: SignalQuality) -> dict[str, Any]:

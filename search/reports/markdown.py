@@ -6,7 +6,13 @@ from search.config.load import NO_DATA
 from search.objective.latency import Goal
 from search.reports.headline import certainty, headline
 from search.reports.history import History
-from search.reports.naming import baseline_head, compared_with, reference_head, scaled_in_words
+from search.reports.naming import (
+    baseline_head,
+    compared_with,
+    reference_head,
+    reference_is_alone,
+    scaled_in_words,
+)
 from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
@@ -275,13 +281,13 @@ def _provenance(recorded: RecordedSearch) -> list[str]:
 
 def _first_look(recorded: RecordedSearch) -> str:
     """What the race's first choices are worth, as far as anybody knows."""
-    known = first_look(recorded.store, recorded.start.data_hash, recorded.config)
+    known = first_look(recorded)
     if known is not None:
         return known.sentence
     images = recorded.config.race.rungs[0].images
     return (
-        f"What networks reach after {images:,} images was never held against what they reach in the end on these data; "
-        "`mobilenas proxy-quality --config RUN.yaml` does that."
+        f"How well networks are told apart after {images:,} images was not looked into on these data, in this space "
+        "and by these recipes; `mobilenas proxy-quality --config RUN.yaml` does that."
     )
 
 
@@ -337,11 +343,6 @@ def render(recorded: RecordedSearch) -> str:
 
 
 def _with_finals(recorded: RecordedSearch) -> list[str]:
-    how = (
-        "from the weights that the search had trained"
-        if recorded.config.final.weights == "inherited"
-        else "from scratch"
-    )
     history = History.read(recorded.store, recorded.record.name)
     return [
         *(line for said in (headline(history),) if said for line in (said, "")),
@@ -349,8 +350,23 @@ def _with_finals(recorded: RecordedSearch) -> list[str]:
         "",
         *(f"- {line}" for line in (*verdict(recorded), certainty(history)) if line),
         "",
-        f"{'Both' if recorded.baseline is None else 'All'} networks were trained {how} with the same recipe and seed.",
+        _how_trained(recorded),
     ]
+
+
+def _how_trained(recorded: RecordedSearch) -> str:
+    if recorded.config.final.weights != "inherited":
+        how = "from scratch"
+    elif reference_is_alone(recorded.config.supernet, recorded.trials(SearchStage.FINAL)):
+        return (
+            "The found network was trained from the weights that it has in the supernet, the reference, which has none "
+            "there, from scratch: the two have not learnt from equally many images."
+        )
+    else:
+        how = "from the weights that the search had trained"
+    return (
+        f"{'Both' if recorded.baseline is None else 'All'} networks were trained {how} with the same recipe and seed."
+    )
 
 
 def spec_alone(recorded: RecordedSearch) -> list[str]:

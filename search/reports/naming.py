@@ -1,9 +1,10 @@
 """Networks in words: what tables and sentences call the network that a search is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search.reports.history import name_at_width
+from search.trial import Origin, Trial
 from space.arch import Architecture
 from space.reference import REFERENCES
 
@@ -71,3 +72,9 @@ def baseline_head(config: Mapping[str, Any], arch: Architecture) -> str:
 def compared_with(config: Mapping[str, Any]) -> str:
     """What the found network is compared with: the reference, or the network that a mere walk starts from."""
     return "reference" if (config.get("netadapt") or {}).get("start") is None else "start network"
+
+
+def reference_is_alone(supernet: str | None, finals: Iterable[Trial]) -> bool:
+    """Whether the reference was trained from scratch where others began with a supernet's weights."""
+    trained = (trial for trial in finals if trial.origin == Origin.REFERENCE)
+    return supernet is not None and any(trial.parent is None for trial in trained)

@@ -1,19 +1,22 @@
 """A search as the record tells it: what reports and certificates are made from."""
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from search.config.load import NO_DATA, RunConfig, parse_config
 from search.objective.latency import Goal
-from search.record.rows import ExportRecord, SearchRecord, SearchStart
+from search.record.rows import ExportRecord, LookedAt, SearchRecord, SearchStart
 from search.record.store import Store
 from search.run_folder import RunFolder
 from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.errors import RunError
 from trainer.training.metrics import Difference, paired_difference
+from trainer.training.recipe import Recipe
 
 
 def found_trial(trials: Iterable[Trial], exports: Iterable[ExportRecord], *, has_finals: bool) -> Trial | None:
@@ -36,6 +39,12 @@ def found_trial(trials: Iterable[Trial], exports: Iterable[ExportRecord], *, has
 def reference_trial(trials: Iterable[Trial]) -> Trial | None:
     """The reference as it was trained in the end, None while it was not."""
     return next((trial for trial in trials if _is_complete_final(trial, Origin.REFERENCE)), None)
+
+
+def recipes_hash(race: Recipe, final: Recipe) -> str:
+    """16 hexadecimal digits that tell how networks are trained, however long."""
+    content = [asdict(replace(each, images=1)) for each in (race, final)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_complete_final(trial: Trial, origin: Origin) -> bool:
@@ -81,6 +90,14 @@ class RecordedSearch:
     def fingerprint(self) -> str:
         """What identifies the devices of its predictions, or the user's own function."""
         return " ".join(each.table.device.fingerprint for each in self.devices) or str(self.config.latency)
+
+    @property
+    def looked_at(self) -> LookedAt:
+        """What its race's looks at networks are comparable by."""
+        space = self.config.space
+        scope = self.devices[0].table.scope if self.devices else f"{space.preset} {space.width:g}"
+        recipes = recipes_hash(self.config.rung_recipe(1), self.config.final_recipe)
+        return LookedAt(data_hash=self.start.data_hash, scope=scope, recipes=recipes)
 
     def predicted_ms(self, trial: Trial, device: Goal) -> float:
         """A trial's predicted latency on one of the devices."""

@@ -2,15 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from search.config.load import RunConfig
-from search.record.rows import SignalQuality
-from search.record.store import Store
+from search.record.rows import LookedAt, SignalQuality
+from search.reports.recorded_search import RecordedSearch
 
 # The looks of other races are taken for those of this one where they were at most so many times longer or shorter.
 _ALIKE = 1.5
@@ -42,16 +41,17 @@ class FirstLook:
         return f"{said} **{self.better.signal.capitalize()} alone orders them better (τ {self.better.tau:.2f}).**"
 
 
-def first_look(store: Store, data_hash: str, config: RunConfig) -> FirstLook | None:
-    """What is known of a race's first look on these data: from the record, or as it was published with mobilenas."""
-    if not config.races:
+def first_look(recorded: RecordedSearch) -> FirstLook | None:
+    """What is known of a race's first look at its networks: from the record, or as it was published with mobilenas."""
+    if not recorded.config.races:
         return None
-    known = store.signals.newest(data_hash) or _published().get(data_hash)
-    if known is None:
-        return None
-    source, qualities = known
+    looked_at, images = recorded.looked_at, recorded.config.race.rungs[0].images
+    sources = (*recorded.store.signals.of(looked_at).items(), *_published(looked_at))
+    return next((found for said in sources if (found := _first_look(*said, images)) is not None), None)
+
+
+def _first_look(source: str, qualities: Sequence[SignalQuality], images: int) -> FirstLook | None:
     near = [each for each in qualities if each.compared == "near the limit" and not math.isnan(each.tau)]
-    images = config.race.rungs[0].images
     looks = [each for each in near if each.images is not None and each.signal.endswith("log-likelihood")]
     look = min(looks, key=lambda each: _apart(each, images), default=None)
     if look is None or _apart(look, images) > math.log(_ALIKE):
@@ -65,11 +65,17 @@ def _apart(quality: SignalQuality, images: int) -> float:
     return abs(math.log(quality.images / images))
 
 
+def _published(looked_at: LookedAt) -> Iterator[tuple[str, list[SignalQuality]]]:
+    for each in _shipped():
+        if LookedAt(**each["looked_at"]) == looked_at:
+            yield "published with mobilenas", [_read(row) for row in each["qualities"]]
+
+
 @cache
-def _published() -> Mapping[str, tuple[str, list[SignalQuality]]]:
-    """By data hash; benchmarks/curves/signals.py writes the file from the committed learning curves."""
-    content = json.loads(files("search.reports").joinpath("signals.json").read_text(encoding="utf-8"))
-    return {each["data_hash"]: (each["source"], [_read(row) for row in each["qualities"]]) for each in content["data"]}
+def _shipped() -> tuple[dict[str, Any], ...]:
+    """What benchmarks/curves/signals.py makes of the committed learning curves."""
+    text = files("search.reports").joinpath("signals.json").read_text(encoding="utf-8")
+    return tuple(json.loads(text)["data"])
 
 
 def to_plain(qualities: Sequence[SignalQuality]) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def summary_of(recorded: RecordedSearch) -> Summary:
 
 
 def _first_look(recorded: RecordedSearch) -> FirstLook | None:
-    known = first_look(recorded.store, recorded.start.data_hash, recorded.config)
+    known = first_look(recorded)
     if known is None:
         return None
     quality, images = known.quality, known.quality.images

@@ -23,6 +23,10 @@ class TrainingFolder:
     kind: Literal["training", "supernet"]
 
     @property
+    def _elsewhere(self) -> str:
+        return "choose another folder with --out" if self.kind == "training" else "choose another name"
+
+    @property
     def checkpoint(self) -> Path:
         """What it goes on from."""
         return self.path / f"{self.kind}.checkpoint"
@@ -51,7 +55,7 @@ class TrainingFolder:
             return recipe
         same = replace(recipe, images=state.recipe.images)
         if same != state.recipe:
-            raise DataError(f"the training in {self.path} is by another recipe; choose another folder with --out")
+            raise DataError(f"the training in {self.path} is by another recipe; {self._elsewhere}")
         return same
 
     @contextmanager
@@ -63,15 +67,13 @@ class TrainingFolder:
         """
         others = sorted(path.name for path in self.path.glob("*") if not path.name.startswith(f"{self.kind}."))
         if others and not self.checkpoint.exists():
-            raise RunError(f"folder {self.path} holds no {self.kind}, but {others[0]}; choose another with --out")
+            raise RunError(f"folder {self.path} holds no {self.kind}, but {others[0]}; {self._elsewhere}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path / f"{self.kind}.lock", timeout=0):
                 yield
         except Timeout as error:
-            raise RunError(
-                f"another process trains in {self.path}; wait for it, or choose another with --out"
-            ) from error
+            raise RunError(f"another process trains in {self.path}; wait for it, or {self._elsewhere}") from error
         except OSError as error:
             raise RunError(
                 f"{self.path} cannot be written ({error.strerror or error}); what was kept is still there: mend that, "

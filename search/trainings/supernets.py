@@ -27,7 +27,7 @@ from trainer.supernet.files import SupernetFile
 from trainer.supernet.once_for_all import read_once_for_all
 from trainer.supernet.sharing import Supernet
 from trainer.supernet.training import DRAWN, train_supernet
-from trainer.training.batches import Order
+from trainer.training.batches import Order, images_hash
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.networks import DeviceKind, load_model
@@ -107,6 +107,11 @@ def train_named(wanted: SupernetTraining, listener: Listener, stopping: Callable
         RunError: the folder holds something else, cannot be written, or another process trains there.
     """
     with wanted.kept.held():
+        if (wanted.folder / SUPERNET_WEIGHTS).exists() and not wanted.kept.checkpoint.exists():
+            raise RunError(
+                f"{wanted.folder} holds a whole supernet, and nothing that its training could go on from; choose "
+                "another name, or remove that folder"
+            )
         return _train(wanted, listener, stopping)
 
 
@@ -124,7 +129,7 @@ def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], 
             name: judge(shared.model_of(arch, dataset, wanted.splits.train), dataset, few).top1
             for name, arch in _looked_at(space).items()
         }
-        curve.append({"images": images, **found})
+        curve[:] = [*(row for row in curve if row["images"] != images), {"images": images, **found}]
         told = ", ".join(f"{name} {top1:.2%}" for name, top1 in found.items())
         listener.note(f"{images:,} images: {told} (top-1, {len(few):,} images of the reward split)")
         _write(wanted, curve)
@@ -150,7 +155,11 @@ def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], 
     trained.state.write(kept.checkpoint)
     look(supernet, trained.images_seen)
     file = SupernetFile(
-        supernet=supernet, preprocess=dataset.preprocess, classes=dataset.classes, data=dataset.content_hash
+        supernet=supernet,
+        preprocess=dataset.preprocess,
+        classes=dataset.classes,
+        data=dataset.content_hash,
+        images=images_hash(wanted.splits.train),
     )
     file.write(wanted.folder / SUPERNET_WEIGHTS)
     ended = {"seconds": trained.seconds, "images_seen": trained.images_seen, "content_hash": file.content_hash}
@@ -201,10 +210,10 @@ def import_once_for_all(checkpoint: Path, folder: Path, resolution: int) -> dict
     supernet = read_once_for_all(checkpoint, resolution=resolution)
     kept = TrainingFolder(folder, KIND)
     with kept.held():
-        if (folder / SUPERNET_WEIGHTS).exists():
+        if (folder / SUPERNET_WEIGHTS).exists() or kept.checkpoint.exists():
             raise RunError(f"{folder} holds a supernet already; choose another name")
         preprocess = replace(_OF_IMAGENET, resolution=resolution, crop=resolution, resize=round(resolution * 8 / 7))
-        file = SupernetFile(supernet=supernet, preprocess=preprocess, classes=None, data=None)
+        file = SupernetFile(supernet=supernet, preprocess=preprocess, classes=None, data=None, images=None)
         file.write(folder / SUPERNET_WEIGHTS)
         source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
         content = {"space": _said_of(supernet.space), "source": source, "content_hash": file.content_hash}
@@ -278,7 +287,8 @@ def export_member(
     """
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} holds something already; choose another folder with --out")
-    model = file.fitted_to(dataset, f"supernet '{name}'").model_of(arch, dataset, splits.train)
+    supernet = file.fitted_to(dataset, splits.train, f"supernet '{name}'")
+    model = supernet.model_of(arch, dataset, splits.train)
     metadata = {
         "mobilenas_supernet": f"{name} {file.content_hash}",
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -227,6 +227,7 @@ def proxy_quality(
     if asked.table is not None:
         problem = CurvesProblem.read(asked.table, limit)
         title, curves, near, truth = asked.table.stem, problem.curves, problem.limit_ms, "the test split"
+        found = []
     else:
         names = asked.names
         if asked.config is not None:
@@ -235,8 +236,10 @@ def proxy_quality(
             known = recorded_curves(store, names)
             title, curves, truth = ", ".join(names), known.curves, "the reward split"
             near = known.target_ms if limit is None else limit
-            store.signals.put(known.data_hash, title, qualities(curves, near))
-    found = qualities(curves, near, own)
+            found = qualities(curves, near)
+            store.signals.put(known.looked_at, title, found)
+    if own or not found:
+        found = qualities(curves, near, own)
     if not found:
         spoken_of = f" and that every signal of {signals} speaks of" if signals else ""
         raise RunError(
@@ -284,7 +287,9 @@ def as_study(config: RunConfig, networks: int) -> RunConfig:
                 update={"rungs": rungs, "fills_budget": False, "prior": False, "latency_from": 1 - NEAR}
             ),
             "final": config.final.model_copy(update={"top_k": networks}),
-            "blocks": config.blocks.model_copy(update={"sampler": "random", "warm_start": False}),
+            "blocks": config.blocks.model_copy(
+                update={"sampler": "random", "warm_start": False, "enqueue": (), "start_from": (), "objectives": ()}
+            ),
         }
     )
 

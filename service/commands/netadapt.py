@@ -123,6 +123,8 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         "workers": walk.workers or config.workers,
         "device": config.device.named(walk.device or config.device.name).model_dump(),
     }
+    if config.supernet is not None:  # which has no weights for what is narrowed
+        content |= {"evaluator": None, "supernet": None, "supernet_hash": None}
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
     content["race"] |= {"rungs": []}
     content["netadapt"] |= {"start": StartConfig(network=spec, weights=sha256).model_dump()}

@@ -20,7 +20,7 @@ from search.lifecycle.creation import SearchRequest, check_sources, create, enqu
 from search.lifecycle.driving import RecordListener, run_claimed
 from search.lifecycle.opening import check_resumable
 from search.lifecycle.reach import check_limits, check_target, require_table, with_device
-from search.plan import Inputs, Plan, calibrate_speed, look_up, make_plan
+from search.plan import Inputs, Plan, calibrate_speed, check_supernet, look_up, make_plan
 from search.record.heartbeat import hold
 from search.record.rows import SearchRecord
 from search.record.store import Store
@@ -117,6 +117,7 @@ def looked_up(config: RunConfig, budget: str) -> Inputs:
             listener.advance(done)
 
         inputs = look_up(scaled, decoded)
+        check_supernet(inputs)
         listener.end()
         return inputs
 
@@ -197,7 +198,8 @@ def run_alone(config: RunConfig, database: str, runs: Path) -> str:
     """One search from its first line to its report; returns its name."""
     with closing(Store.open(database)) as store:
         store.retry_s = RETRY_S
-        record = _created(store, config, runs, SearchRequest(owner=load_settings().owner))
+        request = SearchRequest(owner=load_settings().owner)
+        record = _created(store, config.with_first_device(), runs, request)
         _drive(store, record, runs)
         return record.name
 

@@ -12,7 +12,7 @@ from latency.analysis.validate import GROUPS, Validated, Validation
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from search.record.database import Database
-from search.record.rows import FurtherTarget, SearchRecord, SignalQuality
+from search.record.rows import FurtherTarget, LookedAt, SearchRecord, SignalQuality
 from search.record.schema import metadata, searches
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
@@ -153,7 +153,8 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
         regrets={1: 0.5, 4: 0.25},
         seconds=12.5,
     )
-    store.signals.put("5ec56280772a527f", "shoes-desk-1", [look])
+    looked_at = LookedAt(data_hash="5ec56280772a527f", scope="space", recipes="0123456789abcdef")
+    store.signals.put(looked_at, "shoes-desk-1", [look])
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
     _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92, also=phone)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)

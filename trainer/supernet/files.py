@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -13,7 +14,8 @@ from space.errors import DataError, InvalidSpace
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.supernet.sharing import Supernet
-from trainer.training.weight_files import metadata_of, weights_digest, write_tensors
+from trainer.training.batches import images_hash
+from trainer.training.weight_files import weights_digest, write_tensors
 
 # Raised when the file changes, or when its weights mean something else.
 FILE_VERSION = 1
@@ -27,21 +29,24 @@ _FIRST = "stem.conv.conv.weight"
 class SupernetFile:
     """A supernet with what it was trained for: how a picture becomes its input, and its classes, by `data`.
 
-    `data` is the content hash of the data set, None where it was trained elsewhere; `classes` are then unknown, too.
+    `data` is the content hash of the data set, and `images` says which of its images it was trained on. None where it
+    was trained elsewhere; `classes` are then unknown, too.
     """
 
     supernet: Supernet
     preprocess: Preprocess
     classes: tuple[str, ...] | None
     data: str | None
+    images: str | None
 
-    def fitted_to(self, dataset: Dataset, what: str = "the supernet") -> Supernet:
-        """The supernet for a data set: one that was trained elsewhere takes its images as they are normalised here.
+    def fitted_to(self, dataset: Dataset, train: np.ndarray, what: str = "the supernet") -> Supernet:
+        """The supernet for a data set, of which the images at `train` are to be trained on.
 
-        Another deviation is the first convolution's to undo; another mean is BatchNorm's, which is measured anyway.
+        One that was trained elsewhere takes images as they are normalised here: another deviation is the first
+        convolution's to undo; another mean is BatchNorm's, which is measured anyway.
 
         Raises:
-            DataError: it was trained on other data, or for other classes or sizes.
+            DataError: it was trained on other data or other images of them, or for other classes or sizes.
         """
         space, preprocess = self.supernet.space, dataset.preprocess
         mine = (space.resolution, space.in_channels, space.num_classes)
@@ -56,6 +61,11 @@ class SupernetFile:
                 raise DataError(
                     f"{what} was trained on data {self.data}, {dataset.name} is {dataset.content_hash}; give the same "
                     "data, or train another one"
+                )
+            if self.images != images_hash(train):
+                raise DataError(
+                    f"{what} was trained on other images of {dataset.name} than these are to be; give the same "
+                    "data.reward_fraction and data.split_seed, or train another one"
                 )
             return self.supernet
         scale = torch.tensor(preprocess.std) / torch.tensor(self.preprocess.std)
@@ -79,6 +89,7 @@ class SupernetFile:
             "preprocess": asdict(self.preprocess),
             "classes": self.classes,
             "data": self.data,
+            "images": self.images,
         }
         parts = ((_WEIGHTS, self.supernet.weights), (_TRANSFORMS, self.supernet.transforms))
         tensors = {
@@ -102,11 +113,11 @@ class SupernetFile:
             if words["version"] != FILE_VERSION:
                 version = words["version"]
                 raise DataError(f"supernet {path} has version {version!r}, not {FILE_VERSION}; train it anew")
-            classes, data = words["classes"], words["data"]
+            classes, data, images = words["classes"], words["data"], words["images"]
             if not (classes is None or all(isinstance(name, str) for name in classes)):
                 raise _unreadable(path, "a class has no name")
-            if not (data is None or isinstance(data, str)):
-                raise _unreadable(path, "its data set has no hash")
+            if not all(each is None or isinstance(each, str) for each in (data, images)):
+                raise _unreadable(path, "its data set or images have no hash")
             weights, transforms = (_named(tensors, part) for part in (_WEIGHTS, _TRANSFORMS))
             if len(weights) + len(transforms) != len(tensors):
                 raise _unreadable(path, "it holds tensors that are no supernet's")
@@ -115,14 +126,10 @@ class SupernetFile:
                 preprocess=Preprocess.from_plain(words["preprocess"]),
                 classes=None if classes is None else tuple(classes),
                 data=data,
+                images=images,
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError, InvalidSpace) as error:
             raise _unreadable(path, " ".join(str(error).split())[:200]) from error
-
-
-def is_supernet(path: Path) -> bool:
-    """Whether a file looks like a supernet's; it is not read."""
-    return _WORDS in metadata_of(path)
 
 
 def _named(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

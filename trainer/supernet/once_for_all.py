@@ -5,6 +5,7 @@ They are pickles, which torch reads without running what is in them (`weights_on
 
 import pickle
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,11 @@ _FRAME = {
     "feature_mix_layer.conv": "head.hidden.linear",
     "classifier.linear": "head.classifier.linear",
 }
+# What torch raises of a file that is none: of pickles it reads each word itself.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, struct.error),
+    *(ValueError, LookupError, AttributeError, TypeError),
+)
 _MATRIX = re.compile(r"(7to5|5to3)_matrix")
 
 
@@ -55,7 +61,10 @@ def read_once_for_all(path: Path, *, resolution: int = 224) -> Supernet:
     Raises:
         DataError: it cannot be read, holds more than tensors, or lacks or adds one.
     """
-    tensors = {_our_name(name, path): tensor for name, tensor in _read(path).items()}
+    read = _read(path)
+    tensors = {_our_name(name, path): tensor for name, tensor in read.items()}
+    if len(tensors) < len(read):
+        raise _unfit(path, "it names a tensor twice, in two ways")
     transforms = {name: tensor for name, tensor in tensors.items() if " " in name}
     weights = {name: tensor for name, tensor in tensors.items() if " " not in name}
     space = _space_of(weights, path, resolution)
@@ -69,10 +78,11 @@ def read_once_for_all(path: Path, *, resolution: int = 224) -> Supernet:
         if tensor.numel() != torch.Size(sizes[name]).numel() or not bool(torch.isfinite(tensor).all()):
             raise _unfit(path, f"{name} has shape {tuple(tensor.shape)}, or values that are no numbers")
     shaped = {name: tensor.reshape(sizes[name]) for name, tensor in tensors.items()}
+    shaped = {name: each.float() if each.is_floating_point() else each for name, each in shaped.items()}
     return Supernet(
         space=space,
         weights={name: shaped[name] for name in expected},
-        transforms={name: shaped[name].float() for name in transforms},
+        transforms={name: shaped[name] for name in transforms},
     )
 
 
@@ -92,12 +102,14 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise DataError(
             f"checkpoint {path} cannot be read ({error.strerror or error}); give one that can be"
         ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise _unfit(path, f"torch reads no tensors in it ({reason})") from error
     if isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(each, Tensor) for name, each in content.items()
+    ):
         raise _unfit(path, "it holds something else than tensors by name")
     return dict(content)
 

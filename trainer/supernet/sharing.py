@@ -81,6 +81,10 @@ class Supernet:
                 f"{_shape(found.get(wrong[0]))}, which should be {_shape(expected.get(wrong[0]))}; give the space that "
                 "it was trained for"
             )
+        kinds = {name: each.dtype for name, each in {**self.weights, **self.transforms}.items()}
+        for name, kind in kinds.items():
+            if kind != (torch.int64 if name.endswith("num_batches_tracked") else torch.float32):
+                raise DataError(f"the supernet's {name} is {kind}; give weights of 32 bits")
         for name, tensor in self.transforms.items():
             weight, _, sizes = name.rpartition(" ")
             if weight not in expected or tensor.shape != TRANSFORM_SHAPES.get(sizes):

@@ -4,7 +4,6 @@ The sandwich rule with in-place distillation (Yu & Huang 2019, sections 3.1 and 
 labels, all others from what the largest says.
 """
 
-import hashlib
 import random
 from functools import lru_cache
 
@@ -19,12 +18,11 @@ from space.networks.modules import build_model
 from trainer.data.dataset import Dataset
 from trainer.supernet.sharing import Supernet, part_of
 from trainer.training.augment import Batch
-from trainer.training.batches import MEMBERS, Order, generator
-from trainer.training.networks import DeviceKind, load_model, new_model, require_device
+from trainer.training.batches import MEMBERS, generator, images_hash
+from trainer.training.networks import DeviceKind, new_model, require_device
 from trainer.training.recipe import Recipe
 from trainer.training.state import Identity, TrainingState
-from trainer.training.train import UNATTENDED, Attended, Trained, Training, completed, distillation_loss
-from trainer.training.weight_files import weights_digest
+from trainer.training.train import UNATTENDED, Attended, Trained, Training, completed, distillation_loss, order_of
 
 DRAWN = 2
 """Members of each step beside the largest and the smallest, as published."""
@@ -79,7 +77,6 @@ def train_supernet(
     *,
     seed: int,
     drawn: int = DRAWN,
-    weights: dict[str, Tensor] | None = None,
     state: TrainingState | None = None,
     attended: Attended = UNATTENDED,
     device: DeviceKind = "cpu",
@@ -87,20 +84,18 @@ def train_supernet(
 ) -> tuple[Supernet, Trained]:
     """Train the shared weights on the images at `indices`, each of which is seen by `drawn` + 2 members.
 
-    From scratch, from given weights of the largest member, or on from an earlier training's state. A function of the
-    arguments, as `trainer.training.train.train` is, whose errors it has.
+    From scratch, or on from an earlier training's state. A function of the arguments, as `trainer.training.train.train`
+    is, whose errors it has.
     """
     require_device(device)
-    largest = space.largest
-    network = new_model(largest, seed) if weights is None else load_model(largest, weights)
+    network = new_model(space.largest, seed)
     identity = Identity(
         arch_id=f"supernet-{space.scope}-{drawn}",
         data=dataset.content_hash,
-        images=hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16],
+        images=images_hash(indices),
         seed=seed,
-        start=None if weights is None else weights_digest(weights),
     )
-    order = Order(indices=indices, batch_size=recipe.batch_size, seed=seed)
+    order = order_of(dataset, indices, recipe, seed)
     training = _SupernetTraining(network, dataset, order, recipe, identity, device, None)
     training.space, training.drawn = space, drawn
     trained = completed(training, dataset, state=state, attended=attended, readers=readers)

@@ -1,5 +1,6 @@
 """Which images a step sees, and how they get to the network: a function of the seed and the step alone."""
 
+import hashlib
 import os
 import signal
 from collections.abc import Generator
@@ -20,6 +21,11 @@ ORDER, AUGMENTATION, DROPOUT, MEMBERS = 0, 1, 2, 3
 def generator(seed: int, purpose: int, number: int) -> np.random.Generator:
     """The random numbers for one epoch or step: they depend on nothing that came before, so there is none to keep."""
     return np.random.default_rng([seed, purpose, number])
+
+
+def images_hash(indices: np.ndarray) -> str:
+    """16 hexadecimal digits that tell which images of a data set these are, in this order."""
+    return hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Training one network: the proxy task of a search, NetAdapt's short fine-tuning, the final training."""
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from trainer.training.batches import (
     Read,
     Shard,
     generator,
+    images_hash,
     read_steps,
     readers_for,
 )
@@ -312,18 +312,23 @@ def train(
     """
     require_device(device)
     network = new_model(arch, seed) if weights is None else load_model(arch, weights)
-    sampling = class_weights(dataset, indices)[dataset.labels()[indices]] if recipe.balance == "sampling" else None
-    order = Order(indices=indices, batch_size=recipe.batch_size, seed=seed, shard=shard, weights=sampling)
+    order = order_of(dataset, indices, recipe, seed, shard)
     identity = Identity(
         arch_id=arch.arch_id,
         data=dataset.content_hash,
-        images=hashlib.sha256(indices.astype(np.int64).tobytes()).hexdigest()[:16],
+        images=images_hash(indices),
         seed=seed,
         start=None if weights is None else weights_digest(weights),
         teacher=None if teacher is None else teacher.identity,
     )
     training = Training(network, dataset, order, recipe, identity, device, teacher)
     return completed(training, dataset, state=state, attended=attended, readers=readers)
+
+
+def order_of(dataset: Dataset, indices: np.ndarray, recipe: Recipe, seed: int, shard: Shard = ALONE) -> Order:
+    """Which images each step sees, those of rare classes more often where the recipe says so."""
+    weights = class_weights(dataset, indices)[dataset.labels()[indices]] if recipe.balance == "sampling" else None
+    return Order(indices=indices, batch_size=recipe.batch_size, seed=seed, shard=shard, weights=weights)
 
 
 def completed(

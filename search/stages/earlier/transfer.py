@@ -16,13 +16,16 @@ def networks_to_enqueue(session: Session) -> tuple[Architecture, ...]:
     found = dict.fromkeys(session.config.blocks.networks(session.space))
     for record in _sources(session):
         winner = _winner(session, record)
-        if winner is not None and _same_task(session, winner):
+        if winner is not None and _can_be_tried(session, winner):
             found[winner] = None
     return tuple(found)
 
 
-def _same_task(session: Session, arch: Architecture) -> bool:
+def _can_be_tried(session: Session, arch: Architecture) -> bool:
+    """Of the same task; and a member, where a supernet judges networks, which has no weights for others."""
     space = session.space
+    if session.config.supernet is not None:
+        return arch in space
     return (arch.resolution, arch.in_channels, arch.num_classes) == (
         space.resolution,
         space.in_channels,

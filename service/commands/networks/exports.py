@@ -95,8 +95,8 @@ def _exportable(recorded: RecordedSearch, number: int | None) -> Trial:
             f"search '{name}' had no data, so it has no weights; the spec of its best network is in {folder}"
         )
     trial = recorded.found if number is None else recorded.complete_trial(number)
-    if trial.weights is None and trial.images_seen == 0:
-        raise RunError(f"trial {trial.number} of '{name}' was judged by {recorded.config.evaluator} and has no weights")
+    if trial.weights is None and trial.images_seen == 0 and (judge := recorded.config.own_evaluator):
+        raise RunError(f"trial {trial.number} of '{name}' was judged by {judge} and has no weights")
     if trial.weights is None:
         raise RunError(
             f"the weights of trial {trial.number} of '{name}' were freed by `mobilenas gc`; export a trial that still "

@@ -67,6 +67,8 @@ def _inputs(
         space=space,
         width=width,
     )
+    # A run's file may name the supernet that is still to be trained.
+    asked = asked.model_copy(update={"evaluator": None, "supernet": None, "supernet_hash": None})
     listener.begin(f"preparing {asked.data.source}", 1)
     inputs = look_up(asked, listener.advance)
     listener.end()
@@ -199,8 +201,15 @@ def gc(names: Sequence[str], runs: Path, *, dry_run: bool) -> None:
     freed = 0
     for name in names or supernets.reports(runs):
         whole = (supernets.folder_named(runs, name) / SUPERNET_WEIGHTS).exists()
-        if names or (whole and TrainingFolder(runs / name, supernets.KIND).checkpoint.exists()):
+        if not names and not (whole and TrainingFolder(runs / name, supernets.KIND).checkpoint.exists()):
+            continue
+        try:
             size = supernets.free(runs, name, dry_run=dry_run)
-            say(f"{name}: {size / 1e6:.1f} MB that its training could go on from")
-            freed += size
+        except RunError as error:
+            if names:
+                raise
+            say(str(error))  # somebody trains it
+            continue
+        say(f"{name}: {size / 1e6:.1f} MB that its training could go on from")
+        freed += size
     say(f"{'would free' if dry_run else 'freed'} {freed / 1e6:.1f} MB; the supernets themselves stay")

@@ -68,7 +68,7 @@ def test_round_trip() -> None:
         ("target: {ms: .inf}", "target.ms"),
         ("target: {mss: 3.0}", "target.mss: there is no such key"),
         ("evaluator: judge.py", "key evaluator: 'judge.py' does not name a callable; write package.module:callable"),
-        ("data: {source: none}", "config: data.source none needs `evaluator`"),
+        ("data: {source: none}", "config: data.source none needs `evaluator` of your own"),
         ("device: {name: '../etc'}", "device.name"),
         ("name: 'a b'", "name"),
         ("training: {flip: 1}", "training.flip"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.evaluation.job import DataUse, Job, OwnEvaluation, Training
+from search.evaluation.job import DataUse, Job, OwnEvaluation, Parent, Training
 from search.plugins import Plugin
 from search.ray.node import NodeWorker, Pieces, RemoteFiles, Result, data_name, delivered, pieces_of
 from space.errors import DataError, RunError
@@ -65,6 +65,42 @@ def test_data_reach_a_node_once_and_are_found_whole(dataset: Dataset, tmp_path: 
         assert found.is_relative_to(tmp_path / "node")
         assert Dataset.open(found).measured_hash() == dataset.content_hash
     assert coordinator.asked == 1
+
+
+def test_a_supernet_reaches_a_node_once(dataset: Dataset, tmp_path: Path) -> None:
+    """All trials of a search have the same file there, for which the coordinator is asked once."""
+    there, coordinator = tmp_path / "supernet.safetensors", Coordinator(tmp_path)
+    there.write_bytes(b"weights")
+    job = Job(
+        number=0,
+        attempt=1,
+        evaluation=Training(
+            architecture=mobilenet_v3_small_32px(),
+            data=DataUse(
+                content_hash=dataset.content_hash,
+                reward_fraction=0.2,
+                split_seed=0,
+                train_images=None,
+                reward_images=4,
+            ),
+            recipe=None,
+            seed=0,
+            parent_key="abc",
+            shares=True,
+        ),
+        data_folder=dataset.folder,
+        parent=Parent(architecture=mobilenet_v3_small_32px(), weights=there),
+    )
+    found = []
+    for number in range(2):
+        node, scratch = coordinator.node_worker(tmp_path / "node"), tmp_path / f"scratch-{number}"
+        scratch.mkdir()
+        prepared = job.evaluation.on_node(job, node, scratch)
+        assert prepared.parent is not None
+        found.append(prepared.parent.weights)
+        there.unlink(missing_ok=True)
+    assert found[0] == found[1]
+    assert found[0].read_bytes() == b"weights"
 
 
 def test_data_that_a_node_sees_are_not_sent(dataset: Dataset, tmp_path: Path) -> None:

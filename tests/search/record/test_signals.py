@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from search.record.rows import SignalQuality
+from search.record.rows import LookedAt, SignalQuality
 from search.record.store import Store
 
 LOOK = SignalQuality(
@@ -23,24 +23,26 @@ NOTHING = replace(
 )
 
 
+HERE = LookedAt(data_hash="abc", scope="space", recipes="fed")
+
+
 def test_what_was_found_out_comes_back(store: Store) -> None:
-    """In its order, with what is not known; of another data set nothing is known."""
-    store.signals.put("abc", "a, b", [NOTHING, LOOK])
-    found = store.signals.newest("abc")
-    assert found is not None
-    source, (nothing, look) = found
+    """In its order, with what is not known; of other data, spaces and recipes nothing is known."""
+    store.signals.put(HERE, "a, b", [NOTHING, LOOK])
+    ((source, (nothing, look)),) = store.signals.of(HERE).items()
     assert (source, look) == ("a, b", LOOK)
     assert (nothing.signal, nothing.images, nothing.regrets, nothing.seconds) == ("random order", None, {}, None)
     assert math.isnan(nothing.tau)
-    assert store.signals.newest("other") is None
+    for name in ("data_hash", "scope", "recipes"):
+        assert store.signals.of(replace(HERE, **{name: "other"})) == {}
 
 
 def test_who_looks_again_replaces_what_was_said(store: Store) -> None:
-    """The same searches once more: the last word counts; other searches come first where they are newer."""
-    store.signals.put("abc", "a", [LOOK, NOTHING])
-    store.signals.put("abc", "a", [replace(LOOK, tau=0.5)])
-    assert store.signals.newest("abc") == ("a", [replace(LOOK, tau=0.5)])
-    store.signals.put("abc", "b", [LOOK])
-    assert store.signals.newest("abc") == ("b", [LOOK])
-    store.signals.put("abc", "a", [LOOK])
-    assert store.signals.newest("abc") == ("a", [LOOK])
+    """The same searches once more: their last word counts, and comes first."""
+    store.signals.put(HERE, "a", [LOOK, NOTHING])
+    store.signals.put(HERE, "a", [replace(LOOK, tau=0.5)])
+    assert store.signals.of(HERE) == {"a": [replace(LOOK, tau=0.5)]}
+    store.signals.put(HERE, "b", [LOOK])
+    assert list(store.signals.of(HERE)) == ["b", "a"]
+    store.signals.put(HERE, "a", [LOOK])
+    assert list(store.signals.of(HERE)) == ["a", "b"]

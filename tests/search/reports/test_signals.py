@@ -13,21 +13,30 @@ from search.bench.proxies import qualities
 from search.config.load import parse_config
 from search.record.rows import SignalQuality
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look, to_plain
+from space.choices import SearchSpace
+from space.preset import load_preset
+from tests.search.makers import latency_table, new_search, record_table
 from tests.search.record.test_signals import LOOK
 
 CURVES = Path(__file__).parents[3] / "benchmarks" / "curves"
-FASHION_MNIST = "5ec56280772a527f"
-RACE = parse_config({})
 DEPTH = replace(LOOK, signal="depth", images=None, tau=0.5)
 LATER = replace(LOOK, signal="24,000 images, log-likelihood", images=24_000, tau=0.7)
 
 
+def race(store: Store, config: dict[str, Any] | None = None, **start: Any) -> RecordedSearch:  # noqa: ANN401 - fields
+    """A search of the default configuration, or another."""
+    whole = parse_config(config or {}).model_dump(mode="json")
+    return RecordedSearch(store, new_search(store, config=whole, **start))
+
+
 def test_the_nearest_look_is_told(store: Store) -> None:
     """Of those near the target, by log-likelihood, after about as many images as the race's first rung."""
+    search = race(store)
     others = [replace(LOOK, signal="6,000 images, top-1", tau=0.9), replace(LOOK, compared="space", tau=0.9)]
-    store.signals.put("abc", "study", [*others, LATER, LOOK])
-    found = first_look(store, "abc", RACE)
+    store.signals.put(search.looked_at, "study", [*others, LATER, LOOK])
+    found = first_look(search)
     assert found is not None
     assert (found.quality, found.better) == (LOOK, None)
     assert found.sentence == (
@@ -38,9 +47,10 @@ def test_the_nearest_look_is_told(store: Store) -> None:
 
 def test_what_orders_better_for_nothing_is_a_warning(store: Store) -> None:
     """Depth or multiply-adds above the look; a linear model, which needs others' ends, is none."""
+    search = race(store)
     model = replace(LOOK, signal="linear model of the others' ends", images=None, tau=0.9)
-    store.signals.put("abc", "study", [model, DEPTH, LOOK])
-    found = first_look(store, "abc", RACE)
+    store.signals.put(search.looked_at, "study", [model, DEPTH, LOOK])
+    found = first_look(search)
     assert found is not None
     assert found.sentence.endswith("**Depth alone orders them better (τ 0.50).**")
 
@@ -56,22 +66,40 @@ def test_what_orders_better_for_nothing_is_a_warning(store: Store) -> None:
 )
 def test_what_nobody_looked_into_is_not_told(store: Store, config: dict[str, Any], known: list[SignalQuality]) -> None:
     """A search without a race, looks at other lengths, none at all, other data."""
-    if known:
-        store.signals.put("abc", "study", known)
-    assert first_look(store, "abc", parse_config(config)) is None
+    search = race(store, config)
+    store.signals.put(search.looked_at, "study", known)
+    assert first_look(search) is None
+
+
+def test_networks_that_are_trained_otherwise_say_nothing(store: Store) -> None:
+    """Other recipes are another question; a longer training by the same ones is not."""
+    search = race(store)
+    store.signals.put(search.looked_at, "study", [LOOK])
+    assert first_look(race(store, {"training": {"flip": False}})) is None
+    longer = parse_config({}).raced(images=1.2, networks=1).model_dump(mode="json")
+    assert first_look(RecordedSearch(store, new_search(store, config=longer))) is not None
 
 
 def test_published_figures_come_with_mobilenas(store: Store) -> None:
-    """For Fashion-MNIST, until the record knows its own."""
-    found = first_look(store, FASHION_MNIST, RACE)
+    """For the default run, whatever its device, until the record knows a look of its own."""
+    space = SearchSpace(
+        preset=load_preset("mobilenet-v3-small-32px"), width=0.5, resolution=32, in_channels=1, num_classes=10
+    )
+    table = record_table(store, latency_table(scope=space.scope))
+    search = race(store, data_hash="5ec56280772a527f", table_id=table)
+    found = first_look(search)
     assert found is not None
     assert found.source == "published with mobilenas"
     assert found.quality.networks >= 32
     assert -1 < found.quality.low < found.quality.tau < found.quality.high < 1
-    store.signals.put(FASHION_MNIST, "study", [LOOK])
-    again = first_look(store, FASHION_MNIST, RACE)
+    store.signals.put(search.looked_at, "study", [LATER])
+    again = first_look(search)
     assert again is not None
-    assert again.source == "study"
+    assert again.source == "published with mobilenas"
+    store.signals.put(search.looked_at, "study", [LOOK])
+    own = first_look(search)
+    assert own is not None
+    assert own.source == "study"
 
 
 @pytest.mark.parametrize("data", ["fashion-mnist", "cifar10"])

@@ -1,6 +1,8 @@
 """Searches by `evaluator: supernet`: networks are judged by weights that they share, and begin from them in the end."""
 
+import io
 import shutil
+import zipfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +13,19 @@ import torch
 import yaml
 
 import mobilenas
+from search.archives.archive import write_archive
 from search.config.load import parse_config
 from search.evaluation.data import Images
 from search.evaluation.job import Training
 from search.events import Listener
-from search.plan import look_up
+from search.lifecycle.creation import SearchRequest, begin, enqueue
+from search.plan import check_supernet, look_up
+from search.record.database import Database
 from search.record.store import Store
 from search.run_folder import RunFolder
 from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State, Trial
-from space.errors import DataError, InvalidConfig, MobilenasError
+from space.errors import DataError, InvalidConfig, MobilenasError, RunError
 from tests.search.inline import InlineExecutor
 from tests.search.stages.race.test_rungs import LATENCY
 from tests.tiny import TINY_SPACE
@@ -105,6 +110,7 @@ def test_networks_are_judged_by_the_weights_that_they_share(
     assert {each.inherits for each in trained if each.architecture == end.architecture} == {True}
     report = (found.folder / "report.md").read_text(encoding="utf-8")
     assert "by the weights of a supernet" in report
+    assert "the reference, which has none there, from scratch" in report.replace("\n", " ")
 
 
 @pytest.mark.slow
@@ -133,19 +139,68 @@ def test_a_search_keeps_its_own_supernet(
     assert executors
 
 
+@pytest.mark.slow
+def test_another_supernet_is_not_gone_on_with(
+    tmp_path: Path, photos: Path, shared: Path, executors: list[InlineExecutor]
+) -> None:
+    """What lies in the run folder has the hash that the search began with, and stays in its archive."""
+    found = search(tmp_path, config_in(tmp_path, photos))
+    assert executors
+    with zipfile.ZipFile(archived(tmp_path)) as archive:
+        assert "run/supernet.safetensors" in archive.namelist()
+    own = SupernetFile.read(found.folder / "supernet.safetensors")
+    weights = {name: each + 1 if each.is_floating_point() else each for name, each in own.supernet.weights.items()}
+    replace(own, supernet=replace(own.supernet, weights=weights)).write(shared / "supernet.safetensors")
+    config = parse_config({**config_in(tmp_path, photos), "supernet_hash": own.content_hash})
+    with pytest.raises(RunError, match=f"but the search began with {own.content_hash}; put that one back"):
+        check_supernet(look_up(config))
+
+
+def archived(folder: Path) -> io.BytesIO:
+    """The search's archive."""
+    database, out = Database(f"sqlite:///{folder / 'record.db'}"), io.BytesIO()
+    write_archive(database, "shared-search", out)
+    database.close()
+    return out
+
+
+def test_a_queued_search_has_its_supernet_too(tmp_path: Path, photos: Path, shared: Path) -> None:
+    """A coordinator that was killed with the copy made, and nothing else, does not keep the next one from beginning."""
+    config = parse_config({**config_in(tmp_path, photos), "data": balanced(tmp_path, photos)})
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        record = enqueue(store, config.model_copy(update={"name": "queued"}).from_anywhere(), SearchRequest())
+        left = tmp_path / "runs" / "queued" / "supernet.safetensors"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half of it")
+        begin(store, record, tmp_path / "runs", Listener())
+        begun = store.searches.get("queued")
+    assert SupernetFile.read(left).content_hash == begun.config["supernet_hash"]
+    assert SupernetFile.read(shared / "supernet.safetensors").content_hash == begun.config["supernet_hash"]
+
+
+def balanced(folder: Path, photos: Path) -> dict[str, Any]:
+    """The data of the search, ranked by balanced accuracy."""
+    return {**config_in(folder, photos)["data"], "rank_by": "balanced"}
+
+
 def test_what_does_not_fit_is_refused_before_anything_begins(tmp_path: Path, photos: Path, shared: Path) -> None:
     """A supernet of another space or of other data, none at all, and half of the configuration."""
     fits = config_in(tmp_path, photos)
+    space = look_up(parse_config(fits)).space
+    stranger = replace(space.largest, head=replace(space.largest.head, conv_channels=40))
     wider = {**fits["space"], "width": 0.75}
     other = {**fits["data"], "resolution": 32}
     cases: list[tuple[dict[str, Any], type[MobilenasError], str]] = [
-        ({"space": wider}, InvalidConfig, r"is of space 'tiny' at width 0\.5, this run's is 'tiny' at width 0\.75"),
+        ({"space": wider}, InvalidConfig, r"is of space 'tiny' at width 0\.5 .*, this run's is 'tiny' at width 0\.75"),
         ({"data": other}, DataError, "is for 16 px, 3 channels and 2 classes"),
         ({"supernet": str(tmp_path / "nowhere")}, DataError, "cannot be read"),
+        ({"data": {**fits["data"], "split_seed": 1}}, DataError, "was trained on other images of"),
+        ({"blocks": {"enqueue": [stranger.to_json()]}}, InvalidConfig, f"{stranger.arch_id} has no weights in"),
     ]
     for changes, error, message in cases:
+        inputs = look_up(parse_config({**fits, **changes}))
         with pytest.raises(error, match=message):
-            look_up(parse_config({**fits, **changes}))
+            check_supernet(inputs)
     for name in ("evaluator", "supernet"):
         with pytest.raises(InvalidConfig, match="belong together"):
             parse_config({key: each for key, each in fits.items() if key != name})

@@ -88,15 +88,27 @@ def test_a_member_is_handed_out_as_it_is_judged(wanted: SupernetTraining, tmp_pa
 
 
 def test_other_data_are_refused(wanted: SupernetTraining, tmp_path: Path) -> None:
-    """Other pictures of the same kind, and pictures of another size or of other classes: one line."""
+    """Other pictures of the same kind, other ones of these, pictures of another size or of other classes: one line."""
     train_named(wanted, Listener())
-    file = supernets.read_named(tmp_path, "shared")
+    file, train = supernets.read_named(tmp_path, "shared"), wanted.splits.train
     other = replace(wanted.dataset, content_hash="f" * 16)
     with pytest.raises(DataError, match=r"was trained on data \w+, .* is f{16}; give the same data"):
-        file.fitted_to(other)
+        file.fitted_to(other, train)
+    with pytest.raises(DataError, match=r"was trained on other images of .*; give the same data\.reward_fraction"):
+        file.fitted_to(wanted.dataset, train[1:])
     with pytest.raises(DataError, match=r"is for 16 px, 3 channels and 2 classes, .* has 16, 3 and 3; give"):
-        file.fitted_to(replace(wanted.dataset, classes=("a", "b", "c")))
-    assert file.fitted_to(wanted.dataset) is file.supernet
+        file.fitted_to(replace(wanted.dataset, classes=("a", "b", "c")), train)
+    assert file.fitted_to(wanted.dataset, train) is file.supernet
+
+
+def test_a_whole_supernet_is_not_trained_over(wanted: SupernetTraining, tmp_path: Path) -> None:
+    """One that gave up what it could go on from stays; as does a finished one that is asked for again."""
+    first = train_named(wanted, Listener())
+    assert train_named(wanted, Listener())["curve"] == first["curve"]
+    supernets.free(tmp_path, "shared", dry_run=False)
+    with pytest.raises(RunError, match="holds a whole supernet, and nothing that its training could go on from"):
+        train_named(wanted, Listener())
+    assert supernets.read_named(tmp_path, "shared").content_hash == first["content_hash"]
 
 
 def test_what_was_trained_elsewhere_sees_the_same_pictures(wanted: SupernetTraining, tmp_path: Path) -> None:
@@ -104,10 +116,10 @@ def test_what_was_trained_elsewhere_sees_the_same_pictures(wanted: SupernetTrain
     train_named(wanted, Listener())
     here, dataset, arch = supernets.read_named(tmp_path, "shared"), wanted.dataset, SPACE.largest
     std = tuple(2 * each for each in dataset.preprocess.std)
-    elsewhere = replace(here, data=None, classes=None, preprocess=replace(here.preprocess, std=std))
+    elsewhere = replace(here, data=None, images=None, classes=None, preprocess=replace(here.preprocess, std=std))
     there = replace(dataset, preprocess=elsewhere.preprocess)
     expected = logits_of(elsewhere.supernet.model_of(arch, there, wanted.splits.train), there, wanted.splits.test)
-    fitted = elsewhere.fitted_to(dataset).model_of(arch, dataset, wanted.splits.train)
+    fitted = elsewhere.fitted_to(dataset, wanted.splits.train).model_of(arch, dataset, wanted.splits.train)
     found = logits_of(fitted, dataset, wanted.splits.test)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 

@@ -17,17 +17,23 @@ from trainer.training.weight_files import metadata_of
 
 PREPROCESS = Preprocess(resolution=16, resize=16, crop=16, pad=0, channels="L", mean=(0.3,), std=(0.4,))
 KERNEL = "stage2_block1.depthwise.conv.weight"
-FILE = SupernetFile(supernet=supernet(), preprocess=PREPROCESS, classes=tuple("abcdefghij"), data="0123456789abcdef")
+FILE = SupernetFile(
+    supernet=supernet(),
+    preprocess=PREPROCESS,
+    classes=tuple("abcdefghij"),
+    data="0123456789abcdef",
+    images="fedcba9876543210",
+)
 
 
 def test_a_supernet_comes_back(tmp_path: Path) -> None:
     """With its space, weights and kernel transformations; its hash tells it from any other."""
     transformed = replace(FILE.supernet, transforms={f"{KERNEL} 7to5": 2 * torch.eye(25)})
-    for file in (FILE, replace(FILE, supernet=transformed, classes=None, data=None)):
+    for file in (FILE, replace(FILE, supernet=transformed, classes=None, data=None, images=None)):
         file.write(tmp_path / "a.safetensors")
         again = SupernetFile.read(tmp_path / "a.safetensors")
         assert again.supernet.space == SPACE
-        assert (again.preprocess, again.classes, again.data) == (file.preprocess, file.classes, file.data)
+        assert replace(again, supernet=FILE.supernet) == replace(file, supernet=FILE.supernet)
         assert again.content_hash == file.content_hash
     assert again.content_hash != FILE.content_hash
 
@@ -45,7 +51,7 @@ def changed(path: Path, **words: Any) -> Path:  # noqa: ANN401 - what a file may
     [
         ({"version": 2}, "has version 2, not 1; train it anew"),
         ({"classes": [1, 2]}, "a class has no name"),
-        ({"data": 7}, "its data set has no hash"),
+        ({"data": 7}, "its data set or images have no hash"),
         ({"preprocess": {}}, "preprocessing is not readable"),
         ({"space": {}}, "no search space"),
         ({"space": replace(SPACE, width=2.0).to_plain()}, "weights do not fit space 'small'"),

@@ -148,6 +148,8 @@ FIRST = "blocks.1.mobile_inverted_conv.inverted_bottleneck.conv.conv.weight"
         ({**PUBLISHED, "first_conv.conv.weight": torch.zeros(20, 3, 3, 3)}, "20 channels; the published ones have"),
         ({"state_dict": [1, 2]}, "holds something else than tensors by name"),
         ({"state_dict": {}}, "no first convolution, or no classifier"),
+        ({"state_dict": {7: torch.zeros(1)}}, "holds something else than tensors by name"),
+        ({**PUBLISHED, FIRST.replace("mobile_inverted_conv", "conv"): PUBLISHED[FIRST]}, "names a tensor twice"),
         (Evil(), "torch reads no tensors in it"),
     ],
 )

@@ -100,6 +100,9 @@ def test_other_weights_and_other_networks_are_refused() -> None:
     del weights["stem.conv.bn.bias"]
     with pytest.raises(DataError, match=r"stem\.conv\.bn\.bias has shape no shape, which should be 8"):
         Supernet(space=SPACE, weights=weights)
+    halves = {name: each.half() if each.is_floating_point() else each for name, each in supernet().weights.items()}
+    with pytest.raises(DataError, match=r"is torch\.float16; give weights of 32 bits"):
+        Supernet(space=SPACE, weights=halves)
     other = replace(SPACE.largest, resolution=32)
     with pytest.raises(InvalidArchitecture, match="is no member of the supernet's space: resolution is 32"):
         supernet().weights_of(other)

@@ -18,6 +18,13 @@ def upgrade() -> None:
         "signal_qualities",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("data_hash", sa.Text(), nullable=False, comment="content hash of the data set"),
+        sa.Column("scope", sa.Text(), nullable=False, comment="content hash of the search space"),
+        sa.Column(
+            "recipes",
+            sa.Text(),
+            nullable=False,
+            comment="hash of how networks are trained, in a race and in the end",
+        ),
         sa.Column("source", sa.Text(), nullable=False, comment="the searches whose networks were compared"),
         sa.Column("compared", sa.Text(), nullable=False, comment="which of them: space (all), or near the limit"),
         sa.Column(
