@@ -24,6 +24,7 @@ from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.supernet.sharing import Supernet
 from trainer.supernet.training import train_supernet
+from trainer.training.inherit import by_importance
 from trainer.training.judging import judge
 from trainer.training.networks import load_model
 from trainer.training.recipe import load_recipe
@@ -45,6 +46,7 @@ class Task:
     drawn: int
     tune: int
     judged: int
+    warmup: int
 
 
 Row = dict[str, str | float]
@@ -75,7 +77,8 @@ def run(task: Task) -> list[Row]:
         began = time.process_time()
         minutes = (began - started - looking) / 60
         shared = Supernet(space=problem.space, weights=dict(largest.state_dict()))
-        name = f"supernet {task.seed}, {round(share * task.images):,} images"
+        how = f", ordered after {task.warmup:,}" if task.warmup else ""
+        name = f"supernet {task.seed}, {round(share * task.images):,} images{how}"
         for curve in problem.curves:
             since = time.process_time()
             say(name, curve.arch, shared.model_of(curve.arch, dataset, splits.train), since)
@@ -94,9 +97,19 @@ def run(task: Task) -> list[Row]:
         )
         looking += took
 
-    attended = Attended(check=Check(times=task.looks - 1, look=look))
+    weights = None
+    if task.warmup:  # the largest alone; then each layer's channels in the order of their importance
+        alone = train(problem.space.largest, dataset, splits.train, replace(recipe, images=task.warmup), seed=task.seed)
+        weights = by_importance(problem.space.largest, alone.weights)
     shared, _ = train_supernet(
-        problem.space, dataset, splits.train, recipe, seed=task.seed, drawn=task.drawn, attended=attended
+        problem.space,
+        dataset,
+        splits.train,
+        recipe,
+        seed=task.seed,
+        drawn=task.drawn,
+        weights=weights,
+        attended=Attended(check=Check(times=task.looks - 1, look=look)),
     )
     look(load_model(problem.space.largest, shared.weights), 1.0)
     return rows
@@ -113,12 +126,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="times the rates of the recipe proxy")
     parser.add_argument("--drawn", type=int, default=2)
     parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--warmup", type=int, default=0, help="images on which the largest is trained alone first")
     parser.add_argument("--judged", type=int, default=2560, help="images of the reward split")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path, required=True)
     arguments = parser.parse_args()
     folder = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir).folder
-    common = {name: getattr(arguments, name) for name in ("images", "looks", "rate", "drawn", "tune", "judged")}
+    common = {
+        name: getattr(arguments, name) for name in ("images", "looks", "rate", "drawn", "tune", "judged", "warmup")
+    }
     curves = HERE / "curves" / f"{arguments.data}.csv"
     tasks = [Task(seed=seed, folder=folder, curves=curves, **common) for seed in arguments.seeds]
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:

@@ -19,10 +19,11 @@ from trainer.data.dataset import Dataset
 from trainer.supernet.sharing import Supernet, part_of
 from trainer.training.augment import Batch
 from trainer.training.batches import MEMBERS, generator, images_hash
-from trainer.training.networks import DeviceKind, new_model, require_device
+from trainer.training.networks import DeviceKind, Weights, load_model, new_model, require_device
 from trainer.training.recipe import Recipe
 from trainer.training.state import Identity, TrainingState
 from trainer.training.train import UNATTENDED, Attended, Trained, Training, completed, distillation_loss, order_of
+from trainer.training.weight_files import weights_digest
 
 DRAWN = 2
 """Members of each step beside the largest and the smallest, as published."""
@@ -77,6 +78,7 @@ def train_supernet(
     *,
     seed: int,
     drawn: int = DRAWN,
+    weights: Weights | None = None,
     state: TrainingState | None = None,
     attended: Attended = UNATTENDED,
     device: DeviceKind = "cpu",
@@ -84,16 +86,17 @@ def train_supernet(
 ) -> tuple[Supernet, Trained]:
     """Train the shared weights on the images at `indices`, each of which is seen by `drawn` + 2 members.
 
-    From scratch, or on from an earlier training's state. A function of the arguments, as `trainer.training.train.train`
-    is, whose errors it has.
+    From scratch, from weights of the largest member, or on from an earlier training's state. A function of the
+    arguments, as `trainer.training.train.train` is, whose errors it has.
     """
     require_device(device)
-    network = new_model(space.largest, seed)
+    network = new_model(space.largest, seed) if weights is None else load_model(space.largest, weights)
     identity = Identity(
         arch_id=f"supernet-{space.scope}-{drawn}",
         data=dataset.content_hash,
         images=images_hash(indices),
         seed=seed,
+        start=None if weights is None else weights_digest(weights),
     )
     order = order_of(dataset, indices, recipe, seed)
     training = _SupernetTraining(network, dataset, order, recipe, identity, device, None)

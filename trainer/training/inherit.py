@@ -5,7 +5,7 @@ BatchNorm into the filters, since a filter's scale alone says nothing; a width t
 output, or that of stages joined by a residual connection) adds up the squared norms of all filters that write it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +43,11 @@ def _largest(norms: np.ndarray, count: int) -> Tensor:
     return torch.from_numpy(np.sort(order))
 
 
+def _descending(norms: np.ndarray, count: int) -> Tensor:
+    """The indices of the `count` largest values, the largest first; ties go to the lower index."""
+    return torch.from_numpy(np.argsort(-norms, kind="stable")[:count])
+
+
 def _check_related(wide: Architecture, narrow: Architecture) -> None:
     """Only widths may differ, and none may grow."""
 
@@ -57,7 +62,8 @@ def _check_related(wide: Architecture, narrow: Architecture) -> None:
             for block in stage.blocks
         ]
         strides = [(stage.stride, len(stage.blocks)) for stage in arch.stages]
-        return [*blocks, *strides, arch.stem, arch.head, arch.in_channels, arch.num_classes, arch.resolution]
+        sizes = [arch.in_channels, arch.num_classes, arch.resolution, arch.batch_norm_epsilon]
+        return [*blocks, *strides, arch.stem, arch.head, *sizes]
 
     if form(wide) != form(narrow) or any(b > a for a, b in zip(widths(wide), widths(narrow), strict=True)):
         raise InvalidArchitecture(
@@ -89,6 +95,22 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
         InvalidArchitecture: `narrow` is not `wide` with some expansions or stage widths reduced.
     """
     _check_related(wide, narrow)
+    inherited = _taken(wide, weights, narrow, _largest)
+    assert {name: tensor.shape for name, tensor in inherited.items()} == {
+        name: tensor.shape for name, tensor in build_model(narrow).state_dict().items()
+    }
+    return inherited
+
+
+def by_importance(arch: Architecture, weights: Weights) -> dict[str, Tensor]:
+    """The same network with the channels of every layer in descending order of their norms: what it computes stays."""
+    return _taken(arch, weights, arch, _descending)
+
+
+def _taken(
+    wide: Architecture, weights: Weights, narrow: Architecture, choose: Callable[[np.ndarray, int], Tensor]
+) -> dict[str, Tensor]:
+    """The channels that `choose` takes of each width by their norms, so many as `narrow` has."""
     folded = folded_weights(load_model(wide, weights))
     narrow_keys, wide_keys = named_keys(narrow), named_keys(wide)
     kept: dict[str, _Kept] = {}
@@ -96,26 +118,24 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
     nothing = torch.arange(0)
     norms = _width_norms(wide, folded)
     for index, new in enumerate(narrow.stages):
-        outputs = _largest(norms[index], new.out_channels)
+        outputs = choose(norms[index], new.out_channels)
+        first = wide_keys[f"stage{index + 1}_block1"]
+        if index == 0 and isinstance(first, StageBlockKey) and first.has_residual and len(outputs) == len(channels):
+            outputs = channels  # what the stem puts out is added to them as it is
         for name in _block_names(wide, index):
             block, was = narrow_keys[name], wide_keys[name]
             assert isinstance(block, StageBlockKey)
             assert isinstance(was, StageBlockKey)
             inner = channels
             if block.block.expanded_channels is not None:
-                inner = _largest(_norms([folded[f"{name}.expand.weight"]]), block.depthwise_channels)
+                inner = choose(_norms([folded[f"{name}.expand.weight"]]), block.depthwise_channels)
             squeezed = nothing
             if block.block.use_se:
-                squeezed = _largest(_norms([folded[f"{name}.se.squeeze.weight"]]), block.squeeze_channels)
+                squeezed = choose(_norms([folded[f"{name}.se.squeeze.weight"]]), block.squeeze_channels)
             kept[name] = _Kept(channels, inner, squeezed, outputs)
             channels = outputs
-    template = build_model(narrow).state_dict()
     reader = "conv" if wide.head.conv_channels else "hidden" if wide.head.hidden_channels else "classifier"
-    inherited = {name: _slice(name, tensor, kept, reader, channels) for name, tensor in weights.items()}
-    assert {name: tensor.shape for name, tensor in inherited.items()} == {
-        name: tensor.shape for name, tensor in template.items()
-    }
-    return inherited
+    return {name: _slice(name, tensor, kept, reader, channels) for name, tensor in weights.items()}
 
 
 def _slice(name: str, tensor: Tensor, kept: dict[str, _Kept], reader: str, last: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from space.arch import Architecture, Block, Stage
 from space.errors import DataError, InvalidArchitecture
-from space.networks.modules import ConvUnit, SqueezeExciteUnit, build_model
+from space.networks.modules import ConvUnit, SqueezeExciteUnit, build_model, folded_weights
 from space.reference import mobilenet_v3_small_32px
 from tests.strategies import architectures, small_space
-from trainer.training.inherit import inherit
+from trainer.training.inherit import by_importance, inherit
 from trainer.training.networks import load_model, new_model
 
 
@@ -249,3 +250,22 @@ def test_weights_of_another_network_are_refused() -> None:
     narrow = with_block(REFERENCE, 1, 0, replace(BLOCK, expanded_channels=8))
     with pytest.raises(DataError, match="do not fit"):
         inherit(REFERENCE, new_model(narrow, 0).state_dict(), narrow)
+
+
+@settings(max_examples=25, deadline=None)
+@given(architectures(widest=24, largest=32), st.integers(0, 5))
+def test_channels_in_the_order_of_their_importance_compute_the_same(arch: Architecture, seed: int) -> None:
+    """Whatever the network: kinds of blocks, squeeze-and-excite, residual connections within and between stages."""
+    model = made(arch, seed)
+    ordered = load_model(arch, by_importance(arch, model.state_dict()))
+    expected = output(model, arch)
+    torch.testing.assert_close(output(ordered, arch), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_most_important_channels_come_first() -> None:
+    """An expansion's filters are in descending order of their norms, BatchNorm folded into them."""
+    arch = small_space().largest
+    folded = folded_weights(load_model(arch, by_importance(arch, made(arch, 1).state_dict())))
+    for name in ("stage1_block1.expand.weight", "stage2_block2.expand.weight"):
+        norms = (folded[name].reshape(len(folded[name]), -1) ** 2).sum(1)
+        assert (np.diff(norms) <= 1e-9).all()
