@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_spaces_are_listed_and_shown(mobilenas: Mobilenas) -> None:
         assert [row["stage"] for row in shown] == list(range(1, len(shown) + 1))
         assert f"space '{name}' is valid" in mobilenas("space", "check", name).out
     once_for_all = mobilenas("space", "show", "ofa-mbv3").out
-    assert "21,758,655,492,572,485,851 networks of 95 blocks at 224 px" in once_for_all
+    assert "21,758,655,492,572,485,851 networks of 96 blocks at 224 px" in once_for_all
     assert "in stages 2, 3, 4, 5, 6 each block chooses its own kernel" in once_for_all
 
 
@@ -132,10 +133,14 @@ def test_sizes_are_shown_short(count: int, shown: str) -> None:
     assert scientific(count) == shown
 
 
-def test_membership_is_told_with_its_reason(mobilenas: Mobilenas) -> None:
+def test_membership_is_told_with_its_reason(mobilenas: Mobilenas, tmp_path: Path) -> None:
     """`space has` says yes, or no with the reason and the spec of the nearest member."""
     assert "yes: mnasnet_a1 is in space 'mnasnet'" in mobilenas("space", "has", "mnasnet", "mnasnet_a1").out
-    told = mobilenas("space", "has", "ofa-mbv3", "mobilenet_v3_large").out
+    large = REFERENCES["mobilenet_v3_large"]()
+    assert mobilenas("space", "has", "ofa-mbv3", "mobilenet_v3_large").out.startswith("no: head is ")
+    as_there = replace(large, head=replace(large.head, hidden_bias=False), batch_norm_epsilon=1e-5)
+    (tmp_path / "large.json").write_text(as_there.to_json(), encoding="utf-8")
+    told = mobilenas("space", "has", "ofa-mbv3", tmp_path / "large.json").out
     assert told.startswith("no: stage 4, block 2: expanded_channels is 200; choices are 240, 320, 480\n")
     nearest = Architecture.from_json(told.splitlines()[-1])
     assert [len(stage.blocks) for stage in nearest.stages] == [1, 2, 3, 4, 2, 3]
