@@ -54,7 +54,8 @@ def test_signals_are_checked_on_ones_own_data(
         assert [point.seconds for point in points.values()] == sorted(point.seconds or -1 for point in points.values())
     assert {tuple(curve.points) for curve in both.curves} == {(0, 1)}
     rows = json.loads(mobilenas("proxy-quality", "a", "b", "--format", "json").out)
-    assert {(row["networks"], row["trainings"]) for row in rows if row["compared"] == "space"} == {(NETWORKS, 2)}
+    # All are near the target, so that there is nothing else to compare.
+    assert {(row["compared"], row["networks"], row["trainings"]) for row in rows} == {("near the limit", NETWORKS, 2)}
     assert {f"{images} images, log-likelihood" for images in IMAGES} <= {row["signal"] for row in rows}
 
 
