@@ -7,13 +7,13 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.curves.make import recipes
 from search.bench.curves import CurvesProblem
 from search.bench.proxies import qualities
 from search.record.rows import LookedAt
 from search.reports.recorded_search import recipes_hash
-from search.reports.signals import to_plain
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "search" / "reports" / "signals.json"
@@ -28,8 +28,17 @@ def content() -> str:
         problem = CurvesProblem.read(HERE / f"{name}.csv")
         near = [each for each in qualities(problem.curves, problem.limit_ms) if each.compared == "near the limit"]
         looked_at = LookedAt(data_hash=data_hash, scope=problem.space.scope, recipes=recipes_hash(*recipes(name)))
-        found.append({"data": name, "looked_at": asdict(looked_at), "qualities": to_plain(near)})
+        found.append(
+            {"data": name, "looked_at": asdict(looked_at), "qualities": [_rounded(each.to_plain()) for each in near]}
+        )
     return json.dumps({"data": found}, indent=1) + "\n"
+
+
+def _rounded(plain: dict[str, Any]) -> dict[str, Any]:
+    """Digits beyond these are noise, and differ between machines."""
+    regrets = {top: round(lost, 4) for top, lost in plain["regrets"].items()}
+    numbers = {name: round(value, 4) for name, value in plain.items() if isinstance(value, float)}
+    return {**plain, **numbers, "regrets": regrets}
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
 from trainer.supernet.files import SupernetFile
+from trainer.supernet.sharing import Supernet
 from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import inherit
 from trainer.training.judgement import Judgement
@@ -118,7 +119,10 @@ def _trained(
     arch, use = evaluation.architecture, evaluation.data
     inherited = None
     if job.parent is not None and evaluation.shares:
-        shared = _supernet(job.parent.weights, evaluation.parent_key).fitted_to(dataset, splits.train)
+        assert job.data_folder is not None
+        shared = _supernet(
+            job.parent.weights, evaluation.parent_key, job.data_folder, use.reward_fraction, use.split_seed
+        )
         found = shared.model_of(arch, dataset, splits.train).state_dict()
         inherited = {name: tensor.contiguous() for name, tensor in found.items()}
     elif job.parent is not None:
@@ -156,12 +160,13 @@ def _trained(
 
 
 @lru_cache(maxsize=1)
-def _supernet(path: Path, content_hash: str | None) -> SupernetFile:
-    """Read once in a process; a file that was changed since must not give results under the old one's key."""
+def _supernet(path: Path, content_hash: str | None, folder: Path, reward_fraction: float, seed: int) -> Supernet:
+    """Read, and fitted to the data, once in a process; a changed file must not give results under the old one's key."""
     file = SupernetFile.read(path)
     if file.content_hash != content_hash:
         raise DataError(f"supernet {path} is {file.content_hash} now, not {content_hash}; restore it")
-    return file
+    dataset, splits = _data(folder, reward_fraction, seed)
+    return file.fitted_to(dataset, splits.train)
 
 
 def _checkpoints(path: Path, key: str) -> Checkpoints:

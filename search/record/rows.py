@@ -1,5 +1,6 @@
 """What the record holds besides trials, and the one place where rows become values and values rows."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -136,6 +137,28 @@ class SignalQuality:
     high: float
     regrets: Mapping[int, float]
     seconds: float | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As SQL and JSON have it: what is not a number is null."""
+        ranks = {"tau": self.tau, "tau_low": self.low, "tau_high": self.high}
+        return {
+            "signal": self.signal,
+            "images": self.images,
+            "compared": self.compared,
+            "networks": self.networks,
+            "trainings": self.trainings,
+            **{name: None if math.isnan(value) else value for name, value in ranks.items()},
+            "regrets": {str(top): lost for top, lost in self.regrets.items()},
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "SignalQuality":
+        """The inverse of `to_plain`; whatever else is there is passed over."""
+        named = {name: plain[name] for name in ("signal", "images", "compared", "networks", "trainings", "seconds")}
+        tau, low, high = (math.nan if plain[name] is None else plain[name] for name in ("tau", "tau_low", "tau_high"))
+        regrets = {int(top): lost for top, lost in plain["regrets"].items()}
+        return cls(**named, tau=tau, low=low, high=high, regrets=regrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

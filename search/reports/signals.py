@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -68,7 +68,7 @@ def _apart(quality: SignalQuality, images: int) -> float:
 def _published(looked_at: LookedAt) -> Iterator[tuple[str, list[SignalQuality]]]:
     for each in _shipped():
         if LookedAt(**each["looked_at"]) == looked_at:
-            yield "published with mobilenas", [_read(row) for row in each["qualities"]]
+            yield "published with mobilenas", [SignalQuality.from_plain(row) for row in each["qualities"]]
 
 
 @cache
@@ -76,29 +76,3 @@ def _shipped() -> tuple[dict[str, Any], ...]:
     """What benchmarks/curves/signals.py makes of the committed learning curves."""
     text = files("search.reports").joinpath("signals.json").read_text(encoding="utf-8")
     return tuple(json.loads(text)["data"])
-
-
-def to_plain(qualities: Sequence[SignalQuality]) -> list[dict[str, Any]]:
-    """As the published file has them."""
-    return [
-        {
-            "signal": each.signal,
-            "images": each.images,
-            "compared": each.compared,
-            "networks": each.networks,
-            "trainings": each.trainings,
-            **{
-                name: None if math.isnan(value) else round(value, 4)
-                for name, value in (("tau", each.tau), ("low", each.low), ("high", each.high))
-            },
-            "regrets": {str(top): round(lost, 4) for top, lost in each.regrets.items()},
-            "seconds": None if each.seconds is None else round(each.seconds, 1),
-        }
-        for each in qualities
-    ]
-
-
-def _read(row: Mapping[str, Any]) -> SignalQuality:
-    ranks = {name: math.nan if row[name] is None else row[name] for name in ("tau", "low", "high")}
-    regrets = {int(top): lost for top, lost in row["regrets"].items()}
-    return SignalQuality(**{**row, **ranks, "regrets": regrets})

@@ -7,9 +7,7 @@ from search.evaluation.data import Data, Images
 from search.evaluation.job import Evaluation, OwnEvaluation, Training
 from search.plan import compute_device
 from search.plugins import Plugin
-from search.run_folder import supernet_file
 from space.arch import Architecture
-from trainer.supernet.files import SupernetFile
 from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
 
@@ -22,7 +20,6 @@ class Evaluations:
     data: Data
     compute_device: DeviceKind
     evaluator_content: str
-    supernet_content: str | None
 
     @classmethod
     def of_run(cls, config: RunConfig, data: Data) -> "Evaluations":
@@ -32,9 +29,6 @@ class Evaluations:
             data=data,
             compute_device=compute_device(config),
             evaluator_content="" if config.own_evaluator is None else _plugin(config).content,
-            supernet_content=None
-            if config.supernet is None
-            else SupernetFile.read(supernet_file(config.supernet)).content_hash,
         )
 
     def following(self, config: RunConfig) -> "Evaluations":
@@ -85,9 +79,9 @@ class Evaluations:
 
     def proxy(self, arch: Architecture) -> Evaluation:
         """The short training of the block-level search, or a look at the weights that a supernet has for a network."""
-        if self.supernet_content is None:
+        if self.config.supernet is None:
             return self.of(arch, self.config.proxy_recipe, train_images=self.config.train_images)
-        judged = self.of(arch, None, train_images=None, parent_key=self.supernet_content)
+        judged = self.of(arch, None, train_images=None, parent_key=self.config.supernet_hash)
         assert isinstance(judged, Training)
         return replace(judged, shares=True)
 

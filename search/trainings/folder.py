@@ -1,7 +1,7 @@
 """The folder of a training that stands alone: what it goes on from, what is known of it, and who may write there."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,16 @@ from filelock import FileLock, Timeout
 from space.errors import DataError, RunError
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
+from trainer.training.train import Trained
 from trainer.training.weight_files import write_whole
+
+
+def images_for(minutes: float, recipe: Recipe, train: Callable[[Recipe], Trained], batches: int) -> int:
+    """How many images can be trained in so many minutes here, from so many batches."""
+    # The first call pays for the kernels' set-up.
+    for count in (1, batches):
+        trained = train(replace(recipe, images=recipe.batch_size * count))
+    return max(1, round(60 * minutes * batches / trained.seconds * recipe.batch_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,21 @@ class TrainingFolder:
         if same != state.recipe:
             raise DataError(f"the training in {self.path} is by another recipe; {self._elsewhere}")
         return same
+
+    def length(
+        self, recipe: Recipe, images: int | None, minutes: float | None, images_for: Callable[[float], int]
+    ) -> Recipe:
+        """As long as was asked for; else as long as was begun here, or as the recipe says.
+
+        Raises:
+            DataError: as in `begun_recipe`.
+        """
+        if images is not None:
+            return replace(recipe, images=images)
+        begun = self.begun_recipe(recipe)
+        if minutes is None or begun is not recipe:
+            return begun
+        return replace(recipe, images=images_for(minutes))
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """One network trained alone: by a recipe, gone on with where it was left, tested in the end, and exported."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import nn
 
 from search.events import Listener
 from search.stages.export import export_network
-from search.trainings.folder import TrainingFolder
+from search.trainings.folder import TrainingFolder, images_for
 from space.arch import Architecture
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits, subset
@@ -22,7 +22,7 @@ from trainer.training.judging import judge
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
-from trainer.training.train import Attended, Check, Checkpoints, Teacher, train
+from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
 from trainer.training.weight_files import weights_digest
 
 # Looked at so often on the way, on at most so many images of the reward split.
@@ -56,6 +56,15 @@ class SingleTraining:
     def images(self) -> int:
         """How many images it sees in all: of a set smaller than a batch, fewer than the recipe says."""
         return self.recipe.steps * self.order.size
+
+    def images_for(self, minutes: float) -> int:
+        """How many images can be trained in so many minutes here."""
+
+        def attempt(recipe: Recipe) -> Trained:
+            images, teacher, device = self.splits.train, self.teacher, self.device
+            return train(self.arch, self.dataset, images, recipe, seed=0, teacher=teacher, device=device)
+
+        return images_for(minutes, self.recipe, attempt, batches=6)
 
     @property
     def kept(self) -> TrainingFolder:
@@ -132,25 +141,6 @@ def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bo
         wanted.folder, wanted.arch, trained.weights, wanted.dataset.classes, wanted.dataset.preprocess, metadata
     )
     return content
-
-
-def images_for_minutes(wanted: SingleTraining, minutes: float) -> int:
-    """How many images can be trained in so many minutes here, from some batches."""
-    batches = 6
-    recipe = replace(wanted.recipe, images=wanted.recipe.batch_size * batches)
-    # The first call pays for the kernels' set-up.
-    for attempt in (replace(recipe, images=1), recipe):
-        trained = train(
-            wanted.arch,
-            wanted.dataset,
-            wanted.splits.train,
-            attempt,
-            seed=0,
-            teacher=wanted.teacher,
-            device=wanted.device,
-        )
-    steps = 60 * minutes * batches / trained.seconds
-    return max(1, round(steps * recipe.batch_size))
 
 
 def _figures(found: Judgement) -> dict[str, float]:

@@ -16,7 +16,7 @@ import torch
 from search.events import Listener
 from search.run_folder import FOLDER_NAME, SUPERNET_WEIGHTS
 from search.stages.export import export_network
-from search.trainings.folder import TrainingFolder
+from search.trainings.folder import TrainingFolder, images_for
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import RunError
@@ -89,12 +89,8 @@ class SupernetTraining:
         )
 
     def images_for(self, minutes: float) -> int:
-        """How many images can be trained in so many minutes here, from some batches."""
-        batches = 4
-        # The first call pays for the kernels' set-up.
-        for count in (1, batches):
-            _, trained = self.run(None, Attended(), replace(self.recipe, images=self.recipe.batch_size * count))
-        return max(1, round(60 * minutes * batches / trained.seconds * self.recipe.batch_size))
+        """How many images can be trained in so many minutes here."""
+        return images_for(minutes, self.recipe, lambda recipe: self.run(None, Attended(), recipe)[1], batches=4)
 
 
 def train_named(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool] = bool) -> dict[str, Any]:
@@ -247,15 +243,22 @@ def read_named(runs: Path, name: str) -> SupernetFile:
 
 
 def reports(runs: Path) -> dict[str, dict[str, Any]]:
-    """What is known of every supernet, by name; a report that cannot be read says nothing."""
+    """What is known of every supernet, by name; a report that cannot be read, or is none, says nothing."""
     found = {}
     for path in sorted(runs.glob(f"*/{KIND}.json")):
         try:
             content = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
             content = None
-        found[path.parent.name] = content if isinstance(content, dict) else {}
+        found[path.parent.name] = content if _is_report(content) else {}
     return found
+
+
+def _is_report(content: object) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("curve", []), list):
+        return False
+    parts = (*(content.get(name, {}) for name in ("space", "data", "source")), *content.get("curve", []))
+    return all(isinstance(part, dict) for part in parts)
 
 
 def free(runs: Path, name: str, *, dry_run: bool) -> int:

@@ -306,17 +306,9 @@ def _told(quality: SignalQuality) -> dict[str, str]:
 
 
 def _plain(quality: SignalQuality) -> dict[str, object]:
-    ranks = {"tau": quality.tau, "tau_low": quality.low, "tau_high": quality.high}
-    return {
-        "signal": quality.signal,
-        "compared": quality.compared,
-        "images": quality.images,
-        "networks": quality.networks,
-        "trainings": quality.trainings,
-        **{name: None if math.isnan(value) else value for name, value in ranks.items()},
-        **{f"regret_best_{top}": quality.regrets.get(top) for top in TOPS},
-        "seconds": quality.seconds,
-    }
+    """With a column for each number of best ones."""
+    regrets = {f"regret_best_{top}": quality.regrets.get(top) for top in TOPS}
+    return {name: value for name, value in quality.to_plain().items() if name != "regrets"} | regrets
 
 
 def _interval(mean: Mean) -> str:

@@ -12,12 +12,12 @@ from latency.analysis.validate import GROUPS, Validated, Validation
 from latency.calibration import Calibration
 from latency.meter import DeviceSettings
 from search.record.database import Database
-from search.record.rows import FurtherTarget, LookedAt, SearchRecord, SignalQuality
+from search.record.rows import FurtherTarget, LookedAt, SearchRecord
 from search.record.schema import metadata, searches
 from search.record.store import Store
 from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
 from space.arch import Architecture, Block, Head, Stage, Stem
-from tests.search.makers import CONFIG, DEVICE, latency_table, new_start
+from tests.search.makers import CONFIG, DEVICE, LOOK, latency_table, new_start
 
 START = datetime(2026, 3, 1, 8, tzinfo=UTC)
 PHONE = replace(DEVICE, name="phone", processor="Cortex-A76", machine="aarch64", cores=8)
@@ -141,20 +141,8 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
     phone = store.tables.add(latency_table(device=PHONE), conditions={}, protocol="16 rounds", reasons={})
     store.devices.add(DeviceSettings(name=PHONE.name, address="kit", threads=1))
     store.devices.add_validation(desk, validation(), {"load_1min": 0.1})
-    look = SignalQuality(
-        signal="6,000 images, log-likelihood",
-        images=6000,
-        compared="near the limit",
-        networks=16,
-        trainings=1,
-        tau=0.4,
-        low=0.1,
-        high=0.6,
-        regrets={1: 0.5, 4: 0.25},
-        seconds=12.5,
-    )
     looked_at = LookedAt(data_hash="5ec56280772a527f", scope="space", recipes="0123456789abcdef")
-    store.signals.put(looked_at, "shoes-desk-1", [look])
+    store.signals.put(looked_at, "shoes-desk-1", [LOOK])
     _done(store, runs, "shoes-desk-1", desk, "fashion-mnist", DEVICE.name, owner="ada", best=0.90)
     _done(store, runs, "shoes-desk-2", desk, "fashion-mnist", DEVICE.name, owner="bob", best=0.92, also=phone)
     _done(store, runs, "cifar-phone-1", phone, "cifar10", PHONE.name, owner="ada", best=0.71)

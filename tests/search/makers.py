@@ -14,7 +14,7 @@ from latency.device import Device
 from latency.measurement import Measurement
 from latency.table import LatencyTable
 from search.config.load import parse_config
-from search.record.rows import SearchRecord, SearchStart
+from search.record.rows import SearchRecord, SearchStart, SignalQuality
 from search.record.store import Store
 from search.trial import Scores, SearchStage, State, Trial
 from space.arch import Architecture, Block, Head, Stage, Stem
@@ -35,6 +35,19 @@ DEVICE = Device(
     precision="float32",
     graph_optimization="all",
     runtime_version="1.20",
+)
+
+LOOK = SignalQuality(
+    signal="6,000 images, log-likelihood",
+    images=6000,
+    compared="near the limit",
+    networks=24,
+    trainings=2,
+    tau=0.4,
+    low=0.1,
+    high=0.6,
+    regrets={1: 0.5, 4: 0.25},
+    seconds=12.5,
 )
 
 

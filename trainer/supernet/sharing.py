@@ -6,7 +6,6 @@ blocks the first of them (Cai et al. 2020, sections 3.2 and 3.3; Yu et al. 2020,
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -32,20 +31,17 @@ _KERNELS = (7, 5, 3)
 TRANSFORM_SHAPES = {"7to5": (25, 25), "5to3": (9, 9)}
 
 
-@lru_cache(maxsize=4096)
 def shapes_of(arch: Architecture) -> dict[str, torch.Size]:
     """The shape of everything in the state dict of a network."""
     with torch.device("meta"):
         return {name: tensor.shape for name, tensor in build_model(arch).state_dict().items()}
 
 
-def part_of(shared: Weights, arch: Architecture, transforms: Transforms | None = None) -> dict[str, Tensor]:
-    """What a member has of the shared weights: views of them, or made of them where kernels are transformed."""
-    return {
-        name: _part(name, shared[name], shape, transforms or {}) if shape else shared[name]
-        for name, shape in shapes_of(arch).items()
-        if name in shared
-    }
+def part_of(
+    shared: Weights, shapes: Mapping[str, torch.Size], transforms: Transforms | None = None
+) -> dict[str, Tensor]:
+    """What a member of such shapes has of the shared weights: views, or made of them where kernels are transformed."""
+    return {name: _part(name, shared[name], shape, transforms or {}) for name, shape in shapes.items()}
 
 
 def _part(name: str, tensor: Tensor, shape: torch.Size, transforms: Transforms) -> Tensor:
@@ -99,7 +95,7 @@ class Supernet:
         reason = self.space.why_not(arch)
         if reason is not None:
             raise InvalidArchitecture(f"network {arch.arch_id} is no member of the supernet's space: {reason}")
-        return {name: each.clone() for name, each in part_of(self.weights, arch, self.transforms).items()}
+        return {name: each.clone() for name, each in part_of(self.weights, shapes_of(arch), self.transforms).items()}
 
     def model_of(self, arch: Architecture, dataset: Dataset, indices: np.ndarray) -> nn.Module:
         """A member in evaluation mode, its BatchNorm's statistics measured on some of the images at `indices`.

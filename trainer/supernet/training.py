@@ -47,7 +47,9 @@ class _SupernetTraining(Training):
         total, answers = loss.detach(), answers.detach()
         for arch in others:
             with self.autocast():
-                said = functional_call(_without_statistics(arch), part_of(shared, arch), (batch.images,))
+                member = _without_statistics(arch)
+                shapes = {name: each.shape for name, each in member.named_parameters()}
+                said = functional_call(member, part_of(shared, shapes), (batch.images,))
                 loss = share * distillation_loss(said, answers, 1.0)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -58,7 +60,7 @@ class _SupernetTraining(Training):
         return [self.space.smallest, *(self.space.sample(rng) for _ in range(self.drawn))]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # the smallest is in every step
 def _without_statistics(arch: Architecture) -> nn.Module:
     """A network of no weights whose BatchNorms keep no statistics: those of one member are no other's."""
     with torch.device("meta"):

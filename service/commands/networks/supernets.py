@@ -19,7 +19,7 @@ from service.commands.search import configuration
 from service.terminal.console import say
 from service.terminal.logs import telling
 from service.terminal.rows import Format, show
-from space.errors import InvalidConfig, RunError, Stopped
+from space.errors import InvalidConfig, RunError
 from space.formats import published_or_read
 from space.paths import expanded
 from trainer.training.metrics import wilson_interval
@@ -110,26 +110,19 @@ def train(
             space=inputs.space,
             dataset=looked_up.dataset,
             splits=looked_up.splits,
-            recipe=replace(recipe, images=images or IMAGES),
+            recipe=replace(recipe, images=IMAGES),
             folder=folder,
             seed=seed,
             drawn=drawn,
             device=device,
         )
-        if images is None:
-            begun = wanted.kept.begun_recipe(wanted.recipe)
-            is_new = not wanted.kept.checkpoint.exists()
-            length = wanted.images_for(minutes) if minutes is not None and is_new else begun.images
-            wanted = replace(wanted, recipe=replace(wanted.recipe, images=length))
+        wanted = replace(wanted, recipe=wanted.kept.length(wanted.recipe, images, minutes, wanted.images_for))
         listener.note(
             f"training a supernet of '{inputs.space.preset.name}' on {len(wanted.splits.train):,} images of "
             f"{looked_up.dataset.name}: {recipe_name}, {wanted.recipe.images:,} images seen by {2 + drawn} members each"
         )
-        try:
-            with stop_asked() as stopping:
-                report = train_named(wanted, listener, stopping)
-        except Stopped as error:
-            raise Stopped(f"{error}; the same command goes on") from error
+        with stop_asked() as stopping:
+            report = train_named(wanted, listener, stopping)
     say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / SUPERNET_WEIGHTS}")
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from search.plan import available_cores
 from search.stages.teacher import teacher_from
-from search.trainings.single import SingleTraining, images_for_minutes, train_alone
+from search.trainings.single import SingleTraining, train_alone
 from service.terminal.console import console, say
 from service.terminal.logs import telling
 from service.terminal.rows import Format, show
@@ -23,7 +23,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.training.networks import DeviceKind, require_device
-from trainer.training.recipe import Recipe, load_recipe, recipe_names
+from trainer.training.recipe import load_recipe, recipe_names
 from trainer.training.weight_files import read_weights
 
 _RECIPE_TYPES: dict[str, type] = {"name": str, "images": int, "optimizer": str, "schedule": str, "average": str}
@@ -104,27 +104,14 @@ def train(
             teacher=None if teacher is None else teacher_from(teacher, dataset, device),
             device=device,
         )
-        wanted = replace(wanted, recipe=_length(wanted, images, minutes))
+        wanted = replace(wanted, recipe=wanted.kept.length(recipe, images, minutes, wanted.images_for))
         listener.note(
             f"training {arch.arch_id} on {len(wanted.splits.train):,} images of {dataset.name}: {recipe_name}, "
             f"{wanted.images:,} images seen"
         )
-        try:
-            with stop_asked() as stopping:
-                report = train_alone(wanted, listener, stopping)
-        except Stopped as error:
-            raise Stopped(f"{error}; the same command goes on") from error
+        with stop_asked() as stopping:
+            report = train_alone(wanted, listener, stopping)
     _tell(report, folder)
-
-
-def _length(wanted: SingleTraining, images: int | None, minutes: float | None) -> Recipe:
-    """As long as was asked for; else as long as was begun, or as the recipe says."""
-    if images is not None:
-        return replace(wanted.recipe, images=images)
-    begun = wanted.kept.begun_recipe(wanted.recipe)
-    if minutes is None or begun is not wanted.recipe:
-        return begun
-    return replace(wanted.recipe, images=images_for_minutes(wanted, minutes))
 
 
 def _for_data(arch: Architecture, dataset: Dataset) -> Architecture:
@@ -149,7 +136,7 @@ def _tell(report: dict[str, object], folder: Path) -> None:
 
 @contextmanager
 def stop_asked() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM asked for an end; the second one ends at once."""
+    """Whether Ctrl-C or SIGTERM asked for an end, after which the same command goes on; the second one ends at once."""
     asked = False
 
     def on_signal(number: int, frame: object) -> None:
@@ -162,6 +149,8 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
+    except Stopped as error:
+        raise Stopped(f"{error}; the same command goes on") from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,21 +3,10 @@
 import math
 from dataclasses import replace
 
-from search.record.rows import LookedAt, SignalQuality
+from search.record.rows import LookedAt
 from search.record.store import Store
+from tests.search.makers import LOOK
 
-LOOK = SignalQuality(
-    signal="6,000 images, log-likelihood",
-    images=6000,
-    compared="near the limit",
-    networks=24,
-    trainings=2,
-    tau=0.4,
-    low=0.1,
-    high=0.6,
-    regrets={1: 0.5, 4: 0.25},
-    seconds=12.5,
-)
 NOTHING = replace(
     LOOK, signal="random order", images=None, tau=math.nan, low=math.nan, high=math.nan, regrets={}, seconds=None
 )

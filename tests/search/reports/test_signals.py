@@ -14,11 +14,10 @@ from search.config.load import parse_config
 from search.record.rows import SignalQuality
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
-from search.reports.signals import first_look, to_plain
+from search.reports.signals import first_look
 from space.choices import SearchSpace
 from space.preset import load_preset
-from tests.search.makers import latency_table, new_search, record_table
-from tests.search.record.test_signals import LOOK
+from tests.search.makers import LOOK, latency_table, new_search, record_table
 
 CURVES = Path(__file__).parents[3] / "benchmarks" / "curves"
 DEPTH = replace(LOOK, signal="depth", images=None, tau=0.5)
@@ -110,13 +109,6 @@ def test_the_published_file_is_of_the_committed_curves(data: str) -> None:
     content = json.loads(files("search.reports").joinpath("signals.json").read_text(encoding="utf-8"))["data"]
     (shipped,) = (each["qualities"] for each in content if each["data"] == data)
     assert [row["signal"] for row in shipped] == [each.signal for each in expected]
-    for row, each in zip(shipped, to_plain(expected), strict=True):
-        assert row["networks"] == each["networks"]
-        assert row["tau"] == (None if each["tau"] is None else pytest.approx(each["tau"], abs=1e-3))
-
-
-def test_figures_are_written_as_they_are_read() -> None:
-    """What is not a number is null in the file."""
-    plain = to_plain([replace(LOOK, tau=float("nan"))])
-    assert plain[0]["tau"] is None
-    assert plain[0]["regrets"] == {"1": 0.5, "4": 0.25}
+    for row, each in zip(shipped, expected, strict=True):
+        assert row["networks"] == each.networks
+        assert SignalQuality.from_plain(row).tau == pytest.approx(each.tau, abs=1e-3, nan_ok=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 import mobilenas
 from search.archives.archive import write_archive
@@ -27,8 +26,7 @@ from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import DataError, InvalidConfig, MobilenasError, RunError
 from tests.search.inline import InlineExecutor
-from tests.search.stages.race.test_rungs import LATENCY
-from tests.tiny import TINY_SPACE
+from tests.search.stages.race.test_rungs import race_in
 from trainer.supernet.files import SupernetFile
 from trainer.training.recipe import load_recipe
 from trainer.training.weight_files import read_weights
@@ -38,23 +36,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def config_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a run
     """A search of four networks that are judged by the supernet in `folder`/shared, whose best one is tuned on."""
-    (folder / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
-    (folder / "madds.py").write_text(LATENCY)
-    return {
-        "plugins": str(folder),
-        "latency": "madds:ms",
-        "workers": 2,
+    by_weights = {
         "evaluator": "supernet",
         "supernet": str(folder / "shared"),
-        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12},
-        "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
-        "target": {"ms": 0.075},
-        "training": {"batch_size": 16},
         "blocks": {"trials": 4, "reuse": False},
+        "race": {"rungs": []},
         "netadapt": {"max_steps": 1, "images": 16, "delta": 0.05},
         "final": {"images": 32, "weights": "inherited"},
-        **changes,
     }
+    return race_in(folder, photos, **{**by_weights, **changes})
 
 
 @pytest.fixture

@@ -17,12 +17,10 @@ from search.run_folder import EXPORTED
 from search.stages.export import export_network
 from search.stages.exported import ExportedNetwork
 from search.stages.teacher import teacher_from
-from search.trainings.single import SingleTraining, images_for_minutes, train_alone
+from search.trainings.single import SingleTraining, train_alone
 from space.errors import DataError, RunError, Stopped
 from space.reference import mobilenet_v3_small_32px
-from tests.tiny import dark_and_bright
 from trainer.data.dataset import Dataset
-from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.training.batches import Images
 from trainer.training.networks import new_model
@@ -31,13 +29,6 @@ from trainer.training.train import Teacher
 from trainer.training.weight_files import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Two classes of 60 small pictures, dark and bright."""
-    folder = dark_and_bright(tmp_path_factory.mktemp("pictures"), each=60, pixels=16)
-    return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
@@ -141,8 +132,8 @@ def test_a_folder_of_something_else_is_left_alone(wanted: SingleTraining) -> Non
 
 def test_minutes_are_measured(wanted: SingleTraining) -> None:
     """An hour is some thousands of images, and there is at least one; of a set smaller than a batch as many steps."""
-    assert images_for_minutes(wanted, 1e-9) == 1
-    assert images_for_minutes(wanted, 60.0) > 1000
+    assert wanted.images_for(1e-9) == 1
+    assert wanted.images_for(60.0) > 1000
 
 
 def test_a_stop_in_the_last_step_is_no_stop(wanted: SingleTraining) -> None:

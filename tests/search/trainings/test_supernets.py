@@ -18,9 +18,8 @@ from search.trainings.supernets import SupernetTraining, train_named
 from space.errors import DataError, InvalidArchitecture, RunError, Stopped
 from tests.search.trainings.test_single import Notes, after
 from tests.strategies import small_space
-from tests.tiny import Result, dark_and_bright
+from tests.tiny import Result
 from trainer.data.dataset import Dataset
-from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.supernet.files import SupernetFile
 from trainer.training.judging import logits_of
@@ -28,13 +27,6 @@ from trainer.training.recipe import load_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPACE = replace(small_space(), in_channels=3, num_classes=2)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Two classes of 60 small pictures, dark and bright."""
-    folder = dark_and_bright(tmp_path_factory.mktemp("pictures"), each=60, pixels=16)
-    return prepare(f"imagefolder:{folder}", resolution=16, data_dir=None, cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
@@ -154,8 +146,9 @@ def test_names_and_folders_are_checked(wanted: SupernetTraining, tmp_path: Path)
     with pytest.raises(RunError, match=r"holds no supernet, but mine\.txt"):
         train_named(wanted, Listener())
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "supernet.json").write_text("[", encoding="utf-8")
-    assert supernets.reports(tmp_path) == {"broken": {}}
+    for text in ("[", "[1]", '{"space": 3}', '{"curve": [1]}', '{"curve": {}}'):
+        (tmp_path / "broken" / "supernet.json").write_text(text, encoding="utf-8")
+        assert supernets.reports(tmp_path) == {"broken": {}}
 
 
 def test_minutes_are_measured(wanted: SupernetTraining) -> None:

@@ -15,7 +15,7 @@ from tests.space.test_presets import shipped
 from tests.strategies import small_space
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
-from trainer.supernet.sharing import Supernet, part_of
+from trainer.supernet.sharing import Supernet, part_of, shapes_of
 from trainer.training.batches import Images
 from trainer.training.networks import load_model
 from trainer.training.train import measure_batch_norm
@@ -53,7 +53,7 @@ def test_a_part_is_the_first_channels_and_the_middle_of_kernels() -> None:
     """A narrower expansion has its first channels, a kernel of 3 the middle of one of 5, a stage its first blocks."""
     shared = supernet().weights
     arch = member(SPACE, **{"stage1.channels": 8, "stage1.kernel": 3, "stage1.depth": 2, "stage2.depth": 1})
-    part = part_of(shared, arch)
+    part = part_of(shared, shapes_of(arch))
     assert torch.equal(part["stage1_block2.expand.conv.weight"], shared["stage1_block2.expand.conv.weight"][:24, :8])
     kernels = "stage1_block2.depthwise.conv.weight"
     assert torch.equal(part[kernels], shared[kernels][:24, :, 1:4, 1:4])
@@ -69,8 +69,7 @@ def test_parts_are_views_and_weights_are_copies() -> None:
     shared = supernet()
     arch = SPACE.smallest
     leaf = shared.weights["stage1_block1.depthwise.conv.weight"].requires_grad_()
-    part = part_of({"stage1_block1.depthwise.conv.weight": leaf}, arch)["stage1_block1.depthwise.conv.weight"]
-    part.sum().backward()  # type: ignore[no-untyped-call]
+    part_of(shared.weights, shapes_of(arch))["stage1_block1.depthwise.conv.weight"].sum().backward()  # type: ignore[no-untyped-call]
     assert leaf.grad is not None
     assert leaf.grad.sum() == 8 * 9
     assert leaf.grad[:8, :, 1:4, 1:4].sum() == 8 * 9
