@@ -244,8 +244,19 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     where = "NetAdapt" if taken.stage is SearchStage.NETADAPT else in_blocks
     said = f"The found network is that of trial {taken.number} of {where}: {_in_short(recorded, taken, judged)}"
     if walked is None:
-        return [f"{said}." if recorded.config.races else f"{said}. It met the target without NetAdapt."]
+        return [
+            f"{said}{_trained_on_by(recorded)}."
+            if recorded.config.races
+            else f"{said}. It met the target without NetAdapt."
+        ]
     return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(recorded, walked, judged)}."]
+
+
+def _trained_on_by(recorded: RecordedSearch) -> str:
+    chosen = None if recorded.found.parent is None else recorded.trial(recorded.found.parent)
+    if chosen is None or chosen.stage is not SearchStage.FINAL:
+        return ""
+    return f"; as a finalist it is trial {chosen.number}"
 
 
 def _in_short(recorded: RecordedSearch, trial: Trial, judged: str) -> str:

@@ -1,12 +1,6 @@
-"""The published checkpoints of Once-for-All's MobileNetV3 (Cai et al. 2020) as a supernet of the space `ofa-mbv3`.
+"""The published checkpoints of Once-for-All's MobileNetV3 (Cai et al. 2020) as a supernet of the space `ofa-mbv3`."""
 
-They are pickles, which torch reads without running what is in them (`weights_only`).
-"""
-
-import pickle
 import re
-import struct
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +11,8 @@ from space.choices import SearchSpace
 from space.errors import DataError
 from space.preset import load_preset
 from trainer.supernet.sharing import TRANSFORM_SHAPES, Supernet, shapes_of
+from trainer.training.torch_files import read_torch_file
 
-MAX_BYTES = 512 * 2**20
-"""The published ones have 31 and 43 MB."""
 _WIDTHS = (1.0, 1.2)
 _STAGES, _DEEPEST = 5, 4
 # Its modules are nested more deeply where they are elastic, and older files call a block's layers otherwise.
@@ -47,11 +40,6 @@ _FRAME = {
     "feature_mix_layer.conv": "head.hidden.linear",
     "classifier.linear": "head.classifier.linear",
 }
-# What torch raises of a file that is none: of pickles it reads each word itself.
-_UNREADABLE = (
-    *(pickle.UnpicklingError, RuntimeError, EOFError, struct.error),
-    *(ValueError, LookupError, AttributeError, TypeError),
-)
 _MATRIX = re.compile(r"(7to5|5to3)_matrix")
 
 
@@ -61,7 +49,7 @@ def read_once_for_all(path: Path, *, resolution: int = 224) -> Supernet:
     Raises:
         DataError: it cannot be read, holds more than tensors, or lacks or adds one.
     """
-    read = _read(path)
+    read = read_torch_file(path)
     tensors = {_our_name(name, path): tensor for name, tensor in read.items()}
     if len(tensors) < len(read):
         raise _unfit(path, "it names a tensor twice, in two ways")
@@ -88,30 +76,6 @@ def read_once_for_all(path: Path, *, resolution: int = 224) -> Supernet:
 
 def _unfit(path: Path, why: str) -> DataError:
     return DataError(f"{path} is no checkpoint of Once-for-All's MobileNetV3: {why}; give one as it is published")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise _unfit(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(
-            f"checkpoint {path} cannot be read ({error.strerror or error}); give one that can be"
-        ) from error
-    except _UNREADABLE as error:
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise _unfit(path, f"torch reads no tensors in it ({reason})") from error
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(each, Tensor) for name, each in content.items()
-    ):
-        raise _unfit(path, "it holds something else than tensors by name")
-    return dict(content)
 
 
 def _our_name(name: str, path: Path) -> str:

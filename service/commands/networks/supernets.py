@@ -40,6 +40,7 @@ _TYPES: dict[str, type] = {
     "smallest": float,
     "mb": float,
 }
+_SHOWN = ("name", "space", "data", "images", "largest", "smallest")
 
 
 def _inputs(
@@ -153,7 +154,7 @@ def list_(form: Format, out: Path | None, runs: Path) -> None:
                 "mb": path.stat().st_size / 1e6 if path.exists() else None,
             }
         )
-    show("supernets", rows, form, shown=_TYPES, types=_TYPES, out=out)
+    show("supernets", rows, form, shown=_SHOWN, types=_TYPES, out=out)
 
 
 def show_(name: str, runs: Path) -> None:

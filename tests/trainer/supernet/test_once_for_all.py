@@ -1,6 +1,5 @@
 """Once-for-All's checkpoints: its own package as the oracle."""
 
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -124,13 +123,6 @@ def test_the_names_of_published_files_are_read(tmp_path: Path) -> None:
     assert len(shared.transforms) == 2 * 20
 
 
-class Evil:
-    """A pickle of it runs code."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return print, ("code was run",)
-
-
 FIRST = "blocks.1.mobile_inverted_conv.inverted_bottleneck.conv.conv.weight"
 
 
@@ -146,11 +138,8 @@ FIRST = "blocks.1.mobile_inverted_conv.inverted_bottleneck.conv.conv.weight"
         ),
         ({**PUBLISHED, "first_conv.conv.bias": torch.zeros(16)}, r"has one too many: stem\.conv\.conv\.bias"),
         ({**PUBLISHED, "first_conv.conv.weight": torch.zeros(20, 3, 3, 3)}, "20 channels; the published ones have"),
-        ({"state_dict": [1, 2]}, "holds something else than tensors by name"),
         ({"state_dict": {}}, "no first convolution, or no classifier"),
-        ({"state_dict": {7: torch.zeros(1)}}, "holds something else than tensors by name"),
         ({**PUBLISHED, FIRST.replace("mobile_inverted_conv", "conv"): PUBLISHED[FIRST]}, "names a tensor twice"),
-        (Evil(), "torch reads no tensors in it"),
     ],
 )
 def test_other_files_are_refused(
@@ -163,18 +152,3 @@ def test_other_files_are_refused(
         read_once_for_all(path)
     assert "\n" not in str(caught.value)
     assert "code was run" not in capsys.readouterr().out
-
-
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain pickle, a text, an empty file, none, one too large."""
-    path = tmp_path / "ofa.pth"
-    for content in (pickle.dumps(Evil()), b"no checkpoint", b""):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match="is no checkpoint of Once-for-All's MobileNetV3: torch reads no tensors"):
-            read_once_for_all(path)
-    with pytest.raises(DataError, match="cannot be read"):
-        read_once_for_all(tmp_path / "none.pth")
-    monkeypatch.setattr("trainer.supernet.once_for_all.MAX_BYTES", 4)
-    path.write_bytes(b"12345")
-    with pytest.raises(DataError, match="5 bytes, more than 4"):
-        read_once_for_all(path)
