@@ -100,7 +100,8 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
         scaled = _most_networks(inputs, speed, minutes, images)
         # A few networks are no race, and even these may take longer than there is time for.
         fits = _minutes_of(scaled, speed) < _TOO_LONG * minutes
-        races = scaled.config.race.rungs[0].networks >= min(_FEW_NETWORKS, config.race.rungs[0].networks)
+        first = scaled.config.race.first_training
+        races = first.networks >= min(_FEW_NETWORKS, config.race.first_training.networks)
         if (fits and races) or images <= max(_SHORTEST, least_images):
             return scaled
         images /= 2
@@ -108,7 +109,7 @@ def _race_within(inputs: Inputs, speed: Speed, minutes: float, least_images: flo
 
 def _most_networks(inputs: Inputs, speed: Speed, minutes: float, images: float) -> Inputs:
     """The race of the most networks that takes these minutes, with so many times the images; the fewest takes more."""
-    fewest = min(1.0, _LEAST_NETWORKS / inputs.config.race.rungs[0].networks)
+    fewest = min(1.0, _LEAST_NETWORKS / inputs.config.race.first_training.networks)
     most = 1.0
     while most < _UNHEARD_OF and _minutes_of(_raced(inputs, images=images, networks=most), speed) <= minutes:
         fewest, most = most, 2 * most

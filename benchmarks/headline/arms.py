@@ -1,8 +1,9 @@
 """Which parts of a search earn their images: python -m benchmarks.headline.arms --help.
 
 Ways to spend the same number of training images on a network for the same target, with three seeds each: the default
-race, the race without its sampler, successive halving as Optuna has it, NetAdapt alone, block-level search and NetAdapt
-without a race, and the scaled reference alone, trained again and again or for longer. What each has found is trained by
+race, the race without its sampler, a race that begins with a supernet, trained for it or left by another search,
+successive halving as Optuna has it, NetAdapt alone, block-level search and NetAdapt without a race, and the scaled
+reference alone, trained again and again or for longer. What each has found is trained by
 the same recipe with the same seeds, and measured whole, interleaved. Each step writes a JSON file of its own; run the
 command again and again until it says that all is done.
 """
@@ -15,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -34,7 +35,10 @@ from benchmarks.headline.__main__ import images_of
 from benchmarks.headline.steps import SEEDS, made, measure, read, run_all, trainings, write
 from search.config.load import RunConfig, parse_config
 from search.evaluation.processes import start_context
+from search.events import Listener
 from search.record.store import Store
+from search.run_folder import SUPERNET_WEIGHTS
+from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State
 from space.arch import Architecture
 from space.choices import SearchSpace
@@ -44,7 +48,7 @@ from trainer.data.prepare import prepare
 from trainer.data.splits import Splits, split
 from trainer.training.judging import judge
 from trainer.training.networks import load_model
-from trainer.training.recipe import Recipe
+from trainer.training.recipe import Recipe, load_recipe
 from trainer.training.train import Trained, train
 from trainer.training.weight_files import write_weights
 
@@ -53,6 +57,13 @@ SHARE, FROM = 0.8, parse_config({}).race.latency_from
 """The target, and the shares of it that networks may take."""
 IMAGES = 243_000
 RUNGS = ({"images": 3000, "networks": 20}, {"images": 9000, "networks": 8}, {"images": 21_000, "networks": 4})
+SUPERNET_IMAGES, TRAINED_AT_ONCE = 15_000, 4
+"""The largest member, the smallest and two drawn ones learn from each image; what they take is left out of the race."""
+_LOOK = {"images": 0, "networks": 60}
+_AFTER_SUPERNET = (
+    _LOOK,
+    *({"images": 3000, "networks": 10}, {"images": 9000, "networks": 5}, {"images": 21_000, "networks": 3}),
+)
 FINAL = 30_000
 """A final training, whose decay begins where the last rung ends; three candidates, the baseline and the reference."""
 # Optuna's rungs: a step is so many images, and the last one is where the race's last rung ends.
@@ -126,6 +137,27 @@ def searched(changes: Mapping[str, Any]) -> Arm:
             config = {"seed": run.seed, "training": {"seed": run.seed}, "target": {"relative": SHARE}, **changes}
             mobilenas.search(config, name=name, database=url, runs=folder / "runs", html=False)
         return _found(url, name)
+
+    return search
+
+
+def shared(changes: Mapping[str, Any], *, paid: bool) -> Arm:
+    """A race that begins with the weights of a supernet, whose images count where this search has `paid` for it."""
+
+    def search(run: Run) -> dict[str, Any]:
+        folder = run.work / f"supernet-{run.seed}"
+        wanted = SupernetTraining(
+            space=run.space,
+            dataset=run.dataset,
+            splits=run.splits,
+            recipe=replace(load_recipe("proxy"), images=SUPERNET_IMAGES),
+            folder=folder,
+            seed=run.seed,
+        )
+        if not (folder / SUPERNET_WEIGHTS).exists():
+            train_named(wanted, Listener())
+        found = searched({**changes, "supernet": str(folder)})(run)
+        return {**found, "images": found["images"] + (TRAINED_AT_ONCE * SUPERNET_IMAGES if paid else 0)}
 
     return search
 
@@ -212,6 +244,8 @@ _WALK = {"delta": 0.02, "images": 256, "most_images": 1024}
 _COUNTS = {"blocks": {"trials": 20, "train_images": RUNGS[0]["images"]}, "netadapt": _WALK, "final": {"images": FINAL}}
 ARMS: Mapping[str, Arm] = {
     "race": searched(_RACE),
+    "supernet-race": shared({**_RACE, "race": {"rungs": list(_AFTER_SUPERNET)}}, paid=True),
+    "supernet-again": shared({**_RACE, "race": {"rungs": [_LOOK, *RUNGS]}}, paid=False),
     "random-race": searched({**_RACE, "blocks": {"sampler": "random"}}),
     "blocks-netadapt": searched(_COUNTS),
     "netadapt": walked,
@@ -220,7 +254,7 @@ ARMS: Mapping[str, Arm] = {
     "scaled": scaled,
 }
 # These train on all cores; the others are run side by side, each on one.
-_ON_ALL_CORES = ("race", "random-race", "blocks-netadapt", "netadapt")
+_ON_ALL_CORES = ("race", "supernet-race", "supernet-again", "random-race", "blocks-netadapt", "netadapt")
 CURVE = (0.3, 0.35, 0.4, 0.45, 0.5)
 
 
@@ -236,10 +270,10 @@ def step(run: Run) -> str:
     return f"{run.out.stem}: {found['images']:,} images"
 
 
-def runs(dataset: Dataset, work: Path, out: Path, seeds: int) -> Iterator[Run]:
+def runs(dataset: Dataset, work: Path, out: Path, arms: Sequence[str], seeds: int) -> Iterator[Run]:
     """Those that are left."""
     for seed in range(seeds):
-        for arm in ARMS:
+        for arm in arms:
             run = Run(arm=arm, seed=seed, folder=dataset.folder, work=work, out=out / f"{arm}-{seed}.json")
             if not run.out.exists():
                 yield run
@@ -290,6 +324,7 @@ def write_report(out: Path, compared: Mapping[str, Architecture]) -> None:
 def main() -> None:
     """Go on with what is left, for so many minutes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, required=True, help="folder for records and checkpoints")
     parser.add_argument("--out", type=Path, default=HERE)
@@ -301,7 +336,7 @@ def main() -> None:
     dataset = prepare("fashion-mnist", resolution=None, data_dir=None)
     space = space_of(dataset)
     latency_table(space, arguments.work, scaled_references(space).values())  # measured before anything trains
-    left = list(runs(dataset, arguments.work, out, arguments.seeds))
+    left = list(runs(dataset, arguments.work, out, arguments.arms, arguments.seeds))
     for run in left:
         if run.arm in _ON_ALL_CORES and time.time() < until:
             print(step(run), flush=True)
@@ -311,7 +346,7 @@ def main() -> None:
             for told in pool.imap_unordered(step, alone):
                 print(told, flush=True)
     compared = networks(dataset, out)
-    if not list(runs(dataset, arguments.work, out, arguments.seeds)):
+    if not list(runs(dataset, arguments.work, out, arguments.arms, arguments.seeds)):
         run_all(trainings(dataset, compared.values(), FINAL, out, arguments.work, until))
         if not trainings(dataset, compared.values(), FINAL, out, arguments.work, until):
             if not (out / "latency.json").exists():

@@ -133,7 +133,8 @@ def _signals(
     for images in every:
         points = [curve.points[seed][images] for curve in curves]
         seconds = _mean([point.seconds for point in points])
-        trained = "the whole training" if images == every[-1] else f"{images:,} images"
+        trained = f"{images:,} images" if images else "the supernet's weights"
+        trained = "the whole training" if images == every[-1] else trained
         yield f"{trained}, top-1", images, _at(images, lambda point: point.reward_top1), seconds
         yield f"{trained}, log-likelihood", images, _at(images, lambda point: point.reward_ll), seconds
         if all(point.reward_p is not None for point in points):

@@ -99,8 +99,10 @@ class RunConfig(ConfigSection):
             raise ValueError(
                 "sampler evolution has only one objective; choose another sampler, or leave blocks.objectives out"
             )
-        if (self.evaluator == SUPERNET) != (self.supernet is not None):
-            raise ValueError("evaluator supernet and the key `supernet` belong together; give both, or leave both out")
+        if self.evaluator == SUPERNET and self.supernet is None:
+            raise ValueError("evaluator supernet needs the key `supernet`; name the one that judges networks")
+        if self.supernet is not None and self.evaluator != SUPERNET and not self.races:
+            raise ValueError("a supernet judges networks, or their race begins with it; set evaluator: supernet")
         if self.own_evaluator is not None and self.data.rank_by != "top1":
             raise ValueError("data.rank_by is for trainings; leave `evaluator` or data.rank_by out")
         for text in self.targets.values():
@@ -137,6 +139,11 @@ class RunConfig(ConfigSection):
         if not self.races:
             return
         last = self.race.rungs[-1]
+        if not self.race.rungs[0].images and self.supernet is None:
+            raise ValueError(
+                "before networks have seen any images only a supernet tells them apart; name one under `supernet`, or "
+                "leave the rung of 0 images out"
+            )
         if self.evaluator is not None or self.netadapt.start is not None:
             raise ValueError("a race needs trainings from the beginning; leave race.rungs or `evaluator` out")
         if self.netadapt.max_steps > 0:
@@ -170,6 +177,11 @@ class RunConfig(ConfigSection):
         return bool(self.race.rungs)
 
     @property
+    def looks_first(self) -> bool:
+        """Whether networks are judged by the weights of a supernet before any is trained."""
+        return self.evaluator == SUPERNET or (self.races and not self.race.rungs[0].images)
+
+    @property
     def trials(self) -> int:
         """How many networks the block-level search trains, at least a little."""
         return self.race.rungs[0].networks if self.races else self.blocks.trials
@@ -196,7 +208,7 @@ class RunConfig(ConfigSection):
     @property
     def proxy_recipe(self) -> Recipe:
         """The short training of the block-level search."""
-        return self.rung_recipe(self.race.rungs[0].images if self.races else self.blocks.images)
+        return self.rung_recipe(self.race.first_training.images if self.races else self.blocks.images)
 
     @property
     def tells_proposals_apart(self) -> bool:

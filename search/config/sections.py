@@ -353,9 +353,9 @@ class BlocksConfig(ConfigSection):
 
 
 class RungConfig(ConfigSection):
-    """Up to so many images seen, so many networks are trained."""
+    """Up to so many images seen, so many networks are trained; up to none they are judged by weights of a supernet."""
 
-    images: int = Field(ge=1)
+    images: int = Field(ge=0)
     networks: int = Field(ge=1, le=1_000_000)
 
 
@@ -378,7 +378,10 @@ class RaceConfig(ConfigSection):
     def scaled(self, *, images: float, networks: float) -> "RaceConfig":
         """So many times the images, and the networks."""
         rungs = tuple(
-            RungConfig(images=max(1, round(rung.images * images)), networks=max(1, round(rung.networks * networks)))
+            RungConfig(
+                images=rung.images and max(1, round(rung.images * images)),
+                networks=max(1, round(rung.networks * networks)),
+            )
             for rung in self.rungs
         )
         return self.model_copy(update={"rungs": rungs})
@@ -396,6 +399,11 @@ class RaceConfig(ConfigSection):
         return self.model_copy(update={"rungs": (*begun, *capped)})
 
     @property
+    def first_training(self) -> RungConfig:
+        """The first rung on which networks are trained."""
+        return next(rung for rung in self.rungs if rung.images)
+
+    @property
     def steps(self) -> tuple[tuple[int, int], ...]:
         """Of each rung how many images its networks see since the one before, and how many networks they are."""
         seen = (0, *(rung.images for rung in self.rungs))
@@ -409,6 +417,8 @@ class RaceConfig(ConfigSection):
                     f"rungs go on to more images with fewer networks, not from {before.networks} at "
                     f"{before.images:,} images to {after.networks} at {after.images:,}"
                 )
+        if self.rungs and not self.rungs[-1].images:
+            raise ValueError("rungs end with a training; name one of more than 0 images")
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Self
 from search.config.load import RunConfig
 from search.config.sections import RaceConfig
 from search.evaluation.data import Data, Images
+from trainer.supernet.sharing import STATISTICS_IMAGES
 
 # Evaluating an image costs about this share of training on it (forward only).
 EVALUATION_SHARE = 0.15
@@ -54,8 +55,8 @@ class Pace:
         seconds = 0.0
         for number, (images, networks) in enumerate(race.steps):
             if number >= begin:
-                judged = self.judged_whole if number else self.judged
-                seconds += self.alike(networks, images + EVALUATION_SHARE * judged)
+                looked_at = (self.judged_whole if number else self.judged) + (0 if images else STATISTICS_IMAGES)
+                seconds += self.alike(networks, images + EVALUATION_SHARE * looked_at)
         return seconds
 
     def finals(self, config: RunConfig) -> float:

@@ -9,8 +9,8 @@ from search.reports.history import History
 from search.reports.naming import (
     baseline_head,
     compared_with,
+    how_finals_began,
     reference_head,
-    reference_is_alone,
     scaled_in_words,
 )
 from search.reports.recorded_search import RecordedSearch
@@ -310,7 +310,7 @@ def _data_text(recorded: RecordedSearch) -> str:
         f"by {evaluator} during the search"
         if evaluator
         else f"during the search on {use.reward_images:,} images of the reward split, which is held out of the "
-        "training split" + (", by the weights of a supernet" if recorded.config.supernet else "")
+        "training split" + (", by the weights of a supernet" if recorded.config.looks_first else "")
     )
     return (
         f"{ranked}; in the table above on the test split, which was used once; data `{use.source}` (content hash "
@@ -366,18 +366,9 @@ def _with_finals(recorded: RecordedSearch) -> list[str]:
 
 
 def _how_trained(recorded: RecordedSearch) -> str:
-    if recorded.config.final.weights != "inherited":
-        how = "from scratch"
-    elif reference_is_alone(recorded.config.supernet, recorded.trials(SearchStage.FINAL)):
-        return (
-            "The found network was trained from the weights that it has in the supernet, the reference, which has none "
-            "there, from scratch: the two have not learnt from equally many images."
-        )
-    else:
-        how = "from the weights that the search had trained"
-    return (
-        f"{'Both' if recorded.baseline is None else 'All'} networks were trained {how} with the same recipe and seed."
-    )
+    which = "Both" if recorded.baseline is None else "All"
+    how = how_finals_began(recorded.record.config, recorded.trials(SearchStage.FINAL))
+    return f"{which} networks were trained with the same recipe and seed, {how}."
 
 
 def spec_alone(recorded: RecordedSearch) -> list[str]:

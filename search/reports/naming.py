@@ -74,7 +74,21 @@ def compared_with(config: Mapping[str, Any]) -> str:
     return "reference" if (config.get("netadapt") or {}).get("start") is None else "start network"
 
 
-def reference_is_alone(supernet: str | None, finals: Iterable[Trial]) -> bool:
-    """Whether the reference was trained from scratch where others began with a supernet's weights."""
+def how_finals_began(config: Mapping[str, Any], finals: Iterable[Trial]) -> str:
+    """Where the final networks' weights came from, as the end of "were trained …"."""
+    weights = (config.get("final") or {}).get("weights")
+    races, supernet = bool((config.get("race") or {}).get("rungs")), config.get("supernet")
+    if races and supernet is not None and weights == "continued":
+        return (
+            "from the weights that they have in the supernet; networks that are no members of the space, which have "
+            "none there, from scratch: those have not learnt from as many images"
+        )
+    if weights != "inherited":
+        return "from scratch"
     trained = (trial for trial in finals if trial.origin == Origin.REFERENCE)
-    return supernet is not None and any(trial.parent is None for trial in trained)
+    if supernet is not None and any(trial.parent is None for trial in trained):
+        return (
+            "from the weights that they have in the supernet, but for the reference, which has none there, from "
+            "scratch: it has not learnt from as many images"
+        )
+    return "from the weights that the search had trained"

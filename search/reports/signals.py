@@ -43,7 +43,7 @@ class FirstLook:
 
 def first_look(recorded: RecordedSearch) -> FirstLook | None:
     """What is known of a race's first look at its networks: from the record, or as it was published with mobilenas."""
-    if not recorded.config.races:
+    if not recorded.config.races or recorded.config.looks_first:
         return None
     looked_at, images = recorded.looked_at, recorded.config.race.rungs[0].images
     sources = (*recorded.store.signals.of(looked_at).items(), *_published(looked_at))
@@ -52,7 +52,7 @@ def first_look(recorded: RecordedSearch) -> FirstLook | None:
 
 def _first_look(source: str, qualities: Sequence[SignalQuality], images: int) -> FirstLook | None:
     near = [each for each in qualities if each.compared == "near the limit" and not math.isnan(each.tau)]
-    looks = [each for each in near if each.images is not None and each.signal.endswith("log-likelihood")]
+    looks = [each for each in near if each.images and each.signal.endswith("log-likelihood")]
     look = min(looks, key=lambda each: _apart(each, images), default=None)
     if look is None or _apart(look, images) > math.log(_ALIKE):
         return None

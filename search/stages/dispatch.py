@@ -142,11 +142,12 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
     files = session.start.files
     parent = begun = None
-    if isinstance(evaluation, Training) and evaluation.shares:
+    shares = isinstance(evaluation, Training) and evaluation.shares
+    if shares:
         parent = Parent(architecture=session.space.largest, weights=files.supernet)
-    elif trial.origin == Origin.START:
+    if trial.origin == Origin.START:
         parent = Parent(architecture=trial.architecture, weights=files.start_weights)
-    elif trial.parent is not None and not evaluation.inherits:
+    elif trial.parent is not None and (shares or not evaluation.inherits):
         checkpoint = files.checkpoint(trial.parent)
         begun = checkpoint if checkpoint.exists() else None
     elif trial.parent is not None:

@@ -8,6 +8,7 @@ from search.evaluation.job import Evaluation, OwnEvaluation, Training
 from search.plan import compute_device
 from search.plugins import Plugin
 from space.arch import Architecture
+from space.choices import SearchSpace
 from trainer.training.networks import DeviceKind
 from trainer.training.recipe import Recipe
 
@@ -18,15 +19,17 @@ class Evaluations:
 
     config: RunConfig
     data: Data
+    space: SearchSpace
     compute_device: DeviceKind
     evaluator_content: str
 
     @classmethod
-    def of_run(cls, config: RunConfig, data: Data) -> "Evaluations":
+    def of_run(cls, config: RunConfig, data: Data, space: SearchSpace) -> "Evaluations":
         """Those of a search that begins or goes on; later edits of the user's own evaluator are not looked at."""
         return cls(
             config=config,
             data=data,
+            space=space,
             compute_device=compute_device(config),
             evaluator_content="" if config.own_evaluator is None else _plugin(config).content,
         )
@@ -54,11 +57,14 @@ class Evaluations:
         """The evaluation of an architecture in this search: by the user's own evaluator where there is one.
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
-        judged on the whole reward split, as others are who get far.
+        judged on the whole reward split, as others are who get far. In a race that has a supernet, trainings of its
+        members begin with its weights.
         """
         if not is_final and self.config.own_evaluator is not None:
             return OwnEvaluation(architecture=arch, evaluator=_plugin(self.config), content=self.evaluator_content)
         settings = self.config.data
+        anew = is_final and self.config.final.weights == "scratch"
+        shares = parent_key is None and self.config.races and not anew and self.has_shared(arch)
         return Training(
             architecture=arch,
             data=self.images.use(
@@ -72,14 +78,19 @@ class Evaluations:
             # One seed for all: networks start from like weights and see the same images in the same order, so that
             # their differences are the networks'.
             seed=self.config.training.seed,
-            parent_key=parent_key,
+            parent_key=self.config.supernet_hash if shares else parent_key,
+            shares=shares,
             device=self.compute_device,
             processes=self.config.final_processes if is_final and recipe is not None else 1,
         )
 
+    def has_shared(self, arch: Architecture) -> bool:
+        """Whether the supernet of the search, if it has one, holds weights for a network."""
+        return self.config.supernet is not None and arch in self.space
+
     def proxy(self, arch: Architecture) -> Evaluation:
         """The short training of the block-level search, or a look at the weights that a supernet has for a network."""
-        if self.config.supernet is None:
+        if not self.config.looks_first:
             return self.of(arch, self.config.proxy_recipe, train_images=self.config.train_images)
         judged = self.of(arch, None, train_images=None, parent_key=self.config.supernet_hash)
         assert isinstance(judged, Training)

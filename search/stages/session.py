@@ -67,7 +67,7 @@ class Session:
     def __post_init__(self) -> None:
         self._left_running = self.store.trials.requeue_running(self.record.id)
         self.index = TrialIndex(self.store.trials.of(self.record.id))
-        self.evaluations = Evaluations.of_run(self.config, self.data)
+        self.evaluations = Evaluations.of_run(self.config, self.data, self.space)
         self.listener.judged_by(self.config.judge)
 
     @property

@@ -329,7 +329,8 @@ def _following(recorded: RecordedSearch) -> list[str]:
 
 def _rung_text(rung: Rung) -> str:
     """How many networks are through, and who leads."""
-    told = f"up to {rung.images:,} images: {len(rung.ended)} of {rung.wanted} networks"
+    where = f"up to {rung.images:,} images" if rung.images else "by the weights of the supernet"
+    told = f"{where}: {len(rung.ended)} of {rung.wanted} networks"
     if rung.running:
         told += f", {rung.running} running"
     if rung.ended and (likelihood := rung.ended[0].scores.log_likelihood) is not None:

@@ -31,12 +31,16 @@ def race_sections(subject: Subject) -> list[Section]:
 def _row(rung: Rung) -> list[Cell]:
     networks = f"{len(rung.ended)} of {rung.wanted}"
     if not rung.ended:
-        return [f"{rung.images:,}", networks, str(rung.running), "", "", "", ""]
+        return [_reach(rung), networks, str(rung.running), "", "", "", ""]
     best, worst = rung.ended[0], rung.ended[-1]
     return [
-        *(f"{rung.images:,}", networks, str(rung.running), _likelihood(best), _likelihood(worst)),
+        *(_reach(rung), networks, str(rung.running), _likelihood(best), _likelihood(worst)),
         *(share(best.scores.top1), str(best.number)),
     ]
+
+
+def _reach(rung: Rung) -> str:
+    return f"{rung.images:,}" if rung.images else "0 (supernet)"
 
 
 def _networks(rungs: Sequence[Rung]) -> Html:
@@ -45,12 +49,12 @@ def _networks(rungs: Sequence[Rung]) -> Html:
     for number, rung in reversed(list(enumerate(rungs))):
         for trial in rung.ended:
             reached.setdefault(trial.architecture.arch_id, {})[number] = trial
-    head = ("architecture", "latency, ms", *(f"log-likelihood at {rung.images:,}" for rung in rungs), "left at")
+    head = ("architecture", "latency, ms", *(f"log-likelihood at {_reach(rung)}" for rung in rungs), "left at")
     rows: list[list[Cell]] = []
     for arch_id, trials in reached.items():
         last = max(trials)
         figures = [_likelihood(trials[number]) if number in trials else "" for number in range(len(rungs))]
-        left = f"{rungs[last].images:,}" if last + 1 < len(rungs) else "the end"
+        left = _reach(rungs[last]) if last + 1 < len(rungs) else "the end"
         rows.append([arch_id, milliseconds(trials[last].scores.latency_ms), *figures, left])
     return table(head, rows)
 

@@ -7,7 +7,7 @@ from search.reports.comparison import trial_difference
 from search.reports.headline import baseline_of
 from search.reports.history import History, Served, front_of
 from search.reports.markdown import difference_sentence
-from search.reports.naming import compared_with, reference_head, reference_is_alone
+from search.reports.naming import compared_with, how_finals_began, reference_head
 from search.trial import Origin, SearchStage, State, Trial, judged_on
 from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
@@ -163,14 +163,10 @@ def _finals(subject: Subject) -> Section:
                 "There is no final training: the search has no data, and an evaluator of your own judges its networks."
             )
         return subject.section("final", title, sentence(why))
-    how = "from scratch"
-    if history.setting("final.weights") == "inherited":
-        how = "from the weights that the search had trained"
-        if reference_is_alone(history.setting("supernet"), trials):
-            how = "from a supernet's weights, the reference from scratch,"
-    elif history.setting("final.weights") == "continued":
-        how = "from scratch, what raced going on from where it was left,"
-    said = f"Trained {how} on {max(trial.images_seen for trial in trials):,} images, then tested once."
+    images, how = max(trial.images_seen for trial in trials), how_finals_began(history.record.config, trials)
+    said = f"Trained on {images:,} images, {how}; then tested once."
+    if history.setting("final.weights") == "continued":
+        said += " What raced went on from where it was left."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
         judged = judged_on(SearchStage.FINAL, history.judge)
         by = "log-likelihood" if history.setting("race.rungs") else "top-1"

@@ -15,6 +15,7 @@ from search.reports.history import History
 from search.reports.markdown import comparison, spec_alone, verdict
 from search.reports.recorded_search import RecordedSearch
 from search.run_folder import EXPORTED, PAGE, REPORT, SPEC, SUMMARY
+from search.trial import SUPERNET
 from service.terminal.console import console, say
 from service.terminal.rows import scientific
 from trainer.data.dataset import Dataset
@@ -100,8 +101,9 @@ def _as_if(inputs: Inputs) -> str:
 
 
 def _per_trial(config: RunConfig) -> str:
-    if config.supernet is not None:
-        return f"each judged by the weights of {config.supernet}"
+    by_weights = f"each judged by the weights of {config.supernet}"
+    if config.evaluator == SUPERNET:
+        return by_weights
     if config.evaluator is not None:
         return f"each judged by {config.evaluator}"
     several = f" of the best {config.final.top_k} and the reference" if config.final.top_k > 1 else ""
@@ -109,7 +111,8 @@ def _per_trial(config: RunConfig) -> str:
         several = f" of the best {config.final.top_k}, the scaled reference and the reference"
         first, *rungs = config.race.rungs
         later = "".join(f", the best {rung.networks} up to {rung.images:,}" for rung in rungs)
-        return f"{first.images:,} images each{later}; final training{several}: {config.final.images:,} images each"
+        at_first = f"{first.images:,} images each" if first.images else by_weights
+        return f"{at_first}{later}; final training{several}: {config.final.images:,} images each"
     return f"{config.blocks.images:,} images each; final training{several}: {config.final.images:,} images each"
 
 

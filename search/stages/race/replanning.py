@@ -30,6 +30,8 @@ def replan(session: Session, rung: int) -> None:
     config, minutes = session.config, session.config.race.minutes
     if minutes is None or config.determinism == "strict" or config.executor != "local" or _has_begun(session, rung):
         return
+    if not config.race.steps[rung - 1][0]:
+        return  # nothing was trained yet, and a look says little of how long trainings take
     trained = _trained(session)
     images_per_second = pace_of_trainings(_took(session, [trial for trial in trained if trial.rung == rung - 1]))
     if images_per_second is None:

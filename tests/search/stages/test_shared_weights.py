@@ -22,6 +22,7 @@ from search.plan import check_supernet, look_up
 from search.record.database import Database
 from search.record.store import Store
 from search.run_folder import RunFolder
+from search.stages.race.rungs import by_likelihood
 from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import DataError, InvalidConfig, MobilenasError, RunError
@@ -29,6 +30,7 @@ from tests.search.inline import InlineExecutor
 from tests.search.stages.race.test_rungs import race_in
 from trainer.supernet.files import SupernetFile
 from trainer.training.recipe import load_recipe
+from trainer.training.train import train
 from trainer.training.weight_files import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,6 +103,47 @@ def test_networks_are_judged_by_the_weights_that_they_share(
     report = (found.folder / "report.md").read_text(encoding="utf-8")
     assert "by the weights of a supernet" in report
     assert "the reference, which has none there, from scratch" in report.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_a_race_may_begin_with_what_networks_share(
+    tmp_path: Path, photos: Path, shared: Path, executors: list[InlineExecutor]
+) -> None:
+    """They are judged before they are trained, and trained from those weights, rung by rung as if at once."""
+    rungs = [{"images": 0, "networks": 6}, {"images": 32, "networks": 3}, {"images": 64, "networks": 2}]
+    config = race_in(tmp_path, photos, supernet=str(shared), race={"rungs": rungs, "latency_from": 0.3})
+    found = search(tmp_path, config)
+    blocks = trials_of(tmp_path, SearchStage.BLOCKS)
+    assert [[each.images_seen for each in blocks if each.rung == rung] for rung in range(3)] == [
+        [0] * 6,
+        [32] * 3,
+        [64] * 2,
+    ]
+    promoted = {each.parent for each in blocks if each.rung == 1}
+    assert promoted == {each.number for each in by_likelihood([each for each in blocks if each.rung == 0])[:3]}
+    inputs, file = look_up(parse_config(config)), SupernetFile.read(shared / "supernet.safetensors")
+    assert isinstance(inputs.data, Images)
+    dataset, splits, arch = inputs.data.dataset, inputs.data.splits, blocks[-1].architecture
+    begun = file.fitted_to(dataset, splits.train).model_of(arch, dataset, splits.train).state_dict()
+    recipe = parse_config(config).rung_recipe(64)
+    alone = train(arch, dataset, splits.train, recipe, seed=0, weights=begun).weights
+    weights = read_weights(RunFolder(found.folder).weights(blocks[-1]))
+    assert all(torch.equal(weights[name], alone[name]) for name in alone)
+    last = max(trial.number for trial in blocks)
+    ends = [each.evaluation for each in executors[0].jobs if each.number > last]
+    trained = [each for each in ends if isinstance(each, Training) and each.recipe is not None]
+    assert trained
+    assert all(each.shares == (each.architecture in inputs.space) for each in trained)
+    report = (found.folder / "report.md").read_text(encoding="utf-8")
+    assert "from the weights that they have in the supernet; networks that are no members" in report
+
+
+def test_a_race_with_a_supernet_looks_at_many_networks_first() -> None:
+    """Where nobody says otherwise, at four times as many as are then trained, and at any budget."""
+    config = parse_config({"supernet": "runs/shared"})
+    (first, second, *_), plain = config.race.rungs, parse_config({}).race.rungs
+    assert (first.images, first.networks, second) == (0, 4 * plain[0].networks, plain[0])
+    assert config.scaled(4.0).race.rungs[0].images == 0
 
 
 @pytest.mark.slow
@@ -190,7 +233,11 @@ def test_what_does_not_fit_is_refused_before_anything_begins(tmp_path: Path, pho
         inputs = look_up(parse_config({**fits, **changes}))
         with pytest.raises(error, match=message):
             check_supernet(inputs)
-    for name in ("evaluator", "supernet"):
-        with pytest.raises(InvalidConfig, match="belong together"):
+    for name, message in (("evaluator", "judges networks, or their race begins"), ("supernet", "needs the key")):
+        with pytest.raises(InvalidConfig, match=message):
             parse_config({key: each for key, each in fits.items() if key != name})
+    for rungs, message in (([0, 8], "only a supernet tells them apart"), ([0], "rungs end with a training")):
+        race = {"rungs": [{"images": images, "networks": 2} for images in rungs]}
+        with pytest.raises(InvalidConfig, match=message):
+            parse_config({**race_in(tmp_path, photos), "race": race})
     assert shared.exists()
