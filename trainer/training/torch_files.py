@@ -22,7 +22,7 @@ _UNREADABLE = (
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file that `torch.save` wrote: tensors by name, alone or under "state_dict".
+    """The state dict in a file that `torch.save` wrote: tensors by name, alone or under "state_dict" or "model".
 
     Raises:
         DataError: it cannot be read, is too large, or holds more than tensors.
@@ -43,8 +43,9 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         raise _unfit(
             path, "it is no file of torch's, or holds objects that only running its code would make"
         ) from error
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
+    for name in ("state_dict", "model"):  # as timm's and torchvision's trainings keep it
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(each, Tensor) for name, each in content.items()
     ):

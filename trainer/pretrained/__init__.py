@@ -1,0 +1,1 @@
+"""Weights that others have published, as those of our networks."""

@@ -1,0 +1,219 @@
+"""Files of weights as others have trained them: which network they are of, by what is in them, and the tensors as ours.
+
+Strict: a file is of a known network when it has all of its tensors, in their shapes, and no other. What no tensor says
+comes from its project: the strides and activations, BatchNorm's epsilon, how pictures are normalised.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from space.arch import MAX_SPEC_BYTES, Architecture
+from space.errors import DataError, NotExpressible
+from space.formats import FILE_NAMES
+from space.reference import REFERENCES
+from trainer.data.preprocess import Preprocess
+from trainer.pretrained.dialects import Dialect, dialect_of, names_in
+from trainer.supernet.sharing import shapes_of
+from trainer.training.torch_files import MAX_BYTES, read_torch_file
+from trainer.training.weight_files import read_weights
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_TORCH_EPSILON = 1e-5
+_RESOLUTION, _RESIZE = 224, 256
+# Once-for-All's, which `mobilenas supernet import` reads.
+_OFA_MARK = "first_conv.conv.weight"
+# Tensors that quantised networks have beside their weights.
+_QUANTISED = ("scale", "zero_point", "_packed_params")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretrained:
+    """Weights of a network as a state dict of ours, and what is known of them.
+
+    `network` and `width` are those of `space.reference.REFERENCES`, None for a network that was found by a search.
+    `preprocess` is how its project says that pictures are to be put in, at its resolution; None where nobody says.
+    """
+
+    architecture: Architecture
+    weights: dict[str, Tensor]
+    dialect: Dialect
+    network: str | None
+    width: float | None
+    preprocess: Preprocess | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    network: str
+    width: float
+    architecture: Architecture
+    names: dict[str, str]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By the names of the dialect."""
+        return _shapes(self.architecture, self.names)
+
+
+def read_pretrained(path: Path, *, epsilon: float | None = None) -> Pretrained:
+    """The network in a file of weights: torchvision's, timm's or ours, as torch or safetensors write it.
+
+    `epsilon` is BatchNorm's where it is not what the project's networks have: timm's `tf_` variants have 1e-3, and
+    nothing in their files tells them from the others.
+
+    Raises:
+        DataError: it cannot be read, is too large, holds no float32 weights, or those of no network that is known.
+    """
+    tensors = _checked(path, _without_prefix(_tensors(path)))
+    dialect = dialect_of(tensors)
+    if dialect is None:
+        if _OFA_MARK in tensors:
+            raise DataError(
+                f"{path} is a checkpoint of Once-for-All; bring it by `mobilenas supernet import NAME {path}`"
+            )
+        first = next(iter(tensors), "nothing")
+        raise _unfit(
+            path, f"its tensors are named as neither torchvision, timm nor mobilenas name them ({first[:100]})"
+        )
+    spec = path.parent / FILE_NAMES["spec"]
+    if dialect == "mobilenas" and spec.exists():
+        arch = _read_spec(spec)
+        if (wrong := _difference(tensors, _shapes(arch, names_in(arch, dialect)))) is not None:
+            raise _unfit(path, f"they are not those of {spec}: {wrong}")
+        found = _Known(network="", width=1.0, architecture=arch, names=names_in(arch, dialect))
+    else:
+        found = _identified(path, tensors, dialect)
+    arch = replace(found.architecture, batch_norm_epsilon=epsilon or found.architecture.batch_norm_epsilon)
+    shapes = shapes_of(arch)
+    return Pretrained(
+        architecture=arch,
+        weights={ours: tensors[theirs].reshape(shapes[ours]) for ours, theirs in found.names.items()},
+        dialect=dialect,
+        network=found.network or None,
+        width=found.width if found.network else None,
+        preprocess=_preprocess(found.network, arch, dialect),
+    )
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Of either kind of file, by what it begins with."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            begin = file.read(9)
+    except OSError as error:
+        raise DataError(
+            f"weights {path} cannot be read ({error.strerror or error}); give a file that can be"
+        ) from error
+    if size > MAX_BYTES:
+        raise _unfit(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
+    return read_weights(path) if begin[8:] == b"{" else read_torch_file(path)
+
+
+def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a network that was trained on several GPUs is called without the wrapper around it."""
+    prefix = "module."
+    wrapped = bool(tensors) and all(name.startswith(prefix) for name in tensors)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()} if wrapped else dict(tensors)
+
+
+def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for name, tensor in tensors.items():
+        if tensor.is_quantized or name.rpartition(".")[2] in _QUANTISED or tensor.dtype in (torch.int8, torch.uint8):
+            raise _unfit(path, f"{name} is of a quantised network; give the weights that it was quantised from")
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise _unfit(path, f"{name} is {kind}; give float32 weights (`model.float()` before they are saved)")
+        if not bool(torch.isfinite(tensor).all()):
+            raise _unfit(path, f"{name} has values that are no numbers")
+    return tensors
+
+
+def _read_spec(path: Path) -> Architecture:
+    try:
+        with path.open("rb") as file:
+            return Architecture.from_json(file.read(MAX_SPEC_BYTES + 1))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); give weights beside a spec") from error
+
+
+def _known(tensors: Mapping[str, Tensor], dialect: Dialect) -> Iterator[_Known]:
+    """The published networks in a dialect, with the classes and the channels of a file's."""
+    classes, channels = 1000, 3
+    for name, tensor in tensors.items():
+        if name in ("classifier.weight", "classifier.1.weight", "classifier.3.weight", "head.classifier.linear.weight"):
+            classes = tensor.shape[0]
+        if name in ("conv_stem.weight", "features.0.0.weight", "stem.conv.conv.weight"):
+            channels = tensor.shape[1] if tensor.ndim == 4 else channels
+    for reference in REFERENCES.values():
+        if reference.resolution != _RESOLUTION:
+            continue  # of the same tensors as that for 224 px, at other strides
+        for width in reference.widths:
+            for rounding in reference.roundings or (None,):
+                arch = reference(width=width, rounding=rounding, in_channels=channels, num_classes=max(2, classes))
+                # Torchvision's MobileNetV3 alone has the papers' epsilon, and timm's `tf_` variants.
+                if dialect == "timm" or (dialect == "torchvision" and arch.head.hidden_channels is None):
+                    arch = replace(arch, batch_norm_epsilon=_TORCH_EPSILON)
+                try:
+                    names = names_in(arch, dialect)
+                except NotExpressible:
+                    continue
+                yield _Known(network=reference.name, width=width, architecture=arch, names=names)
+
+
+def _identified(path: Path, tensors: Mapping[str, Tensor], dialect: Dialect) -> _Known:
+    every = list(_known(tensors, dialect))
+    names = set(tensors)
+    for known in every:
+        if set(known.names.values()) == names and _difference(tensors, known.shapes) is None:
+            return known
+    nearest = min(every, key=lambda known: _distance(tensors, known.shapes))
+    raise _unfit(
+        path,
+        f"they are of no network that is known; the nearest is {nearest.network} at width {nearest.width:g} as "
+        f"{dialect} has it, and the first tensor that differs: {_difference(tensors, nearest.shapes)}",
+    )
+
+
+def _shapes(arch: Architecture, names: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    shapes = shapes_of(arch)
+    return {theirs: tuple(shapes[ours]) for ours, theirs in names.items()}
+
+
+def _is(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor has a shape, sides of 1 at its end aside: timm's hidden layer is a convolution of one pixel."""
+    return tuple(tensor.shape) in (shape, (*shape, 1, 1))
+
+
+def _difference(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The first tensor, in the order of the network, that a file has otherwise; None: none."""
+    for name, shape in shapes.items():
+        if name not in tensors:
+            return f"{name} is missing"
+        if not _is(tensors[name], shape):
+            return f"{name} is {tuple(tensors[name].shape)}, not {shape}"
+    extra = next((name for name in tensors if name not in shapes), None)
+    return None if extra is None else f"{extra[:100]} is one too many"
+
+
+def _distance(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    different = sum(name not in tensors or not _is(tensors[name], shape) for name, shape in shapes.items())
+    return different + sum(name not in shapes for name in tensors)
+
+
+def _preprocess(network: str, arch: Architecture, dialect: Dialect) -> Preprocess | None:
+    """As torchvision and timm publish them; other channels than three are nobody's."""
+    if dialect == "mobilenas" or arch.in_channels != 3:
+        return None
+    mean, std = _HALF if (dialect, network) == ("timm", "mobilenet_v1") else _IMAGENET
+    sizes = {"resolution": _RESOLUTION, "resize": _RESIZE, "crop": _RESOLUTION, "pad": 0}
+    return Preprocess(**sizes, channels="RGB", mean=mean, std=std)
+
+
+def _unfit(path: Path, why: str) -> DataError:
+    return DataError(f"{path} holds no weights that can be begun with: {why}")
