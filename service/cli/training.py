@@ -25,6 +25,20 @@ supernet_app = typer.Typer(
     help="Supernets: one network that holds weights for all members of a space.", no_args_is_help=True
 )
 
+weights_app = typer.Typer(help="Weights that others have trained.", no_args_is_help=True)
+
+WeightsFile = Annotated[
+    Path, typer.Argument(help="A file of torchvision's, timm's or ours, or a run folder.", show_default=False)
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        min=1e-8,
+        max=0.1,
+        help="BatchNorm's epsilon, where it is not what the project's networks have (timm's tf_ variants: 1e-3).",
+        show_default=False,
+    ),
+]
 SupernetName = Annotated[str, typer.Argument(help="Name of the supernet.", show_default=False)]
 
 
@@ -47,9 +61,21 @@ def recipe_show(
 
 
 def train(
-    spec: Annotated[str, typer.Argument(help="A published network, or a spec file in any format.", show_default=False)],
+    *,
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            help="A published network, or a spec file in any format; default: that of --init.", show_default=False
+        ),
+    ] = None,
     data: Annotated[str, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")],
-    recipe: Annotated[str, typer.Option(help="A shipped recipe (mobilenas recipe list), or a YAML file.")] = "final",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped recipe (mobilenas recipe list), or a YAML file; default: final, and with --init transfer.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     images: Annotated[
         int | None,
@@ -62,7 +88,12 @@ def train(
     resolution: Annotated[
         int | None, typer.Option(help="Side of the input images in pixels; default: that of the spec.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights to begin with (safetensors).")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to begin with: a file of torchvision's, timm's or ours, or a run folder.", show_default=False
+        ),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="A found network to learn from: a run folder, or an ONNX file.")
     ] = None,
@@ -90,7 +121,7 @@ def train(
         minutes=minutes,
         width=width,
         resolution=resolution,
-        weights=weights,
+        init=init,
         teacher=teacher,
         seed=seed,
         threads=threads,
@@ -210,8 +241,32 @@ def supernet_gc(
     supernets.gc(names or [], runs, dry_run=dry_run)
 
 
+@weights_app.command("inspect")
+def weights_inspect(path: WeightsFile, epsilon: Epsilon = None) -> None:
+    """Say which network's weights a file holds, by what is in it: width, parameters, classes, epsilon."""
+    from service.commands.networks import weights
+
+    weights.inspect(path, epsilon)
+
+
+@weights_app.command("convert")
+def weights_convert(
+    path: WeightsFile,
+    out: Annotated[Path, typer.Argument(help="File to write; for mobilenas a folder.", show_default=False)],
+    to: Annotated[
+        Literal["mobilenas", "torchvision", "timm"], typer.Option(help="Whose names the tensors are to have.")
+    ],
+    epsilon: Epsilon = None,
+) -> None:
+    """Write weights as another project names its tensors, as safetensors."""
+    from service.commands.networks import weights
+
+    weights.convert(path, out, to, epsilon)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(rich_help_panel=NETWORKS)(train)
     app.add_typer(recipe_app, name="recipe", rich_help_panel=NETWORKS)
     app.add_typer(supernet_app, name="supernet", rich_help_panel=NETWORKS)
+    app.add_typer(weights_app, name="weights", rich_help_panel=NETWORKS)

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from space.arch import MAX_SPEC_BYTES, Architecture
+from space.arch import Architecture
 from space.errors import DataError, NotExpressible
-from space.formats import FILE_NAMES
 from space.reference import REFERENCES
 from trainer.data.preprocess import Preprocess
 from trainer.pretrained.dialects import Dialect, dialect_of, names_in
@@ -60,9 +59,12 @@ class _Known:
         return _shapes(self.architecture, self.names)
 
 
-def read_pretrained(path: Path, *, epsilon: float | None = None) -> Pretrained:
+def read_pretrained(
+    path: Path, *, epsilon: float | None = None, spec: Architecture | None = None, preprocess: Preprocess | None = None
+) -> Pretrained:
     """The network in a file of weights: torchvision's, timm's or ours, as torch or safetensors write it.
 
+    Ours are those of `spec`, for pictures as `preprocess` normalises them; without one, of a published network.
     `epsilon` is BatchNorm's where it is not what the project's networks have: timm's `tf_` variants have 1e-3, and
     nothing in their files tells them from the others.
 
@@ -80,12 +82,11 @@ def read_pretrained(path: Path, *, epsilon: float | None = None) -> Pretrained:
         raise _unfit(
             path, f"its tensors are named as neither torchvision, timm nor mobilenas name them ({first[:100]})"
         )
-    spec = path.parent / FILE_NAMES["spec"]
-    if dialect == "mobilenas" and spec.exists():
-        arch = _read_spec(spec)
-        if (wrong := _difference(tensors, _shapes(arch, names_in(arch, dialect)))) is not None:
-            raise _unfit(path, f"they are not those of {spec}: {wrong}")
-        found = _Known(network="", width=1.0, architecture=arch, names=names_in(arch, dialect))
+    if dialect == "mobilenas" and spec is not None:
+        names = names_in(spec, dialect)
+        if (wrong := _difference(tensors, _shapes(spec, names))) is not None:
+            raise _unfit(path, f"they are not those of the spec {spec.arch_id}: {wrong}")
+        found = _Known(network="", width=1.0, architecture=spec, names=names)
     else:
         found = _identified(path, tensors, dialect)
     arch = replace(found.architecture, batch_norm_epsilon=epsilon or found.architecture.batch_norm_epsilon)
@@ -96,7 +97,7 @@ def read_pretrained(path: Path, *, epsilon: float | None = None) -> Pretrained:
         dialect=dialect,
         network=found.network or None,
         width=found.width if found.network else None,
-        preprocess=_preprocess(found.network, arch, dialect),
+        preprocess=preprocess if dialect == "mobilenas" else _published(found.network, arch, dialect),
     )
 
 
@@ -132,14 +133,6 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not bool(torch.isfinite(tensor).all()):
             raise _unfit(path, f"{name} has values that are no numbers")
     return tensors
-
-
-def _read_spec(path: Path) -> Architecture:
-    try:
-        with path.open("rb") as file:
-            return Architecture.from_json(file.read(MAX_SPEC_BYTES + 1))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}); give weights beside a spec") from error
 
 
 def _known(tensors: Mapping[str, Tensor], dialect: Dialect) -> Iterator[_Known]:
@@ -206,9 +199,9 @@ def _distance(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
     return different + sum(name not in shapes for name in tensors)
 
 
-def _preprocess(network: str, arch: Architecture, dialect: Dialect) -> Preprocess | None:
+def _published(network: str, arch: Architecture, dialect: Dialect) -> Preprocess | None:
     """As torchvision and timm publish them; other channels than three are nobody's."""
-    if dialect == "mobilenas" or arch.in_channels != 3:
+    if arch.in_channels != 3:
         return None
     mean, std = _HALF if (dialect, network) == ("timm", "mobilenet_v1") else _IMAGENET
     sizes = {"resolution": _RESOLUTION, "resize": _RESIZE, "crop": _RESOLUTION, "pad": 0}

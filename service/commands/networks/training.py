@@ -11,6 +11,7 @@ import yaml
 
 from search.plan import available_cores
 from search.stages.teacher import teacher_from
+from search.trainings.begun import begin_with
 from search.trainings.single import SingleTraining, train_alone
 from service.terminal.console import console, say
 from service.terminal.logs import telling
@@ -22,9 +23,10 @@ from space.paths import expanded
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
+from trainer.pretrained.fitting import architecture_for, fitted
+from trainer.pretrained.published import Pretrained
 from trainer.training.networks import DeviceKind, require_device
 from trainer.training.recipe import load_recipe, recipe_names
-from trainer.training.weight_files import read_weights
 
 _RECIPE_TYPES: dict[str, type] = {"name": str, "images": int, "optimizer": str, "schedule": str, "average": str}
 
@@ -53,16 +55,16 @@ def show_recipe(name: str) -> None:
 
 
 def train(
-    spec: str,
+    spec: str | None,
     data: str,
     data_dir: Path | None,
-    recipe_name: str,
+    recipe_name: str | None,
     *,
     images: int | None,
     minutes: float | None,
     width: float | None,
     resolution: int | None,
-    weights: Path | None,
+    init: Path | None,
     teacher: Path | None,
     seed: int,
     threads: int | None,
@@ -74,24 +76,33 @@ def train(
     """The command `train`."""
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
+    recipe_name = recipe_name or ("final" if init is None else "transfer")
     recipe = load_recipe(recipe_name)
-    arch = published_or_read(spec, width=width, resolution=resolution)
+    arch = None if spec is None else published_or_read(spec, width=width, resolution=resolution)
     torch.set_num_threads(threads or len(available_cores()))
     require_device(device)
-    weights, teacher = (None if path is None else expanded(path) for path in (weights, teacher))
+    init, teacher = (None if path is None else expanded(path) for path in (init, teacher))
+    begun = None if init is None else begin_with(init, spec=arch)
+    if (known := arch if begun is None else begun.architecture) is None:
+        raise InvalidConfig("name the network to train, or weights to begin with (--init)")
     with telling() as listener:
         listener.begin(f"preparing {data}", 1)
         dataset = prepare(
             data,
-            resolution=resolution or arch.resolution,
+            resolution=resolution or (arch or known).resolution,
             data_dir=None if data_dir is None else expanded(data_dir),
             skip_damaged=skip_damaged,
             progress=listener.advance,
         )
         listener.end()
-        arch = _for_data(arch, dataset)
+        weights = None
+        if begun is None:
+            arch = _for_data(known, dataset)
+        else:
+            arch = architecture_for(begun, dataset.preprocess, len(dataset.classes), arch)
+            weights = fitted(begun, arch, dataset.preprocess, seed)
         data_name = dataset.name.rpartition(":")[2].rpartition("/")[2]
-        named = (Path(spec).stem, arch.arch_id[:8], data_name, Path(recipe_name).stem)
+        named = (Path(spec or init or "").stem, arch.arch_id[:8], data_name, Path(recipe_name).stem)
         folder = expanded(out) if out else runs / "-".join(named)
         wanted = SingleTraining(
             arch=arch,
@@ -100,18 +111,26 @@ def train(
             recipe=recipe,
             folder=folder,
             seed=seed,
-            weights=None if weights is None else read_weights(weights),
+            weights=weights,
             teacher=None if teacher is None else teacher_from(teacher, dataset, device),
             device=device,
         )
         wanted = replace(wanted, recipe=wanted.kept.length(recipe, images, minutes, wanted.images_for))
         listener.note(
-            f"training {arch.arch_id} on {len(wanted.splits.train):,} images of {dataset.name}: {recipe_name}, "
-            f"{wanted.images:,} images seen"
+            f"training {arch.arch_id}{_begun_in_words(begun)} on {len(wanted.splits.train):,} images of "
+            f"{dataset.name}: {recipe_name}, {wanted.images:,} images seen"
         )
         with stop_asked() as stopping:
             report = train_alone(wanted, listener, stopping)
     _tell(report, folder)
+
+
+def _begun_in_words(begun: Pretrained | None) -> str:
+    """From scratch nothing is said."""
+    if begun is None:
+        return ""
+    network = f"{begun.network}, width {begun.width:g}" if begun.network else begun.architecture.arch_id
+    return f" from weights of {network} ({begun.dialect})"
 
 
 def _for_data(arch: Architecture, dataset: Dataset) -> Architecture:

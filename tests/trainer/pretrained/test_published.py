@@ -163,17 +163,14 @@ def test_files_of_any_size_are_not_read(tmp_path: Path, monkeypatch: pytest.Monk
         read_pretrained(tmp_path / "none.pth")
 
 
-def test_weights_of_a_search_are_known_by_the_spec_beside_them(tmp_path: Path) -> None:
-    """What a run folder holds, of whatever network; of another one than the spec's it is refused."""
+def test_weights_of_ours_are_known_by_their_spec(tmp_path: Path) -> None:
+    """Of whatever network; those of another one than the spec's are refused."""
     arch = REFERENCES["mobilenet_v3_small_32px"](width=0.4)
     save_file(dict(new_model(arch, 0).state_dict()), tmp_path / "weights.safetensors")
-    spec = tmp_path / "architecture.json"
-    spec.write_text(arch.to_json(), encoding="utf-8")
-    found = read_pretrained(tmp_path / "weights.safetensors")
+    found = read_pretrained(tmp_path / "weights.safetensors", spec=arch)
     assert (found.architecture, found.network, found.preprocess) == (arch, None, None)
-    spec.write_text(REFERENCES["mobilenet_v2"]().to_json(), encoding="utf-8")
-    with pytest.raises(DataError, match=r"they are not those of .*architecture\.json: "):
-        read_pretrained(tmp_path / "weights.safetensors")
+    with pytest.raises(DataError, match=r"they are not those of the spec .*: stem"):
+        read_pretrained(tmp_path / "weights.safetensors", spec=REFERENCES["mobilenet_v2"]())
 
 
 def test_full_convolutions_have_names_in_ours_alone() -> None:

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from search.stages.exported import ExportedNetwork
+from search.trainings.begun import begin_with
+from space.reference import REFERENCES
 from tests.tiny import Result, dark_and_bright
+from trainer.pretrained.dialects import translated
+from trainer.training.networks import new_model
 from trainer.training.recipe import load_recipe, recipe_names
 
 Mobilenas = Callable[..., Result]
@@ -49,7 +54,7 @@ def test_a_spec_is_trained_and_gone_on_with(photos: str, tmp_path: Path, mobilen
     [
         (("--recipe", "finale"), "no recipe 'finale'"),
         (("--images", "100", "--minutes", "1"), "give either --images or --minutes"),
-        (("--weights", "nowhere.safetensors"), "weights nowhere.safetensors cannot be read"),
+        (("--init", "nowhere.safetensors"), "weights nowhere.safetensors cannot be read"),
         (("--teacher", "nowhere"), "nowhere cannot be read"),
         (("--images", "0"), "--images"),
     ],
@@ -82,3 +87,44 @@ def test_recipes_can_be_looked_at_and_taken_over(tmp_path: Path, mobilenas: Mobi
         path = tmp_path / "mine.yaml"
         path.write_text(mobilenas("recipe", "show", name).out, encoding="utf-8")
         assert load_recipe(str(path)) == load_recipe(name)
+
+
+def test_a_training_may_begin_with_weights_of_others(photos: str, tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """A file of torchvision's names is inspected, trained on with a new classifier, and begun with once more."""
+    arch = REFERENCES["mobilenet_v3_small"](width=0.35)
+    path, runs = tmp_path / "v3.pth", tmp_path / "runs"
+    torch.save(translated(dict(new_model(arch, 0).state_dict()), arch, "torchvision"), path)
+    said = mobilenas("weights", "inspect", path)
+    assert said.code == 0, said.err
+    words = yaml.safe_load(said.out)
+    assert (words["network"], words["width"], words["classes"]) == ("mobilenet_v3_small", 0.35, 1000)
+    assert words["preprocessing"]["crop"] == 224
+    options = ("--data", photos, "--runs", runs, "--threads", "1", "--images", "64", "--resolution", "32")
+    done = mobilenas("train", "--init", path, *options)
+    assert done.code == 0, done.err
+    assert "from weights of mobilenet_v3_small, width 0.35 (torchvision)" in " ".join((done.out + done.err).split())
+    (folder,) = runs.glob("v3-*-photos-transfer")
+    assert ExportedNetwork(folder).labels == ["bright", "dark"]
+    again = mobilenas("train", "--init", folder, *options, "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    neither = mobilenas("train", *options)
+    assert neither.code == 2
+    assert "name the network to train, or weights to begin with (--init)" in neither.err
+
+
+def test_weights_are_written_as_others_name_them(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """From torchvision's names to ours, beside their spec, to timm's and back: the same tensors."""
+    arch = REFERENCES["mobilenet_v2"](width=0.35, num_classes=5)
+    weights = dict(new_model(arch, 0).state_dict())
+    path, ours, timms = tmp_path / "v2.pth", tmp_path / "ours", tmp_path / "timm.safetensors"
+    torch.save(translated(weights, arch, "torchvision"), path)
+    for command in ((path, ours, "--to", "mobilenas"), (ours, timms, "--to", "timm")):
+        done = mobilenas("weights", "convert", *command)
+        assert done.code == 0, done.err
+    for found in (begin_with(ours), begin_with(timms)):
+        assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
+        assert (found.architecture.num_classes, found.architecture.batch_norm_epsilon) == (5, 1e-5)
+    assert begin_with(ours).preprocess == begin_with(path).preprocess
+    again = mobilenas("weights", "convert", path, timms, "--to", "timm")
+    assert again.code == 2
+    assert "exists already" in again.err

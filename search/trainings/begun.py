@@ -1,0 +1,36 @@
+"""Weights that a training begins with, as a user names them: a file, or the folder of a run."""
+
+from pathlib import Path
+
+from search.run_folder import PREPROCESS, SPEC, WEIGHTS
+from space.arch import MAX_SPEC_BYTES, Architecture
+from space.errors import DataError
+from trainer.data.preprocess import Preprocess
+from trainer.pretrained.published import Pretrained, read_pretrained
+
+_MAX_PREPROCESS_BYTES = 100_000
+
+
+def begin_with(path: Path, *, epsilon: float | None = None, spec: Architecture | None = None) -> Pretrained:
+    """The network in a file, or in a folder that `mobilenas` has exported to.
+
+    Of our own files the spec and the preprocessing are taken that lie beside them; `spec` is that where there is none.
+
+    Raises:
+        DataError: see `read_pretrained`; or what lies beside it cannot be read.
+        InvalidArchitecture: the spec beside it is none.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    beside, preprocess = file.with_name(SPEC), file.with_name(PREPROCESS)
+    if beside.exists():
+        spec = Architecture.from_json(_content(beside, MAX_SPEC_BYTES))
+    known = Preprocess.from_json(_content(preprocess, _MAX_PREPROCESS_BYTES)) if preprocess.exists() else None
+    return read_pretrained(file, epsilon=epsilon, spec=spec, preprocess=known)
+
+
+def _content(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); give weights whose spec can be") from error
