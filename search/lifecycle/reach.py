@@ -136,7 +136,7 @@ def _of_devices(store: Store, inputs: Inputs, listener: Listener) -> Iterator[Re
         on = f"on '{name}' " if len(config.devices) > 1 else ""
         if config.latency is not None:
             table_id = None
-            reference = inputs.space.reference if config.blocks.reference else None
+            reference = _reference(inputs) if config.blocks.reference else None
             reach = sampled_range(own_latency(config), inputs.space, reference)
         else:
             one = with_device(replace(inputs, config=config.for_device(name)), store)

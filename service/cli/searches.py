@@ -111,9 +111,6 @@ def search(
 
 
 def netadapt(
-    source: Annotated[
-        str, typer.Option("--from", help="Search or run folder whose network to start from.", show_default=False)
-    ],
     target: Annotated[
         str,
         typer.Option(
@@ -121,6 +118,17 @@ def netadapt(
             show_default=False,
         ),
     ],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Search or run folder whose network to start from.", show_default=False),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or weights that others have trained (mobilenas weights inspect), first trained on for the data.",
+            show_default=False,
+        ),
+    ] = None,
     trial: Annotated[
         int | None, typer.Option(help="Number of a completed trial of that search; default: its found network.")
     ] = None,
@@ -129,6 +137,7 @@ def netadapt(
     device: Device = None,
     data: Data = None,
     data_dir: DataDir = None,
+    resolution: Resolution = None,
     workers: Workers = None,
     owner: Owner = OWNER,
     label: Label = None,
@@ -147,6 +156,8 @@ def netadapt(
         request,
         netadapt.NetAdaptRequest(
             source=source,
+            init=init,
+            resolution=resolution,
             trial=trial,
             target=target,
             config=config,

@@ -1,28 +1,33 @@
 """The command `netadapt`: a search that is but a walk from a given network."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
 from search.lifecycle.creation import SearchRequest
+from search.plan import compute_device
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.recorded_search import found_trial
 from search.run_folder import WEIGHTS
 from search.trial import State, Trial
 from service.commands import search
+from service.commands.networks import training
 from space.arch import Architecture
-from space.errors import RunError
+from space.errors import InvalidConfig, RunError
 from space.formats import FILE_NAMES, read_spec_file
+from trainer.training.recipe import load_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetAdaptRequest:
     """What the command line says; None leaves it to the configuration."""
 
-    source: str
+    source: str | None
+    init: Path | None
+    resolution: int | None
     trial: int | None
     target: str
     config: Path | None
@@ -44,11 +49,18 @@ class _Source:
 
 def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRequest) -> None:
     """The command `netadapt`."""
+    if (walk.source is None) == (walk.init is None):
+        raise InvalidConfig("name the network to start from: either --from a search or run folder, or --init a file")
+    if walk.init is not None:
+        walk = _trained_first(walk, walk.init, runs)
+    elif walk.resolution is not None:
+        raise InvalidConfig("--resolution goes with --init; a trained network has its own")
+    assert walk.source is not None
     store = Store.open(database)
     store.retry_s = search.RETRY_S
     try:
         folder = Path(walk.source)
-        found = _of_folder(folder, walk) if folder.is_dir() else _of_search(store, walk)
+        found = _of_folder(folder, walk) if folder.is_dir() else _of_search(store, walk, walk.source)
         try:
             content = found.weights.read_bytes()
         except OSError as error:
@@ -57,6 +69,34 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
         search.start_walk(store, config, runs, request, content)
     finally:
         store.close()
+
+
+def _trained_first(walk: NetAdaptRequest, init: Path, runs: Path) -> NetAdaptRequest:
+    """The same from a run folder, in which the given weights are trained on for the data; or went on, if they had."""
+    if walk.trial is not None:
+        raise InvalidConfig("--trial is for a recorded search; leave it out, or --init")
+    config = load_config(walk.config)
+    data, resolution = walk.data or config.data.source, walk.resolution or config.data.resolution
+    folder = runs / f"{walk.name or init.stem}-start"
+    training.train(
+        None,
+        data,
+        walk.data_dir or (None if config.data.data_dir is None else Path(config.data.data_dir)),
+        "transfer",
+        images=min(load_recipe("transfer").images, config.final.images),
+        minutes=None,
+        width=None,
+        resolution=resolution,
+        init=init,
+        teacher=None,
+        seed=config.training.seed,
+        threads=None,
+        device=compute_device(config),
+        skip_damaged=config.data.skip_damaged,
+        out=folder,
+        runs=runs,
+    )
+    return replace(walk, source=str(folder), resolution=read_spec_file(folder / FILE_NAMES["spec"]).resolution)
 
 
 def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
@@ -68,18 +108,18 @@ def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
     )
 
 
-def _of_search(store: Store, walk: NetAdaptRequest) -> _Source:
-    record = store.searches.get(walk.source)
+def _of_search(store: Store, walk: NetAdaptRequest, name: str) -> _Source:
+    record = store.searches.get(name)
     if walk.config is not None:
-        raise RunError(f"--config is for a run folder; '{walk.source}' has its own configuration")
+        raise RunError(f"--config is for a run folder; '{name}' has its own configuration")
     if record.config["data"]["source"] == NO_DATA:
         raise RunError(
-            f"search '{walk.source}' trained nothing (data.source none), so there are no weights to start from; name "
+            f"search '{name}' trained nothing (data.source none), so there are no weights to start from; name "
             "a search with data, or a run folder"
         )
     trial = _chosen(store, record, walk)
     if trial.weights is None:
-        raise RunError(f"trial {trial.number} of '{walk.source}' has no weights to start from; name another --trial")
+        raise RunError(f"trial {trial.number} of '{name}' has no weights to start from; name another --trial")
     return _Source(
         architecture=trial.architecture,
         weights=record.require_start().files.weights(trial),
@@ -116,6 +156,8 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         data["source"] = walk.data
     if walk.data_dir is not None:
         data["data_dir"] = str(walk.data_dir)
+    if walk.resolution is not None:
+        data["resolution"] = walk.resolution
     content = config.model_dump(mode="json") | {
         "name": walk.name,
         "data": data,

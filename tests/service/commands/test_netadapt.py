@@ -5,12 +5,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from search.record.store import Store
+from search.reports.recorded_search import RecordedSearch
+from search.trainings.begun import begin_with
 from search.trial import Origin, SearchStage
+from space.reference import REFERENCES
 from tests.search.content import Writer
 from tests.search.makers import new_search
-from tests.tiny import Result
+from tests.search.stages.race.test_rungs import LATENCY
+from tests.tiny import Result, dark_and_bright
+from trainer.pretrained.dialects import names_in, translated
+from trainer.training.networks import new_model
 
 
 @pytest.fixture
@@ -49,3 +57,41 @@ def test_found_network_comes_before_the_best_of_the_trials(url: str, mobilenas: 
         writer = Writer(store, store.searches.get("one"), count=4)
         writer.trial(SearchStage.FINAL, origin=Origin.FOUND, top1=0.4, correct=40, total=100)
     assert "trials/4.safetensors cannot be read" in asked_for(mobilenas, url)
+
+
+@pytest.mark.slow
+def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas: Callable[..., Result]) -> None:
+    """`netadapt --init`: a file of torchvision's in, a smaller network for these photos out."""
+    arch = REFERENCES["mobilenet_v3_small"](width=0.35)
+    weights = translated(dict(new_model(arch, 0).state_dict()), arch, "torchvision")
+    torch.save(weights, tmp_path / "v3.pth")
+    (tmp_path / "madds.py").write_text(LATENCY, encoding="utf-8")
+    photos = dark_and_bright(tmp_path / "photos", each=40, pixels=16)
+    config = tmp_path / "run.yaml"
+    content = {
+        "latency": "madds:ms",
+        "workers": 1,
+        "data": {"source": f"imagefolder:{photos}", "reward_images": 12},
+        "training": {"batch_size": 16},
+        "netadapt": {"max_steps": 1, "images": 16, "delta": 0.05, "steps": "fixed"},
+        "final": {"images": 32},
+        "html": False,
+    }
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    url, runs = f"sqlite:///{tmp_path / 'record.db'}", tmp_path / "runs"
+    command = ("netadapt", "--target", "95%", "--name", "narrow", "--database", url, "--runs", runs, "--config", config)
+    done = mobilenas(*command, "--init", tmp_path / "v3.pth", "--resolution", "32")
+    assert done.code == 0, done.err
+    begun = begin_with(runs / "narrow-start")
+    assert (begun.architecture.stages, begun.architecture.resolution) == (arch.stages, 32)
+    for ours, theirs in names_in(arch, "torchvision").items():
+        if ours.endswith("depthwise.conv.weight"):
+            assert torch.allclose(begun.weights[ours], weights[theirs], atol=0.1), "they were trained on, not anew"
+    with closing(Store.open(url)) as store:
+        recorded = RecordedSearch.read(store, "narrow")
+        (start,) = recorded.trials(SearchStage.BLOCKS)
+        found, reference = recorded.both()
+    assert start.architecture == reference.architecture == begun.architecture
+    assert found.scores.latency_ms <= 0.95 * start.scores.latency_ms
+    both = mobilenas(*command, "--init", tmp_path / "v3.pth", "--from", "narrow")
+    assert (both.code, "either --from a search or run folder, or --init a file" in both.err) == (2, True)
