@@ -2,33 +2,40 @@
 
 Trains one with each seed, one process each on one core, and at equal parts of its way judges every network of the
 curves that is a member, by log-likelihood, its BatchNorm measured. With `--tune` each is also trained on alone for so
-many images, from the weights that the supernet has for it. `mobilenas proxy-quality --signals` makes the result of the
+many images, from the weights that the supernet has for it. With `--near` each step trains members near the target
+alone, by the labels, neither the largest nor the smallest. `mobilenas proxy-quality --signals` makes the result of the
 file; its seconds are those of judging one network, minutes of training are printed.
 """
 
 import argparse
 import csv
 import multiprocessing
+import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from search.bench.curves import CurvesProblem
+from benchmarks.curves.make import latency_table
+from search.bench.curves import TARGET, CurvesProblem
 from space.arch import Architecture
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import split
-from trainer.supernet.sharing import Supernet
-from trainer.supernet.training import train_supernet
+from trainer.supernet.sharing import Supernet, part_of
+from trainer.supernet.training import train_supernet, without_statistics
+from trainer.training.augment import Batch
+from trainer.training.batches import images_hash
 from trainer.training.inherit import by_importance
 from trainer.training.judging import judge
-from trainer.training.networks import load_model
-from trainer.training.recipe import load_recipe
-from trainer.training.train import Attended, Check, train
+from trainer.training.networks import load_model, new_model
+from trainer.training.recipe import Recipe, load_recipe
+from trainer.training.state import Identity
+from trainer.training.train import Attended, Check, Training, completed, order_of, train
 
 HERE = Path(__file__).parent
 
@@ -47,9 +54,53 @@ class Task:
     tune: int
     judged: int
     warmup: int
+    near: Path | None
 
 
 Row = dict[str, str | float]
+_POOL, _NEAR = 400, 0.1
+
+
+class _NearTraining(Training):
+    """A training of the largest member's weights in which members of a pool learn from the labels."""
+
+    pool: list[Architecture]
+    drawn: int
+
+    def backpropagate(self, batch: Batch) -> Tensor:
+        """See `Training`; the loss is the mean over the step's members."""
+        shared, total = dict(self.network.named_parameters()), torch.zeros(())
+        for parameter in shared.values():  # what no member has of them stays
+            parameter.grad = torch.zeros_like(parameter)
+        rng = random.Random(f"{self.identity.seed}-{self.step}")
+        for arch in rng.sample(self.pool, self.drawn):
+            member = without_statistics(arch)
+            shapes = {name: each.shape for name, each in member.named_parameters()}
+            said = functional_call(member, part_of(shared, shapes), (batch.images,))
+            loss = self.loss(said, batch) / self.drawn
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+
+def _train_near(
+    task: Task, problem: CurvesProblem, dataset: Dataset, indices: np.ndarray, recipe: Recipe, attended: Attended
+) -> Supernet:
+    assert task.near is not None
+    space, rng = problem.space, random.Random(task.seed)
+    table, _ = latency_table(space, task.near, [])
+    target_ms, pool = TARGET * table.estimate(space.reference), []
+    while len(pool) < _POOL:
+        arch = space.sample(rng)
+        if abs(table.estimate(arch) / target_ms - 1) <= _NEAR:
+            pool.append(arch)
+    images = images_hash(indices)
+    identity = Identity(arch_id="near", data=dataset.content_hash, images=images, seed=task.seed, start=None)
+    network, order = new_model(space.largest, task.seed), order_of(dataset, indices, recipe, task.seed)
+    training = _NearTraining(network, dataset, order, recipe, identity, "cpu", None)
+    training.pool, training.drawn = pool, task.drawn
+    trained = completed(training, dataset, state=None, attended=attended, readers=None)
+    return Supernet(space=space, weights=trained.weights)
 
 
 def run(task: Task) -> list[Row]:
@@ -77,7 +128,7 @@ def run(task: Task) -> list[Row]:
         began = time.process_time()
         minutes = (began - started - looking) / 60
         shared = Supernet(space=problem.space, weights=dict(largest.state_dict()))
-        how = f", ordered after {task.warmup:,}" if task.warmup else ""
+        how = f", ordered after {task.warmup:,}" if task.warmup else ", of those near" if task.near else ""
         name = f"supernet {task.seed}, {round(share * task.images):,} images{how}"
         for curve in problem.curves:
             since = time.process_time()
@@ -101,16 +152,20 @@ def run(task: Task) -> list[Row]:
     if task.warmup:  # the largest alone; then each layer's channels in the order of their importance
         alone = train(problem.space.largest, dataset, splits.train, replace(recipe, images=task.warmup), seed=task.seed)
         weights = by_importance(problem.space.largest, alone.weights)
-    shared, _ = train_supernet(
-        problem.space,
-        dataset,
-        splits.train,
-        recipe,
-        seed=task.seed,
-        drawn=task.drawn,
-        weights=weights,
-        attended=Attended(check=Check(times=task.looks - 1, look=look)),
-    )
+    attended = Attended(check=Check(times=task.looks - 1, look=look))
+    if task.near is not None:
+        shared = _train_near(task, problem, dataset, splits.train, recipe, attended)
+    else:
+        shared, _ = train_supernet(
+            problem.space,
+            dataset,
+            splits.train,
+            recipe,
+            seed=task.seed,
+            drawn=task.drawn,
+            weights=weights,
+            attended=attended,
+        )
     look(load_model(problem.space.largest, shared.weights), 1.0)
     return rows
 
@@ -127,13 +182,15 @@ def main() -> None:
     parser.add_argument("--drawn", type=int, default=2)
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--warmup", type=int, default=0, help="images on which the largest is trained alone first")
+    parser.add_argument("--near", type=Path, help="folder with, or for, the space's latency table (latency.db)")
     parser.add_argument("--judged", type=int, default=2560, help="images of the reward split")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path, required=True)
     arguments = parser.parse_args()
     folder = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir).folder
     common = {
-        name: getattr(arguments, name) for name in ("images", "looks", "rate", "drawn", "tune", "judged", "warmup")
+        name: getattr(arguments, name)
+        for name in ("images", "looks", "rate", "drawn", "tune", "judged", "warmup", "near")
     }
     curves = HERE / "curves" / f"{arguments.data}.csv"
     tasks = [Task(seed=seed, folder=folder, curves=curves, **common) for seed in arguments.seeds]

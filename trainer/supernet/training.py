@@ -47,7 +47,7 @@ class _SupernetTraining(Training):
         total, answers = loss.detach(), answers.detach()
         for arch in others:
             with self.autocast():
-                member = _without_statistics(arch)
+                member = without_statistics(arch)
                 shapes = {name: each.shape for name, each in member.named_parameters()}
                 said = functional_call(member, part_of(shared, shapes), (batch.images,))
                 loss = share * distillation_loss(said, answers, 1.0)
@@ -61,7 +61,7 @@ class _SupernetTraining(Training):
 
 
 @lru_cache(maxsize=4)  # the smallest is in every step
-def _without_statistics(arch: Architecture) -> nn.Module:
+def without_statistics(arch: Architecture) -> nn.Module:
     """A network of no weights whose BatchNorms keep no statistics: those of one member are no other's."""
     with torch.device("meta"):
         model = build_model(arch)
