@@ -188,9 +188,11 @@ def _met(found: Found) -> float:
 
 def _saved(found: Sequence[Found]) -> str:
     known = [100 * each.saved for each in found if each.saved is not None]
-    beyond = len(found) - len(known)
-    told = f"{_interval(known)} %" if known else ""
-    return told + (f"; {beyond} of {len(found)} are more accurate than the reference at any width" if beyond else "")
+    if len(known) == len(found):
+        return f"{_interval(known)} %"
+    # Those are no figures to take a mean of.
+    beyond = f"{len(found) - len(known)} of {len(found)} are more accurate than the reference at any width"
+    return f"{beyond}; the others save {min(known):.1f} % or more" if known else beyond
 
 
 def _range(values: Iterable[Any]) -> str:
