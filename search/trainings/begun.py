@@ -1,25 +1,32 @@
-"""Weights that a training begins with, as a user names them: a file, or the folder of a run."""
+"""Weights that a training begins with, as a user names them: a file, the folder of a run, `torchvision:NAME`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from search.run_folder import PREPROCESS, SPEC, WEIGHTS
 from space.arch import MAX_SPEC_BYTES, Architecture
 from space.errors import DataError
+from space.paths import expanded
 from trainer.data.preprocess import Preprocess
+from trainer.pretrained.downloads import weights_named
 from trainer.pretrained.published import Pretrained, read_pretrained
 
 _MAX_PREPROCESS_BYTES = 100_000
 
 
-def begin_with(path: Path, *, epsilon: float | None = None, spec: Architecture | None = None) -> Pretrained:
-    """The network in a file, or in a folder that `mobilenas` has exported to.
+def begin_with(
+    named: str, *, epsilon: float | None = None, spec: Architecture | None = None, tell: Callable[[str], None] = print
+) -> Pretrained:
+    """The network in a file, in a folder that `mobilenas` has exported to, or that was published under a name.
 
-    Of our own files the spec and the preprocessing are taken that lie beside them; `spec` is that where there is none.
+    `tell` hears what is downloaded, which nothing is but by its name. Of our own files the spec and the preprocessing
+    are taken that lie beside them; `spec` is that where there is none.
 
     Raises:
         DataError: see `read_pretrained`; or what lies beside it cannot be read.
         InvalidArchitecture: the spec beside it is none.
     """
+    path = expanded(weights_named(named, tell))
     file = path / WEIGHTS if path.is_dir() else path
     beside, preprocess = file.with_name(SPEC), file.with_name(PREPROCESS)
     if beside.exists():

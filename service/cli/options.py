@@ -136,3 +136,11 @@ Owner = Annotated[
     typer.Option(envvar="MOBILENAS_OWNER", help="Owner of the search; default: your login name.", show_default=False),
 ]
 Label = Annotated[list[str] | None, typer.Option(help="Label of the search, to filter by later; repeatable.")]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights to begin with: a file of torchvision's, timm's or ours, a run folder, or torchvision:NAME, which "
+        "is downloaded where it is nowhere here.",
+        show_default=False,
+    ),
+]

@@ -20,6 +20,7 @@ from service.cli.options import (
     Device,
     Enqueue,
     Fresh,
+    Init,
     Label,
     Name,
     NoHtml,
@@ -122,13 +123,7 @@ def netadapt(
         str | None,
         typer.Option("--from", help="Search or run folder whose network to start from.", show_default=False),
     ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Or weights that others have trained (mobilenas weights inspect), first trained on for the data.",
-            show_default=False,
-        ),
-    ] = None,
+    init: Init = None,
     trial: Annotated[
         int | None, typer.Option(help="Number of a completed trial of that search; default: its found network.")
     ] = None,

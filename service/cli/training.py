@@ -12,6 +12,7 @@ from service.cli.options import (
     Data,
     DataDir,
     Form,
+    Init,
     Out,
     Resolution,
     Runs,
@@ -27,8 +28,13 @@ supernet_app = typer.Typer(
 
 weights_app = typer.Typer(help="Weights that others have trained.", no_args_is_help=True)
 
-WeightsFile = Annotated[
-    Path, typer.Argument(help="A file of torchvision's, timm's or ours, or a run folder.", show_default=False)
+WeightsName = Annotated[
+    str,
+    typer.Argument(
+        metavar="WEIGHTS",
+        help="A file of torchvision's, timm's or ours, a run folder, or torchvision:NAME.",
+        show_default=False,
+    ),
 ]
 Epsilon = Annotated[
     float | None,
@@ -88,12 +94,7 @@ def train(
     resolution: Annotated[
         int | None, typer.Option(help="Side of the input images in pixels; default: that of the spec.")
     ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights to begin with: a file of torchvision's, timm's or ours, or a run folder.", show_default=False
-        ),
-    ] = None,
+    init: Init = None,
     teacher: Annotated[
         Path | None, typer.Option(help="A found network to learn from: a run folder, or an ONNX file.")
     ] = None,
@@ -242,16 +243,16 @@ def supernet_gc(
 
 
 @weights_app.command("inspect")
-def weights_inspect(path: WeightsFile, epsilon: Epsilon = None) -> None:
+def weights_inspect(named: WeightsName, epsilon: Epsilon = None) -> None:
     """Say which network's weights a file holds, by what is in it: width, parameters, classes, epsilon."""
     from service.commands.networks import weights
 
-    weights.inspect(path, epsilon)
+    weights.inspect(named, epsilon)
 
 
 @weights_app.command("convert")
 def weights_convert(
-    path: WeightsFile,
+    named: WeightsName,
     out: Annotated[Path, typer.Argument(help="File to write; for mobilenas a folder.", show_default=False)],
     to: Annotated[
         Literal["mobilenas", "torchvision", "timm"], typer.Option(help="Whose names the tensors are to have.")
@@ -261,7 +262,7 @@ def weights_convert(
     """Write weights as another project names its tensors, as safetensors."""
     from service.commands.networks import weights
 
-    weights.convert(path, out, to, epsilon)
+    weights.convert(named, out, to, epsilon)
 
 
 def register(app: typer.Typer) -> None:

@@ -15,6 +15,7 @@ from search.run_folder import WEIGHTS
 from search.trial import State, Trial
 from service.commands import search
 from service.commands.networks import training
+from service.commands.networks.training import short_name
 from space.arch import Architecture
 from space.errors import InvalidConfig, RunError
 from space.formats import FILE_NAMES, read_spec_file
@@ -26,7 +27,7 @@ class NetAdaptRequest:
     """What the command line says; None leaves it to the configuration."""
 
     source: str | None
-    init: Path | None
+    init: str | None
     resolution: int | None
     trial: int | None
     target: str
@@ -71,13 +72,13 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
         store.close()
 
 
-def _trained_first(walk: NetAdaptRequest, init: Path, runs: Path) -> NetAdaptRequest:
+def _trained_first(walk: NetAdaptRequest, init: str, runs: Path) -> NetAdaptRequest:
     """The same from a run folder, in which the given weights are trained on for the data; or went on, if they had."""
     if walk.trial is not None:
         raise InvalidConfig("--trial is for a recorded search; leave it out, or --init")
     config = load_config(walk.config)
     data, resolution = walk.data or config.data.source, walk.resolution or config.data.resolution
-    folder = runs / f"{walk.name or init.stem}-start"
+    folder = runs / f"{walk.name or short_name(init)}-start"
     training.train(
         None,
         data,

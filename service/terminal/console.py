@@ -22,6 +22,11 @@ def say(line: str, *, quiet: bool = False) -> None:
     (_errors if quiet else console).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def tell(line: str) -> None:
+    """What happens meanwhile, on stderr."""
+    say(line, quiet=True)
+
+
 def complain(line: str) -> None:
     """What went wrong with one of several things, on stderr; the others go on."""
     say(f"error: {' '.join(line.split())}", quiet=True)

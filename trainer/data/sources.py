@@ -150,8 +150,8 @@ def _plain_or_gz(path: Path) -> Path | None:
     return next((file for file in (path.with_name(path.name + ".gz"), path) if file.is_file()), None)
 
 
-def download(url: str, checksum: str, folder: Path, remedy: str) -> Path:
-    """A file of this checksum, such as md5:…, fetched into the folder unless it is there.
+def download(url: str, checksum: str | None, folder: Path, remedy: str) -> Path:
+    """A file of this checksum, such as md5:…, fetched into the folder unless it is there; None: whoever asks checks.
 
     Raises:
         DataError: it cannot be fetched, or is another file.

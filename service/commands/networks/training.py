@@ -13,7 +13,7 @@ from search.plan import available_cores
 from search.stages.teacher import teacher_from
 from search.trainings.begun import begin_with
 from search.trainings.single import SingleTraining, train_alone
-from service.terminal.console import console, say
+from service.terminal.console import console, say, tell
 from service.terminal.logs import telling
 from service.terminal.rows import Format, show
 from space.arch import Architecture
@@ -64,7 +64,7 @@ def train(
     minutes: float | None,
     width: float | None,
     resolution: int | None,
-    init: Path | None,
+    init: str | None,
     teacher: Path | None,
     seed: int,
     threads: int | None,
@@ -81,8 +81,8 @@ def train(
     arch = None if spec is None else published_or_read(spec, width=width, resolution=resolution)
     torch.set_num_threads(threads or len(available_cores()))
     require_device(device)
-    init, teacher = (None if path is None else expanded(path) for path in (init, teacher))
-    begun = None if init is None else begin_with(init, spec=arch)
+    teacher = None if teacher is None else expanded(teacher)
+    begun = None if init is None else begin_with(init, spec=arch, tell=tell)
     if (known := arch if begun is None else begun.architecture) is None:
         raise InvalidConfig("name the network to train, or weights to begin with (--init)")
     with telling() as listener:
@@ -102,7 +102,7 @@ def train(
             arch = architecture_for(begun, dataset.preprocess, len(dataset.classes), arch)
             weights = fitted(begun, arch, dataset.preprocess, seed)
         data_name = dataset.name.rpartition(":")[2].rpartition("/")[2]
-        named = (Path(spec or init or "").stem, arch.arch_id[:8], data_name, Path(recipe_name).stem)
+        named = (short_name(spec or init or ""), arch.arch_id[:8], data_name, Path(recipe_name).stem)
         folder = expanded(out) if out else runs / "-".join(named)
         wanted = SingleTraining(
             arch=arch,
@@ -123,6 +123,11 @@ def train(
         with stop_asked() as stopping:
             report = train_alone(wanted, listener, stopping)
     _tell(report, folder)
+
+
+def short_name(named: str) -> str:
+    """Of a file, a folder, or weights by name: what a folder may be called by."""
+    return Path(named.rpartition(":")[2]).stem
 
 
 def _begun_in_words(begun: Pretrained | None) -> str:

@@ -7,7 +7,7 @@ from safetensors.torch import save
 
 from search.run_folder import PREPROCESS, SPEC, WEIGHTS
 from search.trainings.begun import begin_with
-from service.terminal.console import say
+from service.terminal.console import say, tell
 from space.cost import cost_of
 from space.errors import RunError
 from space.formats import write_spec
@@ -16,9 +16,9 @@ from trainer.pretrained.dialects import Dialect, translated
 from trainer.training.weight_files import write_whole
 
 
-def inspect(path: Path, epsilon: float | None) -> None:
+def inspect(named: str, epsilon: float | None) -> None:
     """The command `weights inspect`: all that is known of them, as YAML."""
-    found = begin_with(expanded(path), epsilon=epsilon)
+    found = begin_with(named, epsilon=epsilon, tell=tell)
     arch, preprocess = found.architecture, found.preprocess
     content = {
         "network": found.network or f"architecture {arch.arch_id}",
@@ -41,19 +41,19 @@ def inspect(path: Path, epsilon: float | None) -> None:
     say(yaml.safe_dump({key: each for key, each in content.items() if each is not None}, sort_keys=False).rstrip())
 
 
-def convert(path: Path, out: Path, to: Dialect, epsilon: float | None) -> None:
+def convert(named: str, out: Path, to: Dialect, epsilon: float | None) -> None:
     """The command `weights convert`: a file as another project names its tensors, ours in a folder with its spec."""
-    found, out = begin_with(expanded(path), epsilon=epsilon), expanded(out)
+    found, out = begin_with(named, epsilon=epsilon, tell=tell), expanded(out)
     if out.exists():
         raise RunError(f"{out} exists already; choose another path")
-    named = translated(found.weights, found.architecture, to)
-    content = save({name: tensor.contiguous() for name, tensor in named.items()}, metadata={"format": "pt"})
+    tensors = translated(found.weights, found.architecture, to)
+    content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})
     if to != "mobilenas":
         write_whole(out, content)
-        say(f"{len(named)} tensors: {out}")
+        say(f"{len(tensors)} tensors: {out}")
         return
     write_whole(out / WEIGHTS, content)
     write_whole(out / SPEC, write_spec(found.architecture, "spec").encode())
     if found.preprocess is not None:
         write_whole(out / PREPROCESS, found.preprocess.to_json().encode())
-    say(f"{len(named)} tensors, and their spec: {out}")
+    say(f"{len(tensors)} tensors, and their spec: {out}")

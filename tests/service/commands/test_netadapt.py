@@ -82,7 +82,7 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
     command = ("netadapt", "--target", "95%", "--name", "narrow", "--database", url, "--runs", runs, "--config", config)
     done = mobilenas(*command, "--init", tmp_path / "v3.pth", "--resolution", "32")
     assert done.code == 0, done.err
-    begun = begin_with(runs / "narrow-start")
+    begun = begin_with(str(runs / "narrow-start"))
     assert (begun.architecture.stages, begun.architecture.resolution) == (arch.stages, 32)
     for ours, theirs in names_in(arch, "torchvision").items():
         if ours.endswith("depthwise.conv.weight"):

@@ -121,10 +121,10 @@ def test_weights_are_written_as_others_name_them(tmp_path: Path, mobilenas: Mobi
     for command in ((path, ours, "--to", "mobilenas"), (ours, timms, "--to", "timm")):
         done = mobilenas("weights", "convert", *command)
         assert done.code == 0, done.err
-    for found in (begin_with(ours), begin_with(timms)):
+    for found in (begin_with(str(ours)), begin_with(str(timms))):
         assert all(torch.equal(found.weights[name], weights[name]) for name in weights)
         assert (found.architecture.num_classes, found.architecture.batch_norm_epsilon) == (5, 1e-5)
-    assert begin_with(ours).preprocess == begin_with(path).preprocess
+    assert begin_with(str(ours)).preprocess == begin_with(str(path)).preprocess
     again = mobilenas("weights", "convert", path, timms, "--to", "timm")
     assert again.code == 2
     assert "exists already" in again.err

@@ -1,0 +1,92 @@
+"""Weights by name: torchvision's for ImageNet, looked for where they may lie already, then downloaded.
+
+Sizes are those of torchvision's documentation; its file names end with the first digits of their SHA-256.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from space.errors import DataError
+from trainer.data.sources import cache_dir, download
+
+URL = "https://download.pytorch.org/models/"
+LICENCE = "BSD-3-Clause, as torchvision; trained on ImageNet, whose own terms are for research"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A file of weights that its project publishes."""
+
+    file: str
+    megabytes: float
+
+    @property
+    def digest(self) -> str:
+        """How its SHA-256 begins, in hexadecimal digits."""
+        return Path(self.file).stem.rpartition("-")[2]
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "torchvision:mobilenet_v2": Published(file="mobilenet_v2-b0353104.pth", megabytes=13.6),
+    "torchvision:mobilenet_v2.v2": Published(file="mobilenet_v2-7ebf99e0.pth", megabytes=13.6),
+    "torchvision:mobilenet_v3_small": Published(file="mobilenet_v3_small-047dcff4.pth", megabytes=9.8),
+    "torchvision:mobilenet_v3_large": Published(file="mobilenet_v3_large-8738ca79.pth", megabytes=21.1),
+    "torchvision:mobilenet_v3_large.v2": Published(file="mobilenet_v3_large-5c1a4163.pth", megabytes=21.1),
+}
+"""IMAGENET1K_V1 of torchvision, and V2 where it has one; what is not here is named by its file."""
+
+
+def weights_named(named: str, tell: Callable[[str], None]) -> Path:
+    """The file of weights that are named: a path as it is, `torchvision:NAME` found or downloaded.
+
+    `tell` hears what is downloaded before it is.
+
+    Raises:
+        DataError: no weights have this name, they cannot be downloaded, or what was found is another file.
+    """
+    project, colon, _ = named.partition(":")
+    if not colon or project not in ("torchvision", "timm", "ofa"):
+        return Path(named)
+    if (published := PUBLISHED.get(named)) is None:
+        raise DataError(f"no weights are known by the name {named}; give a file, or one of: {', '.join(PUBLISHED)}")
+    cache = cache_dir() / "weights"
+    found = next((path for path in _places(cache, published.file) if path.is_file()), None)
+    if found is None:
+        tell(
+            f"downloading {URL}{published.file}: {published.megabytes} MB, SHA-256 begins with {published.digest}; "
+            f"licence: {LICENCE}"
+        )
+        remedy = f"put {published.file} into {cache}, or name it where it lies, or connect to the network and try again"
+        found = download(URL + published.file, None, cache, remedy)
+    _require(found, published)
+    return found
+
+
+def _places(cache: Path, file: str) -> Iterator[Path]:
+    """Ours first, then where torch keeps what it has downloaded (its TORCH_HOME)."""
+    yield cache / file
+    if (home := os.environ.get("TORCH_HOME")) is None:
+        general = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        try:
+            home = str(Path(general).expanduser() / "torch")
+        except RuntimeError:
+            return  # there is no home
+    yield Path(home) / "hub" / "checkpoints" / file
+
+
+def _require(path: Path, published: Published) -> None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"weights {path} cannot be read ({error.strerror or error}); remove them, and try again"
+        ) from error
+    if not digest.startswith(published.digest):
+        raise DataError(
+            f"{path} is another file than was published: its SHA-256 begins with {digest[:8]}, not "
+            f"{published.digest}; remove it, and try again"
+        )
