@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.near and arguments.warmup:
+        parser.error("--near trains no largest member alone; leave --warmup out")
     folder = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir).folder
     common = {
         name: getattr(arguments, name)

@@ -102,7 +102,10 @@ class RunConfig(ConfigSection):
         if self.evaluator == SUPERNET and self.supernet is None:
             raise ValueError("evaluator supernet needs the key `supernet`; name the one that judges networks")
         if self.supernet is not None and self.evaluator != SUPERNET and not self.races:
-            raise ValueError("a supernet judges networks, or their race begins with it; set evaluator: supernet")
+            raise ValueError(
+                f"supernet {self.supernet} is for a race, or for evaluator: supernet; blocks.trials, final.images, any "
+                "key of netadapt and the like make this a search by counts: set race.rungs, or that evaluator"
+            )
         if self.own_evaluator is not None and self.data.rank_by != "top1":
             raise ValueError("data.rank_by is for trainings; leave `evaluator` or data.rank_by out")
         for text in self.targets.values():

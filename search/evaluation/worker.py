@@ -123,8 +123,11 @@ def _trained(
         shared = _supernet(
             job.parent.weights, evaluation.parent_key, job.data_folder, use.reward_fraction, use.split_seed
         )
-        found = shared.model_of(arch, dataset, splits.train).state_dict()
-        inherited = {name: tensor.contiguous() for name, tensor in found.items()}
+        if evaluation.recipe is None:
+            found = shared.model_of(arch, dataset, splits.train).state_dict()
+            inherited = {name: tensor.contiguous() for name, tensor in found.items()}
+        else:  # a training's first step makes statistics of its own, and measured ones differ between machines
+            inherited = shared.weights_of(arch)
     elif job.parent is not None:
         inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
     if evaluation.recipe is None:

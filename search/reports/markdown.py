@@ -284,7 +284,7 @@ def _provenance(recorded: RecordedSearch) -> list[str]:
         "- latencies: batch 1, steady state, 10th percentile of wall time, with 95% intervals"
         if recorded.devices
         else f"- latencies: predicted by {recorded.config.latency}",
-        *([f"- {_first_look(recorded)}"] if recorded.config.races else []),
+        *([f"- {_first_look(recorded)}"] if recorded.config.races and not recorded.config.looks_first else []),
         f"- block-level trials: {_counts(recorded.trials(SearchStage.BLOCKS))}; "
         f"NetAdapt trials: {_counts(recorded.trials(SearchStage.NETADAPT)) or 'none'}",
     ]

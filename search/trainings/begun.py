@@ -1,9 +1,10 @@
 """Weights that a training begins with, as a user names them: a file, the folder of a run, `torchvision:NAME`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from search.run_folder import PREPROCESS, SPEC, WEIGHTS
+from search.run_folder import LABELS, PREPROCESS, SPEC, WEIGHTS
 from space.arch import MAX_SPEC_BYTES, Architecture
 from space.errors import DataError
 from space.paths import expanded
@@ -11,7 +12,7 @@ from trainer.data.preprocess import Preprocess
 from trainer.pretrained.downloads import weights_named
 from trainer.pretrained.published import Pretrained, read_pretrained
 
-_MAX_PREPROCESS_BYTES = 100_000
+_MAX_PREPROCESS_BYTES, _MAX_LABELS_BYTES = 100_000, 50_000_000
 
 
 def begin_with(
@@ -32,7 +33,12 @@ def begin_with(
     if beside.exists():
         spec = Architecture.from_json(_content(beside, MAX_SPEC_BYTES))
     known = Preprocess.from_json(_content(preprocess, _MAX_PREPROCESS_BYTES)) if preprocess.exists() else None
-    return read_pretrained(file, epsilon=epsilon, spec=spec, preprocess=known)
+    found = read_pretrained(file, epsilon=epsilon, spec=spec, preprocess=known)
+    labels = file.with_name(LABELS)
+    if found.dialect != "mobilenas" or not labels.exists():
+        return found
+    classes = tuple(_content(labels, _MAX_LABELS_BYTES).decode("utf-8", "replace").splitlines())
+    return replace(found, classes=classes if len(classes) == found.architecture.num_classes else None)
 
 
 def _content(path: Path, most: int) -> bytes:

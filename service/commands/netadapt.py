@@ -12,10 +12,10 @@ from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.recorded_search import found_trial
 from search.run_folder import WEIGHTS
+from search.tables import settings_for
 from search.trial import State, Trial
 from service.commands import search
 from service.commands.networks import training
-from service.commands.networks.training import short_name
 from space.arch import Architecture
 from space.errors import InvalidConfig, RunError
 from space.formats import FILE_NAMES, read_spec_file
@@ -52,14 +52,14 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
     """The command `netadapt`."""
     if (walk.source is None) == (walk.init is None):
         raise InvalidConfig("name the network to start from: either --from a search or run folder, or --init a file")
-    if walk.init is not None:
-        walk = _trained_first(walk, walk.init, runs)
-    elif walk.resolution is not None:
+    if walk.resolution is not None and walk.init is None:
         raise InvalidConfig("--resolution goes with --init; a trained network has its own")
-    assert walk.source is not None
     store = Store.open(database)
     store.retry_s = search.RETRY_S
     try:
+        if walk.init is not None:
+            walk = _trained_first(store, walk, walk.init, runs)
+        assert walk.source is not None
         folder = Path(walk.source)
         found = _of_folder(folder, walk) if folder.is_dir() else _of_search(store, walk, walk.source)
         try:
@@ -72,41 +72,53 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
         store.close()
 
 
-def _trained_first(walk: NetAdaptRequest, init: str, runs: Path) -> NetAdaptRequest:
-    """The same from a run folder, in which the given weights are trained on for the data; or went on, if they had."""
+def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -> NetAdaptRequest:
+    """The same from a run folder, in which the given weights are trained on for the data; or went on, if they had.
+
+    What can be refused without them is refused before.
+    """
     if walk.trial is not None:
         raise InvalidConfig("--trial is for a recorded search; leave it out, or --init")
-    config = load_config(walk.config)
-    data, resolution = walk.data or config.data.source, walk.resolution or config.data.resolution
-    folder = runs / f"{walk.name or short_name(init)}-start"
-    training.train(
+    parse_target(walk.target)
+    config = load_config(walk.config, {"name": walk.name} if walk.name else None)
+    if any(record.name == walk.name for record in store.searches.all()):
+        raise RunError(
+            f"a search named '{walk.name}' exists already; resume it: mobilenas resume {walk.name}, or choose another "
+            "--name"
+        )
+    settings_for(store, config.device.named(walk.device or config.device.name))
+    data, here = config.data, config.model_copy(update={"executor": "local"})
+    folder = training.train(
         None,
-        data,
-        walk.data_dir or (None if config.data.data_dir is None else Path(config.data.data_dir)),
+        walk.data or data.source,
+        walk.data_dir or (None if data.data_dir is None else Path(data.data_dir)),
         "transfer",
         images=min(load_recipe("transfer").images, config.final.images),
         minutes=None,
         width=None,
-        resolution=resolution,
+        resolution=walk.resolution or data.resolution,
         init=init,
         teacher=None,
         seed=config.training.seed,
         threads=None,
-        device=compute_device(config),
-        skip_damaged=config.data.skip_damaged,
-        out=folder,
+        device=compute_device(here),
+        skip_damaged=data.skip_damaged,
+        out=None,
         runs=runs,
+        reward_fraction=data.reward_fraction,
+        split_seed=data.split_seed,
     )
-    return replace(walk, source=str(folder), resolution=read_spec_file(folder / FILE_NAMES["spec"]).resolution)
+    return replace(walk, source=str(folder))
 
 
 def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
     if walk.trial is not None:
         raise RunError("--trial is for a recorded search; a run folder holds only the found network")
-    spec = folder / FILE_NAMES["spec"]
-    return _Source(
-        architecture=read_spec_file(spec), weights=folder / WEIGHTS, config=load_config(walk.config).from_anywhere()
-    )
+    arch = read_spec_file(folder / FILE_NAMES["spec"])
+    config = load_config(walk.config)
+    if config.data.resolution is None:  # which the space follows from, too
+        config = load_config(walk.config, {"data": {"resolution": walk.resolution or arch.resolution}})
+    return _Source(architecture=arch, weights=folder / WEIGHTS, config=config.from_anywhere())
 
 
 def _of_search(store: Store, walk: NetAdaptRequest, name: str) -> _Source:
@@ -157,8 +169,6 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         data["source"] = walk.data
     if walk.data_dir is not None:
         data["data_dir"] = str(walk.data_dir)
-    if walk.resolution is not None:
-        data["resolution"] = walk.resolution
     content = config.model_dump(mode="json") | {
         "name": walk.name,
         "data": data,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from space.arch import Architecture, Block
+from space.arch import DEFAULT_EPSILON, Architecture, Block
 from space.errors import NotExpressible
 from space.keys import named_keys
 from space.layers import layers_of
@@ -27,6 +27,16 @@ _MARKS: Mapping[str, Dialect] = {
 def dialect_of(names: Mapping[str, object]) -> Dialect | None:
     """Whose names these are, None: nobody's who is known here."""
     return next((dialect for mark, dialect in _MARKS.items() if mark in names), None)
+
+
+def epsilon_in(arch: Architecture, dialect: Dialect) -> float:
+    """BatchNorm's epsilon in a network that a project makes: torch's, but the papers' in torchvision's MobileNetV3.
+
+    timm's `tf_` variants, too, have the papers'.
+    """
+    if dialect == "mobilenas" or (dialect == "torchvision" and arch.head.hidden_channels is not None):
+        return DEFAULT_EPSILON
+    return 1e-5
 
 
 def names_in(arch: Architecture, dialect: Dialect) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Pretrained weights for other classes, other channels, and images that are normalised otherwise."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -49,8 +50,10 @@ def _said(shape: torch.Size | None) -> str:
     return "missing" if shape is None else str(tuple(shape))
 
 
-def fitted(pretrained: Pretrained, arch: Architecture, preprocess: Preprocess, seed: int) -> dict[str, Tensor]:
-    """A state dict for what `architecture_for` gives; the classifier is a new one where there are other classes.
+def fitted(
+    pretrained: Pretrained, arch: Architecture, preprocess: Preprocess, classes: Sequence[str], seed: int
+) -> dict[str, Tensor]:
+    """A state dict for what `architecture_for` gives; the classifier is a new one but where the same classes are known.
 
     What the pretrained network computes of a picture stays, though `preprocess` normalises it otherwise: the first
     convolution takes another deviation, and BatchNorm behind it another mean. Only at the picture's margin, where
@@ -60,7 +63,7 @@ def fitted(pretrained: Pretrained, arch: Architecture, preprocess: Preprocess, s
         DataError: pictures have other channels, which is neither one for three nor three for one.
     """
     weights = dict(pretrained.weights)
-    if arch.num_classes != pretrained.architecture.num_classes:
+    if pretrained.classes != tuple(classes):
         new = new_model(arch, seed).state_dict()
         weights |= {name: tensor for name, tensor in new.items() if name.startswith(_CLASSIFIER)}
     first = weights[_FIRST].double()

@@ -7,23 +7,25 @@ comes from its project: the strides and activations, BatchNorm's epsilon, how pi
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from space.arch import Architecture
 from space.errors import DataError, NotExpressible
 from space.reference import REFERENCES
 from trainer.data.preprocess import Preprocess
-from trainer.pretrained.dialects import Dialect, dialect_of, names_in
+from trainer.pretrained.dialects import Dialect, dialect_of, epsilon_in, names_in
 from trainer.supernet.sharing import shapes_of
 from trainer.training.torch_files import MAX_BYTES, read_torch_file
-from trainer.training.weight_files import read_weights
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_TORCH_EPSILON = 1e-5
 _RESOLUTION, _RESIZE = 224, 256
+_MOST_CLASSES, _MOST_CHANNELS = 100_000, 16
 # Once-for-All's, which `mobilenas supernet import` reads.
 _OFA_MARK = "first_conv.conv.weight"
 # Tensors that quantised networks have beside their weights.
@@ -35,7 +37,8 @@ class Pretrained:
     """Weights of a network as a state dict of ours, and what is known of them.
 
     `network` and `width` are those of `space.reference.REFERENCES`, None for a network that was found by a search.
-    `preprocess` is how its project says that pictures are to be put in, at its resolution; None where nobody says.
+    `preprocess` is how its project says that pictures are to be put in, at its resolution, and `classes` what it tells
+    apart; None where nobody says.
     """
 
     architecture: Architecture
@@ -44,6 +47,7 @@ class Pretrained:
     network: str | None
     width: float | None
     preprocess: Preprocess | None
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +84,10 @@ def read_pretrained(
             )
         first = next(iter(tensors), "nothing")
         raise _unfit(
-            path, f"its tensors are named as neither torchvision, timm nor mobilenas name them ({first[:100]})"
+            path, f"its tensors are named as neither torchvision, timm nor mobilenas name them ({_shown(first)})"
         )
     if dialect == "mobilenas" and spec is not None:
+        spec = replace(spec, **_data_sizes(path, tensors))
         names = names_in(spec, dialect)
         if (wrong := _difference(tensors, _shapes(spec, names))) is not None:
             raise _unfit(path, f"they are not those of the spec {spec.arch_id}: {wrong}")
@@ -113,7 +118,17 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     if size > MAX_BYTES:
         raise _unfit(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
-    return read_weights(path) if begin[8:] == b"{" else read_torch_file(path)
+    if begin[8:] != b"{":
+        return read_torch_file(path)
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise _unfit(path, f"it is a damaged safetensors file ({' '.join(str(error).split())[:100]})") from error
+
+
+def _shown(name: str) -> str:
+    """Of a name that comes from outside what one line can hold."""
+    return name[:100] if name.isprintable() else ascii(name[:100])
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,34 +139,52 @@ def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for name, tensor in tensors.items():
+    for full_name, tensor in tensors.items():
+        name = _shown(full_name)
         if tensor.is_quantized or name.rpartition(".")[2] in _QUANTISED or tensor.dtype in (torch.int8, torch.uint8):
             raise _unfit(path, f"{name} is of a quantised network; give the weights that it was quantised from")
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+        counts = full_name.endswith("num_batches_tracked")
+        if tensor.dtype != (torch.int64 if counts else torch.float32):
             kind = str(tensor.dtype).removeprefix("torch.")
             raise _unfit(path, f"{name} is {kind}; give float32 weights (`model.float()` before they are saved)")
+        # Nothing is computed of one that stands for more than the file holds.
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.numel() > tensor.untyped_storage().nbytes() // tensor.element_size():
+            raise _unfit(path, f"{name} is no plain tensor; give weights as `state_dict()` has them")
         if not bool(torch.isfinite(tensor).all()):
             raise _unfit(path, f"{name} has values that are no numbers")
     return tensors
 
 
-def _known(tensors: Mapping[str, Tensor], dialect: Dialect) -> Iterator[_Known]:
+_CLASSIFIERS = ("classifier.weight", "classifier.1.weight", "classifier.3.weight", "head.classifier.linear.weight")
+_FIRSTS = ("conv_stem.weight", "features.0.0.weight", "stem.conv.conv.weight")
+
+
+class _DataSizes(TypedDict):
+    num_classes: int
+    in_channels: int
+
+
+def _data_sizes(path: Path, tensors: Mapping[str, Tensor]) -> _DataSizes:
+    """Of how many classes and channels a file's network is: those of ImageNet where no tensor says so."""
+    classes = next((len(tensors[name]) for name in _CLASSIFIERS if name in tensors and tensors[name].ndim == 2), 1000)
+    channels = next((tensors[name].shape[1] for name in _FIRSTS if name in tensors and tensors[name].ndim == 4), 3)
+    if not (2 <= classes <= _MOST_CLASSES and 1 <= channels <= _MOST_CHANNELS):
+        raise _unfit(
+            path, f"{classes:,} classes of pictures with {channels} channels are none of a network that is known"
+        )
+    return {"num_classes": classes, "in_channels": channels}
+
+
+def _known(sizes: _DataSizes, dialect: Dialect) -> Iterator[_Known]:
     """The published networks in a dialect, with the classes and the channels of a file's."""
-    classes, channels = 1000, 3
-    for name, tensor in tensors.items():
-        if name in ("classifier.weight", "classifier.1.weight", "classifier.3.weight", "head.classifier.linear.weight"):
-            classes = tensor.shape[0]
-        if name in ("conv_stem.weight", "features.0.0.weight", "stem.conv.conv.weight"):
-            channels = tensor.shape[1] if tensor.ndim == 4 else channels
     for reference in REFERENCES.values():
         if reference.resolution != _RESOLUTION:
             continue  # of the same tensors as that for 224 px, at other strides
         for width in reference.widths:
             for rounding in reference.roundings or (None,):
-                arch = reference(width=width, rounding=rounding, in_channels=channels, num_classes=max(2, classes))
-                # Torchvision's MobileNetV3 alone has the papers' epsilon, and timm's `tf_` variants.
-                if dialect == "timm" or (dialect == "torchvision" and arch.head.hidden_channels is None):
-                    arch = replace(arch, batch_norm_epsilon=_TORCH_EPSILON)
+                arch = reference(width=width, rounding=rounding, **sizes)
+                arch = replace(arch, batch_norm_epsilon=epsilon_in(arch, dialect))
                 try:
                     names = names_in(arch, dialect)
                 except NotExpressible:
@@ -160,7 +193,7 @@ def _known(tensors: Mapping[str, Tensor], dialect: Dialect) -> Iterator[_Known]:
 
 
 def _identified(path: Path, tensors: Mapping[str, Tensor], dialect: Dialect) -> _Known:
-    every = list(_known(tensors, dialect))
+    every = list(_known(_data_sizes(path, tensors), dialect))
     names = set(tensors)
     for known in every:
         if set(known.names.values()) == names and _difference(tensors, known.shapes) is None:
@@ -191,7 +224,7 @@ def _difference(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, .
         if not _is(tensors[name], shape):
             return f"{name} is {tuple(tensors[name].shape)}, not {shape}"
     extra = next((name for name in tensors if name not in shapes), None)
-    return None if extra is None else f"{extra[:100]} is one too many"
+    return None if extra is None else f"{_shown(extra)} is one too many"
 
 
 def _distance(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -1,5 +1,6 @@
 """Weights in torch's own files: pickles, of which tensors alone are read, and no code is run (`weights_only`)."""
 
+import argparse
 import pickle
 import struct
 import warnings
@@ -31,7 +32,8 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise _unfit(path, f"it has {size:,} bytes, more than {MAX_BYTES:,}")
-        with warnings.catch_warnings():
+        # The options of a training, which timm's and torchvision's keep beside their weights, are words and numbers.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # of what it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

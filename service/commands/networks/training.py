@@ -72,10 +72,14 @@ def train(
     skip_damaged: bool,
     out: Path | None,
     runs: Path,
-) -> None:
-    """The command `train`."""
+    reward_fraction: float = 0.15,
+    split_seed: int = 0,
+) -> Path:
+    """The command `train`; returns the folder."""
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
+    if spec is None and width is not None:
+        raise InvalidConfig("--width goes with a published network; name one, or leave it out")
     recipe_name = recipe_name or ("final" if init is None else "transfer")
     recipe = load_recipe(recipe_name)
     arch = None if spec is None else published_or_read(spec, width=width, resolution=resolution)
@@ -100,14 +104,14 @@ def train(
             arch = _for_data(known, dataset)
         else:
             arch = architecture_for(begun, dataset.preprocess, len(dataset.classes), arch)
-            weights = fitted(begun, arch, dataset.preprocess, seed)
+            weights = fitted(begun, arch, dataset.preprocess, dataset.classes, seed)
         data_name = dataset.name.rpartition(":")[2].rpartition("/")[2]
         named = (short_name(spec or init or ""), arch.arch_id[:8], data_name, Path(recipe_name).stem)
         folder = expanded(out) if out else runs / "-".join(named)
         wanted = SingleTraining(
             arch=arch,
             dataset=dataset,
-            splits=split(dataset),
+            splits=split(dataset, reward_fraction=reward_fraction, seed=split_seed),
             recipe=recipe,
             folder=folder,
             seed=seed,
@@ -123,11 +127,12 @@ def train(
         with stop_asked() as stopping:
             report = train_alone(wanted, listener, stopping)
     _tell(report, folder)
+    return folder
 
 
 def short_name(named: str) -> str:
     """Of a file, a folder, or weights by name: what a folder may be called by."""
-    return Path(named.rpartition(":")[2]).stem
+    return named.rpartition(":")[2] if named.startswith("torchvision:") else Path(named).stem
 
 
 def _begun_in_words(begun: Pretrained | None) -> str:

@@ -124,7 +124,7 @@ def test_a_race_may_begin_with_what_networks_share(
     inputs, file = look_up(parse_config(config)), SupernetFile.read(shared / "supernet.safetensors")
     assert isinstance(inputs.data, Images)
     dataset, splits, arch = inputs.data.dataset, inputs.data.splits, blocks[-1].architecture
-    begun = file.fitted_to(dataset, splits.train).model_of(arch, dataset, splits.train).state_dict()
+    begun = file.supernet.weights_of(arch)
     recipe = parse_config(config).rung_recipe(64)
     alone = train(arch, dataset, splits.train, recipe, seed=0, weights=begun).weights
     weights = read_weights(RunFolder(found.folder).weights(blocks[-1]))
@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused_before_anything_begins(tmp_path: Path, pho
         inputs = look_up(parse_config({**fits, **changes}))
         with pytest.raises(error, match=message):
             check_supernet(inputs)
-    for name, message in (("evaluator", "judges networks, or their race begins"), ("supernet", "needs the key")):
+    for name, message in (("evaluator", "is for a race, or for evaluator: supernet"), ("supernet", "needs the key")):
         with pytest.raises(InvalidConfig, match=message):
             parse_config({key: each for key, each in fits.items() if key != name})
     for rungs, message in (([0, 8], "only a supernet tells them apart"), ([0], "rungs end with a training")):

@@ -17,8 +17,12 @@ from tests.search.content import Writer
 from tests.search.makers import new_search
 from tests.search.stages.race.test_rungs import LATENCY
 from tests.tiny import Result, dark_and_bright
+from trainer.data.prepare import prepare
+from trainer.data.splits import split
 from trainer.pretrained.dialects import names_in, translated
+from trainer.training.batches import images_hash
 from trainer.training.networks import new_model
+from trainer.training.state import TrainingState
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_found_network_comes_before_the_best_of_the_trials(url: str, mobilenas: 
 def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas: Callable[..., Result]) -> None:
     """`netadapt --init`: a file of torchvision's in, a smaller network for these photos out."""
     arch = REFERENCES["mobilenet_v3_small"](width=0.35)
-    weights = translated(dict(new_model(arch, 0).state_dict()), arch, "torchvision")
+    weights = translated(dict(new_model(arch, 7).state_dict()), arch, "torchvision")
     torch.save(weights, tmp_path / "v3.pth")
     (tmp_path / "madds.py").write_text(LATENCY, encoding="utf-8")
     photos = dark_and_bright(tmp_path / "photos", each=40, pixels=16)
@@ -71,7 +75,7 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
     content = {
         "latency": "madds:ms",
         "workers": 1,
-        "data": {"source": f"imagefolder:{photos}", "reward_images": 12},
+        "data": {"source": f"imagefolder:{photos}", "reward_images": 12, "split_seed": 1},
         "training": {"batch_size": 16},
         "netadapt": {"max_steps": 1, "images": 16, "delta": 0.05, "steps": "fixed"},
         "final": {"images": 32},
@@ -82,7 +86,11 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
     command = ("netadapt", "--target", "95%", "--name", "narrow", "--database", url, "--runs", runs, "--config", config)
     done = mobilenas(*command, "--init", tmp_path / "v3.pth", "--resolution", "32")
     assert done.code == 0, done.err
-    begun = begin_with(str(runs / "narrow-start"))
+    (folder,) = runs.glob("v3-*-photos-transfer")
+    begun = begin_with(str(folder))
+    dataset = prepare(f"imagefolder:{photos}", resolution=32, data_dir=None)
+    trained_on = TrainingState.read(folder / "training.checkpoint").identity.images
+    assert trained_on == images_hash(split(dataset, seed=1).train), "never on what judges the walk"
     assert (begun.architecture.stages, begun.architecture.resolution) == (arch.stages, 32)
     for ours, theirs in names_in(arch, "torchvision").items():
         if ours.endswith("depthwise.conv.weight"):
@@ -93,5 +101,9 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
         found, reference = recorded.both()
     assert start.architecture == reference.architecture == begun.architecture
     assert found.scores.latency_ms <= 0.95 * start.scores.latency_ms
+    record = recorded.record.config
+    assert (record["space"]["preset"], record["data"]["resolution"]) == ("mobilenet-v3-small-32px", 32)
+    again = mobilenas(*command, "--init", tmp_path / "v3.pth")
+    assert (again.code, "exists already; resume it: mobilenas resume narrow" in again.err) == (2, True)
     both = mobilenas(*command, "--init", tmp_path / "v3.pth", "--from", "narrow")
     assert (both.code, "either --from a search or run folder, or --init a file" in both.err) == (2, True)

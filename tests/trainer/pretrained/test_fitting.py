@@ -53,7 +53,7 @@ def test_another_normalisation_changes_nothing_but_at_the_margin(theirs: int, ou
     if ours == 1:
         own = replace(IMAGENET, channels="L", mean=(0.3,), std=(0.4,))
     arch = architecture_for(begun, own, 5)
-    weights = fitted(begun, arch, own, seed=0)
+    weights = fitted(begun, arch, own, (), seed=0)
     grey = torch.rand(2, 1, 64, 64)
     coloured = torch.rand(2, 3, 64, 64) if theirs == ours else grey.expand(-1, 3, -1, -1)
     assert begun.preprocess is not None
@@ -64,15 +64,18 @@ def test_another_normalisation_changes_nothing_but_at_the_margin(theirs: int, ou
     torch.testing.assert_close(after[:, :, 1:-1, 1:-1], before[:, :, 1:-1, 1:-1], atol=1e-4, rtol=1e-4)
 
 
-def test_the_classifier_is_new_for_other_classes_alone() -> None:
-    """All other weights are as they were, and of as many classes the classifier, too."""
-    begun = pretrained()
-    for classes in (5, 7):
-        arch = architecture_for(begun, IMAGENET, classes)
-        weights = fitted(begun, arch, IMAGENET, seed=0)
+def test_the_classifier_is_new_but_for_the_same_classes() -> None:
+    """All other weights are as they were; equally many classes are not the same ones."""
+    mine = tuple("abcdefg")
+    begun = replace(pretrained(), classes=mine)
+    for classes in (tuple("abcde"), tuple("gfedcba"), mine):
+        arch = architecture_for(begun, IMAGENET, len(classes))
+        weights = fitted(begun, arch, IMAGENET, classes, seed=0)
         load_model(arch, weights)
         changed = {name for name in weights if not torch.equal(weights[name], begun.weights[name])}
-        assert changed == ({"head.classifier.linear.weight", "head.classifier.linear.bias"} if classes == 5 else set())
+        new = {"head.classifier.linear.weight", "head.classifier.linear.bias"}
+        assert changed & new == (set() if classes == mine else changed)
+        assert ("head.classifier.linear.weight" in changed) == (classes != mine)
 
 
 def test_other_strides_have_the_same_weights() -> None:
@@ -81,7 +84,7 @@ def test_other_strides_have_the_same_weights() -> None:
     small = replace(IMAGENET, resolution=32, resize=32, crop=32)
     arch = architecture_for(begun, small, 7, REFERENCES["mobilenet_v2_32px"]())
     assert arch.stem.stride == 1
-    load_model(arch, fitted(begun, arch, small, seed=0))
+    load_model(arch, fitted(begun, arch, small, (), seed=0))
 
 
 def test_a_spec_of_another_network_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Weights of other projects: their own networks as the oracle, and files that are none of theirs."""
 
+import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def test_of_several_gpus_and_of_checkpoints_of_trainings(tmp_path: Path) -> None
     """Names that begin with module., a state dict beside other things."""
     weights, path = weights_of("mobilenet_v2", "torchvision"), tmp_path / "checkpoint.pth"
     wrapped = {f"module.{name}": tensor for name, tensor in weights.items()}
-    for content in ({"model": weights, "epoch": 3}, wrapped, {"state_dict": wrapped}):
+    options = argparse.Namespace(lr=0.1, model="mobilenet_v2")
+    for content in ({"model": weights, "epoch": 3, "args": options}, wrapped, {"state_dict": wrapped}):
         torch.save(content, path)
         assert read_pretrained(path).network == "mobilenet_v2"
 
@@ -180,3 +182,48 @@ def test_full_convolutions_have_names_in_ours_alone() -> None:
     for dialect in ("torchvision", "timm"):
         with pytest.raises(NotExpressible):
             names_in(arch, dialect)
+
+
+def changed(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Torchvision's MobileNetV2 with one tensor that is another."""
+    return {**weights_of("mobilenet_v2", "torchvision"), name: tensor}
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("features.0.0.weight", torch.zeros(1).expand(10**7, 10**7), "is no plain tensor"),
+        ("features.0.0.weight", torch.zeros(3, 3).to_sparse(), "is no plain tensor"),
+        ("features.0.0.weight", torch.zeros(3, device="meta"), "is no plain tensor"),
+        ("classifier.1.weight", torch.zeros(()), r"classifier\.1\.weight is \(\), not \(1000, 1280\)"),
+        ("classifier.1.weight", torch.zeros(200_000, 1), "200,000 classes of pictures with 3 channels are none"),
+        ("features.0.0.weight", torch.zeros(32, 500, 3, 3), "pictures with 500 channels are none"),
+        ("features.0.0.weight", torch.zeros(32, 3, 3, 3, dtype=torch.int64), "is int64; give float32"),
+        ("features.0.0.weight", torch.zeros(32, 3, 3, 3, dtype=torch.complex64), "is complex64; give float32"),
+        ("two\nlines", torch.zeros(1), r"'two\\nlines' is one too many"),
+    ],
+)
+def test_hostile_tensors_are_refused(name: str, tensor: Tensor, message: str, tmp_path: Path) -> None:
+    """What claims to be larger than its file, lies nowhere, has another kind or shape: one line, nothing computed."""
+    path = tmp_path / "weights.pth"
+    torch.save(changed(name, tensor), path)
+    with pytest.raises(DataError, match=message) as caught:
+        read_pretrained(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_of_safetensors_is_refused(tmp_path: Path) -> None:
+    """Cut off in the middle."""
+    path = tmp_path / "weights.safetensors"
+    save_file(weights_of("mobilenet_v2", "torchvision"), path)
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(DataError, match="it is a damaged safetensors file"):
+        read_pretrained(path)
+
+
+def test_a_spec_need_not_have_the_classes_of_the_weights(tmp_path: Path) -> None:
+    """A published network at its usual classes says which one it is."""
+    path = tmp_path / "weights.safetensors"
+    save_file(dict(new_model(REFERENCES["mobilenet_v2"](num_classes=7, in_channels=1), 0).state_dict()), path)
+    found = read_pretrained(path, spec=REFERENCES["mobilenet_v2"]())
+    assert (found.architecture.num_classes, found.architecture.in_channels) == (7, 1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from search.trainings.begun import begin_with
 from space.reference import REFERENCES
 from tests.tiny import Result, dark_and_bright
 from trainer.pretrained.dialects import translated
-from trainer.training.networks import new_model
+from trainer.training.networks import load_model, new_model
 from trainer.training.recipe import load_recipe, recipe_names
 
 Mobilenas = Callable[..., Result]
@@ -128,3 +129,33 @@ def test_weights_are_written_as_others_name_them(tmp_path: Path, mobilenas: Mobi
     again = mobilenas("weights", "convert", path, timms, "--to", "timm")
     assert again.code == 2
     assert "exists already" in again.err
+
+
+def test_converted_weights_make_up_for_another_epsilon(tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """MobileNetV3 computes with timm's 1e-5 what it did with 1e-3; variances too small for the way back are refused."""
+    arch = REFERENCES["mobilenet_v3_small"](width=0.35, num_classes=5, resolution=64)
+    ours, timms = tmp_path / "ours.pth", tmp_path / "timm.safetensors"
+    weights = dict(new_model(arch, 0).state_dict())
+    torch.save(translated(weights, arch, "torchvision"), ours)
+    done = mobilenas("weights", "convert", ours, timms, "--to", "timm")
+    assert done.code == 0, done.err
+    found = begin_with(str(timms))
+    assert found.architecture.batch_norm_epsilon == 1e-5
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        logits = [
+            load_model(replace(each, resolution=64), own).eval()(images)
+            for each, own in ((arch, weights), (found.architecture, found.weights))
+        ]
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=1e-4)
+    torch.save({name: each * (0 if "running_var" in name else 1) for name, each in found.weights.items()}, ours)
+    refused = mobilenas("weights", "convert", ours, tmp_path / "x", "--to", "torchvision", "--epsilon", "1e-5")
+    assert refused.code == 2
+    assert "a variance would become" in refused.err
+
+
+def test_a_width_needs_a_published_network(photos: str, tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """Weights have one of their own."""
+    path = tmp_path / "v2.pth"
+    done = mobilenas("train", "--init", path, "--width", "0.5", "--data", photos, "--runs", tmp_path / "runs")
+    assert (done.code, "--width goes with a published network" in done.err) == (2, True)
