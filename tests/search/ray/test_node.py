@@ -90,7 +90,9 @@ def test_a_supernet_reaches_a_node_once(dataset: Dataset, tmp_path: Path) -> Non
         ),
         data_folder=dataset.folder,
         parent=Parent(architecture=mobilenet_v3_small_32px(), weights=there),
+        begun=tmp_path / "rung-before.checkpoint",
     )
+    (tmp_path / "rung-before.checkpoint").write_bytes(b"state")
     found = []
     for number in range(2):
         node, scratch = coordinator.node_worker(tmp_path / "node"), tmp_path / f"scratch-{number}"
@@ -98,6 +100,8 @@ def test_a_supernet_reaches_a_node_once(dataset: Dataset, tmp_path: Path) -> Non
         prepared = job.evaluation.on_node(job, node, scratch)
         assert prepared.parent is not None
         found.append(prepared.parent.weights)
+        assert prepared.begun is not None
+        assert (prepared.begun.parent, prepared.begun.read_bytes()) == (scratch, b"state"), "a race goes on there"
         there.unlink(missing_ok=True)
     assert found[0] == found[1]
     assert found[0].read_bytes() == b"weights"

@@ -129,6 +129,9 @@ def test_a_race_may_begin_with_what_networks_share(
     alone = train(arch, dataset, splits.train, recipe, seed=0, weights=begun).weights
     weights = read_weights(RunFolder(found.folder).weights(blocks[-1]))
     assert all(torch.equal(weights[name], alone[name]) for name in alone)
+    begun_on = {job.number for job in executors[0].jobs if job.begun is not None}
+    assert {each.number for each in blocks if each.rung == 2} <= begun_on
+    assert not {each.number for each in blocks if each.rung < 2} & begun_on
     last = max(trial.number for trial in blocks)
     ends = [each.evaluation for each in executors[0].jobs if each.number > last]
     trained = [each for each in ends if isinstance(each, Training) and each.recipe is not None]

@@ -150,6 +150,16 @@ def test_trainings_side_by_side_take_as_long_as_the_busiest_worker() -> None:
     assert pace_of_trainings([]) is None
 
 
+def test_a_look_costs_judging_alone() -> None:
+    """Networks that a supernet knows are measured in BatchNorm and judged: 0.15 of training on 1,024 + 2,500 images."""
+    looked, plain = parse_config({"supernet": "runs/shared"}).race, parse_config({}).race
+    pace = Pace(images_per_second=500.0, workers=2, judged=2500, judged_whole=9000, tested=10_000)
+    assert looked.rungs[0].networks == 160
+    assert pace.rungs(looked) - pace.rungs(looked, 1) == pytest.approx(80 * 0.15 * 3524 / 500)
+    # The first rung of trainings is judged on the whole reward split: it is no first look any more.
+    assert pace.rungs(looked, 1) - pace.rungs(plain) == pytest.approx(20 * 0.15 * 6500 / 500)
+
+
 def test_twice_the_time_is_twice_the_images_and_four_times_is_both() -> None:
     """Half of the factor, in logarithm, is for longer trainings; a little more time is for networks alone."""
     config = parse_config({})
