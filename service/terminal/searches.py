@@ -1,5 +1,7 @@
 """What a terminal shows of a search: its plan before it starts, and its result."""
 
+import shlex
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -37,6 +39,7 @@ def print_plan(plan: Plan) -> None:
         f"target       {_target_text(plan)}",
         f"trials       {config.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
+        *_weights_lines(config),
         *_epochs_lines(plan),
         f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, "
         f"{'race' if config.races else 'block-level search'} {plan.search_minutes:.1f}, "
@@ -49,6 +52,19 @@ def print_plan(plan: Plan) -> None:
     ]
     for line in lines:
         say(line)
+
+
+def _weights_lines(config: RunConfig) -> list[str]:
+    """Whose photos are few learns more from networks that have seen others: where those are to be had."""
+    source, target = config.data.source, config.target
+    if not source.startswith("imagefolder:") or config.supernet is not None or config.netadapt.start is not None:
+        return []
+    wanted = f"{target.relative:.0%}" if target.relative is not None else f"{target.ms:g}ms"
+    options = f"--data {shlex.quote(source)} --resolution {config.data.resolution} --target {wanted}"
+    return [
+        "weights      all networks are trained from scratch; to begin with published weights instead, and narrow that "
+        f"network: mobilenas netadapt --init torchvision:mobilenet_v2 {options}"
+    ]
 
 
 def _epochs_lines(plan: Plan) -> list[str]:

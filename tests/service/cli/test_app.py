@@ -251,6 +251,8 @@ def test_photos_end_to_end(mobilenas: Mobilenas, tmp_path: Path) -> None:
     done = mobilenas("search", "--config", path, "--runs", tmp_path / "runs", "--database", url)
     assert done.code == 0, done.err
     assert "decoding 80 pictures" in done.out
+    from_scratch = "all networks are trained from scratch; to begin with published weights instead"
+    assert from_scratch in " ".join(done.out.split())
     run = tmp_path / "runs" / "photos-local-1"
     shot = tmp_path / "shot.png"
     Image.fromarray(np.full((70, 50, 3), (200, 30, 30), dtype=np.uint8)).save(shot)
