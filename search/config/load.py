@@ -25,6 +25,7 @@ from search.config.sections import (
     RaceConfig,
     RayConfig,
     SpaceConfig,
+    StartConfig,
     TargetConfig,
     TrainingConfig,
     parse_target,
@@ -217,6 +218,11 @@ class RunConfig(ConfigSection):
     def tells_proposals_apart(self) -> bool:
         """Whether NetAdapt's steps are adaptive: only images that judged all proposals alike can tell them apart."""
         return self.netadapt.steps == "adaptive" and self.own_evaluator is None and self.data.rank_by == "top1"
+
+    @property
+    def teacher(self) -> StartConfig | None:
+        """The network that others learn from, if there is one."""
+        return self.netadapt.start if self.netadapt.teacher == "start" else None
 
     @property
     def fine_tuning_recipe(self) -> Recipe:

@@ -430,9 +430,10 @@ class StartConfig(ConfigSection):
 
 
 class NetAdaptConfig(ConfigSection):
-    """The layer-wise refinement."""
+    """The layer-wise refinement; null for `teacher` is none, until a walk from a given network says `start`."""
 
     start: StartConfig | None
+    teacher: Literal["start", "none"] | None
     delta: float = Field(gt=0, lt=0.5)
     decay: float = Field(gt=0, le=1)
     choice: Literal["ratio", "top1"]

@@ -107,8 +107,8 @@ class Training(Evaluation):
     """Training on images, and judging on others; or judging weights that are given, where `recipe` is None.
 
     `parent_key` is the key of the evaluation whose weights are inherited (or the hash of a file of weights), None for
-    training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them. `processes`
-    share each batch.
+    training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them. `teacher_key`
+    is the hash of the weights of a network that it learns from. `processes` share each batch.
     """
 
     leaves_weights = True
@@ -121,6 +121,7 @@ class Training(Evaluation):
     device: "DeviceKind" = "cpu"
     processes: int = 1
     shares: bool = False
+    teacher_key: str | None = None
 
     @property
     def is_of_given_weights(self) -> bool:
@@ -140,7 +141,7 @@ class Training(Evaluation):
             "architecture": self.architecture.arch_id,
             "evaluator": [EVALUATOR_VERSION, _torch_version()],
         }
-        for name, usual in (("device", "cpu"), ("processes", 1), ("shares", False)):
+        for name, usual in (("device", "cpu"), ("processes", 1), ("shares", False), ("teacher_key", None)):
             if content[name] == usual:
                 del content[name]
         return _hash(content)
@@ -156,6 +157,11 @@ class Training(Evaluation):
             inherited = scratch / "parent.safetensors"
             inherited.write_bytes(node.weights(parent, self.parent_key))
             parent = Parent(architecture=parent.architecture, weights=inherited)
+        teacher = job.teacher
+        if teacher is not None:
+            learnt_from = scratch / "teacher.safetensors"
+            learnt_from.write_bytes(node.weights(teacher, self.teacher_key))
+            teacher = Parent(architecture=teacher.architecture, weights=learnt_from)
         begun = None
         if job.begun is not None:
             begun = scratch / "begun.checkpoint"
@@ -167,6 +173,7 @@ class Training(Evaluation):
             checkpoint=scratch / MADE_CHECKPOINT if job.keeps_checkpoint else None,
             begun=begun,
             parent=parent,
+            teacher=teacher,
         )
 
     def images_at(self, share: float) -> int:
@@ -212,7 +219,7 @@ def _hash(content: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The network whose weights are inherited."""
+    """The network whose weights are inherited, or that is learnt from."""
 
     architecture: Architecture
     weights: Path
@@ -259,6 +266,7 @@ class Job:
     data_folder: Path | None = None
     weights: Path | None = None
     parent: Parent | None = None
+    teacher: Parent | None = None
     touch_test: bool = False
     watch: Watch | None = None
     checkpoint: Path | None = None

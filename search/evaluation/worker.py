@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from search.evaluation.job import DataUse, Interim, Job, Outcome, Training, Watch
+from search.evaluation.job import DataUse, Interim, Job, Outcome, Parent, Training, Watch
 from space.errors import DataError
+from space.networks.modules import fused
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.data.splits import Splits, split, subset
@@ -19,10 +20,10 @@ from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import inherit
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
-from trainer.training.networks import load_model, require_device
+from trainer.training.networks import DeviceKind, channels_last, load_model, require_device
 from trainer.training.state import TrainingState, UnfitState
-from trainer.training.train import Attended, Check, Checkpoints, Trained, train
-from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
+from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
+from trainer.training.weight_files import evaluation_of_weights, read_weights, weights_digest, write_weights
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
@@ -144,6 +145,7 @@ def _trained(
         evaluation.recipe,
         seed=evaluation.seed,
         weights=inherited,
+        teacher=None if job.teacher is None else _teacher(job.teacher, evaluation.teacher_key, evaluation.device),
         attended=Attended(
             progress=progress,
             check=check,
@@ -160,6 +162,14 @@ def _trained(
     if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
         trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
     return trained
+
+
+@lru_cache(maxsize=1)
+def _teacher(learnt_from: Parent, key: str | None, device: DeviceKind) -> Teacher:
+    """Read once in a process; it knows the same classes, from images that are normalised alike."""
+    weights = read_weights(learnt_from.weights)
+    model = channels_last(fused(load_model(learnt_from.architecture, weights))).to(device)
+    return Teacher(answer=model, identity=key or weights_digest(weights))
 
 
 @lru_cache(maxsize=1)

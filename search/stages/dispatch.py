@@ -10,6 +10,7 @@ from search.run_folder import weights_name
 from search.stages.earlier.reuse import has_weights, taken
 from search.stages.session import Interrupted, Session
 from search.trial import Origin, SearchStage, State, Trial, judged_on
+from space.arch import Architecture
 from space.errors import RunError
 from trainer.training.judgement import Judgement
 from trainer.training.weight_files import write_whole
@@ -153,6 +154,9 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
     elif trial.parent is not None:
         source = session.trial(trial.parent)
         parent = Parent(architecture=source.architecture, weights=files.weights(source))
+    start, teacher = session.config.teacher, None
+    if start is not None and isinstance(evaluation, Training) and evaluation.teacher_key is not None:
+        teacher = Parent(architecture=Architecture.from_json(start.network), weights=files.start_weights)
     return Job(
         number=trial.number,
         attempt=trial.attempt,
@@ -160,6 +164,7 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         data_folder=session.evaluations.images.dataset.folder,
         weights=files.new_weights(trial.number),
         parent=parent,
+        teacher=teacher,
         watch=_watch(session, trial),
         checkpoint=files.checkpoint(trial.number),
         keeps_checkpoint=session.may_go_on(trial),

@@ -58,7 +58,7 @@ class Evaluations:
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
         judged on the whole reward split, as others are who get far. In a race that has a supernet, trainings of its
-        members begin with its weights.
+        members begin with its weights. What is narrowed from a given network learns from that, where it is to.
         """
         if not is_final and self.config.own_evaluator is not None:
             return OwnEvaluation(architecture=arch, evaluator=_plugin(self.config), content=self.evaluator_content)
@@ -80,6 +80,7 @@ class Evaluations:
             seed=self.config.training.seed,
             parent_key=self.config.supernet_hash if shares else parent_key,
             shares=shares,
+            teacher_key=None if recipe is None or self.config.teacher is None else self.config.teacher.weights,
             device=self.compute_device,
             processes=self.config.final_processes if is_final and recipe is not None else 1,
         )

@@ -180,7 +180,10 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         content |= {"evaluator": None, "supernet": None, "supernet_hash": None}
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
     content["race"] |= {"rungs": []}
-    content["netadapt"] |= {"start": StartConfig(network=spec, weights=sha256).model_dump()}
+    content["netadapt"] |= {
+        "start": StartConfig(network=spec, weights=sha256).model_dump(),
+        "teacher": content["netadapt"]["teacher"] or "start",
+    }
     if not content["netadapt"]["max_steps"]:  # a search without a walk, or a race
         content["netadapt"] |= {"max_steps": parse_config({}).netadapt.max_steps}
     content["final"] |= {"weights": "inherited", "top_k": 1}

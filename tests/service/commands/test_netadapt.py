@@ -10,6 +10,7 @@ import yaml
 
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
+from search.stages.teacher import teacher_from
 from search.trainings.begun import begin_with
 from search.trial import Origin, SearchStage
 from space.reference import REFERENCES
@@ -21,8 +22,11 @@ from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.pretrained.dialects import names_in, translated
 from trainer.training.batches import images_hash
+from trainer.training.inherit import inherit
 from trainer.training.networks import new_model
 from trainer.training.state import TrainingState
+from trainer.training.train import train
+from trainer.training.weight_files import read_weights
 
 
 @pytest.fixture
@@ -99,6 +103,20 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
         recorded = RecordedSearch.read(store, "narrow")
         (start,) = recorded.trials(SearchStage.BLOCKS)
         found, reference = recorded.both()
+        (step, *_) = [trial for trial in recorded.trials(SearchStage.NETADAPT) if trial.origin != Origin.UNCHANGED]
+        files = recorded.files
+        ran = recorded.config
+    # What was narrowed has learnt from the network that it was narrowed from, as from any teacher.
+    inherited = inherit(begun.architecture, begun.weights, step.architecture)
+    indices, teacher = split(dataset, seed=1).train, teacher_from(folder, dataset)
+    recipe = ran.fine_tuning(16)
+    taught, alone = (
+        train(step.architecture, dataset, indices, recipe, seed=0, weights=inherited, teacher=each).weights
+        for each in (teacher, None)
+    )
+    weights, name = read_weights(files.weights(step)), "stem.conv.conv.weight"
+    torch.testing.assert_close(weights[name], taught[name], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(weights[name], alone[name], atol=1e-5, rtol=1e-4)
     assert start.architecture == reference.architecture == begun.architecture
     assert found.scores.latency_ms <= 0.95 * start.scores.latency_ms
     record = recorded.record.config
