@@ -66,6 +66,17 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return counts.reshape(classes, classes)
 
 
+def calibration_error(confidences: np.ndarray, right: np.ndarray, bins: int = 15) -> float:
+    """The expected calibration error (Guo et al. 2017, equation 5): how far a network is from being right as it says.
+
+    Images fall into bins of equal width by the confidence of what they are taken for (0-1); per bin the share that is
+    right is held against the mean confidence, and bins weigh by their images.
+    """
+    places = np.clip(np.ceil(np.asarray(confidences) * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=np.asarray(right, dtype=np.float64) - confidences, minlength=bins)
+    return float(np.abs(gaps).sum() / max(1, len(places)))
+
+
 def balanced_accuracy(right: np.ndarray, images: np.ndarray) -> float:
     """The mean recall of the classes that have images, by how many of each were right: two arrays, int64 classes."""
     there = images > 0

@@ -19,7 +19,7 @@ from trainer.data.imagefolder import find_pictures, hold_out
 from trainer.data.pictures import load_picture
 from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
 from trainer.data.splits import split
-from trainer.training.metrics import balanced_accuracy, confusion_matrix, wilson_interval
+from trainer.training.metrics import balanced_accuracy, calibration_error, confusion_matrix, wilson_interval
 
 SHOWN_CONFUSIONS = 10
 Item = TypeVar("Item")
@@ -35,10 +35,11 @@ _TYPES: dict[str, type] = {
 
 @dataclass(slots=True, kw_only=True)
 class _Judged:
-    """Labels and predictions, as indices into the network's classes, and what the data had besides."""
+    """Labels and predictions, as indices into the network's classes, how sure it was, and what the data had besides."""
 
     labels: list[int]
     predicted: list[int]
+    confidences: list[float]
     part: str
     notes: list[str]
 
@@ -97,9 +98,15 @@ def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, every
         )
     images, labels = dataset.images(), np.asarray(dataset.labels())
     chosen = np.arange(len(labels)) if everything else split(dataset).test
-    predicted = [int(exported.probabilities(images[index]).argmax()) for index in _tracked(chosen.tolist())]
+    probabilities = [exported.probabilities(images[index]) for index in _tracked(chosen.tolist())]
     part = "all splits" if everything else "the test split"
-    return _Judged(labels=labels[chosen].tolist(), predicted=predicted, part=part, notes=[])
+    return _Judged(
+        labels=labels[chosen].tolist(),
+        predicted=[int(each.argmax()) for each in probabilities],
+        confidences=[float(each.max()) for each in probabilities],
+        part=part,
+        notes=[],
+    )
 
 
 def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_damaged: bool) -> _Judged:
@@ -123,7 +130,8 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     judged_labels = {label for label, _ in chosen}
     if missing := [name for label, name in enumerate(labels) if label not in judged_labels]:
         notes.append(f"classes of the network without a picture here: {', '.join(missing)}")
-    judged = _Judged(labels=[], predicted=[], part="all pictures" if everything else "the test split", notes=notes)
+    part = "all pictures" if everything else "the test split"
+    judged = _Judged(labels=[], predicted=[], confidences=[], part=part, notes=notes)
     for label, path in _tracked(chosen):
         try:
             image = load_picture(path, exported.preprocess)
@@ -131,7 +139,9 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
             damaged[path] = str(error)
             continue
         judged.labels.append(label)
-        judged.predicted.append(int(exported.probabilities(image).argmax()))
+        probabilities = exported.probabilities(image)
+        judged.predicted.append(int(probabilities.argmax()))
+        judged.confidences.append(float(probabilities.max()))
     _refuse_damaged(damaged, skip_damaged=skip_damaged)
     if damaged:
         notes.append(f"{len(damaged):,} damaged pictures were left out")
@@ -221,6 +231,12 @@ def _summarise(counts: np.ndarray, judged: _Judged, data: str) -> None:
     say(
         f"balanced accuracy {balanced:.2%}, the mean of the recalls of {np.count_nonzero(images):,} classes; always "
         f"naming the most frequent class has top-1 {images.max() / total:.2%}"
+    )
+    confidences, right = np.array(judged.confidences), np.array(judged.labels) == np.array(judged.predicted)
+    surer = confidences.mean() - right.mean()
+    say(
+        f"expected calibration error {100 * calibration_error(confidences, right):.1f} points (15 bins): on average it "
+        f"is {abs(100 * surer):.1f} points {'surer' if surer > 0 else 'less sure'} of an answer than it is right"
     )
     for note in judged.notes:
         say(note)

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, sem
 
-from trainer.training.metrics import confusion_matrix, paired_difference, paired_mean_difference, wilson_interval
+from trainer.training.metrics import (
+    calibration_error,
+    confusion_matrix,
+    paired_difference,
+    paired_mean_difference,
+    wilson_interval,
+)
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 
@@ -25,6 +31,24 @@ def test_wilson_interval_of_a_published_result() -> None:
     """9,100 right of 10,000 is 90.4 to 91.5 %; no image at all says nothing."""
     assert wilson_interval(9_100, 10_000) == pytest.approx((0.9042, 0.9155), abs=5e-5)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=80), st.integers(1, 20))
+def test_calibration_error_is_the_mean_gap_of_bins(judged: list[tuple[float, bool]], bins: int) -> None:
+    """As the paper writes it, bin by bin; one bin is the difference of accuracy and confidence."""
+    confidences, right = np.array([each for each, _ in judged]), np.array([each for _, each in judged])
+    expected = 0.0
+    for number in range(bins):
+        inside = (confidences > number / bins) & (confidences <= (number + 1) / bins)
+        inside |= (number == 0) & (confidences == 0)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidences[inside].mean())
+    # Where the edges of bins are rounded otherwise, an image may fall on the other side.
+    on_edge = np.isclose(confidences * bins, np.round(confidences * bins), atol=1e-9).any()
+    if not on_edge:
+        assert calibration_error(confidences, right, bins) == pytest.approx(expected, abs=1e-9)
+    assert calibration_error(confidences, right, 1) == pytest.approx(abs(right.mean() - confidences.mean()), abs=1e-9)
+    assert 0 <= calibration_error(confidences, right, bins) <= 1
 
 
 def votes(both: int, first: int, second: int, neither: int) -> tuple[list[bool], list[bool]]:

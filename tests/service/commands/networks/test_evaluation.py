@@ -20,6 +20,7 @@ from tests.tiny import Result
 from tests.trainer.data.photos import ODD, PLAIN, jpeg, prepare
 from trainer.data.pictures import load_picture
 from trainer.data.splits import split
+from trainer.training.metrics import calibration_error
 from trainer.training.networks import new_model
 
 Mobilenas = Callable[..., Result]
@@ -87,6 +88,21 @@ def test_thirty_classes_can_be_read_at_any_width(
         assert any("%" in row for row in rows)
     with Image.open(tmp_path / "matrix.png") as image:
         assert min(image.size) > 500
+
+
+def test_how_sure_the_network_is_of_its_answers(run: Path, tmp_path: Path, mobilenas: Mobilenas) -> None:
+    """A network of random weights is as sure of everything, and right by chance: its calibration error is told."""
+    root = photos(tmp_path / "photos", CLASSES, 2)
+    network, sure, right = ExportedNetwork(run), [], []
+    for index, name in enumerate(CLASSES):
+        for path in sorted((root / name).iterdir()):
+            probabilities = network.probabilities(load_picture(path, PLAIN))
+            sure.append(probabilities.max())
+            right.append(int(probabilities.argmax()) == index)
+    done = mobilenas("evaluate", run, "--data", f"imagefolder:{root}", "--all")
+    error = 100 * calibration_error(np.array(sure), np.array(right))
+    assert f"expected calibration error {error:.1f} points (15 bins)" in done.out
+    assert ("less sure of an answer" in done.out) == (np.mean(sure) <= np.mean(right))
 
 
 def test_data_with_other_classes_are_evaluated_for_those_that_are_there(
