@@ -51,6 +51,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Write the whole confusion matrix to this file, which ends in .csv, .json or .png."),
     ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option(help="Draw the pictures that the network is most surely wrong about into this .png file."),
+    ] = None,
 ) -> None:
     """Print top-1 with its interval, recall and precision per class, and what an exported network confuses."""
     from service.commands.networks import evaluation
@@ -64,6 +68,7 @@ def evaluate(
         form=form,
         out=out,
         matrix=matrix,
+        worst=worst,
     )
 
 

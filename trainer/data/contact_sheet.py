@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures of each class on one page, so that a person sees what the labels mean."""
+"""Contact sheets: some pictures of each class, or those that a network is wrong about, on one page for a person."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from space.errors import DataError
 from trainer.data.pictures import small_picture
 
 SIDE, EACH, MAX_CLASSES = 72, 10, 60
-_LABEL, _GAP = 18, 4
+_LABEL, _GAP, _IN_ROW = 18, 4, 5
 
 
 def check_sheet_name(path: Path) -> None:
@@ -46,10 +46,44 @@ def draw_contact_sheet(pictures: Mapping[str, Sequence[Path]], path: Path, *, se
             thumbnail = small_picture(files[index], SIDE)
             left = _GAP + column * (SIDE + _GAP) + (SIDE - thumbnail.width) // 2
             page.paste(thumbnail, (left, top + _LABEL + (SIDE - thumbnail.height) // 2))
+    _save(page, path)
+    return len(rows)
+
+
+def draw_captioned(pictures: Sequence[tuple[Image.Image, str]], path: Path) -> None:
+    """Write a PNG with some pictures in their order, each with its caption of one or two lines, five in a row.
+
+    Raises:
+        DataError: it cannot be written, or its name does not end in .png.
+    """
+    check_sheet_name(path)
+    side, rows = 2 * SIDE, -(-len(pictures) // _IN_ROW)
+    height = side + 2 * _LABEL + _GAP
+    page = Image.new("RGB", (_IN_ROW * (side + _GAP) + _GAP, max(1, rows) * height + _GAP), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=13)
+    for number, (picture, caption) in enumerate(pictures):
+        left, top = _GAP + number % _IN_ROW * (side + _GAP), _GAP + number // _IN_ROW * height
+        for line, text in enumerate(caption.splitlines()[:2]):
+            draw.text((left, top + line * _LABEL), _fitting(text, side, font), fill="black", font=font)
+        scale = side / max(picture.size)
+        shown = picture.convert("RGB").resize([max(1, round(scale * each)) for each in picture.size])
+        page.paste(shown, (left + (side - shown.width) // 2, top + 2 * _LABEL + (side - shown.height) // 2))
+    _save(page, path)
+
+
+def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of a text as fits, with dots where it does not."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def _save(page: Image.Image, path: Path) -> None:
     try:
         page.save(path)
     except OSError as error:
         raise DataError(
             f"contact sheet {path} cannot be written ({error.strerror or error}); choose another"
         ) from error
-    return len(rows)

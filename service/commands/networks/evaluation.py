@@ -1,12 +1,13 @@
 """The command `evaluate`: how good an exported network is on pictures, class by class."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from rich.progress import track
 
 from search.stages.exported import ExportedNetwork
@@ -14,14 +15,16 @@ from service.commands.networks.matrix import check_matrix_name, write_matrix
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from space.errors import DataError
+from trainer.data.contact_sheet import check_sheet_name, draw_captioned
 from trainer.data.dataset import TEST
 from trainer.data.imagefolder import find_pictures, hold_out
-from trainer.data.pictures import load_picture
+from trainer.data.pictures import load_picture, small_picture
 from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
 from trainer.data.splits import split
 from trainer.training.metrics import balanced_accuracy, calibration_error, confusion_matrix, wilson_interval
 
 SHOWN_CONFUSIONS = 10
+SHOWN_WORST, _SEEN_SIDE = 40, 288
 Item = TypeVar("Item")
 _TYPES: dict[str, type] = {
     "class": str,
@@ -35,11 +38,15 @@ _TYPES: dict[str, type] = {
 
 @dataclass(slots=True, kw_only=True)
 class _Judged:
-    """Labels and predictions, as indices into the network's classes, how sure it was, and what the data had besides."""
+    """Labels and predictions, as indices into the network's classes, how sure it was, and what the data had besides.
+
+    `picture` is for a person to see, by its place among them.
+    """
 
     labels: list[int]
     predicted: list[int]
     confidences: list[float]
+    picture: Callable[[int], Image.Image]
     part: str
     notes: list[str]
 
@@ -54,10 +61,13 @@ def evaluate(
     form: Format,
     out: Path | None,
     matrix: Path | None,
+    worst: Path | None,
 ) -> None:
     """Print top-1 with its interval, the figures of each class, and the worst confusions, from the ONNX file."""
     if matrix is not None:
         check_matrix_name(matrix)
+    if worst is not None:
+        check_sheet_name(worst)
     exported = ExportedNetwork(run)
     if data.startswith(IMAGE_FOLDER):
         judged = _photos(exported, image_folder(data), everything=everything, skip_damaged=skip_damaged)
@@ -71,6 +81,8 @@ def evaluate(
     counts = confusion_matrix(np.array(judged.labels), np.array(judged.predicted), len(exported.labels))
     if matrix is not None:
         write_matrix(counts, exported.labels, matrix)
+    if worst is not None:
+        _draw_worst(judged, exported.labels, worst)
     rows = list(_per_class(counts, exported.labels))
     if form != "table":
         show("classes", rows, form, shown=_TYPES, types=_TYPES, out=out)
@@ -81,6 +93,20 @@ def evaluate(
     _show_confusions(counts, exported.labels)
     if matrix is not None:
         say(f"confusion matrix: {matrix}")
+    if worst is not None:
+        say(f"the pictures that it is most surely wrong about: {worst}")
+
+
+def _draw_worst(judged: _Judged, labels: Sequence[str], path: Path) -> None:
+    """The pictures whose wrong answer the network is surest of, the surest first."""
+    wrong = [each for each in range(len(judged.labels)) if judged.labels[each] != judged.predicted[each]]
+    surest = sorted(wrong, key=lambda each: -judged.confidences[each])[:SHOWN_WORST]
+    captions = [
+        f"{labels[judged.labels[each]]}\ntaken for {labels[judged.predicted[each]]} ({judged.confidences[each]:.0%})"
+        for each in surest
+    ]
+    pictures = map(judged.picture, surest)
+    draw_captioned(list(zip(pictures, captions, strict=True)), path)
 
 
 def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, everything: bool) -> _Judged:
@@ -104,6 +130,7 @@ def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, every
         labels=labels[chosen].tolist(),
         predicted=[int(each.argmax()) for each in probabilities],
         confidences=[float(each.max()) for each in probabilities],
+        picture=lambda place: _as_picture(images[chosen[place]]),
         part=part,
         notes=[],
     )
@@ -131,13 +158,22 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     if missing := [name for label, name in enumerate(labels) if label not in judged_labels]:
         notes.append(f"classes of the network without a picture here: {', '.join(missing)}")
     part = "all pictures" if everything else "the test split"
-    judged = _Judged(labels=[], predicted=[], confidences=[], part=part, notes=notes)
+    files: list[Path] = []
+    judged = _Judged(
+        labels=[],
+        predicted=[],
+        confidences=[],
+        picture=lambda place: small_picture(files[place], _SEEN_SIDE),
+        part=part,
+        notes=notes,
+    )
     for label, path in _tracked(chosen):
         try:
             image = load_picture(path, exported.preprocess)
         except DataError as error:
             damaged[path] = str(error)
             continue
+        files.append(path)
         judged.labels.append(label)
         probabilities = exported.probabilities(image)
         judged.predicted.append(int(probabilities.argmax()))
@@ -146,6 +182,11 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     if damaged:
         notes.append(f"{len(damaged):,} damaged pictures were left out")
     return judged
+
+
+def _as_picture(image: np.ndarray) -> Image.Image:
+    """Of uint8 C x H x W, one channel or three."""
+    return Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
 
 
 def _sound(

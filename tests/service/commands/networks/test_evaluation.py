@@ -105,6 +105,29 @@ def test_how_sure_the_network_is_of_its_answers(run: Path, tmp_path: Path, mobil
     assert ("less sure of an answer" in done.out) == (np.mean(sure) <= np.mean(right))
 
 
+def test_pictures_that_the_network_is_surely_wrong_about_are_drawn(
+    run: Path, tmp_path: Path, mobilenas: Mobilenas
+) -> None:
+    """Of photos, the surest first: it is the first picture of the page, under its two lines."""
+    root, sheet = photos(tmp_path / "photos", CLASSES, 2), tmp_path / "worst.png"
+    network = ExportedNetwork(run)
+    wrong = {}
+    for index, name in enumerate(CLASSES):
+        for path in sorted((root / name).iterdir()):
+            probabilities = network.probabilities(load_picture(path, PLAIN))
+            if int(probabilities.argmax()) != index:
+                wrong[path] = probabilities.max()
+    done = mobilenas("evaluate", run, "--data", f"imagefolder:{root}", "--all", "--worst", sheet)
+    assert done.code == 0, done.err
+    assert f"most surely wrong about: {sheet}" in done.out.replace("\n", "")
+    with Image.open(sheet) as page, Image.open(max(wrong, key=lambda path: wrong[path])) as surest:
+        shown = page.crop((4, 40, 148, 184))
+        assert np.array_equal(np.asarray(shown), np.asarray(surest.resize((144, 144))))
+        assert page.height == 8 * (144 + 40) + 4, "forty of them, five in a row"
+    other = mobilenas("evaluate", run, "--data", f"imagefolder:{root}", "--worst", tmp_path / "worst.jpg")
+    assert (other.code, "must end in .png" in other.err) == (2, True)
+
+
 def test_data_with_other_classes_are_evaluated_for_those_that_are_there(
     run: Path, tmp_path: Path, mobilenas: Mobilenas
 ) -> None:
