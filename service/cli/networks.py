@@ -20,12 +20,18 @@ def export(
             "--format", help="Write the spec for another tool, too: timm, torchvision, ofa or model.py; repeatable."
         ),
     ] = None,
+    bundle: Annotated[
+        bool,
+        typer.Option(
+            "--bundle", help="Add what others need to run it: programs, a model card, pictures with what it says."
+        ),
+    ] = False,
     database: Database = DATABASE,
 ) -> None:
     """Write the spec, weights, ONNX file, labels and preprocessing of a trial."""
     from service.commands.networks import exports
 
-    exports.export(database, name, trial, out, form or [])
+    exports.export(database, name, trial, out, form or [], bundle=bundle)
 
 
 def predict(

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from search.evaluation.data import Images
+from search.handover.bundle import hand_over
 from search.plan import look_up
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
@@ -26,18 +27,22 @@ from trainer.data.preprocess import Preprocess
 from trainer.training.weight_files import read_weights
 
 
-def export(database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = ()) -> None:
+def export(
+    database: str, name: str, number: int | None, out: Path | None, asked: Sequence[str] = (), *, bundle: bool = False
+) -> None:
     """The command `export`: the files of any completed trial, in a folder or as a tar file on stdout.
 
-    Without a number, of the found network; `asked` are the formats to write beside our own spec.
+    Without a number, of the found network; `asked` are the formats to write beside our own spec, and a `bundle` has
+    what is needed to run it elsewhere.
     """
-    formats = tuple(format_named(text) for text in asked)
+    formats = tuple(dict.fromkeys((*map(format_named, asked), *(("model.py",) if bundle else ()))))
     if out != Path("-"):
         with closing(Store.open(database)) as store:
             folder = export_trial(
                 store, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
             )
-        for file in dict.fromkeys((*EXPORTED, *(FILE_NAMES[form] for form in formats))):
+            added = _bundled(store, name, number, folder) if bundle else []
+        for file in dict.fromkeys((*EXPORTED, *(FILE_NAMES[form] for form in formats), *added)):
             say(str(folder / file))
         return
     if sys.stdout.isatty():
@@ -47,9 +52,16 @@ def export(database: str, name: str, number: int | None, out: Path | None, asked
             folder = export_trial(
                 store, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded_as=Path("-")
             )
+            if bundle:
+                _bundled(store, name, number, folder)
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
             archive.add(folder, folder.name)
+
+
+def _bundled(store: Store, name: str, number: int | None, folder: Path) -> list[str]:
+    recorded = RecordedSearch.read(store, name)
+    return hand_over(recorded, _exportable(recorded, number), folder)
 
 
 def export_trial(

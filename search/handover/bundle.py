@@ -1,0 +1,126 @@
+"""A folder to hand over: beside what every export has, programs, a card, and pictures with what the network says."""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from search.evaluation.data import Images
+from search.plan import look_up
+from search.reports.headline import headline
+from search.reports.history import History
+from search.reports.markdown import comparison
+from search.reports.recorded_search import RecordedSearch
+from search.stages.exported import ExportedNetwork
+from search.trial import Origin, Trial
+from space.cost import cost_of
+from space.errors import RunError
+from trainer.data.pictures import load_picture
+from trainer.data.preprocess import Preprocess
+from trainer.training.metrics import wilson_interval
+
+PROGRAMS = ("classify.py", "run_me.py")
+REQUIREMENTS = "numpy\npillow\nonnxruntime>=1.15\n"
+EXAMPLES = 3
+
+
+def hand_over(recorded: RecordedSearch, trial: Trial, folder: Path) -> list[str]:
+    """Add to the folder that a trial was exported into; returns the names of what was added.
+
+    Raises:
+        RunError: the data of the search have changed, so that there are no pictures to try the network on.
+    """
+    exported = ExportedNetwork(folder)
+    for name in PROGRAMS:
+        content = files("search.handover").joinpath(name).read_text(encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
+    (folder / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+    (folder / "README.md").write_text(card(recorded, trial, exported), encoding="utf-8")
+    examples = folder / "examples"
+    examples.mkdir()
+    expected = []
+    for number, (picture, label) in enumerate(_held_out(recorded, exported.preprocess), start=1):
+        path = examples / f"{number}.png"
+        picture.save(path)
+        said = exported.probabilities(load_picture(path, exported.preprocess))
+        expected.append({"picture": path.name, "label": label, "probabilities": [round(float(p), 6) for p in said]})
+    (examples / "expected.json").write_text(json.dumps(expected, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [*PROGRAMS, "requirements.txt", "README.md", "examples"]
+
+
+def _held_out(recorded: RecordedSearch, preprocess: Preprocess) -> list[tuple[Image.Image, str]]:
+    """Pictures of the test split, of different classes, as they are before they are padded, with their labels."""
+    data = look_up(recorded.config).data
+    if not isinstance(data, Images) or data.content != recorded.start.data_hash:
+        raise RunError(
+            f"the data of search '{recorded.record.name}' are not what they were ({recorded.start.data_hash}), and "
+            "there are no pictures to try its network on; restore them, or export without --bundle"
+        )
+    images, labels, pad = data.dataset.images(), data.dataset.labels(), preprocess.pad
+    test = data.splits.test
+    _, first = np.unique(labels[test], return_index=True)
+    chosen = test[np.sort(first)[:EXAMPLES]]
+    found = []
+    for index in chosen:
+        inner = images[index][:, pad : preprocess.resolution - pad, pad : preprocess.resolution - pad]
+        picture = Image.fromarray(inner[0] if len(inner) == 1 else np.moveaxis(inner, 0, -1))
+        found.append((picture, data.dataset.classes[int(labels[index])]))
+    return found
+
+
+def card(recorded: RecordedSearch, trial: Trial, exported: ExportedNetwork) -> str:
+    """The model card: what it is, where it comes from, how good and how fast it is, how it is run."""
+    arch, record, history = trial.architecture, recorded.record, History.read(recorded.store, recorded.record.name)
+    cost, images = cost_of(arch), exported.preprocess
+    is_found = trial.origin == Origin.FOUND and trial.number == recorded.found.number
+    said = headline(history) if is_found else None
+    shown = ", ".join(exported.labels[:10]) + (", …" if len(exported.labels) > 10 else "")
+    facts = [
+        ("network", f"architecture {arch.arch_id}, {cost.params:,} parameters, {cost.madds / 1e6:.2f} M multiply-adds"),
+        ("input", f"pictures, {images.channels}, {images.resolution} px (preprocess.json)"),
+        ("output", f"{len(exported.labels)} classes (labels.txt): {shown}"),
+        ("found by", f"search `{record.name}`, trial {trial.number}"),
+        ("trained on", f"`{recorded.config.data.source}` (content hash {recorded.start.data_hash})"),
+        ("images seen in training", f"{trial.images_seen:,}"),
+        *_scores(trial),
+        ("device", recorded.devices[0].table.device.processor if recorded.devices else str(recorded.config.latency)),
+        ("latency there", f"{trial.scores.latency_ms:.3f} ms predicted, batch 1"),
+        ("licence", "not stated: fill in, with that of the data"),
+    ]
+    return "\n".join(
+        [
+            f"# An image classifier for {len(exported.labels)} classes",
+            "",
+            *([said, ""] if said else []),
+            *_table([["", ""], *([name, value] for name, value in facts)]),
+            "",
+            *(["Beside what it is compared with:", "", *_table(comparison(recorded)), ""] if is_found else []),
+            "## Running it",
+            "",
+            "```sh",
+            "pip install -r requirements.txt",
+            "python run_me.py                 # says whether it computes here what it did where it was made",
+            "python classify.py PICTURE ...   # a program to begin your own from",
+            "```",
+            "",
+            "`model.onnx` holds labels and preprocessing in its metadata, too. `model.py` is the network in torch, for "
+            "`weights.safetensors`. Pictures in `examples/` are of the test split, which it was not trained on.",
+            "",
+        ]
+    )
+
+
+def _scores(trial: Trial) -> list[tuple[str, str]]:
+    if not trial.total:
+        return [("top-1", f"{trial.scores.top1 or 0:.2%} on the split that it was chosen by")]
+    low, high = wilson_interval(trial.correct or 0, trial.total)
+    share = (trial.correct or 0) / trial.total
+    return [("top-1", f"{share:.2%} (95%: {low:.2%} to {high:.2%}) on {trial.total:,} images of the test split")]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *others = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *others)]
