@@ -104,7 +104,24 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     data, sizes = _look_up_data(config, progress)
     space = SearchSpace(preset=preset, width=config.space.width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
+    _check_start(config, space)
     return Inputs(config=config, data=data, space=space, settings=settings)
+
+
+def _check_start(config: RunConfig, space: SearchSpace) -> None:
+    """Refuse a network to walk from that is not for the data, and a teacher where there is no such network."""
+    start = config.netadapt.start
+    if start is None:
+        if config.netadapt.teacher == "start":
+            raise InvalidConfig("config key netadapt.teacher: only `mobilenas netadapt` has a start; leave it out")
+        return
+    arch = Architecture.from_json(start.network)
+    mine, wanted = ((each.resolution, each.in_channels, each.num_classes) for each in (arch, space))
+    if mine != wanted:
+        raise InvalidConfig(
+            f"the network to start from is for {mine[0]} px, {mine[1]} channels and {mine[2]} classes, the data have "
+            f"{wanted[0]}, {wanted[1]} and {wanted[2]}; give data that fit, or data.resolution"
+        )
 
 
 def check_supernet(inputs: Inputs) -> str | None:

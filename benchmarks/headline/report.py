@@ -45,6 +45,14 @@ class Found:
 
 
 @dataclass(frozen=True)
+class _Errors:
+    """Standard errors that all searches share, in points."""
+
+    baseline: float
+    reference: float
+
+
+@dataclass(frozen=True)
 class Results:
     """All that was measured; `networks` are the hashes of the specs by name."""
 
@@ -75,13 +83,14 @@ class Results:
         return sorted((name for name in self.networks if name.startswith("width-")), key=lambda name: self.ms[name])
 
     @cached_property
-    def baseline_error(self) -> float:
-        """The standard error of the mean baseline: that of the curve's networks by their seeds, as they are weighed."""
+    def errors(self) -> "_Errors":
+        """Of the mean baseline: those of the curve's networks by their seeds, as they are weighed; of the reference."""
         at = [self.ms[each] for each in self.curve]
         spread = mean(stdev(self.top1[each]) ** 2 for each in self.curve) ** 0.5
         ones = np.eye(len(at))
         weights = np.mean([[np.interp(self.ms[name], at, one) for one in ones] for name in self.searches], axis=0)
-        return float(spread * np.sqrt((weights**2).sum() / len(self.seeds)))
+        one = spread / len(self.seeds) ** 0.5
+        return _Errors(baseline=float(one * np.sqrt((weights**2).sum())), reference=one)
 
     def found(self, name: str) -> Found:
         """What a search has found, beside the curve."""
@@ -142,7 +151,7 @@ def _lines(results: Results, found: Sequence[Found]) -> list[str]:
         "| --- | --- | --- |",
         *(
             f"| {name} | {measured} | {promised} |"
-            for name, measured, promised in _figures(found, over, results.baseline_error)
+            for name, measured, promised in _figures(found, over, results.errors)
         ),
         "",
         "| network | ms | top-1 % (each seed) |",
@@ -155,16 +164,17 @@ def _lines(results: Results, found: Sequence[Found]) -> list[str]:
     ]
 
 
-def _figures(found: Sequence[Found], over: Sequence[float], baseline_error: float) -> list[tuple[str, str, str]]:
-    """What was promised, and what came out; all searches share a baseline, and its standard error."""
+def _figures(found: Sequence[Found], over: Sequence[float], errors: "_Errors") -> list[tuple[str, str, str]]:
+    """What was promised, and what came out; all searches share a baseline and a reference, and their errors."""
     gains, of = [each.gain for each in found], f"of {len(found)}"
     chosen = sum(each.search["chosen_is_baseline"] for each in found)
     above, below = (sum(map(outside, found)) for outside in (_is_above, _is_below))
     return [
         ("found minus baseline", f"{_interval(gains)} points", "at least +1.2, lower end above +0.6"),
-        ("the same, the baseline's own seeds reckoned with", f"{_interval(gains, baseline_error)} points", ""),
+        ("the same, the baseline's own seeds reckoned with", f"{_interval(gains, errors.baseline)} points", ""),
         ("the worst of them", f"{min(gains):+.2f} points", "above 0"),
         ("found minus the whole reference", f"{_interval(over)} points", "at least +0.3"),
+        ("the same, the reference's own seeds reckoned with", f"{_interval(over, errors.reference)} points", ""),
         ("latency saved at equal top-1", _saved(found), "at least 20 %"),
         ("baseline chosen", f"{chosen} {of}", "at most 1 in 8"),
         (f"certificates above {_ABOVE:.1%} of the target", f"{above} {of}", "none"),

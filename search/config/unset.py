@@ -75,7 +75,7 @@ def _goes_by_counts(content: dict[str, Any]) -> bool:
     """Whether it says how much is to be trained, or what a race cannot do."""
     for name, keys in _COUNTS.items():
         section = _section(content, name)
-        if any(section.get(key) is not None for key in keys or section):
+        if any(section.get(key) is not None for key in keys or section if key != "teacher"):
             return True
     return (
         content.get("evaluator") is not None

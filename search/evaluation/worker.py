@@ -1,5 +1,6 @@
 """One evaluation in a worker: a network is trained, or its weights are taken, and it is judged."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -23,7 +24,7 @@ from trainer.training.judging import judge
 from trainer.training.networks import DeviceKind, channels_last, load_model, require_device
 from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
-from trainer.training.weight_files import evaluation_of_weights, read_weights, weights_digest, write_weights
+from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
@@ -166,10 +167,12 @@ def _trained(
 
 @lru_cache(maxsize=1)
 def _teacher(learnt_from: Parent, key: str | None, device: DeviceKind) -> Teacher:
-    """Read once in a process; it knows the same classes, from images that are normalised alike."""
+    """Read once in a process; a changed file must not give results under the old one's key."""
     weights = read_weights(learnt_from.weights)
+    if hashlib.sha256(learnt_from.weights.read_bytes()).hexdigest() != key:
+        raise DataError(f"weights {learnt_from.weights} are not those that are to be learnt from, {key}; restore them")
     model = channels_last(fused(load_model(learnt_from.architecture, weights))).to(device)
-    return Teacher(answer=model, identity=key or weights_digest(weights))
+    return Teacher(answer=model, identity=key)
 
 
 @lru_cache(maxsize=1)

@@ -37,6 +37,8 @@ class Classifier:
         """
         how = self.preprocess
         with Image.open(picture) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise ValueError(f"it has more than 8 bits per channel ({opened.mode}); save it with 8")
             image = ImageOps.exif_transpose(opened)
             if image.mode in ("P", "PA", "LA", "RGBA"):
                 image = image.convert("RGBA")
@@ -53,9 +55,22 @@ class Classifier:
         return np.asarray(scaled[None], dtype=np.float32)
 
 
-if __name__ == "__main__":
-    classifier = Classifier()
-    for name in sys.argv[1:]:
-        shares = classifier.probabilities(Path(name))
+def main(names: list[str]) -> int:
+    """How many pictures could not be read."""
+    if not names:
+        sys.exit(__doc__)
+    classifier, failed = Classifier(), 0
+    for name in names:
+        try:
+            shares = classifier.probabilities(Path(name))
+        except (OSError, ValueError) as error:
+            print(f"{name} cannot be read: {error}", file=sys.stderr)
+            failed += 1
+            continue
         best = np.argsort(-shares)[:3]
         print(f"{name}: {', '.join(f'{classifier.labels[index]} {shares[index]:.1%}' for index in best)}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) > 0)

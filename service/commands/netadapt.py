@@ -6,20 +6,26 @@ from pathlib import Path
 
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
+from search.evaluation.data import Images
 from search.lifecycle.creation import SearchRequest
-from search.plan import compute_device
+from search.plan import compute_device, look_up
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.recorded_search import found_trial
 from search.run_folder import WEIGHTS
 from search.tables import settings_for
+from search.trainings.begun import begin_with
 from search.trial import State, Trial
 from service.commands import search
 from service.commands.networks import training
+from service.terminal.console import say
 from space.arch import Architecture
 from space.errors import InvalidConfig, RunError
 from space.formats import FILE_NAMES, read_spec_file
-from trainer.training.recipe import load_recipe
+from trainer.data.preprocess import Preprocess
+from trainer.training.networks import DeviceKind
+from trainer.training.recipe import Recipe, load_recipe
+from trainer.training.state import UnfitState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,8 @@ class _Source:
     architecture: Architecture
     weights: Path
     config: RunConfig
+    classes: tuple[str, ...] | None
+    preprocess: Preprocess | None
 
 
 def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRequest) -> None:
@@ -66,10 +74,27 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
             content = found.weights.read_bytes()
         except OSError as error:
             raise RunError(f"weights {found.weights} cannot be read: {error.strerror}; name another --from") from error
-        config = _configured(found, walk, hashlib.sha256(content).hexdigest())
+        config = _learning(_configured(found, walk, hashlib.sha256(content).hexdigest()), found)
         search.start_walk(store, config, runs, request, content)
     finally:
         store.close()
+
+
+def _learning(config: RunConfig, found: _Source) -> RunConfig:
+    """Who is learnt from, where that is open: the network itself, if it is known to know these classes and pictures."""
+    if config.netadapt.teacher is not None:
+        return config
+    data = look_up(config).data
+    assert isinstance(data, Images), "a walk has images"
+    dataset = data.dataset
+    teaches = (found.classes, found.preprocess) == (tuple(dataset.classes), dataset.preprocess)
+    if not teaches:
+        say(
+            "narrowed networks learn from the labels alone: the network to start from is not known to have the classes "
+            f"and the preprocessing of {dataset.name}"
+        )
+    netadapt = config.netadapt.model_copy(update={"teacher": "start" if teaches else "none"})
+    return config.model_copy(update={"netadapt": netadapt})
 
 
 def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -> NetAdaptRequest:
@@ -88,12 +113,27 @@ def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -
         )
     settings_for(store, config.device.named(walk.device or config.device.name))
     data, here = config.data, config.model_copy(update={"executor": "local"})
-    folder = training.train(
+    recipe = config.training.recipe("transfer", min(load_recipe("transfer").images, config.final.images))
+    wanted = (init, walk.data or data.source, walk.resolution or data.resolution, data.reward_fraction, data.split_seed)
+    digest = hashlib.sha256(repr((*wanted, recipe, config.training.seed)).encode()).hexdigest()[:8]
+    out = runs / f"{training.short_name(init)}-start-{digest}"
+    try:
+        _train(walk, config, init, recipe, out, runs, compute_device(here))
+    except UnfitState as error:
+        raise RunError(f"{out} holds another training ({error}); remove it, and start again") from error
+    return replace(walk, source=str(out))
+
+
+def _train(
+    walk: NetAdaptRequest, config: RunConfig, init: str, recipe: Recipe, out: Path, runs: Path, device: DeviceKind
+) -> None:
+    data = config.data
+    training.train(
         None,
         walk.data or data.source,
         walk.data_dir or (None if data.data_dir is None else Path(data.data_dir)),
         "transfer",
-        images=min(load_recipe("transfer").images, config.final.images),
+        images=recipe.images,
         minutes=None,
         width=None,
         resolution=walk.resolution or data.resolution,
@@ -101,14 +141,14 @@ def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -
         teacher=None,
         seed=config.training.seed,
         threads=None,
-        device=compute_device(here),
+        device=device,
         skip_damaged=data.skip_damaged,
-        out=None,
+        out=out,
         runs=runs,
+        recipe=recipe,
         reward_fraction=data.reward_fraction,
         split_seed=data.split_seed,
     )
-    return replace(walk, source=str(folder))
 
 
 def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
@@ -116,9 +156,16 @@ def _of_folder(folder: Path, walk: NetAdaptRequest) -> _Source:
         raise RunError("--trial is for a recorded search; a run folder holds only the found network")
     arch = read_spec_file(folder / FILE_NAMES["spec"])
     config = load_config(walk.config)
-    if config.data.resolution is None:  # which the space follows from, too
-        config = load_config(walk.config, {"data": {"resolution": walk.resolution or arch.resolution}})
-    return _Source(architecture=arch, weights=folder / WEIGHTS, config=config.from_anywhere())
+    if config.data.resolution is None or walk.init is not None:  # which the space follows from, too
+        config = load_config(walk.config, {"data": {"resolution": arch.resolution}})
+    known = begin_with(str(folder), spec=arch)
+    return _Source(
+        architecture=arch,
+        weights=folder / WEIGHTS,
+        config=config.from_anywhere(),
+        classes=known.classes,
+        preprocess=known.preprocess,
+    )
 
 
 def _of_search(store: Store, walk: NetAdaptRequest, name: str) -> _Source:
@@ -133,10 +180,14 @@ def _of_search(store: Store, walk: NetAdaptRequest, name: str) -> _Source:
     trial = _chosen(store, record, walk)
     if trial.weights is None:
         raise RunError(f"trial {trial.number} of '{name}' has no weights to start from; name another --trial")
+    start = record.require_start()
+    facts = start.data_facts
     return _Source(
         architecture=trial.architecture,
-        weights=record.require_start().files.weights(trial),
+        weights=start.files.weights(trial),
         config=parse_config(dict(record.config)),
+        classes=None if facts is None else facts.classes,
+        preprocess=None if facts is None else facts.preprocess,
     )
 
 
@@ -182,7 +233,6 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
     content["race"] |= {"rungs": []}
     content["netadapt"] |= {
         "start": StartConfig(network=spec, weights=sha256).model_dump(),
-        "teacher": content["netadapt"]["teacher"] or "start",
     }
     if not content["netadapt"]["max_steps"]:  # a search without a walk, or a race
         content["netadapt"] |= {"max_steps": parse_config({}).netadapt.max_steps}

@@ -57,10 +57,13 @@ def print_plan(plan: Plan) -> None:
 def _weights_lines(config: RunConfig) -> list[str]:
     """Whose photos are few learns more from networks that have seen others: where those are to be had."""
     source, target = config.data.source, config.target
-    if not source.startswith("imagefolder:") or config.supernet is not None or config.netadapt.start is not None:
+    begins = config.supernet is not None or config.netadapt.start is not None
+    if not source.startswith("imagefolder:") or begins or config.own_evaluator is not None:
         return []
-    wanted = f"{target.relative:.0%}" if target.relative is not None else f"{target.ms:g}ms"
+    wanted = f"{100 * target.relative:g}%" if target.relative is not None else f"{target.ms:g}ms"
     options = f"--data {shlex.quote(source)} --resolution {config.data.resolution} --target {wanted}"
+    if config.device.name != "local":
+        options += f" --device {shlex.quote(config.device.name)}"
     return [
         "weights      all networks are trained from scratch; to begin with published weights instead, and narrow that "
         f"network: mobilenas netadapt --init torchvision:mobilenet_v2 {options}"

@@ -81,11 +81,11 @@ def evaluate(
     counts = confusion_matrix(np.array(judged.labels), np.array(judged.predicted), len(exported.labels))
     if matrix is not None:
         write_matrix(counts, exported.labels, matrix)
-    if worst is not None:
-        _draw_worst(judged, exported.labels, worst)
     rows = list(_per_class(counts, exported.labels))
     if form != "table":
         show("classes", rows, form, shown=_TYPES, types=_TYPES, out=out)
+        if worst is not None:
+            _draw_worst(judged, exported.labels, worst)
         return
     _summarise(counts, judged, data)
     shown = [{**row, **{name: _percent(row[name]) for name in ("recall", "precision")}} for row in rows]
@@ -94,11 +94,12 @@ def evaluate(
     if matrix is not None:
         say(f"confusion matrix: {matrix}")
     if worst is not None:
-        say(f"the pictures that it is most surely wrong about: {worst}")
+        drawn = _draw_worst(judged, exported.labels, worst)
+        say(f"the pictures that it is most surely wrong about: {worst}" if drawn else "it is wrong about no picture")
 
 
-def _draw_worst(judged: _Judged, labels: Sequence[str], path: Path) -> None:
-    """The pictures whose wrong answer the network is surest of, the surest first."""
+def _draw_worst(judged: _Judged, labels: Sequence[str], path: Path) -> bool:
+    """The pictures whose wrong answer the network is surest of, the surest first; whether there are any."""
     wrong = [each for each in range(len(judged.labels)) if judged.labels[each] != judged.predicted[each]]
     surest = sorted(wrong, key=lambda each: -judged.confidences[each])[:SHOWN_WORST]
     captions = [
@@ -106,7 +107,9 @@ def _draw_worst(judged: _Judged, labels: Sequence[str], path: Path) -> None:
         for each in surest
     ]
     pictures = map(judged.picture, surest)
-    draw_captioned(list(zip(pictures, captions, strict=True)), path)
+    if surest:
+        draw_captioned(list(zip(pictures, captions, strict=True)), path)
+    return bool(surest)
 
 
 def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, everything: bool) -> _Judged:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from search.evaluation.data import Images
-from search.handover.bundle import hand_over
+from search.handover.bundle import Bundle
 from search.plan import look_up
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
@@ -38,10 +38,11 @@ def export(
     formats = tuple(dict.fromkeys((*map(format_named, asked), *(("model.py",) if bundle else ()))))
     if out != Path("-"):
         with closing(Store.open(database)) as store:
+            more = _bundle(store, name, number) if bundle else None
             folder = export_trial(
                 store, name, number, lambda trial: (out or Path(f"{name}-trial-{trial}")).absolute(), formats
             )
-            added = _bundled(store, name, number, folder) if bundle else []
+        added = [] if more is None else more.write(folder)
         for file in dict.fromkeys((*EXPORTED, *(FILE_NAMES[form] for form in formats), *added)):
             say(str(folder / file))
         return
@@ -49,19 +50,20 @@ def export(
         raise RunError("a tar file cannot be shown on a terminal; redirect it, or name a folder with --out")
     with TemporaryDirectory(prefix="mobilenas-") as draft:
         with closing(Store.open(database)) as store:
+            more = _bundle(store, name, number) if bundle else None
             folder = export_trial(
                 store, name, number, lambda trial: Path(draft) / f"{name}-trial-{trial}", formats, recorded_as=Path("-")
             )
-            if bundle:
-                _bundled(store, name, number, folder)
+        if more is not None:
+            more.write(folder)
         sys.stdout.flush()
         with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
             archive.add(folder, folder.name)
 
 
-def _bundled(store: Store, name: str, number: int | None, folder: Path) -> list[str]:
+def _bundle(store: Store, name: str, number: int | None) -> Bundle:
     recorded = RecordedSearch.read(store, name)
-    return hand_over(recorded, _exportable(recorded, number), folder)
+    return Bundle.of(recorded, _exportable(recorded, number), *_labels_and_preprocess(recorded))
 
 
 def export_trial(

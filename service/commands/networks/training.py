@@ -26,7 +26,7 @@ from trainer.data.splits import split
 from trainer.pretrained.fitting import architecture_for, fitted
 from trainer.pretrained.published import Pretrained
 from trainer.training.networks import DeviceKind, require_device
-from trainer.training.recipe import load_recipe, recipe_names
+from trainer.training.recipe import Recipe, load_recipe, recipe_names
 
 _RECIPE_TYPES: dict[str, type] = {"name": str, "images": int, "optimizer": str, "schedule": str, "average": str}
 
@@ -72,16 +72,17 @@ def train(
     skip_damaged: bool,
     out: Path | None,
     runs: Path,
+    recipe: Recipe | None = None,
     reward_fraction: float = 0.15,
     split_seed: int = 0,
 ) -> Path:
-    """The command `train`; returns the folder."""
+    """The command `train`; returns the folder. A `recipe` is one that was read already."""
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
     if spec is None and width is not None:
         raise InvalidConfig("--width goes with a published network; name one, or leave it out")
     recipe_name = recipe_name or ("final" if init is None else "transfer")
-    recipe = load_recipe(recipe_name)
+    recipe = recipe or load_recipe(recipe_name)
     arch = None if spec is None else published_or_read(spec, width=width, resolution=resolution)
     torch.set_num_threads(threads or len(available_cores()))
     require_device(device)

@@ -90,7 +90,7 @@ def test_published_weights_are_trained_on_and_narrowed(tmp_path: Path, mobilenas
     command = ("netadapt", "--target", "95%", "--name", "narrow", "--database", url, "--runs", runs, "--config", config)
     done = mobilenas(*command, "--init", tmp_path / "v3.pth", "--resolution", "32")
     assert done.code == 0, done.err
-    (folder,) = runs.glob("v3-*-photos-transfer")
+    (folder,) = runs.glob("v3-start-*")
     begun = begin_with(str(folder))
     dataset = prepare(f"imagefolder:{photos}", resolution=32, data_dir=None)
     trained_on = TrainingState.read(folder / "training.checkpoint").identity.images
