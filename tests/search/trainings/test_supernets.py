@@ -185,7 +185,7 @@ def test_the_commands(
         (("supernet", "show", "none"), "there is no supernet named 'none'"),
         (("supernet", "export", "tiny", "mobilenet_v3_small", "--data", data, "--out", tmp_path / "b"), "no member"),
         ((*asked, "--images", "9", "--minutes", "1"), "either --images or --minutes"),
-        (("supernet", "import", "ofa", space), "is no checkpoint of Once-for-All's"),
+        (("supernet", "import", "ofa", space), "is no file of weights: it is no file of torch"),
     ):
         refused = mobilenas(*wrong)
         assert (refused.code, refused.err.count("\n")) == (2, 1)
