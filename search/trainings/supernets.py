@@ -21,7 +21,7 @@ from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import RunError
 from trainer.data.dataset import Dataset
-from trainer.data.preprocess import Preprocess
+from trainer.data.preprocess import IMAGENET
 from trainer.data.splits import Splits, subset
 from trainer.supernet.files import SupernetFile
 from trainer.supernet.once_for_all import read_once_for_all
@@ -38,16 +38,6 @@ from trainer.training.train import Attended, Check, Checkpoints, Trained
 # Members beside the largest and the smallest that are looked at, how often, and on how many images of the reward split.
 LOOKED_AT, LOOKS, LOOK_IMAGES = 3, 4, 2500
 KIND: Literal["supernet"] = "supernet"
-# Once-for-All's evaluation (Cai et al. 2020): the middle 7/8 of an image, normalised as torchvision does.
-_OF_IMAGENET = Preprocess(
-    resolution=224,
-    resize=256,
-    crop=224,
-    pad=0,
-    channels="RGB",
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +198,8 @@ def import_once_for_all(checkpoint: Path, folder: Path, resolution: int) -> dict
     with kept.held():
         if (folder / SUPERNET_WEIGHTS).exists() or kept.checkpoint.exists():
             raise RunError(f"{folder} holds a supernet already; choose another name")
-        preprocess = replace(_OF_IMAGENET, resolution=resolution, crop=resolution, resize=round(resolution * 8 / 7))
+        # As Once-for-All (Cai et al. 2020) evaluates them, at any resolution.
+        preprocess = replace(IMAGENET, resolution=resolution, crop=resolution, resize=round(resolution * 8 / 7))
         file = SupernetFile(supernet=supernet, preprocess=preprocess, classes=None, data=None, images=None)
         file.write(folder / SUPERNET_WEIGHTS)
         source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}

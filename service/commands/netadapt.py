@@ -19,6 +19,7 @@ from search.trial import State, Trial
 from service.commands import search
 from service.commands.networks import training
 from service.terminal.console import say
+from service.terminal.logs import telling
 from space.arch import Architecture
 from space.errors import InvalidConfig, RunError
 from space.formats import FILE_NAMES, read_spec_file
@@ -84,7 +85,10 @@ def _learning(config: RunConfig, found: _Source) -> RunConfig:
     """Who is learnt from, where that is open: the network itself, if it is known to know these classes and pictures."""
     if config.netadapt.teacher is not None:
         return config
-    data = look_up(config).data
+    with telling() as listener:
+        listener.begin(f"preparing {config.data.source}", 1)
+        data = look_up(config, listener.advance).data
+        listener.end()
     assert isinstance(data, Images), "a walk has images"
     dataset = data.dataset
     teaches = (found.classes, found.preprocess) == (tuple(dataset.classes), dataset.preprocess)

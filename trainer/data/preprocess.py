@@ -70,6 +70,18 @@ class Preprocess:
             raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
 
 
+IMAGENET = Preprocess(
+    resolution=224,
+    resize=256,
+    crop=224,
+    pad=0,
+    channels="RGB",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+"""How torchvision evaluates networks that it has trained on ImageNet: the middle 7/8 of a picture, at 224 px."""
+
+
 def normalise(images: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """Scale uint8 images N×C×R×R to 0–1, subtract the mean and divide by the deviation: float32 N×C×R×R."""
     shape = (1, -1, 1, 1)

@@ -4,10 +4,11 @@ Sizes are those of torchvision's documentation; its file names end with the firs
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from space.errors import DataError
 from trainer.data.sources import cache_dir, download
@@ -66,15 +67,9 @@ def weights_named(named: str, tell: Callable[[str], None]) -> Path:
 
 
 def _places(cache: Path, file: str) -> Iterator[Path]:
-    """Ours first, then where torch keeps what it has downloaded (its TORCH_HOME)."""
+    """Ours first, then where torch keeps what it has downloaded."""
     yield cache / file
-    if (home := os.environ.get("TORCH_HOME")) is None:
-        general = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        try:
-            home = str(Path(general).expanduser() / "torch")
-        except RuntimeError:
-            return  # there is no home
-    yield Path(home) / "hub" / "checkpoints" / file
+    yield Path(torch.hub.get_dir()) / "checkpoints" / file
 
 
 def _require(path: Path, published: Published) -> None:

@@ -10,8 +10,7 @@ from space.arch import Architecture
 from space.errors import DataError
 from trainer.data.preprocess import Preprocess
 from trainer.pretrained.published import Pretrained
-from trainer.supernet.sharing import shapes_of
-from trainer.training.networks import new_model
+from trainer.training.networks import new_model, shapes_of
 
 _FIRST, _FIRST_MEAN = "stem.conv.conv.weight", "stem.conv.bn.running_mean"
 _CLASSIFIER = "head.classifier."

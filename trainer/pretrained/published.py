@@ -17,14 +17,13 @@ from torch import Tensor
 from space.arch import Architecture
 from space.errors import DataError, NotExpressible
 from space.reference import REFERENCES
-from trainer.data.preprocess import Preprocess
+from trainer.data.preprocess import IMAGENET, Preprocess
 from trainer.pretrained.dialects import Dialect, dialect_of, epsilon_in, names_in
-from trainer.supernet.sharing import shapes_of
+from trainer.training.networks import shapes_of
 from trainer.training.torch_files import MAX_BYTES, read_torch_file
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-_RESOLUTION, _RESIZE = 224, 256
+# As timm evaluates its MobileNetV1.
+_HALF = replace(IMAGENET, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 _MOST_CLASSES, _MOST_CHANNELS = 100_000, 16
 # Once-for-All's, which `mobilenas supernet import` reads.
 _OFA_MARK = "first_conv.conv.weight"
@@ -179,7 +178,7 @@ def _data_sizes(path: Path, tensors: Mapping[str, Tensor]) -> _DataSizes:
 def _known(sizes: _DataSizes, dialect: Dialect) -> Iterator[_Known]:
     """The published networks in a dialect, with the classes and the channels of a file's."""
     for reference in REFERENCES.values():
-        if reference.resolution != _RESOLUTION:
+        if reference.resolution != IMAGENET.resolution:
             continue  # of the same tensors as that for 224 px, at other strides
         for width in reference.widths:
             for rounding in reference.roundings or (None,):
@@ -236,9 +235,7 @@ def _published(network: str, arch: Architecture, dialect: Dialect) -> Preprocess
     """As torchvision and timm publish them; other channels than three are nobody's."""
     if arch.in_channels != 3:
         return None
-    mean, std = _HALF if (dialect, network) == ("timm", "mobilenet_v1") else _IMAGENET
-    sizes = {"resolution": _RESOLUTION, "resize": _RESIZE, "crop": _RESOLUTION, "pad": 0}
-    return Preprocess(**sizes, channels="RGB", mean=mean, std=std)
+    return _HALF if (dialect, network) == ("timm", "mobilenet_v1") else IMAGENET
 
 
 def _unfit(path: Path, why: str) -> DataError:

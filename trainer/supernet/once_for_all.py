@@ -10,7 +10,8 @@ from torch import Tensor
 from space.choices import SearchSpace
 from space.errors import DataError
 from space.preset import load_preset
-from trainer.supernet.sharing import TRANSFORM_SHAPES, Supernet, shapes_of
+from trainer.supernet.sharing import TRANSFORM_SHAPES, Supernet
+from trainer.training.networks import shapes_of
 from trainer.training.torch_files import read_torch_file
 
 _WIDTHS = (1.0, 1.2)

@@ -15,10 +15,9 @@ from torch.nn import functional
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import DataError, InvalidArchitecture
-from space.networks.modules import build_model
 from trainer.data.dataset import Dataset
 from trainer.training.batches import Images
-from trainer.training.networks import Weights, channels_last, load_model
+from trainer.training.networks import Weights, channels_last, load_model, shapes_of
 from trainer.training.train import measure_batch_norm
 
 Transforms = Mapping[str, Tensor]
@@ -29,12 +28,6 @@ STATISTICS_IMAGES = 1024
 """On as many a member's BatchNorm statistics are measured: they are no other member's."""
 _KERNELS = (7, 5, 3)
 TRANSFORM_SHAPES = {"7to5": (25, 25), "5to3": (9, 9)}
-
-
-def shapes_of(arch: Architecture) -> dict[str, torch.Size]:
-    """The shape of everything in the state dict of a network."""
-    with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in build_model(arch).state_dict().items()}
 
 
 def part_of(

@@ -59,6 +59,12 @@ def new_model(arch: Architecture, seed: int) -> nn.Sequential:
         return build_model(arch)
 
 
+def shapes_of(arch: Architecture) -> dict[str, torch.Size]:
+    """The shape of everything in the state dict of a network."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in build_model(arch).state_dict().items()}
+
+
 def load_model(arch: Architecture, weights: Weights) -> nn.Sequential:
     """A network with given weights.
 

@@ -14,8 +14,7 @@ from tests.space.networks.test_onnx_graph import made
 from tests.space.test_oracles import imported, needs
 from tests.space.test_presets import shipped
 from trainer.supernet.once_for_all import read_once_for_all
-from trainer.supernet.sharing import shapes_of
-from trainer.training.networks import load_model
+from trainer.training.networks import load_model, shapes_of
 
 STAGES, DEEPEST = range(2, 7), range(1, 5)
 LAYERS = {

@@ -15,9 +15,9 @@ from tests.space.test_presets import shipped
 from tests.strategies import small_space
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
-from trainer.supernet.sharing import Supernet, part_of, shapes_of
+from trainer.supernet.sharing import Supernet, part_of
 from trainer.training.batches import Images
-from trainer.training.networks import load_model
+from trainer.training.networks import load_model, shapes_of
 from trainer.training.train import measure_batch_norm
 
 SPACE = small_space()

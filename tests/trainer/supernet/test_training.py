@@ -13,11 +13,11 @@ from space.errors import Diverged
 from tests.strategies import small_space
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
-from trainer.supernet.sharing import part_of, shapes_of
+from trainer.supernet.sharing import part_of
 from trainer.supernet.training import train_supernet
 from trainer.training.batches import Images, Order
 from trainer.training.judging import judge
-from trainer.training.networks import channels_last, load_model, new_model
+from trainer.training.networks import channels_last, load_model, new_model, shapes_of
 from trainer.training.recipe import Average, Cosine, Endless, Recipe
 from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Checkpoints
