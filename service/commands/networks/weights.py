@@ -13,8 +13,7 @@ from space.errors import RunError
 from space.formats import write_spec
 from space.paths import expanded
 from trainer.pretrained.dialects import Dialect, epsilon_in, translated
-from trainer.pretrained.published import Pretrained
-from trainer.training.networks import Weights
+from trainer.training.inherit import with_epsilon
 from trainer.training.weight_files import write_whole
 
 
@@ -48,31 +47,17 @@ def convert(named: str, out: Path, to: Dialect, epsilon: float | None) -> None:
     found, out = begin_with(named, epsilon=epsilon, tell=tell), expanded(out)
     if out.exists():
         raise RunError(f"{out} exists already; choose another path")
-    tensors = translated(_with_epsilon_of(found, to), found.architecture, to)
+    arch, weights = found.architecture, found.weights
+    if to != "mobilenas":  # whose epsilon no file holds
+        weights = dict(with_epsilon(weights, arch.batch_norm_epsilon, epsilon_in(arch, to)))
+    tensors = translated(weights, arch, to)
     content = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"format": "pt"})
     if to != "mobilenas":
         write_whole(out, content)
         say(f"{len(tensors)} tensors: {out}")
         return
     write_whole(out / WEIGHTS, content)
-    write_whole(out / SPEC, write_spec(found.architecture, "spec").encode())
+    write_whole(out / SPEC, write_spec(arch, "spec").encode())
     if found.preprocess is not None:
         write_whole(out / PREPROCESS, found.preprocess.to_json().encode())
     say(f"{len(tensors)} tensors, and their spec: {out}")
-
-
-def _with_epsilon_of(found: Pretrained, to: Dialect) -> Weights:
-    """The same for BatchNorms of a project's epsilon, which no file holds: the variances make up for it.
-
-    Raises:
-        RunError: a variance is too small for that.
-    """
-    arch = found.architecture
-    other = epsilon_in(arch, to) - arch.batch_norm_epsilon if to != "mobilenas" else 0.0
-    weights = {name: each - other if name.endswith("running_var") else each for name, each in found.weights.items()}
-    if (least := min(float(each.min()) for name, each in weights.items() if name.endswith("running_var"))) < 0:
-        raise RunError(
-            f"BatchNorm's epsilon is {arch.batch_norm_epsilon:g} here and {epsilon_in(arch, to):g} in {to}: to make up "
-            f"for it a variance would become {least:g}; use the ONNX file, or model.py"
-        )
-    return weights

@@ -58,6 +58,20 @@ def with_stage(arch: Architecture, index: int, stage: Stage) -> Architecture:
     return replace(arch, stages=tuple(stages))
 
 
+def narrowed(wide: Architecture, data: st.DataObject) -> Architecture:
+    """The network with some expansions and stage widths reduced."""
+    stages = []
+    for stage in wide.stages:
+        blocks = tuple(
+            replace(block, expanded_channels=data.draw(st.integers(1, block.expanded_channels)))
+            if block.expanded_channels
+            else block
+            for block in stage.blocks
+        )
+        stages.append(replace(stage, out_channels=data.draw(st.integers(1, stage.out_channels)), blocks=blocks))
+    return replace(wide, stages=tuple(stages))
+
+
 @settings(max_examples=20)
 @given(architectures(widest=24, largest=16, deepest=2), st.integers(0, 100))
 def test_the_same_network_inherits_everything(arch: Architecture, seed: int) -> None:
@@ -72,16 +86,7 @@ def test_the_same_network_inherits_everything(arch: Architecture, seed: int) -> 
 @given(architectures(widest=40, largest=16, deepest=3), st.data())
 def test_any_narrowing_gets_all_its_tensors(wide: Architecture, data: st.DataObject) -> None:
     """Whatever expansions and stage widths shrink, every tensor has the narrower network's shape, and it runs."""
-    stages = []
-    for stage in wide.stages:
-        blocks = tuple(
-            replace(block, expanded_channels=data.draw(st.integers(1, block.expanded_channels)))
-            if block.expanded_channels
-            else block
-            for block in stage.blocks
-        )
-        stages.append(replace(stage, out_channels=data.draw(st.integers(1, stage.out_channels)), blocks=blocks))
-    narrow = replace(wide, stages=tuple(stages))
+    narrow = narrowed(wide, data)
     weights = made(wide).state_dict()
     before = {name: tensor.clone() for name, tensor in weights.items()}
     found = inherit(wide, weights, narrow)
