@@ -19,7 +19,6 @@ from tests.trainer.training.test_inherit import NARROW, made, narrowed, output, 
 from trainer.training.inherit import adapted, inherit, with_epsilon
 from trainer.training.networks import Weights, load_model
 
-
 KERNELS: tuple[Literal[3, 5, 7], ...] = (3, 5, 7)
 
 

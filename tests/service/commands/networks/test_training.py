@@ -132,7 +132,7 @@ def test_weights_are_written_as_others_name_them(tmp_path: Path, mobilenas: Mobi
 
 
 def test_converted_weights_make_up_for_another_epsilon(tmp_path: Path, mobilenas: Mobilenas) -> None:
-    """MobileNetV3 computes with timm's 1e-5 what it did with 1e-3, and back, where variances are too small for it too."""
+    """MobileNetV3 computes with timm's 1e-5 what it did with 1e-3, and back with variances too small for it."""
     arch = REFERENCES["mobilenet_v3_small"](width=0.35, num_classes=5, resolution=64)
     ours, timms = tmp_path / "ours.pth", tmp_path / "timm.safetensors"
     weights = dict(new_model(arch, 0).state_dict())
