@@ -7,10 +7,12 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+from safetensors.torch import save
 
 from latency.extremes import Range, latency_range
 from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
+from search.begun import begin_with, initial_weights, with_space_around
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
@@ -54,6 +56,8 @@ class Inputs:
     data: Data
     space: SearchSpace
     settings: DeviceSettings
+    # What a new search begins with, as safetensors: weights of the space's reference, for the data.
+    initial_weights: bytes | None = None
 
     def tables(self, store: Store) -> Tables:
         """The latency tables of the run's device and space."""
@@ -95,17 +99,27 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         DataError: the data set is missing or unfit.
         InvalidSpace: the preset is unknown or does not fit the data.
         InvalidArchitecture: a network to enqueue does not.
-        InvalidConfig: the configuration asks for more images than there are classes' worth of.
+        InvalidConfig: the configuration asks for more images than there are classes' worth of, or begins with weights
+            of another network than its space's reference.
     """
-    preset = load_preset(config.space.preset)  # before the data, which may have to be downloaded
+    begun = None
+    if config.init is not None and config.init_hash is None:
+        begun = begin_with(config.init)
+        config = with_space_around(config, begun)
+    name, width = config.space.chosen
+    preset = load_preset(name)  # before the data, which may have to be downloaded
     for name in config.callables:
         Plugin(name=name, folder=config.plugins).load()
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
     data, sizes = _look_up_data(config, progress)
-    space = SearchSpace(preset=preset, width=config.space.width, **sizes)
+    space = SearchSpace(preset=preset, width=width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
     _check_start(config, space)
-    return Inputs(config=config, data=data, space=space, settings=settings)
+    initial = None
+    if begun is not None:
+        assert isinstance(data, Images), "weights are begun with where something is trained"
+        initial = save(dict(initial_weights(begun, config, data.dataset, space)))
+    return Inputs(config=config, data=data, space=space, settings=settings, initial_weights=initial)
 
 
 def _check_start(config: RunConfig, space: SearchSpace) -> None:

@@ -87,7 +87,7 @@ class RunFolder:
 
     @property
     def start_weights(self) -> Path:
-        """The weights of the network that a search starts from which is but a walk."""
+        """The weights of the network that a mere walk starts from, or that all networks of a search begin with."""
         return self.path / "start.safetensors"
 
     @property

@@ -30,7 +30,7 @@ def problem_named(name: str, limit_ms: float | None = None, *, noisy: bool = Fal
         folder = Path(__file__).parents[1] / "problems"
         # A sampler of the user's lies beside the user's problem; for a problem of ours, where the command is given.
         config = load_config(folder / PROBLEMS[name]).model_copy(update={"plugins": str(Path.cwd())})
-        preset = folder / Path(config.space.preset).name
+        preset = folder / Path(config.space.chosen[0]).name
         if preset.exists():
             config = config.model_copy(update={"space": config.space.model_copy(update={"preset": str(preset)})})
     elif name.endswith((".yaml", ".yml")):

@@ -124,8 +124,8 @@ class OwnProblem(Problem):
     @cached_property
     def space(self) -> SearchSpace:
         """The space of the configuration."""
-        preset = load_preset(self.config.space.preset)
-        return SearchSpace(preset=preset, width=self.config.space.width, **self.config.data.sizes)
+        name, width = self.config.space.chosen
+        return SearchSpace(preset=load_preset(name), width=width, **self.config.data.sizes)
 
     @cached_property
     def encoding(self) -> Encoding:

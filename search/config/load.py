@@ -59,6 +59,8 @@ class RunConfig(ConfigSection):
     evaluator: EvaluatorName | None = None
     supernet: str | None = None
     supernet_hash: str | None = None
+    init: str | None = None
+    init_hash: str | None = None
     latency: CallableName | None = None
     plugins: str | None
     html: bool
@@ -113,6 +115,7 @@ class RunConfig(ConfigSection):
             parse_target(text)
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
+        self._can_begin_with_weights()
         self._can_stop_early()
         self._can_race()
         is_tuned = self.final.weights == "inherited"
@@ -123,6 +126,17 @@ class RunConfig(ConfigSection):
                 "each needs two of them, for BatchNorm"
             )
         return self
+
+    def _can_begin_with_weights(self) -> None:
+        """There must be trainings, and nothing else that they begin with."""
+        if self.init is None:
+            return
+        others = {"evaluator": self.evaluator, "supernet": self.supernet, "netadapt.start": self.netadapt.start}
+        for name, value in others.items():
+            if value is not None:
+                raise ValueError(
+                    f"init {self.init} is what trainings begin with, and {name} is, too; leave one of them out"
+                )
 
     def _can_stop_early(self) -> None:
         """Trials are compared in mid-training, on their nodes."""
@@ -287,12 +301,13 @@ class RunConfig(ConfigSection):
             changes["source"] = kind + _whole(data.source.removeprefix(kind), "data folder")
         if data.data_dir is not None:
             changes["data_dir"] = _whole(data.data_dir, "data folder")
-        if preset.endswith((".yaml", ".yml")):
+        if preset is not None and preset.endswith((".yaml", ".yml")):
             preset = _whole(preset, "search space")
         return self.model_copy(
             update={
                 "plugins": _whole(self.plugins or ".", "plugins folder") if self.callables else None,
                 "supernet": None if self.supernet is None else _whole(self.supernet, "supernet"),
+                "init": None if self.init is None else _whole_weights(self.init),
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(
@@ -387,6 +402,13 @@ def _times(amount: int, by: float, least: int) -> int:
 def _whole(path: str, what: str) -> str:
     """A path that means the same from anywhere, as text that can be recorded."""
     return str(recordable(expanded(path).absolute(), what))
+
+
+def _whole_weights(named: str) -> str:
+    """Weights that are published under a name as they are, a file's path whole."""
+    from trainer.pretrained.downloads import is_published_name
+
+    return named if is_published_name(named) else _whole(named, "weights")
 
 
 def _read_network(named: str) -> str:

@@ -95,10 +95,17 @@ class DataConfig(ConfigSection):
 
 
 class SpaceConfig(ConfigSection):
-    """A shipped preset or a YAML file, at a width multiplier."""
+    """A shipped preset or a YAML file, at a width multiplier; both follow from the weights to begin with, if any."""
 
-    preset: str
-    width: float = Field(ge=0.05, le=4)
+    preset: str | None
+    width: float | None = Field(ge=0.05, le=4)
+
+    @property
+    def chosen(self) -> tuple[str, float]:
+        """Both, once they are known."""
+        assert self.preset is not None
+        assert self.width is not None
+        return self.preset, self.width
 
 
 class DeviceConfig(ConfigSection):

@@ -14,6 +14,20 @@ _COUNTS = {
     "netadapt": (),  # any key of it
 }
 
+# The recipes of the search and of its end: from scratch, and where networks begin with given weights.
+_FROM_SCRATCH, _OF_BEGUN = ("proxy", "final"), ("transfer-proxy", "transfer")
+# The trainings of networks that know something already: on few photos a pretrained one is after 2,560 images where one
+# from scratch is not after 30,000.
+_SHORTER: dict[str, Any] = {
+    "blocks": {"train_images": 1500},
+    "race": {
+        "rungs": [{"images": 1500, "networks": 40}, {"images": 4500, "networks": 16}, {"images": 10000, "networks": 7}]
+    },
+    "final": {"images": 15000},
+}
+# What published networks are for, and photos are taken at.
+_PHOTOS = 224
+
 # A supernet judges so many times the networks that a race then trains: at a hundredth of the cost each.
 _LOOKED_AT = 4
 
@@ -32,7 +46,10 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def filled(default: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """All keys of a configuration of which `content` gives some, with values where the default has none of its own."""
-    return _with_space(_racing_or_not(merged(merged(default, _as_before_recipes(content)), content), content))
+    base = merged(default, _as_before_recipes(content))
+    if content.get("init") is not None:
+        base = merged(base, _SHORTER)
+    return _with_space(_with_resolution(_racing_or_not(merged(base, content), content)))
 
 
 def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +66,7 @@ def _as_before_recipes(content: dict[str, Any]) -> dict[str, Any]:
 def _racing_or_not(whole: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     """The same with the race that fills a budget, or with none, and what belongs to either."""
     race = whole["race"]
-    if not all(isinstance(whole[name], dict) for name in ("race", "netadapt", "final")):
+    if not all(isinstance(whole[name], dict) for name in ("blocks", "race", "netadapt", "final")):
         return whole  # which is refused, with its name
     asked = _named(content, "race", "rungs") is not None
     if not asked and _goes_by_counts(content):
@@ -59,10 +76,13 @@ def _racing_or_not(whole: dict[str, Any], content: dict[str, Any]) -> dict[str, 
         race = {**race, "rungs": [first, *race["rungs"]]}
     races = bool(race["rungs"])
     has_own_recipe = any(_named(content, name, "recipe") is not None for name in ("blocks", "final"))
+    proxy, final = _OF_BEGUN if content.get("init") is not None else _FROM_SCRATCH
     open_keys: dict[str, dict[str, Any]] = {
+        "blocks": {"recipe": proxy},
         "race": {"fills_budget": races and not asked},
         "netadapt": {"max_steps": 0 if races else 200},
         "final": {
+            "recipe": final,
             "top_k": 3 if races else 1,
             "weights": "continued" if races and not has_own_recipe else "scratch",
         },
@@ -85,8 +105,18 @@ def _goes_by_counts(content: dict[str, Any]) -> bool:
     )
 
 
+def _with_resolution(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with that of published networks for photos, which have none of their own."""
+    data = content["data"]
+    if not isinstance(data, dict) or not str(data.get("source")).startswith("imagefolder:"):
+        return content
+    return {**content, "data": _with(data, {"resolution": _PHOTOS})}
+
+
 def _with_space(content: dict[str, Any]) -> dict[str, Any]:
-    """The same with a space that fits the images where none is named, and with its width."""
+    """The same with a space that fits the images where none is named, and with its width; that of weights is theirs."""
+    if content.get("init") is not None:
+        return content
     space, data = content["space"], content["data"]
     if not isinstance(space, dict) or not isinstance(data, dict):
         return content  # which is refused, with its name

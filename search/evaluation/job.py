@@ -81,8 +81,13 @@ class Evaluation(ABC):
 
     @property
     def inherits(self) -> bool:
-        """Whether it begins with weights of another evaluation."""
+        """Whether it begins with given weights, or those of another evaluation."""
         return False
+
+    @property
+    def begins_alike(self) -> bool:
+        """Whether every longer training of the network begins with the same weights, and so can go on from it."""
+        return not self.inherits
 
     @property
     @abstractmethod
@@ -107,8 +112,9 @@ class Training(Evaluation):
     """Training on images, and judging on others; or judging weights that are given, where `recipe` is None.
 
     `parent_key` is the key of the evaluation whose weights are inherited (or the hash of a file of weights), None for
-    training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them. `teacher_key`
-    is the hash of the weights of a network that it learns from. `processes` share each batch.
+    training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them; where it
+    `adapts`, they are those that all networks of a search begin with, and it has what it shares with that network.
+    `teacher_key` is the hash of the weights of a network that it learns from. `processes` share each batch.
     """
 
     leaves_weights = True
@@ -121,6 +127,7 @@ class Training(Evaluation):
     device: "DeviceKind" = "cpu"
     processes: int = 1
     shares: bool = False
+    adapts: bool = False
     teacher_key: str | None = None
 
     @property
@@ -134,6 +141,11 @@ class Training(Evaluation):
         return self.parent_key is not None
 
     @property
+    def begins_alike(self) -> bool:
+        """See `Evaluation`."""
+        return self.shares or self.adapts or not self.inherits
+
+    @property
     def key(self) -> str:
         """See `Evaluation`; what is as it was before there was a choice is left out, so that keys stay."""
         content = {
@@ -141,7 +153,13 @@ class Training(Evaluation):
             "architecture": self.architecture.arch_id,
             "evaluator": [EVALUATOR_VERSION, _torch_version()],
         }
-        for name, usual in (("device", "cpu"), ("processes", 1), ("shares", False), ("teacher_key", None)):
+        for name, usual in (
+            ("device", "cpu"),
+            ("processes", 1),
+            ("shares", False),
+            ("adapts", False),
+            ("teacher_key", None),
+        ):
             if content[name] == usual:
                 del content[name]
         return _hash(content)

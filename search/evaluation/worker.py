@@ -18,10 +18,10 @@ from trainer.data.splits import Splits, split, subset
 from trainer.supernet.files import SupernetFile
 from trainer.supernet.sharing import Supernet
 from trainer.training.batches import ALONE, Shard
-from trainer.training.inherit import inherit
+from trainer.training.inherit import adapted, inherit
 from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
-from trainer.training.networks import DeviceKind, channels_last, load_model, require_device
+from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, require_device
 from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
 from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
@@ -130,6 +130,9 @@ def _trained(
             inherited = {name: tensor.contiguous() for name, tensor in found.items()}
         else:  # a training's first step makes statistics of its own, and measured ones differ between machines
             inherited = shared.weights_of(arch)
+    elif job.parent is not None and evaluation.adapts:
+        initial = _initial_weights(job.parent.weights, evaluation.parent_key)
+        inherited = adapted(job.parent.architecture, initial, arch, evaluation.seed)
     elif job.parent is not None:
         inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
     if evaluation.recipe is None:
@@ -163,6 +166,15 @@ def _trained(
     if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
         trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
     return trained
+
+
+@lru_cache(maxsize=1)
+def _initial_weights(path: Path, key: str | None) -> Weights:
+    """Read once in a process; a changed file must not give results under the old one's key."""
+    weights = read_weights(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != key:
+        raise DataError(f"weights {path} are not those that the search began with, {key}; restore them")
+    return weights
 
 
 @lru_cache(maxsize=1)

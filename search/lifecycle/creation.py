@@ -1,5 +1,6 @@
 """A new search: its name, its run folder and its record; or one that was queued, taken to its first stage."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -130,7 +131,7 @@ def create(
             if weights is not None:
                 with start.files.start_weights.open("xb") as file:
                     file.write(weights)
-            config = _named(_where_it_trains(_with_its_supernet(inputs, start)), name)
+            config = _named(_where_it_trains(_with_its_weights(inputs, start)), name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
             if inputs.config.name is not None:
@@ -145,13 +146,16 @@ def create(
             name = next(names)
 
 
-def _with_its_supernet(inputs: Inputs, start: SearchStart) -> RunConfig:
-    """With a copy of its supernet in the run folder, by which it goes on, and is handed over, without the one given.
+def _with_its_weights(inputs: Inputs, start: SearchStart) -> RunConfig:
+    """With a copy of those that it is given in the run folder, by which it goes on, and is handed over, without them.
 
     Raises:
-        RunError: it cannot be copied.
+        RunError: its supernet cannot be copied.
     """
-    config = inputs.config
+    config, initial = inputs.config, inputs.initial_weights
+    if initial is not None:
+        write_whole(start.files.start_weights, initial)
+        return config.model_copy(update={"init_hash": hashlib.sha256(initial).hexdigest()})
     if config.supernet is None:
         return config
     try:
@@ -212,10 +216,11 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     """
     inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
     folder = _folder(runs, record.name)
-    _refuse_full(folder, RunFolder(folder).supernet)  # a coordinator that was killed here may have left its copy
+    # A coordinator that was killed here may have left its copies.
+    _refuse_full(folder, RunFolder(folder).supernet, RunFolder(folder).start_weights)
     tell_data(inputs, listener)
     reached = measured_reach(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)
-    config = _where_it_trains(_with_its_supernet(inputs, start))
+    config = _where_it_trains(_with_its_weights(inputs, start))
     store.searches.begin(record.id, _named(config, record.name), start, further)

@@ -1,5 +1,6 @@
 """Opening a recorded search: everything that it was started with is looked up again, and compared."""
 
+import hashlib
 import math
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,20 @@ def _check_unchanged(record: SearchRecord, inputs: Inputs) -> None:
             f"search '{record.name}' was started on data {data_hash}, but '{what}' is now {now}; restore it, or start "
             "a new search"
         )
+
+
+def _check_initial_weights(record: SearchRecord, config: RunConfig) -> None:
+    if config.init_hash is None:
+        return
+    path = record.require_start().files.start_weights
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read ({error.strerror}), and all networks begin with it; restore it"
+        ) from error
+    if digest != config.init_hash:
+        raise RunError(f"{path} is not what search '{record.name}' began with ({config.init_hash}); restore it")
 
 
 def as_recorded(space: SearchSpace, scopes: Collection[str], networks: Iterable[Architecture]) -> SearchSpace | None:
@@ -114,6 +129,7 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     inputs = look_up(config)
     check_supernet(inputs)
     _check_unchanged(record, inputs)
+    _check_initial_weights(record, config)
     goals = _goals(store, record, inputs)
     inputs = replace(inputs, space=_space_of(store, record, inputs, goals))
     executor = executor_for(inputs, listener)

@@ -84,7 +84,8 @@ def how_finals_began(config: Mapping[str, Any], finals: Iterable[Trial]) -> str:
             "none there, from scratch: those have not learnt from as many images"
         )
     if weights != "inherited":
-        return "from scratch"
+        init = config.get("init")
+        return "from scratch" if init is None else f"from what they share with the network of {init}"
     trained = (trial for trial in finals if trial.origin == Origin.REFERENCE)
     if supernet is not None and any(trial.parent is None for trial in trained):
         return (

@@ -97,8 +97,10 @@ class RecordedSearch:
         space = self.config.space
         scope = self.devices[0].table.scope if self.devices else f"{space.preset} {space.width:g}"
         recipes = recipes_hash(self.config.rung_recipe(1), self.config.final_recipe)
-        if self.config.supernet_hash is not None:  # trainings that begin with its weights are others
-            recipes = f"{recipes} {self.config.supernet_hash}"
+        # Trainings that begin with given weights are others.
+        begun = self.config.supernet_hash or self.config.init_hash
+        if begun is not None:
+            recipes = f"{recipes} {begun}"
         return LookedAt(data_hash=self.start.data_hash, scope=scope, recipes=recipes)
 
     def predicted_ms(self, trial: Trial, device: Goal) -> float:

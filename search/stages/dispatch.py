@@ -143,12 +143,13 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         return Job(number=trial.number, attempt=trial.attempt, evaluation=evaluation)
     files = session.start.files
     parent = begun = None
-    shares = isinstance(evaluation, Training) and evaluation.shares
-    if shares:
+    if isinstance(evaluation, Training) and evaluation.shares:
         parent = Parent(architecture=session.space.largest, weights=files.supernet)
+    elif isinstance(evaluation, Training) and evaluation.adapts:
+        parent = Parent(architecture=session.space.reference, weights=files.start_weights)
     if trial.origin == Origin.START:
         parent = Parent(architecture=trial.architecture, weights=files.start_weights)
-    elif trial.parent is not None and (shares or not evaluation.inherits):
+    elif trial.parent is not None and evaluation.begins_alike:
         checkpoint = files.checkpoint(trial.parent)
         begun = checkpoint if checkpoint.exists() else None
     elif trial.parent is not None:

@@ -58,13 +58,15 @@ class Evaluations:
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
         judged on the whole reward split, as others are who get far. In a race that has a supernet, trainings of its
-        members begin with its weights. What is narrowed from a given network learns from that, where it is to.
+        members begin with its weights; in a search that was given weights all do with those, but what inherits. What is
+        narrowed from a given network learns from that, where it is to.
         """
         if not is_final and self.config.own_evaluator is not None:
             return OwnEvaluation(architecture=arch, evaluator=_plugin(self.config), content=self.evaluator_content)
         settings = self.config.data
         anew = is_final and self.config.final.weights == "scratch"
         shares = parent_key is None and self.config.races and not anew and self.has_shared(arch)
+        adapts = parent_key is None and self.config.init_hash is not None
         return Training(
             architecture=arch,
             data=self.images.use(
@@ -78,8 +80,9 @@ class Evaluations:
             # One seed for all: networks start from like weights and see the same images in the same order, so that
             # their differences are the networks'.
             seed=self.config.training.seed,
-            parent_key=self.config.supernet_hash if shares else parent_key,
+            parent_key=self.config.supernet_hash if shares else self.config.init_hash if adapts else parent_key,
             shares=shares,
+            adapts=adapts,
             teacher_key=None if recipe is None or self.config.teacher is None else self.config.teacher.weights,
             device=self.compute_device,
             processes=self.config.final_processes if is_final and recipe is not None else 1,

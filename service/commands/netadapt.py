@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.begun import begin_with
 from search.config.load import NO_DATA, RunConfig, load_config, parse_config
 from search.config.sections import StartConfig, parse_target
 from search.evaluation.data import Images
@@ -14,7 +15,6 @@ from search.record.store import Store
 from search.reports.recorded_search import found_trial
 from search.run_folder import WEIGHTS
 from search.tables import settings_for
-from search.trainings.begun import begin_with
 from search.trial import State, Trial
 from service.commands import search
 from service.commands.networks import training
@@ -233,6 +233,7 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
     }
     if config.supernet is not None:  # which has no weights for what is narrowed
         content |= {"evaluator": None, "supernet": None, "supernet_hash": None}
+    content |= {"init": None, "init_hash": None}  # the walk begins with its own network
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
     content["race"] |= {"rungs": []}
     content["netadapt"] |= {

@@ -114,7 +114,7 @@ def rescore(
     store = Store.open(database)
     try:
         recorded = RecordedSearch.read(store, name)
-        reward = chosen.reward(load_preset(recorded.config.space.preset).reward_exponent, str(Path.cwd()))
+        reward = chosen.reward(load_preset(recorded.config.space.chosen[0]).reward_exponent, str(Path.cwd()))
         start = recorded.start
         if asked is not None and asked.relative is not None and start.reference_ms is None:
             raise InvalidConfig(

@@ -66,12 +66,14 @@ def configuration(
     skip_damaged: bool = False,
     space: str | None = None,
     width: float | None = None,
+    init: str | None = None,
 ) -> RunConfig:
     """A configuration file, or its content, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
         "space": {key: value for key, value in (("preset", space), ("width", width)) if value is not None} or None,
         "name": name,
         "seed": seed,
+        "init": init,
         "workers": workers,
         "html": None if html else False,
         "target": parse_target(target) if target else None,
@@ -229,7 +231,8 @@ def _created(
 def queue(config: RunConfig, database: str, request: SearchRequest, repeat: int = 1) -> None:
     """The command `search --queue`: what can be checked without the device's machine is checked here."""
     budget_hours(request.budget or "default")
-    load_preset(config.space.preset)
+    if config.space.preset is not None:
+        load_preset(config.space.preset)
     store = Store.open(database)
     try:
         check_sources(store, config)

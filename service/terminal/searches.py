@@ -33,7 +33,7 @@ def print_plan(plan: Plan) -> None:
             say(f"data         {warning}")
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
-        f"space        {inputs.space.preset.name}, width {config.space.width:g}, "
+        f"space        {inputs.space.preset.name}, width {inputs.space.width:g}, "
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
         *_device_lines(plan),
         f"target       {_target_text(plan)}",
@@ -57,6 +57,8 @@ def print_plan(plan: Plan) -> None:
 def _weights_lines(config: RunConfig) -> list[str]:
     """Whose photos are few learns more from networks that have seen others: where those are to be had."""
     source, target = config.data.source, config.target
+    if config.init is not None:
+        return [f"weights      all networks begin with what they share with {config.init}"]
     begins = config.supernet is not None or config.netadapt.start is not None
     if not source.startswith("imagefolder:") or begins or config.own_evaluator is not None:
         return []

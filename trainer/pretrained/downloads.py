@@ -40,6 +40,12 @@ PUBLISHED: Mapping[str, Published] = {
 """IMAGENET1K_V1 of torchvision, and V2 where it has one; what is not here is named by its file."""
 
 
+def is_published_name(named: str) -> bool:
+    """Whether weights are named as those of a project, not by their file."""
+    project, colon, _ = named.partition(":")
+    return bool(colon) and project in ("torchvision", "timm", "ofa")
+
+
 def weights_named(named: str, tell: Callable[[str], None]) -> Path:
     """The file of weights that are named: a path as it is, `torchvision:NAME` found or downloaded.
 
@@ -48,8 +54,7 @@ def weights_named(named: str, tell: Callable[[str], None]) -> Path:
     Raises:
         DataError: no weights have this name, they cannot be downloaded, or what was found is another file.
     """
-    project, colon, _ = named.partition(":")
-    if not colon or project not in ("torchvision", "timm", "ofa"):
+    if not is_published_name(named):
         return Path(named)
     if (published := PUBLISHED.get(named)) is None:
         raise DataError(f"no weights are known by the name {named}; give a file, or one of: {', '.join(PUBLISHED)}")

@@ -137,7 +137,7 @@ def _sliced(tensor: Tensor, part: _Part) -> Tensor:
 
 
 def adapted(source: Architecture, weights: Weights, target: Architecture, seed: int) -> dict[str, Tensor]:
-    """A state dict for `target` from that of a network of as many stages, such as one that others have trained.
+    """A state dict for `target` from that of a network of the same form, such as one that others have trained.
 
     Where it is narrower it has the channels of largest norm, where kernels are smaller their centres, where stages are
     shorter their first blocks. What is new is drawn by `seed`, and as far as it can be without effect: channels that
@@ -147,7 +147,7 @@ def adapted(source: Architecture, weights: Weights, target: Architecture, seed: 
     Raises:
         InvalidArchitecture: the networks have different numbers of stages, heads, channels or classes.
     """
-    _check_comparable(source, target)
+    check_comparable(source, target)
     weights = with_epsilon(weights, source.batch_norm_epsilon, target.batch_norm_epsilon)
     source = replace(source, batch_norm_epsilon=target.batch_norm_epsilon)
     parts = _parts(source, weights, target, _largest)
@@ -164,7 +164,13 @@ def adapted(source: Architecture, weights: Weights, target: Architecture, seed: 
     return made
 
 
-def _check_comparable(source: Architecture, target: Architecture) -> None:
+def check_comparable(source: Architecture, target: Architecture) -> None:
+    """See that one network can begin with weights of another, as `adapted` makes them.
+
+    Raises:
+        InvalidArchitecture: it cannot.
+    """
+
     def form(arch: Architecture) -> list[object]:
         head = (arch.head.conv_channels is None, arch.head.hidden_channels is None)
         return [len(arch.stages), head, arch.in_channels, arch.num_classes]

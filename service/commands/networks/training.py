@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 import yaml
 
+from search.begun import begin_with
 from search.plan import available_cores
 from search.stages.teacher import teacher_from
-from search.trainings.begun import begin_with
 from search.trainings.single import SingleTraining, train_alone
 from service.terminal.console import console, say, tell
 from service.terminal.logs import telling

@@ -5,8 +5,8 @@ from pathlib import Path
 import yaml
 from safetensors.torch import save
 
+from search.begun import begin_with
 from search.run_folder import PREPROCESS, SPEC, WEIGHTS
-from search.trainings.begun import begin_with
 from service.terminal.console import say, tell
 from space.cost import cost_of
 from space.errors import RunError

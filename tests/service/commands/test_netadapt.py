@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
+from search.begun import begin_with
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
 from search.stages.teacher import teacher_from
-from search.trainings.begun import begin_with
 from search.trial import Origin, SearchStage
 from space.reference import REFERENCES
 from tests.search.content import Writer

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
+from search.begun import begin_with
 from search.stages.exported import ExportedNetwork
-from search.trainings.begun import begin_with
 from space.reference import REFERENCES
 from tests.tiny import Result, dark_and_bright
 from trainer.pretrained.dialects import translated
