@@ -13,6 +13,8 @@ LABELS, PREPROCESS = "labels.txt", "preprocess.json"
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """What a run may be named."""
 SUPERNET_WEIGHTS = "supernet.safetensors"
+TEMPERATURE = "temperature"
+"""In the metadata of an exported ONNX file."""
 EXPORTED = (SPEC, WEIGHTS, MODEL, LABELS, PREPROCESS)
 """What a user takes home."""
 REPORT, SUMMARY, PAGE = "report.md", "report.json", "report.html"

@@ -107,6 +107,7 @@ def _card(recorded: RecordedSearch, trial: Trial, labels: Sequence[str], images:
         ("trained on", f"`{recorded.config.data.source}` (content hash {recorded.start.data_hash})"),
         ("images seen in training", f"{trial.images_seen:,}"),
         *([] if start is None else [("began with", f"weights of SHA-256 {start.weights}")]),
+        *([] if recorded.config.init is None else [("began with", f"what it shares with {recorded.config.init}")]),
         *_scores(recorded, trial),
         *_latencies(recorded, trial),
         ("licence", "not stated: fill in, with that of the data"),

@@ -22,12 +22,14 @@ class Classifier:
         self.labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
         self.preprocess: dict[str, Any] = json.loads((HERE / "preprocess.json").read_text(encoding="utf-8"))
         self.session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
+        self.temperature = float(self.session.get_modelmeta().custom_metadata_map.get("temperature", 1.0))
 
     def probabilities(self, picture: Path) -> np.ndarray:
         """The probability of each class: float64, in the order of `labels`."""
         (entry,) = self.session.get_inputs()
         (logits,) = self.session.run(None, {entry.name: self.prepared(picture)})
-        shifted = np.exp(logits[0].astype(np.float64) - logits[0].max())
+        scaled = logits[0].astype(np.float64) / self.temperature
+        shifted = np.exp(scaled - scaled.max())
         return np.asarray(shifted / shifted.sum())
 
     def prepared(self, picture: Path) -> np.ndarray:

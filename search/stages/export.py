@@ -13,7 +13,7 @@ from torch import Tensor
 from latency.network import Network
 from search.evaluation.artifacts import VARIABLE, artifact_store
 from search.record.rows import ExportRecord, SearchRecord
-from search.run_folder import EXPORTED, LABELS, MODEL, PREPROCESS, SPEC, WEIGHTS
+from search.run_folder import EXPORTED, LABELS, MODEL, PREPROCESS, SPEC, TEMPERATURE, WEIGHTS
 from search.trial import Trial
 from space.arch import Architecture
 from space.errors import RunError
@@ -61,6 +61,15 @@ def export_metadata(record: SearchRecord, trial: Trial, device: str) -> dict[str
     }
 
 
+def temperature_in(model: Path, trial: Trial) -> float:
+    """That with which a trial's network was exported to an ONNX file before; 1 where it was not."""
+    try:
+        metadata = Network(model.read_bytes()).metadata
+    except OSError:
+        return 1.0
+    return float(metadata.get(TEMPERATURE, 1.0)) if metadata.get("mobilenas_trial") == str(trial.number) else 1.0
+
+
 def export_network(
     folder: Path,
     arch: Architecture,
@@ -69,11 +78,13 @@ def export_network(
     preprocess: Preprocess,
     metadata: Mapping[str, str],
     formats: Iterable[FormatName] = (),
+    *,
+    temperature: float = 1.0,
 ) -> dict[str, str]:
     """Write the five files into `folder`, and the specs of other `formats`; return their SHA-256 by name.
 
-    The ONNX metadata holds `metadata`, the spec and its hash, labels and preprocessing, so that the file alone is
-    enough.
+    The ONNX metadata holds `metadata`, the spec and its hash, labels, preprocessing and the temperature that logits are
+    divided by for probabilities, so that the file alone is enough.
 
     Raises:
         NotExpressible: one of the formats has no words for the network; nothing is written then.
@@ -91,6 +102,7 @@ def export_network(
             "architecture": arch.to_json(),
             "labels": json.dumps(list(classes)),
             "preprocess": recipe,
+            TEMPERATURE: f"{temperature:.6g}",
         },
     )
     write_weights(dict(weights), folder / WEIGHTS)

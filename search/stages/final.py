@@ -18,7 +18,9 @@ from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
 from trainer.training.judgement import Judgement
+from trainer.training.judging import temperature_of
 from trainer.training.metrics import paired_mean_difference
+from trainer.training.networks import load_model
 from trainer.training.recipe import Recipe
 from trainer.training.weight_files import read_weights
 
@@ -218,13 +220,15 @@ def export_found(session: Session) -> ExportRecord:
     """Write the found network's files into the run folder and record them."""
     recorded = RecordedSearch.read(session.store, session.record.name)
     found, _ = recorded.both()
+    weights, images = read_weights(recorded.files.weights(found)), session.evaluations.images
     files = export_network(
         session.start.run_folder,
         found.architecture,
-        read_weights(recorded.files.weights(found)),
-        session.evaluations.images.dataset.classes,
-        session.evaluations.images.dataset.preprocess,
+        weights,
+        images.dataset.classes,
+        images.dataset.preprocess,
         export_metadata(session.record, found, recorded.fingerprint),
+        temperature=temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward),
     )
     return session.store.trials.add_export(
         session.record.id, found.number, folder=session.start.run_folder, files=files

@@ -18,7 +18,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits, subset
 from trainer.training.batches import Order
 from trainer.training.judgement import Judgement
-from trainer.training.judging import judge
+from trainer.training.judging import judge, temperature_of
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
@@ -138,7 +138,13 @@ def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bo
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     export_network(
-        wanted.folder, wanted.arch, trained.weights, wanted.dataset.classes, wanted.dataset.preprocess, metadata
+        wanted.folder,
+        wanted.arch,
+        trained.weights,
+        wanted.dataset.classes,
+        wanted.dataset.preprocess,
+        metadata,
+        temperature=temperature_of(model, wanted.dataset, wanted.splits.reward),
     )
     return content
 

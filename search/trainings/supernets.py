@@ -29,7 +29,7 @@ from trainer.supernet.sharing import Supernet
 from trainer.supernet.training import DRAWN, train_supernet
 from trainer.training.batches import Order, images_hash
 from trainer.training.judgement import Judgement
-from trainer.training.judging import judge
+from trainer.training.judging import judge, temperature_of
 from trainer.training.networks import DeviceKind, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
@@ -288,5 +288,7 @@ def export_member(
         "mobilenas_exported": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    export_network(folder, arch, weights, dataset.classes, dataset.preprocess, metadata)
-    return judge(load_model(arch, weights), dataset, splits.test)
+    alone = load_model(arch, weights)
+    temperature = temperature_of(alone, dataset, splits.reward)
+    export_network(folder, arch, weights, dataset.classes, dataset.preprocess, metadata, temperature=temperature)
+    return judge(alone, dataset, splits.test)

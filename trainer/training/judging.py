@@ -9,6 +9,7 @@ from space.networks.modules import fused
 from trainer.data.dataset import Dataset
 from trainer.training.batches import Images
 from trainer.training.judgement import Judgement
+from trainer.training.metrics import fitted_temperature
 from trainer.training.networks import channels_last
 
 EVALUATION_BATCH = 128
@@ -29,6 +30,11 @@ def logits_of(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> Tensor
 def predict(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> np.ndarray:
     """The predicted class of every image at `indices`."""
     return logits_of(model, dataset, indices).argmax(1).numpy()
+
+
+def temperature_of(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> float:
+    """See `fitted_temperature`; on images that the network was not trained on."""
+    return fitted_temperature(logits_of(model, dataset, indices).numpy(), dataset.labels()[indices])
 
 
 def judge(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> Judgement:

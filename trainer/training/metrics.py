@@ -77,6 +77,31 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray, bins: int = 15
     return float(np.abs(gaps).sum() / max(1, len(places)))
 
 
+def fitted_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What logits are to be divided by for probabilities that the images bear out (Guo et al. 2017, equation 9).
+
+    The one of largest likelihood on these images, between 0.05 and 20; float N x classes, int N. Where a network is
+    never wrong the lower the likelier, so that it says nothing: it is 1.
+    """
+
+    def excess(sharpness: float) -> float:
+        scaled = sharpness * shifted
+        weights = np.exp(scaled)
+        expected = (weights * shifted).sum(1) / weights.sum(1)
+        return float((expected - of_right).mean())  # the slope of the mean log-likelihood, downwards
+
+    exact = np.asarray(logits, dtype=np.float64)
+    shifted = exact - exact.max(1, keepdims=True)
+    of_right = np.take_along_axis(shifted, np.asarray(labels)[:, None], axis=1)[:, 0]
+    if not of_right.any():
+        return 1.0
+    low, high = 1 / 20, 20.0  # the likelihood has one maximum, as it is concave in what logits are multiplied by
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return 1 / math.sqrt(low * high)
+
+
 def balanced_accuracy(right: np.ndarray, images: np.ndarray) -> float:
     """The mean recall of the classes that have images, by how many of each were right: two arrays, int64 classes."""
     there = images > 0

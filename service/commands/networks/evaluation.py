@@ -87,7 +87,7 @@ def evaluate(
         if worst is not None:
             _draw_worst(judged, exported.labels, worst)
         return
-    _summarise(counts, judged, data)
+    _summarise(counts, judged, data, exported.temperature)
     shown = [{**row, **{name: _percent(row[name]) for name in ("recall", "precision")}} for row in rows]
     show("per class", shown, form, shown=_TYPES, types=_TYPES, out=out)
     _show_confusions(counts, exported.labels)
@@ -263,7 +263,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{share:.1%}"
 
 
-def _summarise(counts: np.ndarray, judged: _Judged, data: str) -> None:
+def _summarise(counts: np.ndarray, judged: _Judged, data: str, temperature: float) -> None:
     correct, total = int(counts.trace()), int(counts.sum())
     low, high = wilson_interval(correct, total)
     images = counts.sum(axis=1)
@@ -280,7 +280,8 @@ def _summarise(counts: np.ndarray, judged: _Judged, data: str) -> None:
     surer = confidences.mean() - right.mean()
     say(
         f"expected calibration error {100 * calibration_error(confidences, right):.1f} points (15 bins): on average it "
-        f"is {abs(100 * surer):.1f} points {'surer' if surer > 0 else 'less sure'} of an answer than it is right"
+        f"is {abs(100 * surer):.1f} points {'surer' if surer > 0 else 'less sure'} of an answer than it is right, "
+        f"by logits divided by its temperature of {temperature:.3g}"
     )
     for note in judged.notes:
         say(note)

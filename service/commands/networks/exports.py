@@ -16,7 +16,7 @@ from search.plan import look_up
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
 from search.run_folder import EXPORTED, MODEL
-from search.stages.export import export_metadata, export_network
+from search.stages.export import export_metadata, export_network, temperature_in
 from search.stages.exported import ExportedNetwork
 from search.trial import Trial
 from service.terminal.console import complain, say
@@ -95,6 +95,7 @@ def export_trial(
         *_labels_and_preprocess(recorded),
         export_metadata(recorded.record, trial, recorded.fingerprint),
         formats,
+        temperature=temperature_in(recorded.files.path / MODEL, trial),
     )
     store.trials.add_export(recorded.record.id, trial.number, folder=recorded_as or folder, files=files)
     return folder

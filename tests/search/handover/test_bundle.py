@@ -67,6 +67,7 @@ def test_it_runs_alone(handed_over: Path, tmp_path: Path, photos: Path, mobilena
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("as expected") == len(json.loads((handed_over / "examples" / "expected.json").read_text()))
     network = ExportedNetwork(handed_over)
+    assert network.temperature == ExportedNetwork(tmp_path / "runs" / "race").temperature != 1.0
     picture = next(photos.rglob("*.png"))
     odd = tmp_path / "odd.png"
     with Image.open(picture) as image:

@@ -23,7 +23,9 @@ from space.reference import mobilenet_v3_small_32px
 from trainer.data.dataset import Dataset
 from trainer.data.splits import split
 from trainer.training.batches import Images
-from trainer.training.networks import new_model
+from trainer.training.judging import logits_of
+from trainer.training.metrics import fitted_temperature
+from trainer.training.networks import load_model, new_model
 from trainer.training.recipe import load_recipe
 from trainer.training.train import Teacher
 from trainer.training.weight_files import read_weights
@@ -94,6 +96,12 @@ def test_what_was_trained_is_exported_and_runs_alone(wanted: SingleTraining) -> 
     assert np.mean(right) == pytest.approx(report["test_split"]["top1"])
     low, high = report["test_split"]["top1_95"]
     assert low <= np.mean(right) <= high
+    model = load_model(wanted.arch, read_weights(wanted.folder / "weights.safetensors"))
+    reward = wanted.splits.reward
+    fitted = fitted_temperature(logits_of(model, dataset, reward).numpy(), labels[reward])
+    assert network.temperature == pytest.approx(fitted, rel=1e-3)
+    said = (logits_of(model, dataset, reward[:1]) / fitted).softmax(1)[0].numpy()
+    assert network.probabilities(images[reward[0]]) == pytest.approx(said, abs=1e-4)
 
 
 def test_more_images_go_on_from_where_it_ended(wanted: SingleTraining) -> None:

@@ -4,13 +4,16 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest, norm, sem
 
 from trainer.training.metrics import (
     calibration_error,
     confusion_matrix,
+    fitted_temperature,
     paired_difference,
     paired_mean_difference,
     wilson_interval,
@@ -139,3 +142,26 @@ def test_confusion_matrix_equals_a_loop(classes: int, data: st.DataObject) -> No
     labels, predictions = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     found = confusion_matrix(labels, predictions, classes)
     np.testing.assert_array_equal(found, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 6), st.floats(0.2, 5.0), st.integers(0, 1000))
+def test_the_fitted_temperature_has_the_largest_likelihood(classes: int, scale: float, seed: int) -> None:
+    """Of all that scipy looks at; and it undoes what logits were multiplied by."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.standard_normal((400, classes))
+    labels = np.array([rng.choice(classes, p=softmax(row)) for row in logits])
+    found = fitted_temperature(scale * logits, labels)
+    sought = minimize_scalar(
+        lambda log: -log_softmax(scale * logits / np.exp(log), axis=1)[np.arange(400), labels].mean(),
+        bounds=(np.log(0.05), np.log(20)),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert found == pytest.approx(np.exp(sought.x), rel=1e-4)
+    assert found == pytest.approx(scale * fitted_temperature(logits, labels), rel=1e-4)
+
+
+def test_a_network_that_is_never_wrong_has_no_temperature() -> None:
+    """Any lower one would be likelier."""
+    assert fitted_temperature(np.eye(3), np.arange(3)) == 1.0
