@@ -126,12 +126,17 @@ def _beside_the_baseline(recorded: RecordedSearch, images: str) -> list[str]:
 def difference_sentence(gap: Difference, other: str, images: str) -> str:
     """How much more accurate the found network is than `other`, and whether that may be noise; without a full stop."""
     clear = "more" if gap.difference > 0 else "less"
-    meant = (
-        f"the found network is {clear} accurate"
-        if gap.is_clear
-        else "the difference may be noise, since the interval includes zero"
-    )
+    meant = f"the found network is {clear} accurate"
+    if not gap.is_clear:
+        meant = "the difference may be noise, since the interval includes zero"
+        if gap.images:
+            meant += f"; to see one of 1 point takes some {_round(gap.images_to_see(0.01)):,} such images"
     return f"Top-1 of the found network minus that of the {other}, on {images}: {in_points(gap)}; {meant}"
+
+
+def _round(count: int) -> int:
+    """To two digits: it is known no better."""
+    return round(count, 2 - len(str(count)))
 
 
 def in_points(gap: Difference) -> str:

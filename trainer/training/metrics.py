@@ -21,16 +21,21 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A figure of a network minus that of another on the same images, with its 95 % interval."""
+    """A figure of a network minus that of another on the same images, with its 95 % interval; 0 images: not counted."""
 
     difference: float
     low: float
     high: float
+    images: int = 0
 
     @property
     def is_clear(self) -> bool:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
+
+    def images_to_see(self, difference: float) -> int:
+        """On how many such images an interval around this difference would just leave out zero."""
+        return math.ceil(self.images * ((self.high - self.low) / 2 / difference) ** 2)
 
 
 def paired_difference(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> Difference:
@@ -44,7 +49,10 @@ def paired_difference(first: Sequence[bool] | np.ndarray, second: Sequence[bool]
     centre = (gained - lost) / total
     margin = Z_95 * math.sqrt(max(0.0, gained + lost - (gained - lost) ** 2 / total)) / total
     return Difference(
-        difference=(int(a.sum()) - int(b.sum())) / max(1, len(a)), low=centre - margin, high=centre + margin
+        difference=(int(a.sum()) - int(b.sum())) / max(1, len(a)),
+        low=centre - margin,
+        high=centre + margin,
+        images=len(a),
     )
 
 
@@ -57,7 +65,7 @@ def paired_mean_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else math.inf
-    return Difference(difference=mean, low=mean - Z_95 * error, high=mean + Z_95 * error)
+    return Difference(difference=mean, low=mean - Z_95 * error, high=mean + Z_95 * error, images=len(differences))
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

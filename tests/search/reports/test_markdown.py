@@ -141,9 +141,10 @@ def test_the_target_is_met_or_missed_by_how_much(relative: float | None, ms: flo
         ),
         ((-0.012, -0.022, -0.002), "; the found network is less accurate"),
         ((0.001, -0.002, 0.004), "; the difference may be noise, since the interval includes zero"),
+        ((0.0, -0.02, 0.02, 310), "includes zero; to see one of 1 point takes some 1,200 such images"),
     ],
 )
-def test_a_difference_says_what_it_means(gap: tuple[float, float, float], words: str) -> None:
+def test_a_difference_says_what_it_means(gap: tuple[float, ...], words: str) -> None:
     """A difference of shares is in percentage points."""
-    difference = Difference(difference=gap[0], low=gap[1], high=gap[2])
+    difference = Difference(difference=gap[0], low=gap[1], high=gap[2], images=int(gap[3]) if gap[3:] else 0)
     assert difference_sentence(difference, "start network", "all images").endswith(words)

@@ -132,6 +132,17 @@ def test_the_interval_covers_the_true_difference(gained: float, lost: float, ima
     assert 0.93 <= np.mean(covered) <= 0.99
 
 
+def test_so_many_more_images_would_show_a_difference() -> None:
+    """Two networks of which one is 1 point better: on as many images as that says the interval ends at zero."""
+    first = np.repeat([True, False, True, False], [300, 40, 36, 24])
+    second = np.repeat([True, False, False, True], [300, 40, 36, 24])
+    few = paired_difference(first, second)
+    assert not few.is_clear
+    times = few.images_to_see(few.difference) / few.images
+    for more, is_clear in ((int(times * 0.9), False), (int(times * 1.1) + 1, True)):
+        assert paired_difference(np.tile(first, more), np.tile(second, more)).is_clear == is_clear
+
+
 @given(st.integers(1, 6), st.data())
 def test_confusion_matrix_equals_a_loop(classes: int, data: st.DataObject) -> None:
     """Rows are true classes and columns predicted ones, counted one by one."""
