@@ -34,8 +34,10 @@ from space.narrowing import narrowings
 from space.paths import expanded
 from space.preset import load_preset
 from space.variation.moves import mutate
-from trainer.data.prepare import Progress, prepare
-from trainer.data.splits import split
+from trainer.data.dataset import REWARD, Dataset
+from trainer.data.imagefolder import find_pictures
+from trainer.data.prepare import IMAGE_FOLDER, Progress, image_folder, prepare
+from trainer.data.splits import Splits, pooled, split
 from trainer.supernet.files import SupernetFile
 from trainer.supernet.sharing import STATISTICS_IMAGES
 from trainer.training.networks import DeviceKind, best_device, visible_gpus
@@ -112,6 +114,8 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
         Plugin(name=name, folder=config.plugins).load()
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
     data, sizes = _look_up_data(config, progress)
+    if isinstance(data, Images):
+        config = config.model_copy(update={"data": config.data.model_copy(update={"folds": data.folds})})
     space = SearchSpace(preset=preset, width=width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
     _check_start(config, space)
@@ -189,9 +193,42 @@ def _look_up_data(config: RunConfig, progress: Progress | None) -> tuple[Data, N
         if count < classes:
             raise InvalidConfig(f"config key {name}: {count} images are fewer than the {classes} classes; raise it")
     splits = split(dataset, reward_fraction=data.reward_fraction, seed=data.split_seed)
-    return Images(dataset=dataset, splits=splits), NetworkSizes(
+    folds = _folds_for(config, dataset, splits) if data.folds is None else data.folds
+    _check_folds(folds, dataset, splits)
+    return Images.of(dataset, splits, folds), NetworkSizes(
         resolution=dataset.preprocess.resolution, in_channels=len(dataset.preprocess.mean), num_classes=classes
     )
+
+
+# A top-1 on fewer images has a standard error of two points and more, which a race's networks seldom differ by.
+_ENOUGH_TO_RANK, _FOLDS = 500, 5
+
+
+def _folds_for(config: RunConfig, dataset: Dataset, splits: Splits) -> int:
+    """In how many folds networks are judged where nobody says: one, but in a race of so few images."""
+    if not config.races or config.supernet is not None or config.final_processes > 1:
+        return 1
+    if len(splits.reward) >= _ENOUGH_TO_RANK or _has_own_reward_split(config.data.source):
+        return 1
+    return _FOLDS if _fewest_of_a_class(dataset, splits) >= _FOLDS else 1
+
+
+def _has_own_reward_split(source: str) -> bool:
+    """Whether somebody has chosen the pictures that judge networks, in a folder of their own."""
+    return source.startswith(IMAGE_FOLDER) and REWARD in find_pictures(image_folder(source))[0]
+
+
+def _fewest_of_a_class(dataset: Dataset, splits: Splits) -> int:
+    pool = pooled(splits).train
+    return int(np.bincount(dataset.labels()[pool], minlength=len(dataset.classes)).min())
+
+
+def _check_folds(folds: int, dataset: Dataset, splits: Splits) -> None:
+    """Each part must have an image of each class."""
+    if folds > 1 and (fewest := _fewest_of_a_class(dataset, splits)) < folds:
+        raise InvalidConfig(
+            f"config key data.folds: {folds} parts, but a class has {fewest} images; give data more images, or lower it"
+        )
 
 
 # Where only a function knows latencies, so many members are drawn, and the extreme ones improved upon until so many
@@ -362,6 +399,7 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
     else:
         trained = EVALUATION_SHARE * STATISTICS_IMAGES if config.evaluator == SUPERNET else config.blocks.images
         search_s = own * pace.alike(config.blocks.trials, trained + judging)
+    search_s += pace.start(config)
     walk = max(0.0, 1 - 1 / config.seed_factor)
     walked = min(config.netadapt.max_steps, walk / (_SAVED_PER_DELTA * config.netadapt.delta))
     places = sum(1 for _ in narrowings(inputs.space.reference)) if walked else 0

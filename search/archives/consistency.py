@@ -75,7 +75,7 @@ def _check_file(connection: Connection) -> Iterator[str]:
 
 
 # Sections that earlier versions did not record, since they knew nothing of them.
-_SINCE_0_2 = {"race", "supernet", "supernet_hash", "init", "init_hash"}
+_SINCE_0_2 = {"race", "supernet", "supernet_hash", "init", "init_hash", "init_images"}
 
 
 def _read_search(row: RowMapping) -> None:

@@ -61,6 +61,7 @@ class RunConfig(ConfigSection):
     supernet_hash: str | None = None
     init: str | None = None
     init_hash: str | None = None
+    init_images: int | None = Field(default=None, ge=1)
     latency: CallableName | None = None
     plugins: str | None
     html: bool
@@ -116,6 +117,7 @@ class RunConfig(ConfigSection):
         if self.latency is not None and self.targets:
             raise ValueError("`latency` predicts for one device; leave `targets` out")
         self._can_begin_with_weights()
+        self._can_be_judged_in_turn()
         self._can_stop_early()
         self._can_race()
         is_tuned = self.final.weights == "inherited"
@@ -137,6 +139,16 @@ class RunConfig(ConfigSection):
                 raise ValueError(
                     f"init {self.init} is what trainings begin with, and {name} is, too; leave one of them out"
                 )
+
+    def _can_be_judged_in_turn(self) -> None:
+        """Each training must be one that begins anew without a part of the images."""
+        if self.data.folds in (None, 1):
+            return
+        chosen = f"data.folds {self.data.folds}"
+        if not self.races or self.supernet is not None:
+            raise ValueError(f"{chosen} is for races without a supernet; set race.rungs, or leave data.folds out")
+        if self.final_processes > 1:
+            raise ValueError(f"{chosen}: trainings of parts are not shared by ray.final_processes; choose one of both")
 
     def _can_stop_early(self) -> None:
         """Trials are compared in mid-training, on their nodes."""
@@ -217,6 +229,18 @@ class RunConfig(ConfigSection):
     def judge(self) -> str | None:
         """Who ranks the networks, if not plain top-1."""
         return judge_of(self.evaluator, self.data.rank_by)
+
+    @property
+    def start_recipe(self) -> Recipe | None:
+        """How the reference is fine-tuned before all others begin with it and learn from it; None: they do not."""
+        if self.init is None:
+            return None
+        return self.training.recipe(self.final.recipe, self.init_images or self.final.images)
+
+    @property
+    def folds(self) -> int:
+        """In how many parts images judge networks in turn; 1: the reward split does."""
+        return self.data.folds or 1
 
     @property
     def stops_early(self) -> bool:

@@ -83,6 +83,7 @@ class DataConfig(ConfigSection):
     reward_images: int = Field(ge=1)
     split_seed: int = Field(ge=0)
     rank_by: Literal["top1", "balanced"]
+    folds: int | None = Field(ge=1, le=20)
     skip_damaged: bool
 
     @property

@@ -2,20 +2,30 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from search.evaluation.job import DataUse
 from search.plugins import Plugin
 from trainer.data.dataset import Dataset
 from trainer.data.facts import DataFacts
-from trainer.data.splits import Splits
+from trainer.data.splits import Splits, pooled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """A data set and its splits: networks are trained, tested and exported with their weights."""
+    """A data set and its splits: networks are trained, tested and exported with their weights.
+
+    In several `folds` all images of the training split judge networks, too, and are its reward split.
+    """
 
     dataset: Dataset
     splits: Splits
+    folds: int = 1
+
+    @classmethod
+    def of(cls, dataset: Dataset, splits: Splits, folds: int) -> Self:
+        """The data of a run whose networks are judged in so many folds."""
+        return cls(dataset=dataset, splits=splits if folds == 1 else pooled(splits), folds=folds)
 
     @property
     def name(self) -> str:
@@ -49,6 +59,7 @@ class Images:
             train_images=train_images,
             reward_images=reward_images,
             balanced=balanced,
+            folds=self.folds,
         )
 
 

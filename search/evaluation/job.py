@@ -32,7 +32,8 @@ MADE_WEIGHTS, MADE_CHECKPOINT = "made.safetensors", "made.checkpoint"
 class DataUse:
     """Which part of which data an evaluation uses, and how; None means the whole split.
 
-    `balanced` ranks by the mean of the classes' accuracies in place of the share of all images.
+    `balanced` ranks by the mean of the classes' accuracies in place of the share of all images. In several `folds` the
+    images of the training and the reward split judge in turn, each what was trained without them.
     """
 
     content_hash: str
@@ -41,6 +42,7 @@ class DataUse:
     train_images: int | None
     reward_images: int
     balanced: bool = False
+    folds: int = 1
 
 
 class NodeFiles(Protocol):
@@ -114,7 +116,9 @@ class Training(Evaluation):
     `parent_key` is the key of the evaluation whose weights are inherited (or the hash of a file of weights), None for
     training from scratch. Where it `shares`, they are a supernet's, and the network has its part of them; where it
     `adapts`, they are those that all networks of a search begin with, and it has what it shares with that network.
-    `teacher_key` is the hash of the weights of a network that it learns from. `processes` share each batch.
+    `teacher_key` is the hash of the weights of a network that it learns from. `processes` share each batch. Of a
+    training in folds the weights are those of its first fold, or, where it `refits`, of one more on all images; what it
+    begins with and learns from is of the same fold.
     """
 
     leaves_weights = True
@@ -129,6 +133,7 @@ class Training(Evaluation):
     shares: bool = False
     adapts: bool = False
     teacher_key: str | None = None
+    refits: bool = False
 
     @property
     def is_of_given_weights(self) -> bool:
@@ -159,9 +164,12 @@ class Training(Evaluation):
             ("shares", False),
             ("adapts", False),
             ("teacher_key", None),
+            ("refits", False),
         ):
             if content[name] == usual:
                 del content[name]
+        if self.data.folds == 1:
+            del content["data"]["folds"]
         return _hash(content)
 
     def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
@@ -172,14 +180,10 @@ class Training(Evaluation):
             assert self.parent_key is not None
             parent = replace(parent, weights=node.shared(parent.weights, self.parent_key))
         elif parent is not None:
-            inherited = scratch / "parent.safetensors"
-            inherited.write_bytes(node.weights(parent, self.parent_key))
-            parent = Parent(architecture=parent.architecture, weights=inherited)
+            parent = _brought(parent, self.parent_key, node, scratch / "parent.safetensors")
         teacher = job.teacher
         if teacher is not None:
-            learnt_from = scratch / "teacher.safetensors"
-            learnt_from.write_bytes(node.weights(teacher, self.teacher_key))
-            teacher = Parent(architecture=teacher.architecture, weights=learnt_from)
+            teacher = _brought(teacher, self.teacher_key, node, scratch / "teacher.safetensors")
         begun = None
         if job.begun is not None:
             begun = scratch / "begun.checkpoint"
@@ -237,10 +241,21 @@ def _hash(content: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """The network whose weights are inherited, or that is learnt from."""
+    """The network whose weights are inherited, or that is learnt from; `folds` is the file of its weights by fold."""
 
     architecture: Architecture
     weights: Path
+    folds: Path | None = None
+
+
+def _brought(parent: Parent, key: str | None, node: NodeFiles, path: Path) -> Parent:
+    """A network whose weights lie elsewhere, written here."""
+    path.write_bytes(node.weights(parent, key))
+    folds = None
+    if parent.folds is not None:
+        folds = path.with_suffix(".folds")
+        folds.write_bytes(node.checkpoint(parent.folds))
+    return Parent(architecture=parent.architecture, weights=path, folds=folds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

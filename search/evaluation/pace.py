@@ -25,6 +25,7 @@ class Pace:
     judged: int
     judged_whole: int
     tested: int
+    folds: int = 1
 
     @classmethod
     def of(cls, config: RunConfig, data: Data, *, workers: int, images_per_second: float) -> Self:
@@ -37,6 +38,7 @@ class Pace:
             judged=min(asked, whole),
             judged_whole=whole,
             tested=len(data.splits.test) if isinstance(data, Images) else 0,
+            folds=data.folds if isinstance(data, Images) else 1,
         )
 
     def side_by_side(self, trainings: Iterable[float]) -> float:
@@ -46,6 +48,14 @@ class Pace:
             loads[loads.index(min(loads))] += images
         return max(loads) / self.images_per_second
 
+    def start(self, config: RunConfig) -> float:
+        """Seconds of the training of the network that all others begin with, which has no other one beside it."""
+        recipe = config.start_recipe
+        if recipe is None:
+            return 0.0
+        images = recipe.images if self.folds == 1 else (self.folds + 1) * recipe.images
+        return (images + EVALUATION_SHARE * self.judged_whole) / self.images_per_second
+
     def alike(self, count: int, images: float) -> float:
         """Seconds until so many trainings of equally many images are done."""
         return -(-count // self.workers) * images / self.images_per_second
@@ -53,17 +63,26 @@ class Pace:
     def rungs(self, race: RaceConfig, begin: int = 0) -> float:
         """Seconds of a race from this rung on."""
         seconds = 0.0
-        for number, (images, networks) in enumerate(race.steps):
+        for number, networks in enumerate(rung.networks for rung in race.rungs):
             if number >= begin:
+                images = self.trained(race, number)
                 looked_at = (self.judged_whole if number else self.judged) + (0 if images else STATISTICS_IMAGES)
                 seconds += self.alike(networks, images + EVALUATION_SHARE * looked_at)
         return seconds
+
+    def trained(self, race: RaceConfig, number: int) -> int:
+        """The images that a network is trained on for a rung: those since the one before, or in folds all of them."""
+        return race.steps[number][0] if self.folds == 1 else self.folds * race.rungs[number].images
 
     def finals(self, config: RunConfig) -> float:
         """Seconds of the final training: the reference, after a race the baseline, and the finalists."""
         images = config.final.images
         begun = config.race.rungs[-1].images if config.races and config.final.weights == "continued" else 0
+        if self.folds > 1:  # each anew, and once more on all of them
+            images, begun = (self.folds + 1) * images, 0
         from_scratch = 2 if config.races else 1
+        if config.races and config.start_recipe is not None:
+            from_scratch -= 1  # the reference was trained in the beginning
         judged = EVALUATION_SHARE * self.judged_whole
         trainings = [images + judged] * from_scratch + [images - begun + judged] * config.final.top_k
         return self.side_by_side(trainings) + EVALUATION_SHARE * self.tested / self.images_per_second

@@ -7,14 +7,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from search.evaluation.job import DataUse, Interim, Job, Outcome, Parent, Training, Watch
+from space.arch import Architecture
 from space.errors import DataError
 from space.networks.modules import fused
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
-from trainer.data.splits import Splits, split, subset
+from trainer.data.splits import Splits, folds_of, pooled, split, subset
 from trainer.supernet.files import SupernetFile
 from trainer.supernet.sharing import Supernet
 from trainer.training.batches import ALONE, Shard
@@ -24,17 +25,18 @@ from trainer.training.judging import judge
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, require_device
 from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
-from trainer.training.weight_files import evaluation_of_weights, read_weights, write_weights
+from trainer.training.weight_files import evaluation_of_weights, read_fold, read_weights, write_folds, write_weights
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
 
 
 @lru_cache(maxsize=2)
-def _data(folder: Path, reward_fraction: float, seed: int) -> tuple[Dataset, Splits]:
+def _data(folder: Path, reward_fraction: float, seed: int, folds: int = 1) -> tuple[Dataset, Splits]:
     """Opened once per worker process, not once per trial."""
     dataset = Dataset.open(folder)
-    return dataset, split(dataset, reward_fraction=reward_fraction, seed=seed)
+    splits = split(dataset, reward_fraction=reward_fraction, seed=seed)
+    return dataset, splits if folds == 1 else pooled(splits)
 
 
 def run_training(
@@ -55,6 +57,8 @@ def run_training(
     assert job.weights is not None
     evaluation, dataset, splits = _given(job)
     arch, use, labels = evaluation.architecture, evaluation.data, dataset.labels()
+    if use.folds > 1 and evaluation.recipe is not None:
+        return _in_folds(job, evaluation, dataset, splits, progress)
     check = None
     if job.watch is not None and interim is not None:
         few = subset(splits.reward, labels, min(INTERIM_IMAGES, use.reward_images), use.split_seed)
@@ -75,6 +79,86 @@ def run_training(
     )
 
 
+def _in_folds(job: Job, evaluation: Training, dataset: Dataset, splits: Splits, progress: Progress | None) -> Outcome:
+    """Train as often as there are folds, each time without one of them, which then judges; and once more on all.
+
+    A training without a part of the images is no part of one with it, so that nothing goes on from a shorter one.
+    """
+    assert job.weights is not None
+    use, pool = evaluation.data, splits.train
+    parts = folds_of(pool, dataset.labels(), use.folds, use.split_seed)
+    right, likelihoods = np.zeros(len(pool), dtype=bool), np.zeros(len(pool))
+    by_fold = []
+    for number, part in enumerate(parts):
+        trained = _trained_on(np.setdiff1d(pool, part), number, job, evaluation, dataset, progress)
+        found = judge(load_model(evaluation.architecture, trained.weights).to(evaluation.device), dataset, part)
+        places = np.searchsorted(pool, part)
+        right[places], likelihoods[places] = found.right, found.log_likelihoods
+        by_fold.append(trained)
+    if job.keeps_checkpoint and job.checkpoint is not None:
+        write_folds([trained.weights for trained in by_fold], job.checkpoint)
+    kept = by_fold[0]
+    if evaluation.refits:
+        kept = _trained_on(pool, len(parts), job, evaluation, dataset, progress)
+    write_weights(kept.weights, job.weights, evaluation_key=evaluation.key)
+    tested = None
+    if job.touch_test:
+        model = load_model(evaluation.architecture, kept.weights).to(evaluation.device)
+        tested = judge(model, dataset, splits.test).to_bytes()
+    judgement = Judgement(right=right, log_likelihoods=likelihoods)
+    return Outcome(
+        top1=_figure(judgement, use, dataset.labels()[pool]),
+        images_seen=kept.images_seen,
+        log_likelihood=judgement.log_likelihood,
+        probability=judgement.probability,
+        judged=judgement.to_bytes(),
+        tested=tested,
+    )
+
+
+def _trained_on(
+    images: np.ndarray, number: int, job: Job, evaluation: Training, dataset: Dataset, progress: Progress | None
+) -> Trained:
+    """Without the fold of this number; what is begun with and learnt from is without it, too."""
+    folds, arch, recipe = evaluation.data.folds, evaluation.architecture, evaluation.recipe
+    assert recipe is not None
+    fold = number if number < folds else None
+    every = folds + evaluation.refits
+    begun = teacher = None
+    if job.parent is not None:
+        assert evaluation.adapts
+        known = _of_fold(job.parent, evaluation.parent_key, fold)
+        begun = adapted(job.parent.architecture, known, arch, evaluation.seed)
+    if job.teacher is not None:
+        key = evaluation.teacher_key
+        known = _of_fold(job.teacher, key, fold)
+        teacher = _answering(job.teacher.architecture, known, f"{key}/{fold}", evaluation.device)
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(number * total + done, every * total)
+
+    limit = math.inf if job.limit_seconds is None else job.limit_seconds / every
+    return train(
+        arch,
+        dataset,
+        images,
+        recipe,
+        seed=evaluation.seed,
+        weights=begun,
+        teacher=teacher,
+        attended=Attended(progress=tell, limit_seconds=limit),
+        device=evaluation.device,
+    )
+
+
+def _of_fold(parent: Parent, key: str | None, fold: int | None) -> Weights:
+    """The weights that know nothing of a fold; None: of none."""
+    if fold is None or parent.folds is None:
+        return _initial_weights(parent.weights, key)
+    return read_fold(parent.folds, fold)
+
+
 def help_training(job: Job, shard: Shard) -> None:
     """Do the part of another process than the first one in a training by several.
 
@@ -91,7 +175,8 @@ def _given(job: Job) -> tuple[Training, Dataset, Splits]:
     assert isinstance(evaluation, Training)
     assert job.data_folder is not None
     require_device(evaluation.device)
-    return evaluation, *_data(job.data_folder, evaluation.data.reward_fraction, evaluation.data.split_seed)
+    use = evaluation.data
+    return evaluation, *_data(job.data_folder, use.reward_fraction, use.split_seed, use.folds)
 
 
 def _figure(judgement: Judgement, use: DataUse, labels: np.ndarray) -> float:
@@ -109,6 +194,27 @@ def _check(
     return Check(times=watch.times, look=look)
 
 
+def _begun_with(job: Job, evaluation: Training, dataset: Dataset, splits: Splits) -> dict[str, Tensor] | None:
+    """The weights that a network begins with, or is judged by; None: from scratch."""
+    arch, use = evaluation.architecture, evaluation.data
+    if job.parent is None:
+        return None
+    if evaluation.shares:
+        assert job.data_folder is not None
+        shared = _supernet(
+            job.parent.weights, evaluation.parent_key, job.data_folder, use.reward_fraction, use.split_seed
+        )
+        if evaluation.recipe is not None:
+            # A training's first step makes statistics of its own, and measured ones differ between machines.
+            return shared.weights_of(arch)
+        found = shared.model_of(arch, dataset, splits.train).state_dict()
+        return {name: tensor.contiguous() for name, tensor in found.items()}
+    if evaluation.adapts:
+        initial = _initial_weights(job.parent.weights, evaluation.parent_key)
+        return adapted(job.parent.architecture, initial, arch, evaluation.seed)
+    return inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
+
+
 def _trained(
     job: Job,
     evaluation: Training,
@@ -119,22 +225,7 @@ def _trained(
     shard: Shard,
 ) -> Trained:
     arch, use = evaluation.architecture, evaluation.data
-    inherited = None
-    if job.parent is not None and evaluation.shares:
-        assert job.data_folder is not None
-        shared = _supernet(
-            job.parent.weights, evaluation.parent_key, job.data_folder, use.reward_fraction, use.split_seed
-        )
-        if evaluation.recipe is None:
-            found = shared.model_of(arch, dataset, splits.train).state_dict()
-            inherited = {name: tensor.contiguous() for name, tensor in found.items()}
-        else:  # a training's first step makes statistics of its own, and measured ones differ between machines
-            inherited = shared.weights_of(arch)
-    elif job.parent is not None and evaluation.adapts:
-        initial = _initial_weights(job.parent.weights, evaluation.parent_key)
-        inherited = adapted(job.parent.architecture, initial, arch, evaluation.seed)
-    elif job.parent is not None:
-        inherited = inherit(job.parent.architecture, read_weights(job.parent.weights), arch)
+    inherited = _begun_with(job, evaluation, dataset, splits)
     if evaluation.recipe is None:
         assert inherited is not None, "weights that are judged as they are must be given"
         return Trained(weights=inherited, images_seen=0, seconds=0.0, state=None)
@@ -172,19 +263,28 @@ def _trained(
 def _initial_weights(path: Path, key: str | None) -> Weights:
     """Read once in a process; a changed file must not give results under the old one's key."""
     weights = read_weights(path)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != key:
-        raise DataError(f"weights {path} are not those that the search began with, {key}; restore them")
+    if not _is_of(path, key):
+        raise DataError(f"weights {path} are not those that are to be begun with, {key}; restore them")
     return weights
+
+
+def _is_of(path: Path, key: str | None) -> bool:
+    """Whether weights are those of an evaluation, or of a file with a hash."""
+    return evaluation_of_weights(path) == key or hashlib.sha256(path.read_bytes()).hexdigest() == key
 
 
 @lru_cache(maxsize=1)
 def _teacher(learnt_from: Parent, key: str | None, device: DeviceKind) -> Teacher:
     """Read once in a process; a changed file must not give results under the old one's key."""
     weights = read_weights(learnt_from.weights)
-    if hashlib.sha256(learnt_from.weights.read_bytes()).hexdigest() != key:
+    if not _is_of(learnt_from.weights, key):
         raise DataError(f"weights {learnt_from.weights} are not those that are to be learnt from, {key}; restore them")
-    model = channels_last(fused(load_model(learnt_from.architecture, weights))).to(device)
-    return Teacher(answer=model, identity=key)
+    assert key is not None
+    return _answering(learnt_from.architecture, weights, key, device)
+
+
+def _answering(arch: Architecture, weights: Weights, identity: str, device: DeviceKind) -> Teacher:
+    return Teacher(answer=channels_last(fused(load_model(arch, weights))).to(device), identity=identity)
 
 
 @lru_cache(maxsize=1)

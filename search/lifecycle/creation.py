@@ -155,7 +155,8 @@ def _with_its_weights(inputs: Inputs, start: SearchStart) -> RunConfig:
     config, initial = inputs.config, inputs.initial_weights
     if initial is not None:
         write_whole(start.files.start_weights, initial)
-        return config.model_copy(update={"init_hash": hashlib.sha256(initial).hexdigest()})
+        known = {"init_hash": hashlib.sha256(initial).hexdigest(), "init_images": config.final.images}
+        return config.model_copy(update=known)
     if config.supernet is None:
         return config
     try:

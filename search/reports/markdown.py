@@ -311,12 +311,18 @@ def _data_text(recorded: RecordedSearch) -> str:
     use, evaluator = recorded.config.data, recorded.config.own_evaluator
     if use.source == NO_DATA:
         return f"by {evaluator}"
-    ranked = (
-        f"by {evaluator} during the search"
-        if evaluator
-        else f"during the search on {use.reward_images:,} images of the reward split, which is held out of the "
-        "training split" + (", by the weights of a supernet" if recorded.config.looks_first else "")
-    )
+    if recorded.config.folds > 1:
+        ranked = (
+            "during the search on all images but the test split's, each by networks that were trained without it "
+            f"({recorded.config.folds} folds); the final networks were then trained on all of these"
+        )
+    elif evaluator:
+        ranked = f"by {evaluator} during the search"
+    else:
+        ranked = (
+            f"during the search on {use.reward_images:,} images of the reward split, which is held out of the "
+            "training split" + (", by the weights of a supernet" if recorded.config.looks_first else "")
+        )
     return (
         f"{ranked}; in the table above on the test split, which was used once; data `{use.source}` (content hash "
         f"{recorded.start.data_hash})"

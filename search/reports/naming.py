@@ -85,7 +85,9 @@ def how_finals_began(config: Mapping[str, Any], finals: Iterable[Trial]) -> str:
         )
     if weights != "inherited":
         init = config.get("init")
-        return "from scratch" if init is None else f"from what they share with the network of {init}"
+        if init is None:
+            return "from scratch"
+        return f"from what they share with the fine-tuned network of {init}, from which they learnt, too"
     trained = (trial for trial in finals if trial.origin == Origin.REFERENCE)
     if supernet is not None and any(trial.parent is None for trial in trained):
         return (

@@ -6,6 +6,9 @@ from typing import Any
 
 from search.trial import Origin, SearchStage, State, Trial
 
+NOT_IN_RACE = (Origin.REFERENCE, Origin.START)
+"""What is compared with those that race, or what they begin with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
@@ -20,7 +23,7 @@ class Rung:
 def rungs_of(config: Mapping[str, Any], trials: Iterable[Trial]) -> tuple[Rung, ...]:
     """The rungs of a search by its recorded configuration, none where it does not race."""
     settings = (config.get("race") or {}).get("rungs") or ()
-    raced = [trial for trial in trials if trial.stage is SearchStage.BLOCKS and trial.origin != Origin.REFERENCE]
+    raced = [trial for trial in trials if trial.stage is SearchStage.BLOCKS and trial.origin not in NOT_IN_RACE]
 
     def rung(number: int, images: int, wanted: int) -> Rung:
         here = [trial for trial in raced if trial.rung == number]

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from search.samplers.proposer import Proposed
 
 
+# Trials that were trained for longer than those among which a sampler proposes.
+_OF_OTHER_LENGTHS = (Origin.PROMOTED, Origin.START)
+
+
 def search_blocks(session: Session) -> None:
     """Run the block-level search to its end.
 
@@ -45,6 +49,7 @@ def search_blocks(session: Session) -> None:
     session.fill_rewards()
     if session.config.races and session.trials(SearchStage.FINAL):
         return  # who is trained to the end was chosen already
+    _train_start(session)
     asked = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
     ended = sum(trial.state in (State.COMPLETE, State.STOPPED) for trial in asked)
     # Once all have been trained there is no room for another one, and nobody needs its blocks.
@@ -84,6 +89,40 @@ def _judge_start(session: Session, start: StartConfig) -> None:
         return session.evaluations.of(trial.architecture, None, train_images=None, parent_key=start.weights)
 
     run_trials(session, SearchStage.BLOCKS, ask, evaluation_of)
+
+
+def _train_start(session: Session) -> None:
+    """Fine-tune the reference, where all other networks begin with it.
+
+    Raises:
+        RunError: that failed, twice.
+    """
+    if (evaluation := session.evaluations.start) is None:
+        return
+    arch, begun = evaluation.architecture, 0
+
+    def ask() -> Trial | None:
+        nonlocal begun
+        started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
+        if begun > 1 or _has_start(session) or any(trial.state is State.RUNNING for trial in started):
+            return None
+        begun += 1  # once more where it failed
+        return session.new_trial(SearchStage.BLOCKS, arch, origin=Origin.START)
+
+    if not _has_start(session):
+        session.listener.begin("fine-tuning the reference", 1)
+        run_trials(session, SearchStage.BLOCKS, ask, lambda _: evaluation, advanced=session.listener.advance)
+        session.listener.end()
+    if not _has_start(session):
+        started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
+        raise RunError(f"the fine-tuning of the reference failed: {started[-1].error}; mend that, then resume")
+
+
+def _has_start(session: Session) -> bool:
+    """Whether it was fine-tuned, and what it left for folds is still there."""
+    started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
+    done = [trial for trial in started if trial.state is State.COMPLETE]
+    return bool(done) and (session.config.folds == 1 or session.start.files.checkpoint(done[-1].number).exists())
 
 
 class _Search:
@@ -153,7 +192,7 @@ class _Search:
         from search.samplers.proposer import Proposer
 
         session, latency = self.session, self.session.latency
-        trials = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin != Origin.PROMOTED]
+        trials = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.origin not in _OF_OTHER_LENGTHS]
         refused: dict[Architecture, Trial] = {}
         if self._candidates is not None:
             # What was measured tells how much predictions are off, and who is not to be measured again.
@@ -203,14 +242,16 @@ class _Search:
 
     @property
     def _not_asked_for(self) -> int:
-        promoted = self.session.index.of_origin(SearchStage.BLOCKS, Origin.PROMOTED)
+        others = [
+            trial for origin in _OF_OTHER_LENGTHS for trial in self.session.index.of_origin(SearchStage.BLOCKS, origin)
+        ]
         return self.session.index.count_of_origin(SearchStage.BLOCKS, Origin.ADOPTED) + sum(
-            trial.state is State.COMPLETE for trial in promoted
+            trial.state is State.COMPLETE for trial in others
         )
 
     def finished(self, trial: Trial, reward: float | None) -> None:
         """A trial ended."""
-        if trial.origin == Origin.PROMOTED or self._candidates is not None:
+        if trial.origin in _OF_OTHER_LENGTHS or self._candidates is not None:
             return  # whoever asks next learns from the record
         if self._batch is None or not _counts(trial):
             self._asking.proposer.tell(*as_learnt(self.session, trial, reward))
@@ -393,7 +434,7 @@ class _Search:
 
 def _counts(trial: Trial) -> bool:
     """Whether a block-level trial is one of those that were asked for."""
-    return trial.state is not State.PRUNED and trial.origin not in (Origin.ADOPTED, Origin.PROMOTED)
+    return trial.state is not State.PRUNED and trial.origin not in (Origin.ADOPTED, *_OF_OTHER_LENGTHS)
 
 
 def _is_due(session: Session, origin: str, arch: Architecture) -> bool:

@@ -146,7 +146,9 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
     if isinstance(evaluation, Training) and evaluation.shares:
         parent = Parent(architecture=session.space.largest, weights=files.supernet)
     elif isinstance(evaluation, Training) and evaluation.adapts:
-        parent = Parent(architecture=session.space.reference, weights=files.start_weights)
+        is_given = evaluation.parent_key == session.config.init_hash
+        given = Parent(architecture=session.space.reference, weights=files.start_weights)
+        parent = given if is_given else _start_of(session)
     if trial.origin == Origin.START:
         parent = Parent(architecture=trial.architecture, weights=files.start_weights)
     elif trial.parent is not None and evaluation.begins_alike:
@@ -156,8 +158,11 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         source = session.trial(trial.parent)
         parent = Parent(architecture=source.architecture, weights=files.weights(source))
     start, teacher = session.config.teacher, None
-    if start is not None and isinstance(evaluation, Training) and evaluation.teacher_key is not None:
-        teacher = Parent(architecture=Architecture.from_json(start.network), weights=files.start_weights)
+    if isinstance(evaluation, Training) and evaluation.teacher_key is not None:
+        if start is not None:
+            teacher = Parent(architecture=Architecture.from_json(start.network), weights=files.start_weights)
+        else:
+            teacher = _start_of(session)
     return Job(
         number=trial.number,
         attempt=trial.attempt,
@@ -173,6 +178,14 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         limit_seconds=60 * session.config.trial_minutes,
         touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
     )
+
+
+def _start_of(session: Session) -> Parent:
+    """The network that all others begin with, as it was fine-tuned."""
+    started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
+    trial, files = [each for each in started if each.state is State.COMPLETE][-1], session.start.files
+    folds = files.checkpoint(trial.number) if session.config.folds > 1 else None
+    return Parent(architecture=trial.architecture, weights=files.weights(trial), folds=folds)
 
 
 def _watch(session: Session, trial: Trial) -> Watch | None:
@@ -205,10 +218,20 @@ def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation, judged: str
 
 
 def _completed(session: Session, trial: Trial, outcome: Outcome, evaluation: Evaluation) -> Trial:
-    images_seen = outcome.images_seen
-    if evaluation.is_of_given_weights and trial.parent is not None:
-        images_seen = session.trial(trial.parent).images_seen  # its weights are its parent's
-    files, tested = session.start.files, outcome.tested
+    images_seen, files = outcome.images_seen, session.start.files
+    if evaluation.is_of_given_weights and trial.parent is not None:  # its weights are its parent's
+        source = session.trial(trial.parent)
+        images_seen = source.images_seen
+        if session.config.folds > 1:  # they know the images by now that judged those of its folds
+            scores = source.scores
+            outcome = replace(
+                outcome,
+                top1=scores.top1 or 0.0,
+                log_likelihood=scores.log_likelihood,
+                probability=scores.probability,
+                judged=files.judged(source.number).read_bytes(),
+            )
+    tested = outcome.tested
     for path, content in ((files.judged(trial.number), outcome.judged), (files.tested(trial.number), tested)):
         if content is not None:
             write_whole(path, content)

@@ -58,8 +58,9 @@ class Evaluations:
 
         Without a recipe the weights of the parent are judged as they are. The final networks are always trained, and
         judged on the whole reward split, as others are who get far. In a race that has a supernet, trainings of its
-        members begin with its weights; in a search that was given weights all do with those, but what inherits. What is
-        narrowed from a given network learns from that, where it is to.
+        members begin with its weights. In a search that was given weights the reference begins with those, and all that
+        do not inherit begin with the reference, and learn from it. What is narrowed from a given network learns from
+        that, where it is to.
         """
         if not is_final and self.config.own_evaluator is not None:
             return OwnEvaluation(architecture=arch, evaluator=_plugin(self.config), content=self.evaluator_content)
@@ -67,6 +68,14 @@ class Evaluations:
         anew = is_final and self.config.final.weights == "scratch"
         shares = parent_key is None and self.config.races and not anew and self.has_shared(arch)
         adapts = parent_key is None and self.config.init_hash is not None
+        begins_all = adapts and arch == self.space.reference
+        teacher_key = None if recipe is None or self.config.teacher is None else self.config.teacher.weights
+        if shares:
+            parent_key = self.config.supernet_hash
+        elif adapts:
+            start = None if begins_all else self.start
+            parent_key = self.config.init_hash if start is None else start.key
+            teacher_key = None if start is None or recipe is None else start.key
         return Training(
             architecture=arch,
             data=self.images.use(
@@ -80,13 +89,20 @@ class Evaluations:
             # One seed for all: networks start from like weights and see the same images in the same order, so that
             # their differences are the networks'.
             seed=self.config.training.seed,
-            parent_key=self.config.supernet_hash if shares else self.config.init_hash if adapts else parent_key,
+            parent_key=parent_key,
             shares=shares,
             adapts=adapts,
-            teacher_key=None if recipe is None or self.config.teacher is None else self.config.teacher.weights,
+            teacher_key=teacher_key,
             device=self.compute_device,
             processes=self.config.final_processes if is_final and recipe is not None else 1,
+            refits=self.images.folds > 1 and recipe is not None and (is_final or begins_all),
         )
+
+    @property
+    def start(self) -> Evaluation | None:
+        """The fine-tuning of the reference that all others begin with, if they do."""
+        recipe = self.config.start_recipe
+        return None if recipe is None else self.of(self.space.reference, recipe, train_images=None, on_whole_split=True)
 
     def has_shared(self, arch: Architecture) -> bool:
         """Whether the supernet of the search, if it has one, holds weights for a network."""

@@ -117,6 +117,9 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
     config, source = session.config, None if trial.parent is None else session.trial(trial.parent)
     if source is not None and source.stage is SearchStage.FINAL:
         return None
+    if source is not None and source.origin == Origin.START and config.folds > 1:
+        # Where it was trained as long it is tested as it is, on all images, too.
+        return None if config.final_recipe == config.start_recipe else config.final_recipe
     if source is None or config.final.weights == "continued":
         return config.final_recipe
     return replace(config.fine_tuning_recipe, images=config.final.images)
@@ -228,7 +231,9 @@ def export_found(session: Session) -> ExportRecord:
         images.dataset.classes,
         images.dataset.preprocess,
         export_metadata(session.record, found, recorded.fingerprint),
-        temperature=temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward),
+        temperature=1.0
+        if images.folds > 1
+        else temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward),
     )
     return session.store.trials.add_export(
         session.record.id, found.number, folder=session.start.run_folder, files=files

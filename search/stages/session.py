@@ -21,7 +21,7 @@ from search.record.tables import Reason
 from search.stages.earlier.reuse import taken
 from search.stages.evaluations import Evaluations
 from search.stages.trial_index import TrialIndex
-from search.trial import Scores, SearchStage, State, Trial
+from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.choices import Params, SearchSpace
 from space.errors import MissingBlock, RunError, Stopped
@@ -227,5 +227,7 @@ class Session:
         return reward
 
     def may_go_on(self, trial: Trial) -> bool:
-        """Whether a training may be gone on with by another trial."""
+        """Whether a training may be gone on with by another trial, or its folds be begun with."""
+        if self.config.folds > 1:
+            return trial.origin == Origin.START
         return self.config.races and trial.stage is SearchStage.BLOCKS

@@ -133,7 +133,7 @@ class DataFacts:
 
 
 def _repeated(digests: np.ndarray, splits: Splits) -> int:
-    held_out = np.concatenate([splits.reward, splits.test])
+    held_out = np.setdiff1d(np.concatenate([splits.reward, splits.test]), splits.train)  # in folds some are of both
     return int(np.isin(digests[held_out], digests[splits.train]).sum())
 
 

@@ -46,6 +46,27 @@ def split(dataset: Dataset, *, reward_fraction: float = 0.15, seed: int = 0) -> 
     return splits
 
 
+def pooled(splits: Splits) -> Splits:
+    """The same where networks are judged in turn: the images that train and those that rank are all of both."""
+    pool = np.union1d(splits.train, splits.reward)
+    return Splits(train=pool, reward=pool, test=splits.test)
+
+
+def folds_of(pool: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """A pool of images in so many parts, disjoint, ascending, each with its share of every class to within an image.
+
+    `labels` are the whole data set's.
+    """
+    parts: list[list[np.ndarray]] = [[] for _ in range(folds)]
+    dealt = 0
+    for label in np.unique(labels[pool]):
+        members = np.random.default_rng([seed, int(label)]).permutation(pool[labels[pool] == label])
+        for number in range(folds):  # classes begin with different parts, so that those are of one size
+            parts[(number + dealt) % folds].append(members[number::folds])
+        dealt += len(members)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
 def _take(indices: np.ndarray, labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """`fraction` of each class, at least one image taken and one left where the class has two."""
     taken = [indices[:0]]

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -35,6 +35,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: str | None = None) -> None:
     """Write a state dict, with the key of the evaluation that made it; a reader sees the whole file or none."""
     write_tensors(weights, path, {"evaluation": evaluation_key} if evaluation_key else None)
+
+
+def write_folds(by_fold: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+    """Write the state dicts of one network trained without each of several folds."""
+    tensors = {
+        f"{fold}/{name}": tensor.contiguous()
+        for fold, weights in enumerate(by_fold)
+        for name, tensor in weights.items()
+    }
+    write_tensors(tensors, path, None)
+
+
+def read_fold(path: Path, fold: int) -> dict[str, Tensor]:
+    """The state dict of the network that was trained without a fold.
+
+    Raises:
+        DataError: the file is missing or damaged, or has no such fold.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            mine = [name for name in opened.keys() if name.startswith(f"{fold}/")]  # noqa: SIM118 - it is no dictionary
+            found = {name.partition("/")[2]: opened.get_tensor(name) for name in mine}
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"weights {path} cannot be read ({error}); train the network again") from error
+    if not found:
+        raise DataError(f"weights {path} have none of fold {fold}; train the network again")
+    return found
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:

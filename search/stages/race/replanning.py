@@ -6,10 +6,12 @@ configuration, which whoever resumes it follows; nothing changes where a search 
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from search.config.load import RunConfig
 from search.evaluation.pace import EVALUATION_SHARE, Pace, pace_of_trainings
+from search.reports.race import NOT_IN_RACE
 from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 
@@ -33,11 +35,12 @@ def replan(session: Session, rung: int) -> None:
     if not config.race.steps[rung - 1][0]:
         return  # nothing was trained yet, and a look says little of how long trainings take
     trained = _trained(session)
-    images_per_second = pace_of_trainings(_took(session, [trial for trial in trained if trial.rung == rung - 1]))
+    planned = Pace.of(config, session.data, workers=session.executor.slots, images_per_second=1.0)
+    took = _took(session, planned, [trial for trial in trained if trial.rung == rung - 1])
+    images_per_second = pace_of_trainings(took)
     if images_per_second is None:
         return
-    workers = session.executor.slots
-    pace = Pace.of(config, session.data, workers=workers, images_per_second=images_per_second)
+    pace = replace(planned, images_per_second=images_per_second)
     left = 60 * minutes - _spent(session, trained)
     expected = _seconds(config, pace, rung)
     if _TOO_SHORT * left <= expected <= _TOO_LONG * left:
@@ -96,19 +99,18 @@ def _trained(session: Session) -> list[Trial]:
     return [
         trial
         for trial in session.store.trials.of(session.record.id, SearchStage.BLOCKS)
-        if trial.state is State.COMPLETE and trial.reused_from is None and trial.origin != Origin.REFERENCE
+        if trial.state is State.COMPLETE and trial.reused_from is None and trial.origin not in NOT_IN_RACE
     ]
 
 
-def _took(session: Session, trials: Iterable[Trial]) -> Iterator[tuple[float, float]]:
+def _took(session: Session, pace: Pace, trials: Iterable[Trial]) -> Iterator[tuple[float, float]]:
     """The images of trainings, judging included, and their seconds."""
-    steps, whole = session.config.race.steps, len(session.evaluations.images.splits.reward)
     for trial in trials:
         # What was taken over from another search may have had to be trained from the beginning.
         if trial.parent is not None and session.trial(trial.parent).reused_from is not None:
             continue
-        judged = whole if trial.rung else min(session.config.data.reward_images, whole)
-        yield steps[trial.rung][0] + EVALUATION_SHARE * judged, _lasted(trial)
+        judged = pace.judged_whole if trial.rung else pace.judged
+        yield pace.trained(session.config.race, trial.rung) + EVALUATION_SHARE * judged, _lasted(trial)
 
 
 def _lasted(trial: Trial) -> float:

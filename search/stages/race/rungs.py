@@ -13,7 +13,7 @@ import numpy as np
 
 from search.evaluation.job import Evaluation
 from search.objective.pareto import along_front, losses
-from search.reports.race import furthest
+from search.reports.race import NOT_IN_RACE, furthest
 from search.reports.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
 from search.stages.dispatch import run_trials
@@ -34,6 +34,8 @@ _FEW = 1000
 
 def evaluation_of(session: Session, trial: Trial) -> Evaluation:
     """The training of a block-level trial, on whichever rung it is."""
+    if trial.origin == Origin.START and (start := session.evaluations.start) is not None:
+        return start
     if not trial.rung:
         return session.evaluations.proxy(trial.architecture)
     images = session.config.race.rungs[trial.rung].images
@@ -80,7 +82,7 @@ def _refuse_guesses(session: Session) -> None:
     Raises:
         RunError: the best network does no better than to name the largest class.
     """
-    raced = [trial for trial in _complete(session) if trial.origin != Origin.REFERENCE]
+    raced = [trial for trial in _complete(session) if trial.origin not in NOT_IN_RACE]
     if not raced or session.config.data.rank_by != "top1":
         return
     best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
@@ -169,7 +171,7 @@ def _complete(session: Session | RecordedSearch) -> list[Trial]:
 def _racing(session: Session, rung: int) -> list[Trial]:
     """Who got as far as a rung within the limits: what was taken over from other searches need not be."""
     limits = limits_of(session)
-    reached = [trial for trial in _complete(session) if trial.rung == rung and trial.origin != Origin.REFERENCE]
+    reached = [trial for trial in _complete(session) if trial.rung == rung and trial.origin not in NOT_IN_RACE]
     return [trial for trial in reached if limits.refusal(trial.scores) is None] or reached
 
 
@@ -177,7 +179,7 @@ def _forget_checkpoints(session: Session, rung: int, *, but: Sequence[Trial]) ->
     """Remove what nothing goes on from any more, now that a rung begins or goes on."""
     kept = {trial.number for trial in but}
     for trial in _complete(session):
-        if trial.number not in kept and trial.rung < rung:
+        if trial.number not in kept and trial.rung < rung and trial.origin != Origin.START:
             session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 

@@ -21,13 +21,14 @@ from search.run_folder import RunFolder
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import InvalidConfig, MobilenasError, RunError
+from space.networks.modules import fused
 from space.reference import REFERENCES
 from tests.search.inline import InlineExecutor
 from tests.search.stages.race.test_rungs import race_in
 from trainer.pretrained.dialects import translated
 from trainer.training.inherit import adapted
-from trainer.training.networks import Weights, new_model
-from trainer.training.train import train
+from trainer.training.networks import Weights, channels_last, load_model, new_model
+from trainer.training.train import Teacher, train
 from trainer.training.weight_files import read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,11 +36,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PUBLISHED = REFERENCES["mobilenet_v3_small"](width=0.35)
 
 
+def published(folder: Path) -> Path:
+    """A file as torchvision's, of MobileNetV3-Small at width 0.35."""
+    torch.save(translated(dict(new_model(PUBLISHED, 7).state_dict()), PUBLISHED, "torchvision"), folder / "v3.pth")
+    return folder / "v3.pth"
+
+
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A file as torchvision's, of MobileNetV3-Small at width 0.35."""
-    torch.save(translated(dict(new_model(PUBLISHED, 7).state_dict()), PUBLISHED, "torchvision"), tmp_path / "v3.pth")
-    return tmp_path / "v3.pth"
+    """Such a file."""
+    return published(tmp_path)
 
 
 def config_in(folder: Path, photos: Path, weights: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections
@@ -69,7 +75,7 @@ def trials_of(folder: Path, stage: SearchStage) -> list[Trial]:
 def test_all_networks_begin_with_what_they_share_with_the_published_one(
     tmp_path: Path, photos: Path, weights: Path, executors: list[InlineExecutor]
 ) -> None:
-    """Candidates, the scaled reference and the reference; and a race's networks go on as if trained at once."""
+    """The reference is fine-tuned, the others begin with it and learn from it; a race's go on as if trained at once."""
     config = config_in(tmp_path, photos, weights)
     found = search(tmp_path, config)
     inputs = look_up(parse_config(config))
@@ -80,15 +86,22 @@ def test_all_networks_begin_with_what_they_share_with_the_published_one(
     folded, theirs = begun["stage1_block1.depthwise.conv.weight"], torch.load(weights)["features.1.block.0.0.weight"]
     assert torch.equal(folded, theirs), "the weights of the run are the published ones"
 
+    settings = parse_config(config)
+    of_start = train(reference, dataset, splits.train, settings.final_recipe, seed=0, weights=begun).weights
+    teacher = Teacher(answer=channels_last(fused(load_model(reference, of_start))), identity="the reference")
+
     def alone(arch: Architecture, images: int, *, is_final: bool) -> Weights:
-        settings = parse_config(config)
+        if arch == reference:
+            return of_start
         recipe = settings.final_recipe if is_final else settings.rung_recipe(images)
-        mine = adapted(reference, begun, arch, seed=0)
-        return train(arch, dataset, splits.train, recipe, seed=0, weights=mine).weights
+        mine = adapted(reference, of_start, arch, seed=0)
+        return train(arch, dataset, splits.train, recipe, seed=0, weights=mine, teacher=teacher).weights
 
     files = RunFolder(found.folder)
     blocks, finals = (trials_of(tmp_path, stage) for stage in (SearchStage.BLOCKS, SearchStage.FINAL))
-    assert [[each.images_seen for each in blocks if each.rung == rung] for rung in (0, 1)] == [[32] * 3, [64] * 2]
+    start, *raced = blocks
+    assert (start.origin, start.architecture, start.images_seen) == (Origin.START, reference, 128)
+    assert [[each.images_seen for each in raced if each.rung == rung] for rung in (0, 1)] == [[32] * 3, [64] * 2]
     made_by = {job.number: job.evaluation for job in executors[0].jobs}
     ends = [trial for trial in finals if trial.origin != Origin.FOUND]
     assert {trial.origin for trial in ends} == {Origin.CANDIDATE, Origin.BASELINE, Origin.REFERENCE}
@@ -99,8 +112,10 @@ def test_all_networks_begin_with_what_they_share_with_the_published_one(
         expected = alone(trial.architecture, trial.images_seen, is_final=trial in ends)
         kept = read_weights(files.weights(trial))
         assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
+    trained = {job.number for job in executors[0].jobs if job.begun is None}
+    assert not trained & {trial.number for trial in ends if trial.origin == Origin.REFERENCE}, "it was trained before"
     report = (found.folder / "report.md").read_text(encoding="utf-8")
-    assert f"from what they share with the network of {weights}" in report.replace("\n", " ")
+    assert f"from what they share with the fine-tuned network of {weights}" in report.replace("\n", " ")
 
 
 @pytest.mark.slow
@@ -155,6 +170,9 @@ def test_narrowed_networks_inherit_from_those_that_were_trained(
             trial.stage for trial in trials_of(tmp_path, SearchStage.NETADAPT) if trial.number == job.number
         }
         assert job.evaluation.adapts == (job.evaluation.recipe is not None and not walked)
+    blocks = trials_of(tmp_path, SearchStage.BLOCKS)
+    assert [trial.origin for trial in blocks][:2] == [Origin.START, Origin.REFERENCE]
+    assert len(blocks) == 3
 
 
 def test_a_queued_search_has_its_weights_too(tmp_path: Path, photos: Path, weights: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from space.errors import DataError
 from tests.trainer.data.photos import PLAIN, per_class
 from trainer.data.dataset import REWARD, TEST, TRAIN, Dataset
-from trainer.data.splits import split, subset
+from trainer.data.splits import folds_of, split, subset
 
 
 def stored(folder: Path, labels: np.ndarray, roles: np.ndarray, classes: int) -> Dataset:
@@ -90,3 +90,16 @@ def test_impossible_splits_are_refused(tmp_path: Path) -> None:
             split(dataset, reward_fraction=fraction)
     with pytest.raises(DataError, match="'class 1' of made has 0 train, 1 reward and 1 test"):
         split(dataset)
+
+
+@given(st.lists(st.integers(0, 3), min_size=5, max_size=80), st.integers(1, 5), st.integers(0, 5))
+def test_folds_are_disjoint_parts_with_their_share_of_every_class(labels: list[int], folds: int, seed: int) -> None:
+    """Together they are the pool; sizes differ by one image at most, in all and of each class."""
+    every = np.array(labels)
+    pool = np.flatnonzero(every != 3)  # not all of the data set are in the pool
+    parts = folds_of(pool, every, folds, seed)
+    assert len(parts) == folds
+    assert np.array_equal(np.sort(np.concatenate(parts)), pool)
+    for counts in ([len(part) for part in parts], *([np.sum(every[part] == c) for part in parts] for c in range(3))):
+        assert max(counts) - min(counts) <= 1
+    assert all(np.array_equal(one, other) for one, other in zip(parts, folds_of(pool, every, folds, seed), strict=True))

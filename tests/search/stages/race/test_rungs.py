@@ -52,7 +52,7 @@ def race_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # no
         "workers": 2,
         "determinism": "strict",
         "batch": 3,
-        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12},
+        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12, "folds": 1},
         "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
         "target": {"ms": 0.075},
         "training": {"batch_size": 16},
