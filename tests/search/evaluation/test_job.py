@@ -18,7 +18,7 @@ EVALUATION = Training(
 
 
 def test_one_process_on_a_cpu_has_the_key_that_it_always_had() -> None:
-    """What was recorded before there were GPUs, several processes and folds is still found: they are no part of the key."""
+    """What was recorded before GPUs, several processes and folds is still found: they are no part of the key."""
     content = {
         "architecture": EVALUATION.architecture.arch_id,
         "data": {name: each for name, each in asdict(EVALUATION.data).items() if name != "folds"},
