@@ -205,8 +205,11 @@ _ENOUGH_TO_RANK, _FOLDS = 500, 5
 
 
 def _folds_for(config: RunConfig, dataset: Dataset, splits: Splits) -> int:
-    """In how many folds networks are judged where nobody says: one, but in a race of so few images."""
-    if not config.races or config.supernet is not None or config.final_processes > 1:
+    """In how many folds networks are judged where nobody says: one, but in a race of so few images from given weights.
+
+    From scratch a part of the time teaches networks too little.
+    """
+    if not config.races or config.init is None or config.final_processes > 1:
         return 1
     if len(splits.reward) >= _ENOUGH_TO_RANK or _has_own_reward_split(config.data.source):
         return 1

@@ -289,11 +289,30 @@ class Architecture:
                 f"the spec has version {version!r}; this mobilenas reads version {SCHEMA_VERSION}: export it again"
             )
         try:
-            return _adapter().validate_json(json.dumps(content))
+            found = _adapter().validate_json(json.dumps(content))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "spec"
             raise InvalidArchitecture(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        _refuse_switches(content, "")
+        return found
+
+
+# What is true or false in a spec; everywhere else pydantic takes true for a choice of 1.
+_SWITCHES = ("use_se", "hidden_bias")
+
+
+def _refuse_switches(content: object, where: str) -> None:
+    """See that true and false stand for nothing but switches.
+
+    Raises:
+        InvalidArchitecture: one stands for a number.
+    """
+    if isinstance(content, bool) and where.rpartition(".")[2] not in _SWITCHES:
+        raise InvalidArchitecture(f"{where}: {str(content).lower()} is no number; give one")
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for name, part in parts:
+        _refuse_switches(part, f"{where}.{name}".removeprefix("."))
 
 
 @cache

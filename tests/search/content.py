@@ -157,7 +157,9 @@ def fill(store: Store, runs: Path = Path("runs")) -> None:
 
 
 def _config(data: str, device: str) -> dict[str, Any]:
-    return {**CONFIG, "data": {**CONFIG["data"], "source": data}, "device": {**CONFIG["device"], "name": device}}
+    resolution = 64 if data.startswith("imagefolder:") else None
+    images = {**CONFIG["data"], "source": data, "resolution": resolution}
+    return {**CONFIG, "data": images, "device": {**CONFIG["device"], "name": device}}
 
 
 def _begin(

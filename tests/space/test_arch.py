@@ -249,10 +249,20 @@ def test_the_schema_refuses_no_spec_that_loads(arch: Architecture, data: st.Data
     try:
         Architecture.from_json(json.dumps(content))
     except InvalidArchitecture as error:
-        between = ("leave them out", "uses none")
+        between = ("leave them out", "leave it out", "uses none")
         assert any(words in str(error) for words in between) or not VALIDATOR.is_valid(content)  # noqa: PT017
     else:
         VALIDATOR.validate(content)
+
+
+@pytest.mark.parametrize("path", [("stem", "stride"), ("stages", 0, "stride"), ("num_classes",)])
+def test_true_is_no_number(path: tuple[str | int, ...]) -> None:
+    """As the schema has it, though it equals 1 in Python."""
+    content = json.loads(REFERENCES["mobilenet_v3_large"]().to_json())
+    with_value(content, path, value=True)
+    assert not VALIDATOR.is_valid(content)
+    with pytest.raises(InvalidArchitecture, match=rf"{path[-1]}: (true is no number|.*integer)"):
+        Architecture.from_json(json.dumps(content))
 
 
 def test_defaults_are_not_written() -> None:

@@ -142,15 +142,15 @@ def photos_with(folder: Path, *splits: str, each: int) -> str:
         ((), 5, {}, 1),
         ((), 40, {"data": {"folds": 3}}, 3),
         ((), 40, {"race": {"rungs": []}, "final": {"images": 100}}, 1),
-        ((), 40, {"supernet": "somewhere"}, 1),
+        ((), 40, {"init": None}, 1),
     ],
 )
 def test_few_images_judge_in_turn(
     tmp_path: Path, splits: tuple[str, ...], each: int, changes: dict[str, Any], folds: int
 ) -> None:
-    """In a race, unless somebody has chosen a folder of those that judge, or a class has too few."""
+    """In a race from given weights, unless somebody has chosen a folder of those that judge, or a class has too few."""
     data = {"source": photos_with(tmp_path / "photos", *splits, each=each), "resolution": 16}
-    content = {"data": data | changes.get("data", {}), **{key: changes[key] for key in changes if key != "data"}}
+    content = merged({"data": data, "init": str(published(tmp_path))}, changes)
     assert look_up(parse_config(content)).config.data.folds == folds
 
 
