@@ -21,7 +21,6 @@ import numpy as np
 
 import mobilenas
 from benchmarks.raw import Raw
-from search.evaluation.processes import start_context
 from search.record.store import Store
 from search.reports.recorded_search import RecordedSearch
 from search.trial import Origin, SearchStage, State, Trial
@@ -53,7 +52,11 @@ def searched(arguments: argparse.Namespace, data: Path, name: str) -> dict[str, 
     if begun:
         mobilenas.resume(name, database=url)
     else:
-        config = {"html": False, "blocks": {"reuse": False, "warm_start": False}}
+        config = {
+            "html": False,
+            "blocks": {"reuse": False, "warm_start": False},
+            "data": {"folds": arguments.folds},
+        }
         mobilenas.search(
             config,
             name=name,
@@ -125,10 +128,10 @@ def main() -> None:
     parser.add_argument("--budget", default="8m")
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--per-class", type=int, nargs="+", default=PER_CLASS)
+    parser.add_argument("--folds", type=int, help="as data.folds")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
-    start_context()
     arguments.work.mkdir(parents=True, exist_ok=True)
     raw = Raw("photos")
     for seed in range(arguments.splits):

@@ -20,7 +20,7 @@ from search.events import Listener
 from search.objective.latency import DeviceLatency, Goal
 from search.objective.limits import Refusal
 from search.plan import Inputs, look_up
-from search.protocols import SPARE
+from search.protocols import FINER, SCALED, SPARE
 from search.record.heartbeat import Heartbeat
 from search.record.rows import FoundEvaluation, SearchRecord
 from search.record.store import Store
@@ -34,6 +34,7 @@ from search.trial import Origin, Scores, SearchStage, State, Trial
 from space.arch import Architecture
 from space.cost import cost_of, unit_cost
 from space.keys import keys_of
+from space.variation.scaling import scaled_references
 from tests.search.inline import InlineExecutor
 from tests.search.makers import latency_table, measurement, new_start, record_table
 from tests.tiny import TINY_SPACE
@@ -305,6 +306,26 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     numbers = [each.trial for each in begun.store.trials.measurements(begun.record.id)][before:]
     assert {trial.number for trial in (*best[:2], *too_slow)} <= set(numbers)
     assert best[0].number in numbers  # on its last rung, where it was not measured before
+
+
+@pytest.mark.parametrize("slower", [0.9, 1.3, 1.9])
+def test_the_baseline_is_the_widest_scaled_reference_that_meets_the_target(
+    race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, asked: list[list[Architecture]], slower: float
+) -> None:
+    """Also where a narrower reference is slower than by its multiply-adds; a few are measured for it, in two looks."""
+    begun = race(latency_from=0.0, target=7.5)  # of the largest member, which is a toy beside the reference
+    begun.run()
+    session, seen = begun.session(), len(asked)
+    monkeypatch.setattr(f"{__name__}.error_of", lambda _: slower)
+    scaled = list(scaled_references(session.space).values())
+    upper = {arch: 1.1 * slower * cost_of(arch).madds / 1e6 for arch in scaled}
+    expected = next(arch for arch in scaled if upper[arch] <= begun.target_ms)
+    assert choose_finalists(session, standings(session)).baseline == expected
+    looks = [[arch for arch in networks if arch in upper] for networks in asked[seen:]]
+    assert len(looks[0]) == SCALED
+    assert all(0 < len(finer) <= FINER for finer in looks[1:])
+    assert not any(arch in looks[0] for finer in looks[1:] for arch in finer)
+    assert len(scaled) > SCALED + FINER
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1, 1.2, 1.4])
