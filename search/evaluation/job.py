@@ -156,6 +156,7 @@ class Training(Evaluation):
         content = {
             **asdict(self),
             "architecture": self.architecture.arch_id,
+            "recipe": None if self.recipe is None else self.recipe.to_plain(),
             "evaluator": [EVALUATOR_VERSION, _torch_version()],
         }
         for name, usual in (

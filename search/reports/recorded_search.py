@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -43,7 +43,7 @@ def reference_trial(trials: Iterable[Trial]) -> Trial | None:
 
 def recipes_hash(race: Recipe, final: Recipe) -> str:
     """16 hexadecimal digits that tell how networks are trained, however long."""
-    content = [asdict(replace(each, images=1)) for each in (race, final)]
+    content = [replace(each, images=1).to_plain() for each in (race, final)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

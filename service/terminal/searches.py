@@ -40,6 +40,7 @@ def print_plan(plan: Plan) -> None:
         f"trials       {config.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
         *_weights_lines(config),
+        *_folds_lines(config),
         *_epochs_lines(plan),
         f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, "
         f"{'race' if config.races else 'block-level search'} {plan.search_minutes:.1f}, "
@@ -67,8 +68,18 @@ def _weights_lines(config: RunConfig) -> list[str]:
     if config.device.name != "local":
         options += f" --device {shlex.quote(config.device.name)}"
     return [
-        "weights      all networks are trained from scratch; to begin with published weights instead, and narrow that "
-        f"network: mobilenas netadapt --init torchvision:mobilenet_v2 {options}"
+        "weights      all networks are trained from scratch; to begin with published weights instead: "
+        f"mobilenas search --init torchvision:mobilenet_v2 {options}"
+    ]
+
+
+def _folds_lines(config: RunConfig) -> list[str]:
+    """How few images judge."""
+    if config.folds == 1:
+        return []
+    return [
+        f"judging      each network is trained {config.folds} times, each time without a part of the images, which "
+        "judges it; the final ones once more, on all"
     ]
 
 

@@ -1,6 +1,6 @@
 """The optimizers that recipes name, as one: torch's own, and Muon for the layers that are matrices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from trainer.training.recipe import Recipe
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _MUON_MOMENTUM = 0.95
+CLASSIFIER = "head.classifier."
+"""How the names of the last layer's parameters begin."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -63,10 +65,14 @@ class Optimizers:
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         matrices = _pointwise(model) if recipe.optimizer == "muon" else []
         rest = [p for p in model.parameters() if all(p is not matrix for matrix in matrices)]
-        groups = [
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = _groups(rest, recipe, recipe.learning_rate)
+        if recipe.body_rate != 1.0:
+            classifier = [p for name, p in model.named_parameters() if name.startswith(CLASSIFIER)]
+            body = [p for p in rest if all(p is not each for each in classifier)]
+            groups = [
+                *_groups(classifier, recipe, recipe.learning_rate),
+                *_groups(body, recipe, recipe.body_rate * recipe.learning_rate),
+            ]
         device = next(model.parameters()).device.type
         self.all: list[torch.optim.Optimizer] = []
         if recipe.optimizer == "rmsprop":
@@ -87,7 +93,8 @@ class Optimizers:
                 )
             )
         if matrices:
-            self.all.append(Muon(matrices, lr=recipe.matrix_rate, momentum=_MUON_MOMENTUM))
+            rate = recipe.body_rate * recipe.matrix_rate  # the classifier is none of them
+            self.all.append(Muon(matrices, lr=rate, momentum=_MUON_MOMENTUM))
         self._rates = [group["lr"] for each in self.all for group in each.param_groups]
 
     def set_factor(self, factor: float) -> None:
@@ -121,6 +128,14 @@ class Optimizers:
                 if int(of) == number:
                     remembered.setdefault(int(index), {})[name] = _laid_out(value, parameters[int(index)])
             each.load_state_dict({"state": remembered, "param_groups": each.state_dict()["param_groups"]})
+
+
+def _groups(parameters: Sequence[Tensor], recipe: Recipe, rate: float) -> list[dict[str, Any]]:
+    """With and without weight decay."""
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay, "lr": rate},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+    ]
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -180,7 +180,9 @@ class Recipe:
     on BatchNorm and biases, and none by Muon, whose learning rate for pointwise convolutions is `matrix_rate`; all else
     is then trained by SGD. `balance` lets all classes weigh alike, however many images they have: by drawing those of
     rare ones more often, or by their weight in the loss. `teacher_weight` is the share of the loss that a teacher's
-    answers have, at `temperature` (Hinton et al. 2015), where there is a teacher.
+    answers have, at `temperature` (Hinton et al. 2015), where there is a teacher. Where weights are given, all but the
+    classifier may be trained at `body_rate` times the rates, and by the statistics of BatchNorm that came with the
+    weights, which stay as they are (`frozen_statistics`).
     """
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
@@ -199,6 +201,8 @@ class Recipe:
     balance: Literal["none", "sampling", "loss"] = "none"
     teacher_weight: float = 0.5
     temperature: float = 2.0
+    body_rate: float = 1.0
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         _between(
@@ -213,7 +217,16 @@ class Recipe:
             dropout=(0, 0.95),
             teacher_weight=(0, 1),
             temperature=(0.1, 100),
+            body_rate=(0, 1),
         )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain JSON that identifies it: choices that there were not always are left out where they are not used."""
+        plain = asdict(self)
+        for name, usual in (("body_rate", 1.0), ("frozen_statistics", False)):
+            if plain[name] == usual:
+                del plain[name]
+        return plain
 
     @property
     def steps(self) -> int:

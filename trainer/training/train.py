@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from space.arch import Architecture
-from space.errors import Diverged, Stopped, TimeLimit
+from space.errors import Diverged, InvalidConfig, Stopped, TimeLimit
 from trainer.data.dataset import Dataset
 from trainer.data.prepare import Progress
 from trainer.training.augment import Batch, augment, mirrored_by_epoch
@@ -123,7 +123,9 @@ class Training:
         device: DeviceKind,
         teacher: Teacher | None,
     ) -> None:
-        self.network = channels_last(network).to(device).train()
+        self._freezes = recipe.frozen_statistics
+        self.network = channels_last(network).to(device)
+        self.resume()
         self.model = self.network if order.shard.size == 1 else DistributedDataParallel(self.network)
         self.order, self.recipe, self.identity = order, recipe, identity
         self.images, self.device, self.teacher = Images(dataset, device), torch.device(device), teacher
@@ -131,7 +133,8 @@ class Training:
         self._batch_norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
         self.average = _floats(self.network, copied=True) if recipe.average else {}
         self.step, self.seconds = 0, 0.0
-        self._batch_norm_images = _some(order.indices, recipe.average.batch_norm_images if recipe.average else 0)
+        measured = recipe.average.batch_norm_images if recipe.average and not self._freezes else 0
+        self._batch_norm_images = _some(order.indices, measured)
         self._class_weights = None
         if recipe.balance == "loss":
             self._class_weights = torch.from_numpy(class_weights(dataset, order.indices)).float().to(device)
@@ -144,6 +147,13 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         if recipe.dropout:
             _add_dropout(self.network, recipe.dropout)
+
+    def resume(self) -> None:
+        """Let the network train, as before it was judged; where BatchNorm's statistics are to stay, by those."""
+        self.network.train()
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d) and self._freezes:
+                module.eval()
 
     def go_on_from(self, state: TrainingState) -> None:
         """Become what was kept.
@@ -309,8 +319,11 @@ def train(
         TimeLimit: it took too long.
         Stopped: it was stopped.
         RunError: there is no such device.
+        InvalidConfig: statistics are to stay, and no weights are given.
     """
     require_device(device)
+    if recipe.frozen_statistics and weights is None:
+        raise InvalidConfig("recipe field frozen_statistics: there are none without given weights; leave it out")
     network = new_model(arch, seed) if weights is None else load_model(arch, weights)
     order = order_of(dataset, indices, recipe, seed, shard)
     identity = Identity(
@@ -375,7 +388,7 @@ def _run(training: Training, reads: Iterator[Read], attended: Attended) -> None:
             attended.progress(training.step * size, steps * size)
         if check and check.is_due(training.step, steps):
             check.look(training.judged(), training.step / steps)
-            training.network.train()
+            training.resume()
         is_stopped = attended.stopping()
         if checkpoints and training.step < steps and (is_stopped or now - kept >= checkpoints.seconds):
             training.require_finite()

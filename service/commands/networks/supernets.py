@@ -70,6 +70,8 @@ def _inputs(
     )
     # A run's file may name the supernet that is still to be trained.
     asked = asked.model_copy(update={"evaluator": None, "supernet": None, "supernet_hash": None})
+    if asked.init is not None:
+        raise InvalidConfig(f"config key init: a supernet is trained from scratch, not from {asked.init}; leave it out")
     listener.begin(f"preparing {asked.data.source}", 1)
     inputs = look_up(asked, listener.advance)
     listener.end()

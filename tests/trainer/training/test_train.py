@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from space.errors import DataError, Diverged, RunError, TimeLimit
+from space.errors import DataError, Diverged, InvalidConfig, RunError, TimeLimit
 from space.networks.modules import ConvUnit
 from tests.trainer.training.stripes import ARCH, SHORT
 from trainer.data.dataset import Dataset
@@ -20,7 +20,7 @@ from trainer.data.splits import Splits
 from trainer.training.batches import Images
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, new_model
-from trainer.training.recipe import Augmentation, Average, Endless, Recipe
+from trainer.training.recipe import Augmentation, Average, Endless, Recipe, load_recipe
 from trainer.training.train import Attended, Check, Teacher, class_weights, distillation_loss, train
 
 ENDLESS = replace(SHORT, schedule=Endless(warmup_images=64), average=Average(share=0.2, batch_norm_images=128))
@@ -302,3 +302,42 @@ def test_distillation_is_the_divergence_of_softened_answers(temperature: float) 
     expected = float((teacher * (teacher / own).log()).sum(1).mean()) * temperature**2
     assert float(distillation_loss(logits, answers, temperature)) == pytest.approx(expected)
     assert float(distillation_loss(answers, answers, temperature)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_the_body_is_trained_at_its_share_of_the_rates(
+    optimizer: Literal["sgd", "muon"], stripes: Dataset, splits: Splits
+) -> None:
+    """After one step all but the classifier has moved by so much less, and the classifier as much."""
+    recipe = replace(
+        load_recipe("sgd-cosine"), images=8, batch_size=8, optimizer=optimizer, momentum=0.0, weight_decay=0.0
+    )
+    weights = {name: tensor.clone() for name, tensor in new_model(ARCH, 0).state_dict().items()}
+    whole, slower = (
+        train(ARCH, stripes, splits.train, replace(recipe, body_rate=rate), seed=0, weights=weights).weights
+        for rate in (1.0, 0.25)
+    )
+    moved = 0
+    for name, _ in new_model(ARCH, 0).named_parameters():
+        share = 1.0 if name.startswith("head.classifier.") else 0.25
+        torch.testing.assert_close(
+            slower[name] - weights[name], share * (whole[name] - weights[name]), rtol=1e-3, atol=1e-6
+        )
+        moved += bool((whole[name] != weights[name]).any())
+    assert moved > 4
+
+
+def test_statistics_that_stay(stripes: Dataset, splits: Splits) -> None:
+    """With a body that is not trained nothing but the classifier changes, looked at in between or not."""
+    shown = Augmentation(flip="none")
+    recipe = replace(
+        load_recipe("proxy"), images=64, batch_size=8, augmentation=shown, frozen_statistics=True, body_rate=0.0
+    )
+    weights = {name: tensor.clone() for name, tensor in new_model(ARCH, 0).state_dict().items()}
+    looked = Attended(check=Check(times=2, look=lambda *_: None))
+    for each in (recipe, replace(recipe, average=None)):
+        found = train(ARCH, stripes, splits.train, each, seed=0, weights=weights, attended=looked).weights
+        changed = {name for name, tensor in found.items() if not torch.equal(tensor, weights[name])}
+        assert changed == {"head.classifier.linear.weight", "head.classifier.linear.bias"}
+    with pytest.raises(InvalidConfig, match="there are none without given weights"):
+        train(ARCH, stripes, splits.train, recipe, seed=0)
