@@ -131,6 +131,8 @@ class _Dispatch:
         session = self.session
         if trial.stage is SearchStage.FINAL:
             return None  # its result on the test split belongs to this search
+        if trial.origin == Origin.START and session.config.folds > 1:
+            return None  # what others begin with, fold by fold, was removed when that search ended
         candidates = session.store.trials.find_evaluations(evaluation.key)
         if not session.config.blocks.reuse:
             candidates = [each for each in candidates if each.run_folder == session.start.run_folder]

@@ -22,8 +22,9 @@ _LEAST_NETWORKS = 0.5
 _SHORTER = (1.0, 1 / 2, 1 / 4, 1 / 8)
 # A calibration in a bad moment makes trainings too short for all that comes; so many times as long is the most at once.
 _LONGEST = 4.0
-# Shorter final trainings than these, which the shortest plans have, say little of a network: then it takes longer.
-_FEWEST_FINAL_IMAGES = 15_000
+# Shorter final trainings than these, which the shortest plans have, say little of a network: then it takes longer. Who
+# begins with given weights needs a quarter.
+_FEWEST_FINAL_IMAGES, _FEWEST_BEGUN = 15_000, 3_750
 _NETWORKS = (4.0, 3.0, 2.0, 1.5, 1.25, 1.0, 7 / 8, 3 / 4, 5 / 8, 1 / 2, 3 / 8, 1 / 4, 1 / 8)
 
 
@@ -62,12 +63,12 @@ def fitted(config: RunConfig, pace: Pace, rung: int, seconds: float) -> RunConfi
     those of other searches, and the rest into more networks. Where there is less, there are fewer networks first, but
     not too few, and then trainings are shorter. The shortest race takes as long as it takes.
     """
-    chosen = config
+    chosen, fewest = config, _FEWEST_FINAL_IMAGES if config.init is None else _FEWEST_BEGUN
     for images in (*_longer(seconds / _seconds(config, pace, rung)), *_SHORTER):
         changed = config.going_on(rung, images=images)
         if images > 1 and changed is None:
             continue
-        if changed is None or (images < 1 and changed.final.images < _FEWEST_FINAL_IMAGES):
+        if changed is None or (images < 1 and changed.final.images < fewest):
             break
         least = 1.0 if images > 1 else _LEAST_NETWORKS
         for networks in _NETWORKS:

@@ -170,3 +170,24 @@ def test_folds_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any
     config = in_folds(race_in(tmp_path, photos))
     with pytest.raises(MobilenasError, match=told):
         look_up(parse_config(merged(config, changes)))
+
+
+@pytest.mark.slow
+def test_the_start_of_folds_is_not_taken_over(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
+    """Another search of the same fine-tunes it anew, since what its folds left is gone; all else it need not train."""
+    rungs = [{"images": 32, "networks": 2}]
+    config = in_folds(config_in(tmp_path, photos, published(tmp_path)))
+    config |= {"blocks": {"reuse": True}, "race": {"rungs": rungs, "latency_from": 0.3}}
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    for name in ("first", "second"):
+        mobilenas.search(config, name=name, database=url, runs=tmp_path / "runs")
+    with closing(Store.open(url)) as store:
+        first, second = (store.trials.of(store.searches.get(name).id) for name in ("first", "second"))
+    assert [trial.evaluation_key for trial in first] == [trial.evaluation_key for trial in second]
+    assert [trial.reused_from is not None for trial in second if trial.stage is SearchStage.BLOCKS] == [
+        False,
+        True,
+        True,
+    ]
+    start = next(job for job in executors[1].jobs)
+    assert start.keeps_checkpoint
