@@ -78,7 +78,7 @@ def searched(arguments: argparse.Namespace, data: Path, name: str) -> dict[str, 
             if trial.origin == Origin.START and trial.state is State.COMPLETE
         )
         found, reference = recorded.both()
-        baseline = recorded.baseline
+        baseline = found if recorded.found_is_baseline else recorded.baseline
         assert baseline is not None
 
         def row(trial: Trial) -> dict[str, Any]:

@@ -99,6 +99,15 @@ def initial_weights(begun: Pretrained, config: RunConfig, dataset: Dataset, spac
     return with_epsilon(weights, arch.batch_norm_epsilon, reference.batch_norm_epsilon)
 
 
+def can_begin(arch: Architecture, reference: Architecture) -> bool:
+    """Whether a network shares anything with the reference."""
+    try:
+        check_comparable(reference, arch)
+    except InvalidArchitecture:
+        return False
+    return True
+
+
 def _content(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:

@@ -4,6 +4,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from latency.extremes import Range, latency_range
 from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
-from search.begun import begin_with, initial_weights, with_space_around
+from search.begun import begin_with, can_begin, initial_weights, with_space_around
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
@@ -94,8 +95,12 @@ def available_cores() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
-    """Prepare the data set, and build the search space that fits it; `progress` hears of the decoding of pictures.
+def look_up(
+    config: RunConfig, progress: Progress | None = None, tell: Callable[[str], None] = lambda _: None
+) -> Inputs:
+    """Prepare the data set, and build the search space that fits it.
+
+    `progress` hears of the decoding of pictures, `tell` what weights are downloaded.
 
     Raises:
         DataError: the data set is missing or unfit.
@@ -106,7 +111,7 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     """
     begun = None
     if config.init is not None and config.init_hash is None:
-        begun = begin_with(config.init)
+        begun = begin_with(config.init, tell=tell)
         config = with_space_around(config, begun)
     name, width = config.space.chosen
     preset = load_preset(name)  # before the data, which may have to be downloaded
@@ -123,6 +128,12 @@ def look_up(config: RunConfig, progress: Progress | None = None) -> Inputs:
     if begun is not None:
         assert isinstance(data, Images), "weights are begun with where something is trained"
         initial = save(dict(initial_weights(begun, config, data.dataset, space)))
+        for arch in config.blocks.networks(space):
+            if not can_begin(arch, space.reference):
+                raise InvalidConfig(
+                    f"blocks.enqueue: {arch.arch_id} has not the form of {space.preset.reference}, the network of "
+                    f"{config.init}, and so nothing to begin with; leave it out"
+                )
     return Inputs(config=config, data=data, space=space, settings=settings, initial_weights=initial)
 
 

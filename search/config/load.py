@@ -132,6 +132,8 @@ class RunConfig(ConfigSection):
     def _can_begin_with_weights(self) -> None:
         """There must be trainings, and nothing else that they begin with."""
         if self.init is None:
+            if self.init_hash is not None:
+                raise ValueError("init_hash is set by a search that has `init`; leave it out")
             return
         others = {"evaluator": self.evaluator, "supernet": self.supernet, "netadapt.start": self.netadapt.start}
         for name, value in others.items():

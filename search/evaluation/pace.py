@@ -81,7 +81,7 @@ class Pace:
         if self.folds > 1:  # each anew, and once more on all of them
             images, begun = (self.folds + 1) * images, 0
         from_scratch = 2 if config.races else 1
-        if config.races and config.start_recipe is not None:
+        if config.races and config.final.weights == "continued" and config.start_recipe == config.final_recipe:
             from_scratch -= 1  # the reference was trained in the beginning
         judged = EVALUATION_SHARE * self.judged_whole
         trainings = [images + judged] * from_scratch + [images - begun + judged] * config.final.top_k

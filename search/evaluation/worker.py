@@ -96,7 +96,7 @@ def _in_folds(job: Job, evaluation: Training, dataset: Dataset, splits: Splits, 
         right[places], likelihoods[places] = found.right, found.log_likelihoods
         by_fold.append(trained)
     if job.keeps_checkpoint and job.checkpoint is not None:
-        write_folds([trained.weights for trained in by_fold], job.checkpoint)
+        write_folds([each.weights for each in by_fold], job.checkpoint, evaluation_key=evaluation.key)
     kept = by_fold[0]
     if evaluation.refits:
         kept = _trained_on(pool, len(parts), job, evaluation, dataset, progress)
@@ -156,7 +156,7 @@ def _of_fold(parent: Parent, key: str | None, fold: int | None) -> Weights:
     """The weights that know nothing of a fold; None: of none."""
     if fold is None or parent.folds is None:
         return _initial_weights(parent.weights, key)
-    return read_fold(parent.folds, fold)
+    return read_fold(parent.folds, fold, key)
 
 
 def help_training(job: Job, shard: Shard) -> None:

@@ -17,7 +17,7 @@ from search.record.rows import FurtherTarget, SearchRecord, SearchStart
 from search.record.searches import NameTaken
 from search.record.store import Store
 from search.run_folder import RunFolder, supernet_file
-from space.errors import RunError
+from space.errors import InvalidConfig, RunError
 from space.paths import recordable
 from trainer.training.weight_files import write_whole
 
@@ -153,6 +153,8 @@ def _with_its_weights(inputs: Inputs, start: SearchStart) -> RunConfig:
         RunError: its supernet cannot be copied.
     """
     config, initial = inputs.config, inputs.initial_weights
+    if initial is None and config.init_hash is not None:
+        raise InvalidConfig("config key init_hash: a search sets it, of its own copy of the weights; leave it out")
     if initial is not None:
         write_whole(start.files.start_weights, initial)
         known = {"init_hash": hashlib.sha256(initial).hexdigest(), "init_images": config.final.images}

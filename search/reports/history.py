@@ -143,12 +143,20 @@ class History:
         """Who ranked its networks, if not plain top-1."""
         return judge_of(self.setting("evaluator"), self.setting("data.rank_by"))
 
+    @property
+    def walks(self) -> bool:
+        """Whether it is but a walk from a given network."""
+        return self.setting("netadapt.start") is not None
+
     def complete(self, *stages: SearchStage) -> list[Trial]:
-        """The trials of these stages that have a top-1, by number."""
+        """The trials of these stages that have a top-1, by number; not what all networks of a search begin with."""
         return [
             trial
             for trial in self.trials
-            if trial.stage in stages and trial.state is State.COMPLETE and trial.scores.top1 is not None
+            if trial.stage in stages
+            and trial.state is State.COMPLETE
+            and trial.scores.top1 is not None
+            and (self.walks or trial.origin != Origin.START)
         ]
 
     def reference(self) -> Trial | None:
@@ -229,7 +237,7 @@ class History:
         values: list[float | None] = []
         for trial in self._ended(stages or SEARCHED):
             spent += self.costs[trial.number] / 60
-            if trial.state is not State.COMPLETE:
+            if trial.state is not State.COMPLETE or (trial.origin == Origin.START and not self.walks):
                 continue
             value = value_of(trial)
             if value is not None and (best is None or value > best):

@@ -18,7 +18,7 @@ from search.stages.dispatch import HOPELESS, run_trials
 from search.stages.earlier.lessons import best_known, lessons
 from search.stages.earlier.transfer import networks_to_enqueue, transfer_trials
 from search.stages.limits import latency_limit_ms, limits_of
-from search.stages.race.rungs import as_learnt, evaluation_of
+from search.stages.race.rungs import as_learnt, competing, evaluation_of
 from search.stages.race.screening import Candidates, can_screen
 from search.stages.session import Session
 from search.trial import Origin, Scores, SearchStage, State, Trial
@@ -26,6 +26,7 @@ from space.arch import Architecture
 from space.encoding import Encoding
 from space.errors import RunError
 from space.keys import keys_of
+from trainer.training.weight_files import evaluation_of_weights
 
 if TYPE_CHECKING:
     from search.samplers.ask import Asking
@@ -47,9 +48,11 @@ def search_blocks(session: Session) -> None:
         _judge_start(session, start)
         return
     session.fill_rewards()
-    if session.config.races and session.trials(SearchStage.FINAL):
+    finals = session.trials(SearchStage.FINAL)
+    if not any(trial.origin == Origin.FOUND and trial.state is State.COMPLETE for trial in finals):
+        _train_start(session)
+    if session.config.races and finals:
         return  # who is trained to the end was chosen already
-    _train_start(session)
     asked = [trial for trial in session.trials(SearchStage.BLOCKS) if _counts(trial)]
     ended = sum(trial.state in (State.COMPLETE, State.STOPPED) for trial in asked)
     # Once all have been trained there is no room for another one, and nobody needs its blocks.
@@ -95,7 +98,7 @@ def _train_start(session: Session) -> None:
     """Fine-tune the reference, where all other networks begin with it.
 
     Raises:
-        RunError: that failed, twice.
+        RunError: that failed.
     """
     if (evaluation := session.evaluations.start) is None:
         return
@@ -104,25 +107,35 @@ def _train_start(session: Session) -> None:
     def ask() -> Trial | None:
         nonlocal begun
         started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
-        if begun > 1 or _has_start(session) or any(trial.state is State.RUNNING for trial in started):
+        if begun or any(trial.state is State.RUNNING for trial in started):
             return None
-        begun += 1  # once more where it failed
+        begun += 1
         return session.new_trial(SearchStage.BLOCKS, arch, origin=Origin.START)
 
-    if not _has_start(session):
+    if not _has_start(session, evaluation):
         session.listener.begin("fine-tuning the reference", 1)
-        run_trials(session, SearchStage.BLOCKS, ask, lambda _: evaluation, advanced=session.listener.advance)
+        run_trials(
+            session,
+            SearchStage.BLOCKS,
+            ask,
+            lambda _: evaluation,
+            advanced=session.listener.advance,
+            origin=Origin.START,
+        )
         session.listener.end()
-    if not _has_start(session):
+    if not _has_start(session, evaluation):
         started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
         raise RunError(f"the fine-tuning of the reference failed: {started[-1].error}; mend that, then resume")
 
 
-def _has_start(session: Session) -> bool:
-    """Whether it was fine-tuned, and what it left for folds is still there."""
+def _has_start(session: Session, evaluation: Evaluation) -> bool:
+    """Whether it was fine-tuned as it would be now, by the same version, and what it left for folds is there."""
     started = session.index.of_origin(SearchStage.BLOCKS, Origin.START)
     done = [trial for trial in started if trial.state is State.COMPLETE]
-    return bool(done) and (session.config.folds == 1 or session.start.files.checkpoint(done[-1].number).exists())
+    if not done or done[-1].evaluation_key != evaluation.key:
+        return False
+    folds = session.start.files.checkpoint(done[-1].number)
+    return session.config.folds == 1 or evaluation_of_weights(folds) == evaluation.key
 
 
 class _Search:
@@ -455,7 +468,7 @@ def choose_seed(session: Session | RecordedSearch) -> Trial:
     Raises:
         RunError: no trial was completed, or none within the limits.
     """
-    complete = [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
+    complete = competing(session)
     if not complete:
         raise RunError(
             f"search '{session.record.name}' has no completed trial for NetAdapt to start from; resume it: "

@@ -30,18 +30,21 @@ def run_trials(
     *,
     finished: Callable[[Trial, float | None], None] = lambda _trial, _reward: None,
     advanced: Callable[[float], None] = lambda _running: None,
+    origin: str | None = None,
 ) -> None:
     """Keep the workers busy with what `ask` gives, until it gives nothing more and all have ended.
 
-    Trials that an earlier coordinator left running come first. `finished` hears of each trial and its reward,
-    `advanced` of the sum of the running trials' shares done.
+    Trials that an earlier coordinator left running come first, perhaps only those of one `origin`. `finished` hears of
+    each trial and its reward, `advanced` of the sum of the running trials' shares done.
 
     Raises:
         Interrupted: it was asked to stop; running trials have ended and are recorded.
         ClaimLost: another process runs the search now.
         RunError: nothing but failures, or a disk is full.
     """
-    _Dispatch(session, stage, evaluation_of, finished).run(ask, advanced)
+    dispatch = _Dispatch(session, stage, evaluation_of, finished)
+    dispatch.waiting = session.take_left_running(stage, origin)
+    dispatch.run(ask, advanced)
 
 
 @dataclass
@@ -59,7 +62,6 @@ class _Dispatch:
     def run(self, ask: Callable[[], Trial | None], advanced: Callable[[float], None]) -> None:
         """See `run_trials`."""
         session, executor = self.session, self.session.executor
-        self.waiting = session.take_left_running(self.stage)
         while True:
             session.heartbeat.check()
             while not session.stopping and len(self.running) < executor.slots:
@@ -177,9 +179,16 @@ def _job(session: Session, trial: Trial, evaluation: Evaluation) -> Job:
         checkpoint=files.checkpoint(trial.number),
         keeps_checkpoint=session.may_go_on(trial),
         begun=begun,
-        limit_seconds=60 * session.config.trial_minutes,
+        limit_seconds=60 * session.config.trial_minutes * _trainings(evaluation),
         touch_test=trial.stage is SearchStage.FINAL and trial.origin != Origin.CANDIDATE,
     )
+
+
+def _trainings(evaluation: Evaluation) -> int:
+    """How many there are in one evaluation; the limit holds for each of them."""
+    if not isinstance(evaluation, Training) or evaluation.recipe is None or evaluation.data.folds == 1:
+        return 1
+    return evaluation.data.folds + evaluation.refits
 
 
 def _start_of(session: Session) -> Parent:

@@ -65,9 +65,12 @@ def temperature_in(model: Path, trial: Trial) -> float:
     """That with which a trial's network was exported to an ONNX file before; 1 where it was not."""
     try:
         metadata = Network(model.read_bytes()).metadata
+        known = float(metadata.get(TEMPERATURE, 1.0))
     except OSError:
         return 1.0
-    return float(metadata.get(TEMPERATURE, 1.0)) if metadata.get("mobilenas_trial") == str(trial.number) else 1.0
+    except Exception as error:  # onnxruntime raises many kinds on damaged files
+        raise RunError(f"{model} cannot be read ({type(error).__name__}); remove it, and export again") from error
+    return known if metadata.get("mobilenas_trial") == str(trial.number) else 1.0
 
 
 def export_network(

@@ -113,8 +113,10 @@ class Session:
         return self.index.trial(number)
 
     def reward_of(self, trial: Trial) -> float | None:
-        """The reward of a completed block-level trial, against the seed target."""
+        """The reward of a completed block-level trial, against the seed target; what all begin with has none."""
         if trial.state is not State.COMPLETE or trial.stage is not SearchStage.BLOCKS:
+            return None
+        if trial.origin == Origin.START and self.config.netadapt.start is None:
             return None
         return self.reward.of(trial.scores, self.start.seed_target_ms)
 

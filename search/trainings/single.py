@@ -62,7 +62,10 @@ class SingleTraining:
 
         def attempt(recipe: Recipe) -> Trained:
             images, teacher, device = self.splits.train, self.teacher, self.device
-            return train(self.arch, self.dataset, images, recipe, seed=0, teacher=teacher, device=device)
+            weights = self.weights
+            return train(
+                self.arch, self.dataset, images, recipe, seed=0, weights=weights, teacher=teacher, device=device
+            )
 
         return images_for(minutes, self.recipe, attempt, batches=6)
 

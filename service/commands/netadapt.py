@@ -181,6 +181,11 @@ def _of_search(store: Store, walk: NetAdaptRequest, name: str) -> _Source:
             f"search '{name}' trained nothing (data.source none), so there are no weights to start from; name "
             "a search with data, or a run folder"
         )
+    if (folds := record.config["data"].get("folds") or 1) > 1:
+        raise RunError(
+            f"networks of search '{name}' were judged in {folds} folds and know all images that would judge a walk; "
+            f"start from the published weights: --init {record.config.get('init')}"
+        )
     trial = _chosen(store, record, walk)
     if trial.weights is None:
         raise RunError(f"trial {trial.number} of '{name}' has no weights to start from; name another --trial")

@@ -30,7 +30,7 @@ from search.stages.session import AwaitsKit
 from search.trial import SearchStage
 from service.report.written import write_page
 from service.settings import load_settings
-from service.terminal.console import console, say
+from service.terminal.console import console, say, tell
 from service.terminal.logs import logged, telling
 from service.terminal.progress import TerminalListener
 from service.terminal.searches import print_plan, print_result
@@ -118,7 +118,7 @@ def looked_up(config: RunConfig, budget: str) -> Inputs:
                 begun = True
             listener.advance(done)
 
-        inputs = look_up(scaled, decoded)
+        inputs = look_up(scaled, decoded, tell)
         check_supernet(inputs)
         listener.end()
         return inputs

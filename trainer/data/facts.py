@@ -133,8 +133,11 @@ class DataFacts:
 
 
 def _repeated(digests: np.ndarray, splits: Splits) -> int:
-    held_out = np.setdiff1d(np.concatenate([splits.reward, splits.test]), splits.train)  # in folds some are of both
-    return int(np.isin(digests[held_out], digests[splits.train]).sum())
+    held_out = np.setdiff1d(np.concatenate([splits.reward, splits.test]), splits.train)
+    # In folds the images that train judge, too: there each copy may be judged by what has seen another one.
+    judging = digests[np.intersect1d(splits.reward, splits.train)]
+    copies = len(judging) - len(np.unique(judging))
+    return int(np.isin(digests[held_out], digests[splits.train]).sum()) + copies
 
 
 def _listed(names: tuple[str, ...], shown: int = 5) -> str:

@@ -123,6 +123,8 @@ class Training:
         device: DeviceKind,
         teacher: Teacher | None,
     ) -> None:
+        if recipe.frozen_statistics and identity.start is None:
+            raise InvalidConfig("recipe field frozen_statistics: there are none without given weights; leave it out")
         self._freezes = recipe.frozen_statistics
         self.network = channels_last(network).to(device)
         self.resume()
@@ -322,8 +324,6 @@ def train(
         InvalidConfig: statistics are to stay, and no weights are given.
     """
     require_device(device)
-    if recipe.frozen_statistics and weights is None:
-        raise InvalidConfig("recipe field frozen_statistics: there are none without given weights; leave it out")
     network = new_model(arch, seed) if weights is None else load_model(arch, weights)
     order = order_of(dataset, indices, recipe, seed, shard)
     identity = Identity(

@@ -37,22 +37,24 @@ def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: 
     write_tensors(weights, path, {"evaluation": evaluation_key} if evaluation_key else None)
 
 
-def write_folds(by_fold: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+def write_folds(by_fold: Sequence[Mapping[str, Tensor]], path: Path, *, evaluation_key: str) -> None:
     """Write the state dicts of one network trained without each of several folds."""
     tensors = {
         f"{fold}/{name}": tensor.contiguous()
         for fold, weights in enumerate(by_fold)
         for name, tensor in weights.items()
     }
-    write_tensors(tensors, path, None)
+    write_tensors(tensors, path, {"evaluation": evaluation_key})
 
 
-def read_fold(path: Path, fold: int) -> dict[str, Tensor]:
+def read_fold(path: Path, fold: int, evaluation_key: str | None) -> dict[str, Tensor]:
     """The state dict of the network that was trained without a fold.
 
     Raises:
-        DataError: the file is missing or damaged, or has no such fold.
+        DataError: the file is missing or damaged, of another evaluation, or has no such fold.
     """
+    if (made_by := evaluation_of_weights(path)) != evaluation_key:
+        raise DataError(f"weights {path} are those of {made_by or 'nothing'}, not {evaluation_key}; restore them")
     try:
         with safe_open(path, framework="pt") as opened:
             mine = [name for name in opened.keys() if name.startswith(f"{fold}/")]  # noqa: SIM118 - it is no dictionary

@@ -1,5 +1,6 @@
 """Starting from earlier searches: their trials are taken over, and their winners are tried first."""
 
+from search.begun import can_begin
 from search.evaluation.job import Evaluation
 from search.record.rows import FoundEvaluation, SearchRecord
 from search.reports.recorded_search import RecordedSearch
@@ -22,8 +23,10 @@ def networks_to_enqueue(session: Session) -> tuple[Architecture, ...]:
 
 
 def _can_be_tried(session: Session, arch: Architecture) -> bool:
-    """Of the same task; and a member, where a supernet judges networks, which has no weights for others."""
+    """Of the same task; with something to begin with, where all do: a supernet has weights for members alone."""
     space = session.space
+    if session.config.init is not None and not can_begin(arch, space.reference):
+        return False
     if session.config.supernet is not None:
         return arch in space
     return (arch.resolution, arch.in_channels, arch.num_classes) == (

@@ -159,6 +159,11 @@ class _Measured:
         self.session.listener.begin(f"measuring {len(finer)} scaled references near the target", 1)
         try:
             measured = measure_on_devices(self.session, finer, FINALISTS, {}, None)
+        except DeviceError as error:
+            self.session.listener.note(
+                f"the baseline is one of the scaled references that were measured first: {error}"
+            )
+            return
         finally:
             self.session.listener.end()
         self.highest |= {name: latency_of(self.session, measured, name)[1] for name in finer}

@@ -124,6 +124,13 @@ def _spent(session: Session, trained: Iterable[Trial]) -> float:
     """Seconds since the search began: those of this session, and what the workers of earlier ones did."""
     before = [trial for trial in trained if trial.finished_at is not None and trial.finished_at < session.opened_at]
     earlier = sum(map(_lasted, before)) / session.executor.slots
+    # What all begin with was trained with nothing beside it.
+    started = [
+        trial
+        for trial in session.store.trials.of(session.record.id, SearchStage.BLOCKS)
+        if trial.origin == Origin.START
+    ]
+    earlier += sum(_lasted(trial) for trial in started if trial.finished_at and trial.finished_at < session.opened_at)
     return earlier + (datetime.now(UTC) - session.opened_at).total_seconds()
 
 

@@ -82,7 +82,7 @@ def _refuse_guesses(session: Session) -> None:
     Raises:
         RunError: the best network does no better than to name the largest class.
     """
-    raced = [trial for trial in _complete(session) if trial.origin not in NOT_IN_RACE]
+    raced = [trial for trial in competing(session) if trial.origin not in NOT_IN_RACE]
     if not raced or session.config.data.rank_by != "top1":
         return
     best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
@@ -164,34 +164,37 @@ def _run_rung(session: Session, number: int, images: int, entrants: Sequence[Tri
         raise RunError(f"all {len(failed)} trainings of the race's rung {number} failed: {failed[-1].error}")
 
 
-def _complete(session: Session | RecordedSearch) -> list[Trial]:
-    return [trial for trial in session.trials(SearchStage.BLOCKS) if trial.state is State.COMPLETE]
+def competing(session: Session | RecordedSearch) -> list[Trial]:
+    """Who competes; not what all begin with, unless the search is a mere walk from that."""
+    walks = session.config.netadapt.start is not None
+    trials = session.trials(SearchStage.BLOCKS)
+    return [trial for trial in trials if trial.state is State.COMPLETE and (walks or trial.origin != Origin.START)]
 
 
 def _racing(session: Session, rung: int) -> list[Trial]:
     """Who got as far as a rung within the limits: what was taken over from other searches need not be."""
     limits = limits_of(session)
-    reached = [trial for trial in _complete(session) if trial.rung == rung and trial.origin not in NOT_IN_RACE]
+    reached = [trial for trial in competing(session) if trial.rung == rung and trial.origin not in NOT_IN_RACE]
     return [trial for trial in reached if limits.refusal(trial.scores) is None] or reached
 
 
 def _forget_checkpoints(session: Session, rung: int, *, but: Sequence[Trial]) -> None:
     """Remove what nothing goes on from any more, now that a rung begins or goes on."""
     kept = {trial.number for trial in but}
-    for trial in _complete(session):
-        if trial.number not in kept and trial.rung < rung and trial.origin != Origin.START:
+    for trial in competing(session):
+        if trial.number not in kept and trial.rung < rung:
             session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 
 def forget_all_checkpoints(session: Session) -> None:
     """Remove what the race has left, once the final networks are trained."""
-    for trial in _complete(session):
+    for trial in session.trials(SearchStage.BLOCKS):
         session.start.files.checkpoint(trial.number).unlink(missing_ok=True)
 
 
 def standings(session: Session | RecordedSearch) -> list[Trial]:
     """The last training of each network, the best first: who was trained further is ahead."""
-    last = furthest(_complete(session))
+    last = furthest(competing(session))
     found: list[Trial] = []
     for rung in sorted({trial.rung for trial in last}, reverse=True):
         found += ranked(session, [trial for trial in last if trial.rung == rung])

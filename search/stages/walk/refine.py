@@ -6,6 +6,7 @@ from search.objective.latency import Goal
 from search.reports.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
+from search.stages.race.rungs import competing
 from search.stages.session import AwaitsKit, Session
 from search.stages.walk.netadapt import proposals
 from search.stages.walk.telling import Step, of_iteration
@@ -105,8 +106,8 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     walk's end comes first among equals, and before all that its last step has compared it with on more images.
     """
     target_ms, limits = session.start.target_ms, limits_of(session)
-    recorded = [*session.trials(SearchStage.NETADAPT), *session.trials(SearchStage.BLOCKS)]
-    trials = [walked, *(trial for trial in recorded if trial.state is State.COMPLETE)]
+    narrowed = [trial for trial in session.trials(SearchStage.NETADAPT) if trial.state is State.COMPLETE]
+    trials = [walked, *narrowed, *competing(session)]
     candidates: dict[str, Trial] = {}
     top1 = _top1(walked)
 

@@ -119,7 +119,7 @@ def test_each_image_judges_what_was_trained_without_it(
         assert trial.total == (None if trial.origin == Origin.CANDIDATE else 18)
     chosen = next(trial for trial in finals if trial.origin == Origin.FOUND)
     assert chosen.scores.top1 == next(each.scores.top1 for each in finals if each.number == chosen.parent)
-    report = (found.folder / "report.md").read_text(encoding="utf-8").replace("\\n", " ")
+    report = (found.folder / "report.md").read_text(encoding="utf-8").replace("\n", " ")
     assert "each by networks that were trained without it (3 folds)" in report
     assert "also among those that networks are trained on" not in report
     assert not list(files.trials.glob("*.checkpoint"))
