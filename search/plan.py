@@ -113,6 +113,8 @@ def look_up(
     if config.init is not None and config.init_hash is None:
         begun = begin_with(config.init, tell=tell)
         config = with_space_around(config, begun)
+    elif config.space.preset is None or config.space.width is None:
+        raise InvalidConfig("config key init_hash: a search sets it, of its own copy of the weights; leave it out")
     name, width = config.space.chosen
     preset = load_preset(name)  # before the data, which may have to be downloaded
     for name in config.callables:

@@ -17,7 +17,10 @@ from search.events import Listener
 from search.lifecycle.creation import SearchRequest, begin, enqueue
 from search.plan import look_up
 from search.record.store import Store
+from search.reports.history import History
+from search.reports.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
+from search.stages.blocks import choose_seed
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import InvalidConfig, MobilenasError, RunError
@@ -173,6 +176,44 @@ def test_narrowed_networks_inherit_from_those_that_were_trained(
     blocks = trials_of(tmp_path, SearchStage.BLOCKS)
     assert [trial.origin for trial in blocks][:2] == [Origin.START, Origin.REFERENCE]
     assert len(blocks) == 3
+    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
+        record = store.searches.get("begun")
+        rewards = store.trials.rewards(record.id)
+        chosen = choose_seed(RecordedSearch(store, record))
+        best = History.read(store, "begun").networks()
+    assert {trial.number for trial in blocks} - set(rewards) == {blocks[0].number}
+    assert chosen.number != blocks[0].number, "it was trained for longer than those that compete"
+    assert blocks[0].number not in {trial.number for trial in best}
+
+
+@pytest.mark.slow
+def test_who_is_ranked_by_rewards_is_judged_alike(
+    tmp_path: Path, photos: Path, weights: Path, executors: list[InlineExecutor]
+) -> None:
+    """What all begin with was judged on more images than those of the first rung, and competes with none of them."""
+    config = config_in(tmp_path, photos, weights)
+    search(tmp_path, config | {"data": config["data"] | {"rank_by": "balanced", "reward_images": 6}})
+    start, *raced = trials_of(tmp_path, SearchStage.BLOCKS)
+    files = RunFolder(tmp_path / "runs" / "begun")
+    sizes = [files.judged(trial.number).stat().st_size for trial in (start, raced[0])]
+    assert sizes == [18, 6]
+    assert executors
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"init_hash": "0" * 64}, "init_hash: a search sets it"),
+        ({"init": None, "init_hash": "0" * 64}, "init_hash is set by a search"),
+        ({"blocks": {"enqueue": ["mobilenet_v2"]}}, "has not the form of mobilenet_v3_small"),
+    ],
+)
+def test_what_only_a_search_can_know_is_refused(
+    tmp_path: Path, photos: Path, weights: Path, changes: dict[str, Any], told: str
+) -> None:
+    """The hash of its own copy; and networks that share nothing with that of the weights."""
+    with pytest.raises(MobilenasError, match=told):
+        search(tmp_path, config_in(tmp_path, photos, weights) | changes)
 
 
 def test_a_queued_search_has_its_weights_too(tmp_path: Path, photos: Path, weights: Path) -> None:
