@@ -15,7 +15,7 @@ from space.preset import load_preset, preset_names
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
 from trainer.pretrained.downloads import weights_named
-from trainer.pretrained.fitting import architecture_for, fitted
+from trainer.pretrained.fitting import architecture_for, difference_from, fitted
 from trainer.pretrained.published import Pretrained, read_pretrained
 from trainer.training.inherit import check_comparable, with_epsilon
 from trainer.training.networks import Weights
@@ -81,20 +81,19 @@ def initial_weights(begun: Pretrained, config: RunConfig, dataset: Dataset, spac
         DataError: pictures have other channels.
     """
     reference, preprocess = space.reference, dataset.preprocess
+    if (difference := difference_from(begun, reference)) is not None:
+        raise InvalidConfig(
+            f"config key init: {config.init} is of another network than the reference of space "
+            f"'{space.preset.name}' at width {space.width:g}, where {difference}; leave the space out, or name the "
+            "weights of its reference"
+        )
     try:
-        arch = architecture_for(begun, preprocess, len(dataset.classes), reference)
         check_comparable(reference, space.smallest)
     except InvalidArchitecture as error:
         raise InvalidConfig(
             f"config key init: networks of space '{space.preset.name}' have not the form of its reference: {error}"
         ) from error
-    except DataError as error:
-        difference = str(error).partition(": ")[2].rpartition(" and ")[0]
-        raise InvalidConfig(
-            f"config key init: {config.init} is of another network than the reference of space "
-            f"'{space.preset.name}' at width {space.width:g}: {difference}; leave the space out, or name the weights "
-            "of its reference"
-        ) from error
+    arch = architecture_for(begun, preprocess, len(dataset.classes), reference)
     weights = fitted(begun, arch, preprocess, dataset.classes, config.training.seed)
     return with_epsilon(weights, arch.batch_norm_epsilon, reference.batch_norm_epsilon)
 

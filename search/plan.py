@@ -122,7 +122,7 @@ def look_up(
     settings = DeviceSettings(name=config.device.name, threads=config.device.threads or 1)
     data, sizes = _look_up_data(config, progress)
     if isinstance(data, Images):
-        config = config.model_copy(update={"data": config.data.model_copy(update={"folds": data.folds})})
+        config = config.judged_in(data.folds)
     space = SearchSpace(preset=preset, width=width, **sizes)
     config.blocks.networks(space)  # named early if one of them is unfit
     _check_start(config, space)

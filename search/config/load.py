@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from search.config.budget import top_k
+from search.config.paths import network_text, whole_path, whole_weights
 from search.config.sections import (
     BlocksConfig,
     CallableName,
@@ -35,10 +36,7 @@ from search.config.unset import filled, merged
 from search.run_folder import FOLDER_NAME
 from search.trial import SUPERNET, judge_of
 from space.errors import InvalidConfig
-from space.formats import read_spec_file
-from space.paths import expanded, recordable
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
-from space.reference import REFERENCES
 from trainer.training.recipe import Recipe
 
 NO_DATA = "none"
@@ -244,6 +242,10 @@ class RunConfig(ConfigSection):
         """In how many parts images judge networks in turn; 1: the reward split does."""
         return self.data.folds or 1
 
+    def judged_in(self, folds: int) -> Self:
+        """The same run in so many parts."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"folds": folds})})
+
     @property
     def stops_early(self) -> bool:
         """Whether trials that fall behind are stopped."""
@@ -324,21 +326,21 @@ class RunConfig(ConfigSection):
         data, kind, preset = self.data, "imagefolder:", self.space.preset
         changes: dict[str, str] = {}
         if data.source.startswith(kind) and data.source != kind:
-            changes["source"] = kind + _whole(data.source.removeprefix(kind), "data folder")
+            changes["source"] = kind + whole_path(data.source.removeprefix(kind), "data folder")
         if data.data_dir is not None:
-            changes["data_dir"] = _whole(data.data_dir, "data folder")
+            changes["data_dir"] = whole_path(data.data_dir, "data folder")
         if preset is not None and preset.endswith((".yaml", ".yml")):
-            preset = _whole(preset, "search space")
+            preset = whole_path(preset, "search space")
         return self.model_copy(
             update={
-                "plugins": _whole(self.plugins or ".", "plugins folder") if self.callables else None,
-                "supernet": None if self.supernet is None else _whole(self.supernet, "supernet"),
-                "init": None if self.init is None else _whole_weights(self.init),
+                "plugins": whole_path(self.plugins or ".", "plugins folder") if self.callables else None,
+                "supernet": None if self.supernet is None else whole_path(self.supernet, "supernet"),
+                "init": None if self.init is None else whole_weights(self.init),
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(
                     update={
-                        "enqueue": tuple(map(_read_network, self.blocks.enqueue)),
+                        "enqueue": tuple(map(network_text, self.blocks.enqueue)),
                         "recipe": recorded_recipe(self.blocks.recipe),
                     }
                 ),
@@ -423,25 +425,6 @@ class RunConfig(ConfigSection):
 def _times(amount: int, by: float, least: int) -> int:
     """So many times an amount; below `least` nothing can be told apart, and who asks for less in the file gets it."""
     return max(min(amount, least), round(amount * by))
-
-
-def _whole(path: str, what: str) -> str:
-    """A path that means the same from anywhere, as text that can be recorded."""
-    return str(recordable(expanded(path).absolute(), what))
-
-
-def _whole_weights(named: str) -> str:
-    """Weights that are published under a name as they are, a file's path whole."""
-    from trainer.pretrained.downloads import is_published_name
-
-    return named if is_published_name(named) else _whole(named, "weights")
-
-
-def _read_network(named: str) -> str:
-    """A published network's name as it is, a spec file as its canonical JSON."""
-    if named in REFERENCES or named.startswith("{"):
-        return named
-    return read_spec_file(recordable(expanded(named), "spec file")).to_json()
 
 
 def default_text() -> str:

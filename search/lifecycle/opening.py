@@ -127,7 +127,7 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     if config.supernet is not None:  # its own copy, whatever became of the one that it was given
         config = config.model_copy(update={"supernet": str(record.require_start().files.supernet)})
     if config.data.folds is None:  # it began when there was no choice
-        config = config.model_copy(update={"data": config.data.model_copy(update={"folds": 1})})
+        config = config.judged_in(1)
     inputs = look_up(config)
     check_supernet(inputs)
     _check_unchanged(record, inputs)

@@ -1,7 +1,8 @@
 """The third executor: jobs are done where they are submitted, so what a coordinator makes of them takes no time."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,6 +40,23 @@ class InlineExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
+
+
+@contextmanager
+def killed_after(monkeypatch: pytest.MonkeyPatch, jobs: int) -> Iterator[None]:
+    """Whoever submits another job than so many is interrupted, as by Ctrl-C."""
+    submit, asked = InlineExecutor.submit, 0
+
+    def submit_or_end(self: InlineExecutor, job: Job) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > jobs:
+            raise KeyboardInterrupt
+        submit(self, job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineExecutor, "submit", submit_or_end)
+        yield
 
 
 def use_inline(monkeypatch: pytest.MonkeyPatch) -> list[InlineExecutor]:

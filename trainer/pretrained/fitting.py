@@ -24,25 +24,26 @@ def architecture_for(
     Raises:
         DataError: `spec` has other layers.
     """
-    arch = pretrained.architecture if spec is None else spec
-    arch = replace(
-        arch,
+    if spec is not None and (difference := difference_from(pretrained, spec)) is not None:
+        raise DataError(f"the weights are of another network than the spec, where {difference}; leave the spec out")
+    return replace(
+        pretrained.architecture if spec is None else spec,
         resolution=preprocess.resolution,
         in_channels=len(preprocess.mean),
         num_classes=classes,
         batch_norm_epsilon=pretrained.architecture.batch_norm_epsilon,
     )
-    # Whatever the pictures' channels and the classes.
+
+
+def difference_from(pretrained: Pretrained, arch: Architecture) -> str | None:
+    """The first tensor that a network has otherwise, in words; None: none, whatever the channels and the classes."""
     known = pretrained.architecture
     alike = replace(arch, in_channels=known.in_channels, num_classes=known.num_classes)
     theirs, ours = shapes_of(known), shapes_of(alike)
     for name in dict.fromkeys((*ours, *theirs)):
         if theirs.get(name) != ours.get(name):
-            raise DataError(
-                f"the weights are of another network than the spec: {name} is {_said(theirs.get(name))} in the weights "
-                f"and {_said(ours.get(name))} in the spec; leave the spec out"
-            )
-    return arch
+            return f"{name} is {_said(ours.get(name))}, and {_said(theirs.get(name))} in the weights"
+    return None
 
 
 def _said(shape: torch.Size | None) -> str:

@@ -26,7 +26,7 @@ from space.arch import Architecture
 from space.errors import InvalidConfig, MobilenasError, RunError
 from space.networks.modules import fused
 from space.reference import REFERENCES
-from tests.search.inline import InlineExecutor
+from tests.search.inline import InlineExecutor, killed_after
 from tests.search.stages.race.test_rungs import race_in
 from trainer.pretrained.dialects import translated
 from trainer.training.inherit import adapted
@@ -126,19 +126,8 @@ def test_a_search_goes_on_with_its_own_copy(
     tmp_path: Path, photos: Path, weights: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the file that it was given is gone; a copy that has changed is refused."""
-    submit, asked = InlineExecutor.submit, 0
-
-    def stop_after_two(self: InlineExecutor, job: Any) -> None:  # noqa: ANN401 - a job
-        nonlocal asked
-        asked += 1
-        if asked > 2:
-            raise KeyboardInterrupt
-        submit(self, job)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(InlineExecutor, "submit", stop_after_two)
-        with pytest.raises(KeyboardInterrupt):
-            search(tmp_path, config_in(tmp_path, photos, weights))
+    with killed_after(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
+        search(tmp_path, config_in(tmp_path, photos, weights))
     weights.unlink()
     copy = RunFolder(tmp_path / "runs" / "begun").start_weights
     content, url = copy.read_bytes(), f"sqlite:///{tmp_path / 'record.db'}"
@@ -257,7 +246,7 @@ V1 = REFERENCES["mobilenet_v1"](width=0.25)
         ({"space": {"preset": "mobilenet-v2", "width": 0.35}}, "is of another network than the reference of space"),
         (
             {"space": {"preset": "mobilenet-v3-small", "width": 0.5}},
-            r"expand.conv.weight is \(24, 8, 1, 1\) in the weights; leave",
+            r"expand.conv.weight is \(40, 8, 1, 1\), and \(24, 8, 1, 1\) in the weights; leave",
         ),
         ({"evaluator": "supernet", "supernet": "x"}, "init .* is what trainings begin with, and evaluator is, too"),
         ({"supernet": "x"}, "and supernet is, too"),

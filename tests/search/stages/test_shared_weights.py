@@ -26,7 +26,7 @@ from search.stages.race.rungs import by_likelihood
 from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import DataError, InvalidConfig, MobilenasError, RunError
-from tests.search.inline import InlineExecutor
+from tests.search.inline import InlineExecutor, killed_after
 from tests.search.stages.race.test_rungs import race_in
 from trainer.supernet.files import SupernetFile
 from trainer.training.recipe import load_recipe
@@ -155,19 +155,8 @@ def test_a_search_keeps_its_own_supernet(
 ) -> None:
     """One that was stopped goes on by the same weights where the supernet that it was given is gone."""
     stopped = {"netadapt": {"max_steps": 0}, "final": {"images": 16, "weights": "inherited"}}
-    submit, asked = InlineExecutor.submit, 0
-
-    def stop_after_two(self: InlineExecutor, job: Any) -> None:  # noqa: ANN401 - a job
-        nonlocal asked
-        asked += 1
-        if asked > 2:
-            raise KeyboardInterrupt
-        submit(self, job)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(InlineExecutor, "submit", stop_after_two)
-        with pytest.raises(KeyboardInterrupt):
-            search(tmp_path, config_in(tmp_path, photos, **stopped))
+    with killed_after(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
+        search(tmp_path, config_in(tmp_path, photos, **stopped))
     shutil.rmtree(shared)
     found = mobilenas.resume("shared-search", database=f"sqlite:///{tmp_path / 'record.db'}")
     assert len(trials_of(tmp_path, SearchStage.BLOCKS)) == 4

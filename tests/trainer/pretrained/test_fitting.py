@@ -90,9 +90,9 @@ def test_other_strides_have_the_same_weights() -> None:
 def test_a_spec_of_another_network_is_refused() -> None:
     """With the first tensor that differs."""
     with pytest.raises(
-        DataError, match=r"another network than the spec: stem\.conv\.conv\.weight is \(32, .* and \(16"
+        DataError, match=r"another network than the spec, where stem\.conv\.conv\.weight is \(16, .* and \(32"
     ):
         architecture_for(pretrained(), IMAGENET, 5, REFERENCES["mobilenet_v3_small"]())
     arch = REFERENCES["mobilenet_v3_small"]()
-    with pytest.raises(DataError, match=r"squeeze\.weight is missing in the weights and .*; leave the spec out"):
+    with pytest.raises(DataError, match=r"squeeze\.weight is .*, and missing in the weights; leave the spec out"):
         architecture_for(pretrained(), IMAGENET, 5, replace(arch, stem=replace(arch.stem, out_channels=32)))

@@ -17,8 +17,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import mobilenas
 from benchmarks.raw import Raw
 from search.record.store import Store
@@ -26,7 +24,7 @@ from search.reports.recorded_search import RecordedSearch
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.data.imagefolder import find_pictures
 
-PER_CLASS = (20, 100)
+PER_CLASS, COMPARED = (20, 100), ("found", "baseline", "reference")
 
 
 def drawn(photos: Path, per_class: int, seed: int, folder: Path) -> Path:
@@ -117,6 +115,27 @@ def from_scratch(arguments: argparse.Namespace, data: Path, name: str, seconds: 
     return float(found["test_split"]["top1"])
 
 
+def add_row(raw: Raw, name: str, per_class: int, seed: int, content: dict[str, Any]) -> None:
+    """One search's figures, told and kept."""
+    shares = {each: content[each]["right"].count("1") / len(content[each]["right"]) for each in COMPARED}
+    raw.add(
+        per_class=per_class,
+        split=seed,
+        folds=content["folds"],
+        test_images=len(content["found"]["right"]),
+        **{each: round(share, 4) for each, share in shares.items()},
+        scratch=round(content["scratch"], 4),
+        **{f"{each}_ms": round(content[each]["ms"], 4) for each in COMPARED},
+        target_ms=round(content["target_ms"], 4),
+        gap_low=round(content["gap"][1], 4),
+        gap_high=round(content["gap"][2], 4),
+        seconds=round(content["seconds"], 1),
+        images=content["images"],
+    )
+    told = [f"{each} {share:.2%} at {content[each]['ms']:.3f} ms" for each, share in shares.items()]
+    print(f"{name}: {', '.join(told)}, from scratch {content['scratch']:.2%}", flush=True)
+
+
 def main() -> None:
     """All splits, each of which is done once."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,30 +163,7 @@ def main() -> None:
                 content["scratch"] = from_scratch(arguments, data, name, content["seconds"])
                 path.write_text(json.dumps(content), encoding="utf-8")
             content = json.loads(path.read_text(encoding="utf-8"))
-            shares = {
-                each: np.mean([letter == "1" for letter in content[each]["right"]])
-                for each in ("found", "baseline", "reference")
-            }
-            raw.add(
-                per_class=per_class,
-                split=seed,
-                test_images=len(content["found"]["right"]),
-                **{each: round(float(share), 4) for each, share in shares.items()},
-                scratch=round(content["scratch"], 4),
-                **{f"{each}_ms": round(content[each]["ms"], 4) for each in shares},
-                target_ms=round(content["target_ms"], 4),
-                gap_low=round(content["gap"][1], 4),
-                gap_high=round(content["gap"][2], 4),
-                seconds=round(content["seconds"], 1),
-                images=content["images"],
-                folds=content["folds"],
-            )
-            print(
-                f"{name}: "
-                + ", ".join(f"{each} {share:.2%} at {content[each]['ms']:.3f} ms" for each, share in shares.items())
-                + f", from scratch {content['scratch']:.2%}",
-                flush=True,
-            )
+            add_row(raw, name, per_class, seed, content)
     raw.write(arguments.csv)
 
 

@@ -1,0 +1,1 @@
+"""Few photos: what searches from published weights find, beside scaling and training from scratch."""
