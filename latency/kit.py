@@ -28,6 +28,8 @@ MODELS = "models"
 KIT_MEMORY_MB = 500
 # What a session takes beside weights and activations.
 _SESSION_BYTES = 400_000
+# What another network than ours may take beside its weights: those of 224 px have some MB at a time.
+_OTHER_ACTIVATIONS = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +41,25 @@ class NetworkGraph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherModel:
+    """A network of which nothing is known but its ONNX file; `shape` is that of its only input."""
+
+    graph: bytes
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
     """What is to be measured: blocks interleaved with each other, then whole networks, by name, likewise.
 
+    `others` are measured among the networks; their names are other ones.
     `beside` are blocks to run among the networks: where a table knows them, they show how the device has changed.
     `purpose` is plain JSON: what for, so that whoever gets the results knows what to do with them.
     """
 
     blocks: tuple[BlockKey, ...] = ()
     networks: Mapping[str, Architecture | NetworkGraph] = field(default_factory=dict)
+    others: Mapping[str, OtherModel] = field(default_factory=dict)
     beside: tuple[BlockKey, ...] = ()
     protocol: Protocol
     purpose: Mapping[str, Any] = field(default_factory=dict)
@@ -72,11 +84,11 @@ class Unit:
         return str(self.entry["file"])
 
 
-def _unit(name: str, model: bytes, keys: tuple[BlockKey, ...], **facts: object) -> Unit:
+def _unit(name: str, model: bytes, memory: int, **facts: object) -> Unit:
     entry = {
         "file": f"{MODELS}/{name}.onnx",
         "sha256": hashlib.sha256(model).hexdigest(),
-        "bytes": _memory(keys),
+        "bytes": memory,
         **facts,
     }
     return Unit(entry, model)
@@ -97,20 +109,23 @@ def block_units(campaign: Campaign) -> Iterator[tuple[str, Unit]]:
     """The blocks by name."""
     for number, key in enumerate(campaign.blocks):
         name = f"block-{number:05}"
-        yield name, _unit(name, block_model(key), (key,), key=str(key))
+        yield name, _unit(name, block_model(key), _memory((key,)), key=str(key))
 
 
 def network_units(campaign: Campaign) -> Iterator[tuple[str, Unit]]:
-    """The whole networks, and the blocks beside them, by name."""
+    """The whole networks, others than ours, and the blocks beside them, by name."""
     for name, network in campaign.networks.items():
         if isinstance(network, NetworkGraph):
             arch, model = network.architecture, network.graph
         else:
             arch, model = network, network_model(network)
-        yield name, _unit(name, model, keys_of(arch), architecture=json.loads(arch.to_json()))
+        yield name, _unit(name, model, _memory(keys_of(arch)), architecture=json.loads(arch.to_json()))
+    for name, other in campaign.others.items():
+        memory = _OTHER_ACTIVATIONS + 2 * len(other.graph)
+        yield name, _unit(name, other.graph, memory, shape=list(other.shape))
     for number, key in enumerate(campaign.beside):
         name = f"beside-{number:05}"
-        yield name, _unit(name, block_model(key), (key,), key=str(key))
+        yield name, _unit(name, block_model(key), _memory((key,)), key=str(key))
 
 
 @dataclass(frozen=True, slots=True)

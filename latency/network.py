@@ -1,11 +1,31 @@
 """An exported network, run by ONNX Runtime on this machine."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
 from latency import probe
 from latency.probe import Runtime
+from space.errors import RunError
+
+MAX_MODEL_BYTES = 512 * 2**20
+
+
+def read_graph(path: Path) -> bytes:
+    """The content of an ONNX file.
+
+    Raises:
+        RunError: it cannot be read, or is larger than 512 MiB.
+    """
+    try:
+        with path.open("rb") as file:
+            graph = file.read(MAX_MODEL_BYTES + 1)
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}); give a run folder or a model.onnx") from error
+    if len(graph) > MAX_MODEL_BYTES:
+        raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give a smaller network")
+    return graph
 
 
 class Network:

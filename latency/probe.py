@@ -701,7 +701,8 @@ def _models(folder: Path, units: Mapping[str, Mapping[str, Any]]) -> dict[str, M
         path = folder / unit["file"]
         if not path.exists() or _sha256(path) != unit["sha256"]:
             raise Refused(f"{path.name} is missing or is not what the manifest says; unpack the kit again")
-        models[name] = Model(str(path), int(unit["bytes"]))
+        shape = unit.get("shape")
+        models[name] = Model(str(path), int(unit["bytes"]), None if shape is None else tuple(map(int, shape)))
     return models
 
 

@@ -6,7 +6,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -67,6 +67,12 @@ class _Entry(_Strict):
     bytes: int = Field(ge=0)
     key: str | None = None
     architecture: dict[str, Any] | None = None
+    shape: list[Annotated[int, Field(ge=1, le=65_536)]] | None = Field(default=None, max_length=8)
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is a network of which nothing but its file is known."""
+        return self.shape is not None and self.key is None and self.architecture is None
 
 
 class _Protocol(_Strict):
@@ -99,6 +105,14 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """A network of which nothing is known but its ONNX file, whose SHA-256 this is, and how long it took."""
+
+    sha256: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
     """What a campaign found on a device; `conditions` is plain JSON: what bore on it, and how the time was spent."""
 
@@ -113,6 +127,7 @@ class Results:
     warnings: tuple[str, ...]
     unsettled: tuple[str, ...]
     """Blocks (their keys) and networks (their names) whose confidence interval did not get as narrow as asked for."""
+    others: Mapping[str, Other] = field(default_factory=dict)
 
 
 def _parsed(kind: type[_Kind], text: str, what: str) -> _Kind:
@@ -224,7 +239,12 @@ def read_results(text: str, name: str) -> Results:
             measurement=measured[each],
         )
         for each, entry in manifest.networks.items()
-        if entry.key is None
+        if entry.key is None and not entry.is_other
+    }
+    others = {
+        each: Other(sha256=entry.sha256, measurement=measured[each])
+        for each, entry in manifest.networks.items()
+        if entry.is_other
     }
     return Results(
         device=device,
@@ -232,6 +252,7 @@ def read_results(text: str, name: str) -> Results:
         protocol=probe.Protocol(**manifest.protocol.model_dump()),
         blocks={key: measured[each] for each, key in keys.items()},
         networks=networks,
+        others=others,
         beside={key: measured[each] for each, key in beside.items()},
         conditions={
             **found.conditions,

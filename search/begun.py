@@ -20,6 +20,14 @@ from trainer.pretrained.published import Pretrained, read_pretrained
 from trainer.training.inherit import check_comparable, with_epsilon
 from trainer.training.networks import Weights
 
+# Where no space is named: the one that photos have without weights, too.
+_FOR_PHOTOS = "mobilenet-v3-small"
+_FOR_IMAGENET = {
+    "mobilenet_v2": "torchvision:mobilenet_v2",
+    "mobilenet_v3_small": "torchvision:mobilenet_v3_small",
+    "mobilenet_v3_large": "torchvision:mobilenet_v3_large",
+    "mnasnet_a1": "timm:semnasnet_100",
+}
 _MAX_PREPROCESS_BYTES, _MAX_LABELS_BYTES = 100_000, 50_000_000
 
 
@@ -47,6 +55,24 @@ def begin_with(
         return found
     classes = tuple(_content(labels, _MAX_LABELS_BYTES).decode("utf-8", "replace").splitlines())
     return replace(found, classes=classes if len(classes) == found.architecture.num_classes else None)
+
+
+def published_for(space: SpaceConfig) -> str:
+    """The name of the weights for ImageNet that are published of a space's reference.
+
+    Raises:
+        InvalidConfig: none are known.
+    """
+    preset, width = space.preset or _FOR_PHOTOS, 1.0 if space.width is None else space.width
+    reference = load_preset(preset).reference
+    named = _FOR_IMAGENET.get(reference) if width == 1 else None
+    if named is None:
+        raise InvalidConfig(
+            f"config key init: no weights for ImageNet are known of {reference} at width {width:g}, the reference of "
+            f"space '{preset}'; name a file of some, or one of the spaces "
+            + ", ".join(name for name in preset_names() if load_preset(name).reference in _FOR_IMAGENET)
+        )
+    return named
 
 
 def with_space_around(config: RunConfig, begun: Pretrained) -> RunConfig:

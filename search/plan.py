@@ -13,7 +13,7 @@ from safetensors.torch import save
 from latency.extremes import Range, latency_range
 from latency.kit import Campaign, NetworkGraph
 from latency.meter import DeviceSettings, Meter
-from search.begun import begin_with, can_begin, initial_weights, with_space_around
+from search.begun import begin_with, can_begin, initial_weights, published_for, with_space_around
 from search.config.load import NO_DATA, RunConfig
 from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
@@ -21,6 +21,7 @@ from search.evaluation.pace import EVALUATION_SHARE, Pace
 from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
+from search.present import PresentModel
 from search.protocols import certificate_seconds, finalists_seconds, screening_seconds
 from search.record.store import Store
 from search.run_folder import supernet_file
@@ -39,6 +40,7 @@ from trainer.data.dataset import REWARD, Dataset
 from trainer.data.imagefolder import find_pictures
 from trainer.data.prepare import IMAGE_FOLDER, Progress, image_folder, prepare
 from trainer.data.splits import Splits, pooled, split
+from trainer.pretrained.downloads import IMAGENET_WEIGHTS
 from trainer.supernet.files import SupernetFile
 from trainer.supernet.sharing import STATISTICS_IMAGES
 from trainer.training.networks import DeviceKind, best_device, visible_gpus
@@ -61,6 +63,8 @@ class Inputs:
     settings: DeviceSettings
     # What a new search begins with, as safetensors: weights of the space's reference, for the data.
     initial_weights: bytes | None = None
+    # The model that the user has at present, which a new search keeps a copy of.
+    present: PresentModel | None = None
 
     def tables(self, store: Store) -> Tables:
         """The latency tables of the run's device and space."""
@@ -106,11 +110,15 @@ def look_up(
         DataError: the data set is missing or unfit.
         InvalidSpace: the preset is unknown or does not fit the data.
         InvalidArchitecture: a network to enqueue does not.
+        RunError: the present model cannot be read.
         InvalidConfig: the configuration asks for more images than there are classes' worth of, or begins with weights
             of another network than its space's reference.
     """
     begun = None
     if config.init is not None and config.init_hash is None:
+        if config.init == IMAGENET_WEIGHTS:
+            config = config.model_copy(update={"init": published_for(config.space)})
+        assert config.init is not None
         begun = begin_with(config.init, tell=tell)
         config = with_space_around(config, begun)
     elif config.space.preset is None or config.space.width is None:
@@ -136,7 +144,24 @@ def look_up(
                     f"blocks.enqueue: {arch.arch_id} has not the form of {space.preset.reference}, the network of "
                     f"{config.init}, and so nothing to begin with; leave it out"
                 )
-    return Inputs(config=config, data=data, space=space, settings=settings, initial_weights=initial)
+    return Inputs(
+        config=config,
+        data=data,
+        space=space,
+        settings=settings,
+        initial_weights=initial,
+        present=_look_up_present(config, data),
+    )
+
+
+def _look_up_present(config: RunConfig, data: Data) -> PresentModel | None:
+    """The user's present model, where a new search is named one."""
+    if config.present.model is None or config.present.sha256 is not None:
+        return None
+    assert isinstance(data, Images), "it is tested on pictures"
+    found = PresentModel.named(config.present)
+    found.order_of(data.dataset.classes)
+    return found
 
 
 def _check_start(config: RunConfig, space: SearchSpace) -> None:

@@ -93,9 +93,29 @@ class RunFolder:
         return self.path / "start.safetensors"
 
     @property
+    def present_model(self) -> Path:
+        """The user's present model, an ONNX file."""
+        return self.path / "present.onnx"
+
+    @property
+    def present_facts(self) -> Path:
+        """What it is called, its labels, and how it takes pictures."""
+        return self.path / "present.json"
+
+    @property
+    def present_tested(self) -> Path:
+        """What it says of the images of the test split: a byte per image."""
+        return self.path / "present.tested"
+
+    @property
     def supernet(self) -> Path:
         """The supernet by whose weights a search judges networks."""
         return self.path / SUPERNET_WEIGHTS
+
+    @property
+    def given(self) -> tuple[Path, ...]:
+        """Copies of what a search is given when it begins."""
+        return (self.start_weights, self.supernet, self.present_model, self.present_facts)
 
     def new_weights(self, number: int) -> Path:
         """Where a trial of this number leaves its weights."""

@@ -192,14 +192,12 @@ class NetAdaptStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkMeasurement:
-    """A whole network on the device: prediction and measurement side by side, wall time in ms, batch 1.
+class MeasuredWhole:
+    """A whole network on the device: wall time in ms, batch 1.
 
-    `table_id` is the latency table that predicted; None: not recorded yet.
+    `table_id` is the latency table of that device; None: not recorded yet.
     """
 
-    trial: int
-    predicted_ms: float
     measured_ms: float
     low_ms: float
     high_ms: float
@@ -207,16 +205,46 @@ class NetworkMeasurement:
     samples: int
     table_id: int | None = None
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentMeasurement(MeasuredWhole):
+    """That of the user's present model."""
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> Self:
+        """What was measured."""
+        return cls(**_summary(measurement))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkMeasurement(MeasuredWhole):
+    """That of a trial's network, with what the latency table predicted, side by side."""
+
+    trial: int
+    predicted_ms: float
+
     @classmethod
     def of(cls, trial: int, predicted_ms: float, measurement: Measurement) -> Self:
         """A trial's network beside its prediction."""
-        low, high = measurement.interval("warm", "wall")
-        return cls(
-            trial=trial,
-            predicted_ms=predicted_ms,
-            measured_ms=measurement.estimate("warm", "wall"),
-            low_ms=low,
-            high_ms=high,
-            median_ms=float(np.median(measurement.warm_wall)),
-            samples=len(measurement.warm_wall),
-        )
+        return cls(trial=trial, predicted_ms=predicted_ms, **_summary(measurement))
+
+
+def _summary(measurement: Measurement) -> dict[str, Any]:
+    low, high = measurement.interval("warm", "wall")
+    return {
+        "measured_ms": measurement.estimate("warm", "wall"),
+        "low_ms": low,
+        "high_ms": high,
+        "median_ms": float(np.median(measurement.warm_wall)),
+        "samples": len(measurement.warm_wall),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentResult:
+    """How many images of the test split the user's present model has right; `name` is its file's."""
+
+    name: str
+    sha256: str
+    correct: int
+    total: int

@@ -28,6 +28,8 @@ GRAINS = {
     "trial_latencies": "one row per trial and device of a search for one network that serves several devices",
     "netadapt_steps": "one row per accepted step of a NetAdapt walk",
     "network_measurements": "one row per network that was measured whole on the device",
+    "present_models": "one row per search whose user named the model that they have at present",
+    "present_measurements": "one row per such model and latency table, for each certificate",
     "exports": "one row per export of a trial's files",
 }
 

@@ -55,6 +55,8 @@ from search.record.schema import (
     log_lines,
     netadapt_steps,
     network_measurements,
+    present_measurements,
+    present_models,
     search_labels,
     search_targets,
     searches,
@@ -119,6 +121,7 @@ def _queries(search_id: int) -> dict[Table, Select[Any]]:
         .where(searches.c.id == search_id)
         .union(
             select(network_measurements.c.table_id).where(network_measurements.c.search_id == search_id),
+            select(present_measurements.c.table_id).where(present_measurements.c.search_id == search_id),
             select(search_targets.c.table_id).where(search_targets.c.search_id == search_id),
         )
     )
@@ -237,7 +240,8 @@ def _insert_all(connection: Connection, rows: Rows, name: str, folder: Path) -> 
     _insert_rows(connection, log_lines, rows[log_lines], **remap)
     _insert_rows(connection, netadapt_steps, rows[netadapt_steps], **remap)
     of_tables = {**remap, "table_id": table_ids.__getitem__}
-    for table in (search_targets, trial_latencies, network_measurements):
+    _insert_rows(connection, present_models, rows[present_models], **remap)
+    for table in (search_targets, trial_latencies, network_measurements, present_measurements):
         _insert_rows(connection, table, rows[table], **of_tables)
     _insert_rows(connection, exports, rows[exports], **remap, trial_id=trial_ids.__getitem__)
     _read_back(connection, search_id, name)

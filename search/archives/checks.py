@@ -29,6 +29,8 @@ from search.record.schema import (
     metadata,
     netadapt_steps,
     network_measurements,
+    present_measurements,
+    present_models,
     search_labels,
     search_targets,
     searches,
@@ -68,7 +70,7 @@ _START = [field.name for field in fields(SearchStart) if field.name not in ("tab
 # Of each table the rows that belong to a search, in an order that foreign keys accept.
 OF_SEARCH = (
     *(search_targets, search_labels, log_lines, trials, trial_latencies),
-    *(netadapt_steps, network_measurements, exports),
+    *(netadapt_steps, network_measurements, present_models, present_measurements, exports),
 )
 TABLES: dict[str, Table] = {
     table.name: table for table in (devices, latency_tables, latency_entries, searches, *OF_SEARCH)
@@ -81,7 +83,7 @@ _ADDED: dict[str, dict[str, int | None]] = {
     "trials": dict.fromkeys(("peak_bytes", "sampler_attrs", "log_likelihood", "probability")),
 }
 # Tables that they do not have.
-_NEW = {search_targets.name, trial_latencies.name}
+_NEW = {search_targets.name, trial_latencies.name, present_models.name, present_measurements.name}
 
 Rows = Mapping[Table, list[dict[str, Any]]]
 

@@ -10,7 +10,14 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, selec
 from latency.table import read_measurement
 from search.config.load import parse_config
 from search.record.database import Database
-from search.record.rows import measurement_from_row, search_from_row, step_from_row, trial_from_row
+from search.record.rows import (
+    measurement_from_row,
+    present_from_row,
+    present_measurement_from_row,
+    search_from_row,
+    step_from_row,
+    trial_from_row,
+)
 from search.record.schema import (
     REVISIONS,
     exports,
@@ -18,6 +25,8 @@ from search.record.schema import (
     metadata,
     netadapt_steps,
     network_measurements,
+    present_measurements,
+    present_models,
     searches,
     trials,
 )
@@ -75,7 +84,7 @@ def _check_file(connection: Connection) -> Iterator[str]:
 
 
 # Sections that earlier versions did not record, since they knew nothing of them.
-_SINCE_0_2 = {"race", "supernet", "supernet_hash", "init", "init_hash", "init_images"}
+_SINCE_0_2 = {"race", "supernet", "supernet_hash", "init", "init_hash", "init_images", "present"}
 
 
 def _read_search(row: RowMapping) -> None:
@@ -92,6 +101,21 @@ def _read_trial(row: RowMapping) -> None:
 
 def _read_measurement(row: RowMapping) -> None:
     measurement_from_row(row)
+    _check_samples(row)
+
+
+def _read_present_measurement(row: RowMapping) -> None:
+    present_measurement_from_row(row)
+    _check_samples(row)
+
+
+def _read_present(row: RowMapping) -> None:
+    found = present_from_row(row)
+    if not 0 <= found.correct <= found.total or found.total == 0:
+        raise ValueError(f"the present model has {found.correct} of {found.total} images right")
+
+
+def _check_samples(row: RowMapping) -> None:
     if not row["samples"] or not all(type(sample) in (int, float) and sample > 0 for sample in row["samples"]):
         raise ValueError(f"a measured network's samples must be positive numbers, got {str(row['samples'])[:60]}")
 
@@ -108,6 +132,8 @@ _READERS: dict[Table, Callable[[RowMapping], Any]] = {
     trials: _read_trial,
     netadapt_steps: step_from_row,
     network_measurements: _read_measurement,
+    present_models: _read_present,
+    present_measurements: _read_present_measurement,
     exports: _read_export,
 }
 

@@ -23,6 +23,7 @@ from search.config.sections import (
     FinalConfig,
     LimitsConfig,
     NetAdaptConfig,
+    PresentConfig,
     RaceConfig,
     RayConfig,
     SpaceConfig,
@@ -60,6 +61,7 @@ class RunConfig(ConfigSection):
     init: str | None = None
     init_hash: str | None = None
     init_images: int | None = Field(default=None, ge=1)
+    present: PresentConfig
     latency: CallableName | None = None
     plugins: str | None
     html: bool
@@ -89,6 +91,7 @@ class RunConfig(ConfigSection):
                 raise ValueError(
                     "data.source none needs `evaluator` of your own, and data.resolution, channels and classes"
                 )
+            self.present.check_untested()
         elif not self.blocks.reference:
             raise ValueError("blocks.reference false is for searches without data (data.source none)")
         elif sizes[1:] != (None, None):
@@ -336,6 +339,7 @@ class RunConfig(ConfigSection):
                 "plugins": whole_path(self.plugins or ".", "plugins folder") if self.callables else None,
                 "supernet": None if self.supernet is None else whole_path(self.supernet, "supernet"),
                 "init": None if self.init is None else whole_weights(self.init),
+                "present": self.present.from_anywhere(),
                 "data": data.model_copy(update=changes),
                 "space": self.space.model_copy(update={"preset": preset}),
                 "blocks": self.blocks.model_copy(

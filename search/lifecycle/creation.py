@@ -131,7 +131,7 @@ def create(
             if weights is not None:
                 with start.files.start_weights.open("xb") as file:
                     file.write(weights)
-            config = _named(_where_it_trains(_with_its_weights(inputs, start)), name)
+            config = _named(_where_it_trains(_with_its_files(inputs, start)), name)
             return store.searches.create(name=name, config=config, start=start, further=further, **asdict(request))
         except FileExistsError:
             if inputs.config.name is not None:
@@ -140,18 +140,29 @@ def create(
         except NameTaken:
             if inputs.config.name is not None:
                 raise
-            for left in (RunFolder(folder).start_weights, RunFolder(folder).supernet):
+            for left in RunFolder(folder).given:
                 left.unlink(missing_ok=True)
             folder.rmdir()
             name = next(names)
 
 
-def _with_its_weights(inputs: Inputs, start: SearchStart) -> RunConfig:
-    """With a copy of those that it is given in the run folder, by which it goes on, and is handed over, without them.
+def _with_its_files(inputs: Inputs, start: SearchStart) -> RunConfig:
+    """With copies of what it is given by which it goes on, and is handed over, without the originals.
 
     Raises:
         RunError: its supernet cannot be copied.
     """
+    config = _with_its_weights(inputs, start)
+    if inputs.present is None:
+        if config.present.sha256 is not None:
+            raise InvalidConfig("config key present.sha256: a search sets it, of its own copy; leave it out")
+        return config
+    inputs.present.store(start.files)
+    present = config.present.model_copy(update={"sha256": inputs.present.sha256})
+    return config.model_copy(update={"present": present})
+
+
+def _with_its_weights(inputs: Inputs, start: SearchStart) -> RunConfig:
     config, initial = inputs.config, inputs.initial_weights
     if initial is None and config.init_hash is not None:
         raise InvalidConfig("config key init_hash: a search sets it, of its own copy of the weights; leave it out")
@@ -220,10 +231,10 @@ def begin(store: Store, record: SearchRecord, runs: Path, listener: Listener) ->
     inputs = inputs_for(store, parse_config(dict(record.config)), record.budget or "default")
     folder = _folder(runs, record.name)
     # A coordinator that was killed here may have left its copies.
-    _refuse_full(folder, RunFolder(folder).supernet, RunFolder(folder).start_weights)
+    _refuse_full(folder, *RunFolder(folder).given)
     tell_data(inputs, listener)
     reached = measured_reach(store, inputs, listener)
     folder.mkdir(parents=True, exist_ok=True)
     start, further = _start(inputs, folder, reached)
-    config = _where_it_trains(_with_its_weights(inputs, start))
+    config = _where_it_trains(_with_its_files(inputs, start))
     store.searches.begin(record.id, _named(config, record.name), start, further)

@@ -15,6 +15,7 @@ from search.executors import executor_for
 from search.lifecycle.reach import own_latency
 from search.objective.latency import DeviceLatency, Goal
 from search.plan import Inputs, check_supernet, look_up
+from search.present import PresentModel
 from search.record.heartbeat import Heartbeat
 from search.record.rows import SearchRecord
 from search.record.store import Store
@@ -132,6 +133,8 @@ def session(store: Store, name: str, listener: Listener, heartbeat: Heartbeat) -
     check_supernet(inputs)
     _check_unchanged(record, inputs)
     _check_initial_weights(record, config)
+    if config.present.sha256 is not None:
+        PresentModel.stored(record.require_start().files, config.present.sha256)
     goals = _goals(store, record, inputs)
     inputs = replace(inputs, space=_space_of(store, record, inputs, goals))
     executor = executor_for(inputs, listener)

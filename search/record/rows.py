@@ -13,7 +13,17 @@ from sqlalchemy import RowMapping
 
 from search.record.claims import is_held
 from search.run_folder import RunFolder
-from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
+from search.trial import (
+    MeasuredWhole,
+    NetAdaptStep,
+    NetworkMeasurement,
+    PresentMeasurement,
+    PresentResult,
+    Scores,
+    SearchStage,
+    State,
+    Trial,
+)
 from space.arch import Architecture
 from space.errors import RunError
 from trainer.data.facts import DataFacts
@@ -301,8 +311,8 @@ def step_from_row(row: RowMapping) -> NetAdaptStep:
     return NetAdaptStep(**{field.name: row[field.name] for field in fields(NetAdaptStep)})
 
 
-def measurement_to_row(measurement: NetworkMeasurement) -> dict[str, Any]:
-    """Columns of `network_measurements`; there `samples` are the raw ones, and their number has a name of its own."""
+def measurement_to_row(measurement: NetworkMeasurement | PresentMeasurement) -> dict[str, Any]:
+    """Columns of the table of its kind; there `samples` are the raw ones, and their number has a name of its own."""
     row = asdict(measurement)
     row["sample_count"] = row.pop("samples")
     del row["table_id"]  # the writer's to say
@@ -310,9 +320,23 @@ def measurement_to_row(measurement: NetworkMeasurement) -> dict[str, Any]:
 
 
 def measurement_from_row(row: RowMapping) -> NetworkMeasurement:
-    """The inverse of `measurement_to_row`."""
-    names = [field.name for field in fields(NetworkMeasurement)]
-    return NetworkMeasurement(**{name: row["sample_count" if name == "samples" else name] for name in names})
+    """The inverse of `measurement_to_row`, of a trial's network."""
+    return NetworkMeasurement(**_measured(row, NetworkMeasurement))
+
+
+def present_measurement_from_row(row: RowMapping) -> PresentMeasurement:
+    """The same, of a user's present model."""
+    return PresentMeasurement(**_measured(row, PresentMeasurement))
+
+
+def _measured(row: RowMapping, kind: type[MeasuredWhole]) -> dict[str, Any]:
+    names = [field.name for field in fields(kind)]
+    return {name: row["sample_count" if name == "samples" else name] for name in names}
+
+
+def present_from_row(row: RowMapping) -> PresentResult:
+    """A row of `present_models`."""
+    return PresentResult(**{field.name: row[field.name] for field in fields(PresentResult)})
 
 
 def export_from_row(row: RowMapping) -> ExportRecord:

@@ -5,6 +5,7 @@ never edited.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -25,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012")
 # Those since when the tables of an archive are the current ones; archives of all of them can be read.
 SAME_TABLES = REVISIONS[2:]
 
@@ -343,6 +344,22 @@ netadapt_steps = Table(
     ForeignKeyConstraint(["search_id", "parent"], ["trials.search_id", "trials.number"]),
 )
 
+
+def _measured() -> tuple[Column[Any], ...]:
+    """Of a network that was measured whole."""
+    return (
+        Column(
+            "measured_ms", Double, nullable=False, comment="the whole network: low quantile of wall time, batch 1, ms"
+        ),
+        Column("low_ms", Double, nullable=False, comment="lower end of the 95 % confidence interval, ms"),
+        Column("high_ms", Double, nullable=False, comment="upper end of the 95 % confidence interval, ms"),
+        Column("median_ms", Double, nullable=False, comment="median of the samples, ms"),
+        Column("sample_count", Integer, nullable=False, comment="how many samples the estimate rests on"),
+        Column("samples", JSON, nullable=False, comment="raw samples in ms, in order of time"),
+        Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+    )
+
+
 network_measurements = Table(
     "network_measurements",
     metadata,
@@ -351,15 +368,28 @@ network_measurements = Table(
     Column("table_id", ForeignKey("latency_tables.id"), nullable=False, comment="the table that predicted"),
     Column("trial", Integer, nullable=False, comment="number of the measured trial"),
     Column("predicted_ms", Double, nullable=False, comment="by the table, ms"),
-    Column("measured_ms", Double, nullable=False, comment="the whole network: low quantile of wall time, batch 1, ms"),
-    Column("low_ms", Double, nullable=False, comment="lower end of the 95 % confidence interval, ms"),
-    Column("high_ms", Double, nullable=False, comment="upper end of the 95 % confidence interval, ms"),
-    Column("median_ms", Double, nullable=False, comment="median of the samples, ms"),
-    Column("sample_count", Integer, nullable=False, comment="how many samples the estimate rests on"),
-    Column("samples", JSON, nullable=False, comment="raw samples in ms, in order of time"),
-    Column("measured_at", UtcDateTime, nullable=False, comment="UTC, when it was recorded"),
+    *_measured(),
     ForeignKeyConstraint(["search_id", "trial"], ["trials.search_id", "trials.number"]),
     Index(None, "search_id", "trial"),
+)
+
+present_models = Table(
+    "present_models",
+    metadata,
+    Column("search_id", ForeignKey("searches.id"), primary_key=True),
+    Column("name", Text, nullable=False, comment="of the ONNX file that the user has at present"),
+    Column("sha256", Text, nullable=False, comment="of that file, in hexadecimal"),
+    Column("correct", Integer, nullable=False, comment="images of the test split that it classifies right"),
+    Column("total", Integer, nullable=False, comment="images of the test split"),
+)
+
+present_measurements = Table(
+    "present_measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("search_id", ForeignKey("searches.id"), nullable=False, index=True),
+    Column("table_id", ForeignKey("latency_tables.id"), nullable=False, comment="the latency table of this device"),
+    *_measured(),
 )
 
 exports = Table(

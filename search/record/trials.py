@@ -22,14 +22,33 @@ from search.record.rows import (
     measurement_from_row,
     measurement_to_row,
     outcome_to_row,
+    present_from_row,
+    present_measurement_from_row,
     step_from_row,
     trial_from_row,
     trial_to_row,
 )
-from search.record.schema import exports, netadapt_steps, network_measurements, searches, trial_latencies, trials
+from search.record.schema import (
+    exports,
+    netadapt_steps,
+    network_measurements,
+    present_measurements,
+    present_models,
+    searches,
+    trial_latencies,
+    trials,
+)
 from search.record.transactions import Transactions
 from search.record.views import trial_summary
-from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, State, Trial
+from search.trial import (
+    NetAdaptStep,
+    NetworkMeasurement,
+    PresentMeasurement,
+    PresentResult,
+    SearchStage,
+    State,
+    Trial,
+)
 from space.errors import StoreError
 
 _BEST_FIRST = ("reward", "top1")
@@ -217,10 +236,12 @@ class Trials:
         measured: Sequence[tuple[NetworkMeasurement, Sequence[float]]],
         *,
         latencies: Mapping[int, float] | None = None,
+        present: tuple[PresentMeasurement, Sequence[float]] | None = None,
     ) -> None:
         """Record networks that were measured side by side, all or none, each with its raw samples in ms.
 
-        `latencies` are those of trials, by number, from then on in place of their predictions.
+        `latencies` are those of trials, by number, from then on in place of their predictions; `present` is the user's
+        own model, which was measured beside them.
         """
         now = datetime.now(UTC)
         common = {"search_id": search_id, "measured_at": now, "table_id": table_id}
@@ -233,6 +254,9 @@ class Trials:
             self._transactions.change(connection, search_id)
             if connection.scalar(select(network_measurements.c.id).where(these).limit(1)) is None:
                 connection.execute(insert(network_measurements), rows)
+                if present is not None:
+                    mine = {**common, "samples": list(present[1]), **measurement_to_row(present[0])}
+                    connection.execute(insert(present_measurements).values(mine))
             for number, latency_ms in (latencies or {}).items():
                 connection.execute(update(trials).where(*_this(search_id, number)).values(latency_ms=latency_ms))
 
@@ -243,6 +267,26 @@ class Trials:
         query = select(network_measurements).where(network_measurements.c.search_id == search_id)
         query = query.order_by(network_measurements.c.id)
         return self._transactions.rows(query, measurement_from_row)
+
+    def put_present(self, search_id: int, result: PresentResult) -> None:
+        """Record what the user's present model has right, once."""
+
+        def put(connection: Connection) -> None:
+            self._transactions.change(connection, search_id)
+            row = {"search_id": search_id, **asdict(result)}
+            connection.execute(insert_new(connection, present_models, "search_id").values(row))
+
+        self._transactions.write(put)
+
+    def present(self, search_id: int) -> PresentResult | None:
+        """What the user's present model has right; None: there is none, or it has yet to be tested."""
+        query = select(present_models).where(present_models.c.search_id == search_id)
+        return next(iter(self._transactions.rows(query, present_from_row)), None)
+
+    def present_measurements(self, search_id: int) -> list[PresentMeasurement]:
+        """How long it took on the search's devices, oldest first."""
+        query = select(present_measurements).where(present_measurements.c.search_id == search_id)
+        return self._transactions.rows(query.order_by(present_measurements.c.id), present_measurement_from_row)
 
     def add_export(
         self, search_id: int, trial: int, *, folder: str | os.PathLike[str], files: Mapping[str, str]

@@ -8,6 +8,7 @@ from search.reports.headline import baseline_of, certainty, headline, relative_t
 from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome, target_share
 from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
+from search.reports.present import beside_present, present_figures, present_head, times_beside_present
 from search.trial import Origin, SearchStage, Trial, judged_on
 from trainer.training.metrics import Difference, wilson_interval
 
@@ -47,6 +48,9 @@ def answer(history: History) -> Answer:
     if (baseline := baseline_of(history)) is not None:
         shown, heads = [*shown, baseline], [*heads, baseline_head(config, baseline.architecture)]
     columns = [dict(_figures(history, trial)) for trial in shown]
+    if history.present is not None:
+        heads.append(present_head(history.present))
+        columns.append(dict(present_figures(history)))
     rows = [(name, *(column.get(name, "") for column in columns)) for name in columns[0]]
     return Answer(sentences=tuple(_findings(history, found, reference)), table=(("", *heads), *rows))
 
@@ -102,6 +106,12 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         judged.append(_difference(gap.difference))
     if (baseline := _baseline(history, found)) is not None:
         judged.append(baseline)
+    if history.present is not None and (beside := beside_present(history)) is not None:
+        judged.append(
+            f"The difference to the present model, {history.present.name}, {in_points(beside.difference)}, "
+            f"{noise_verdict(beside.difference)}."
+        )
+        judged += times_beside_present(history)
     if history.record.stage is SearchStage.AWAITING:
         judged.append(f"The search is {STAGES[SearchStage.AWAITING]}.")
     if any(judged):

@@ -22,7 +22,17 @@ from search.record.rows import ExportRecord, SearchRecord, duration_s
 from search.record.store import Store
 from search.reports.race import furthest
 from search.reports.recorded_search import found_trial, reference_trial
-from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial, judge_of
+from search.trial import (
+    NetAdaptStep,
+    NetworkMeasurement,
+    Origin,
+    PresentMeasurement,
+    PresentResult,
+    SearchStage,
+    State,
+    Trial,
+    judge_of,
+)
 from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DataError, MobilenasError
@@ -86,6 +96,8 @@ class History:
     measurements: tuple[NetworkMeasurement, ...]
     exports: tuple[ExportRecord, ...]
     costs: Mapping[int, float]
+    present: PresentResult | None = None
+    present_measurements: tuple[PresentMeasurement, ...] = ()
 
     @classmethod
     def read(cls, store: Store, name: str) -> "History":
@@ -108,6 +120,8 @@ class History:
             measurements=tuple(measurements),
             exports=tuple(exports),
             costs={trial.number: _cost_s(store, trial) for trial in trials},
+            present=store.trials.present(record.id),
+            present_measurements=tuple(store.trials.present_measurements(record.id)),
         )
 
     @property
@@ -179,6 +193,21 @@ class History:
         mine = [each for each in self.measurements if each.trial == trial.number]
         found = [each for each in mine if each.table_id == device.table_id]
         return found[-1] if found else None
+
+    def present_measured(self, device: Served) -> PresentMeasurement | None:
+        """What the user's present model took on a device; the newest measurement."""
+        found = [each for each in self.present_measurements if each.table_id == device.table_id]
+        return found[-1] if found else None
+
+    def present_right(self) -> Any:  # noqa: ANN401 - numpy's array of bool, or None
+        """Which test images the present model has right, shape (images,), bool; None where the file is not here."""
+        if self.record.start is None or self.present is None:
+            return None
+        try:
+            right = Judgement.from_bytes(self.record.start.files.present_tested.read_bytes()).right
+        except (OSError, DataError):
+            return None
+        return right if right.shape == (self.present.total,) else None
 
     def right(self, trial: Trial) -> Any:  # noqa: ANN401 - numpy's array of bool, or None
         """Which test images a final trial classified right, shape (images,), bool; None where the file is not here."""

@@ -13,6 +13,7 @@ from search.reports.naming import (
     reference_head,
     scaled_in_words,
 )
+from search.reports.present import beside_present, present_figures, present_head, times_beside_present
 from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
@@ -40,6 +41,9 @@ def comparison(recorded: RecordedSearch) -> list[list[str]]:
     heads = [Origin.FOUND, reference_head(config, reference.architecture)]
     if baseline is not None:
         heads.append(baseline_head(config, baseline.architecture))
+    if (history := _with_present(recorded)) is not None and history.present is not None:
+        heads.append(present_head(history.present))
+        columns.append(dict(present_figures(history)))
     return [["", *heads], *([name, *(column.get(name, "") for column in columns)] for name in columns[0])]
 
 
@@ -105,6 +109,7 @@ def verdict(recorded: RecordedSearch) -> list[str]:
             if recorded.measurements(device)
             else _predicted_verdict(recorded, device)
         )
+    lines += _beside_the_present(recorded, images)
     return [*lines, *(recorded.warnings() if recorded.is_certified else [])]
 
 
@@ -121,6 +126,24 @@ def _beside_the_baseline(recorded: RecordedSearch, images: str) -> list[str]:
         return []
     named = f"baseline ({scaled_in_words(config, baseline.architecture)})"
     return [f"{difference_sentence(recorded.difference(baseline), named, images)}."]
+
+
+def _with_present(recorded: RecordedSearch) -> History | None:
+    """The search with the model that its user had named, if there is one."""
+    if recorded.config.present.sha256 is None:
+        return None
+    return History.read(recorded.store, recorded.record.name)
+
+
+def _beside_the_present(recorded: RecordedSearch, images: str) -> list[str]:
+    """What the search brought over the model that the user has."""
+    history = _with_present(recorded)
+    if history is None or history.present is None or (gap := beside_present(history)) is None:
+        return []
+    result = history.present
+    how = images if gap.kind == "paired" else f"{images}, not paired"
+    named = f"present model, {result.name}"
+    return [f"{difference_sentence(gap.difference, named, how)}.", *times_beside_present(history)]
 
 
 def difference_sentence(gap: Difference, other: str, images: str) -> str:

@@ -12,6 +12,7 @@ from search.objective.latency import Goal
 from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
+from search.reports.present import beside_present
 from search.reports.recorded_search import RecordedSearch, reference_trial
 from search.reports.signals import first_look
 from search.trial import Origin, SearchStage, State, Trial
@@ -46,6 +47,18 @@ class Network(Latency):
     params: int
     images_seen: int = Field(description="images that it was trained on, repeats included")
     arch_id: str = Field(description="content hash of its spec")
+
+
+class PresentModel(_Part):
+    """The model that the user had, tested on the same images and measured beside the networks."""
+
+    name: str = Field(description="of its ONNX file")
+    sha256: str
+    test_top1: float = Field(description="on the test split, 0 to 1")
+    test_interval: Interval = Field(description="its 95 % interval (Wilson)")
+    found_minus_present: float = Field(description="test top-1 of the found network minus that of this model")
+    found_minus_present_interval: Interval = Field(description="its 95 % interval, paired where that is known")
+    latencies: dict[str, Latency] = Field(description="by device; empty where a user's own function predicts latencies")
 
 
 class Target(_Part):
@@ -121,6 +134,7 @@ class Summary(Target, _Head):
     found: Network
     reference: Network | None
     baseline: Network | None
+    present: PresentModel | None = Field(default=None, description="null: the user named none")
     finalists: tuple[Finalist, ...] = Field(description="empty where there was no choice in the end")
     first_look: FirstLook | None = Field(default=None, description="null: no race, or never looked into on these data")
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
@@ -136,7 +150,7 @@ def summary_of(recorded: RecordedSearch) -> Summary:
     """
     found, reference = recorded.found, _reference(recorded)
     devices = {device.name: _device(recorded, device, found, reference) for device in recorded.devices}
-    first = next(iter(devices.values()), None)
+    first, history = next(iter(devices.values()), None), History.read(recorded.store, recorded.record.name)
     if first is None:  # a function predicts
         target_ms, share = recorded.start.target_ms, recorded.config.target.relative
         top = Target(target_ms=target_ms, target_share=share, measured_share=None)
@@ -153,10 +167,11 @@ def summary_of(recorded: RecordedSearch) -> Summary:
         search=recorded.record.name,
         seed=recorded.config.seed,
         data=recorded.config.data.source,
-        answer=headline(History.read(recorded.store, recorded.record.name)),
+        answer=headline(history),
         found=_network(found, recorded.record.name, latencies[0]),
         reference=None if reference is None else _network(reference, _name(recorded, reference), latencies[1]),
         baseline=_baseline(recorded),
+        present=_present(history),
         finalists=_finalists(recorded, found),
         first_look=_first_look(recorded),
         devices=devices,
@@ -257,6 +272,27 @@ def _baseline(recorded: RecordedSearch) -> Network | None:
         _predicted(baseline) if not devices else _latency(recorded, devices[0], baseline) if len(devices) == 1 else None
     )
     return _network(baseline, scaled_in_words(recorded.record.config, baseline.architecture), latency)
+
+
+def _present(history: History) -> PresentModel | None:
+    result, beside = history.present, beside_present(history)
+    if result is None or beside is None:
+        return None
+    measured = {served.device.name: history.present_measured(served) for served in history.served}
+    return PresentModel(
+        name=result.name,
+        sha256=result.sha256,
+        test_top1=result.correct / result.total,
+        test_interval=wilson_interval(result.correct, result.total),
+        found_minus_present=beside.difference.difference,
+        found_minus_present_interval=(beside.difference.low, beside.difference.high),
+        latencies={
+            name: _UNKNOWN
+            if each is None
+            else Latency(predicted_ms=None, measured_ms=each.measured_ms, measured_interval=(each.low_ms, each.high_ms))
+            for name, each in measured.items()
+        },
+    )
 
 
 def _predicted(trial: Trial | None) -> Latency | None:

@@ -13,6 +13,7 @@ from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import write_summary
 from search.run_folder import CERTIFY_KIT
 from search.stages.export import onnx_graph, upload_export
+from search.stages.present import measured_in, others_of
 from search.stages.race import kits
 from search.stages.race.verdict import Verdict, awaiting_finalists
 from search.stages.session import Session
@@ -36,6 +37,7 @@ def campaign_for_certification(recorded: RecordedSearch) -> Campaign:
             )
             for trial in recorded.certified()
         },
+        others=others_of(recorded),
         protocol=CERTIFICATE,
         purpose={"kind": "certify", "search": recorded.record.name},
     )
@@ -120,7 +122,7 @@ def record_certificate(recorded: RecordedSearch, results: Results) -> None:
         predicted_ms = recorded.predicted_ms(trial, target)
         beside = NetworkMeasurement.of(trial.number, predicted_ms, network.measurement)
         rows.append((beside, network.measurement.warm_wall))
-    recorded.store.trials.add_measurements(record.id, target.table_id, rows)
+    recorded.store.trials.add_measurements(record.id, target.table_id, rows, present=measured_in(recorded, results))
     _keep_warnings(recorded, target, results)
 
 
@@ -223,7 +225,8 @@ def _certified_by_finalists(recorded: RecordedSearch, device: Goal) -> bool:
                 (NetworkMeasurement.of(trial.number, recorded.predicted_ms(trial, device), each), each.warm_wall)
                 for trial, each in found
             ]
-            recorded.store.trials.add_measurements(recorded.record.id, device.table_id, rows)
+            present = measured_in(recorded, results)
+            recorded.store.trials.add_measurements(recorded.record.id, device.table_id, rows, present=present)
             _keep_warnings(recorded, device, results)
             return True
     return False

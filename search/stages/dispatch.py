@@ -8,7 +8,7 @@ from search.evaluation.executor import Finished
 from search.evaluation.job import Evaluation, Interim, Job, Outcome, Parent, Training, Watch
 from search.run_folder import weights_name
 from search.stages.earlier.reuse import has_weights, taken
-from search.stages.session import Interrupted, Session
+from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial, judged_on
 from space.arch import Architecture
 from space.errors import RunError
@@ -74,12 +74,7 @@ class _Dispatch:
             self._hear(executor.wait(POLL_SECONDS))
             self._give_up_if_hopeless()
             advanced(sum(executor.progress().values()))
-        if session.stopping:
-            name = session.record.name
-            raise Interrupted(
-                f"search '{name}' stopped; go on with: mobilenas resume {name}, or end with the best so far: "
-                f"mobilenas finish {name}"
-            )
+        session.end_if_stopping()
 
     def _begin(self, trial: Trial) -> None:
         """Have a trial evaluated, or take over what the record holds of it."""

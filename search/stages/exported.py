@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from latency.network import Network
+from latency.network import Network, read_graph
 from search.run_folder import MODEL, TEMPERATURE
 from space.errors import DataError, RunError
 from trainer.data.preprocess import Preprocess, normalise
-
-MAX_MODEL_BYTES = 512 * 2**20
 
 
 class ExportedNetwork:
@@ -24,12 +22,7 @@ class ExportedNetwork:
 
     def __init__(self, run: Path) -> None:
         path = run / MODEL if run.is_dir() else run
-        try:
-            if path.stat().st_size > MAX_MODEL_BYTES:
-                raise RunError(f"{path} is larger than {MAX_MODEL_BYTES >> 20} MiB; give an exported network")
-            graph = path.read_bytes()
-        except OSError as error:
-            raise RunError(f"{path} cannot be read ({error.strerror}); give a run folder or a model.onnx") from error
+        graph = read_graph(path)
         try:
             self.network = Network(graph)
             metadata = self.network.metadata

@@ -90,6 +90,19 @@ class Session:
         """Whether somebody here or elsewhere asked it to stop."""
         return self._stopping or self.heartbeat.stop_requested
 
+    def end_if_stopping(self) -> None:
+        """Go no further where somebody asked it to stop.
+
+        Raises:
+            Interrupted: somebody did.
+        """
+        if self.stopping:
+            name = self.record.name
+            raise Interrupted(
+                f"search '{name}' stopped; go on with: mobilenas resume {name}, or end with the best so far: "
+                f"mobilenas finish {name}"
+            )
+
     @property
     def finish_requested(self) -> bool:
         """Whether somebody asked for an early end, as the record said at most a second ago."""

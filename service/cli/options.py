@@ -136,11 +136,31 @@ Owner = Annotated[
     typer.Option(envvar="MOBILENAS_OWNER", help="Owner of the search; default: your login name.", show_default=False),
 ]
 Label = Annotated[list[str] | None, typer.Option(help="Label of the search, to filter by later; repeatable.")]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        help="The model that you have now, an ONNX file: tested and measured beside what is found, in every report.",
+        show_default=False,
+    ),
+]
+BaselineLabels = Annotated[
+    Path | None,
+    typer.Option(
+        help="A text file with the class of each of its outputs, a line each; default: as its metadata say.",
+        show_default=False,
+    ),
+]
+BaselinePreprocess = Annotated[
+    str | None,
+    typer.Option(
+        help="How it takes pictures: imagenet, or a preprocess.json; default: as its metadata say.", show_default=False
+    ),
+]
 Init = Annotated[
     str | None,
     typer.Option(
-        help="Weights to begin with: a file of torchvision's, timm's or ours, a run folder, or torchvision:NAME, which "
-        "is downloaded where it is nowhere here.",
+        help="Weights to begin with: a file of torchvision's, timm's or ours, a run folder, torchvision:NAME or "
+        "timm:NAME (downloaded where it is nowhere here); or, for a search, imagenet: those of the space's reference.",
         show_default=False,
     ),
 ]

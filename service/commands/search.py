@@ -67,6 +67,9 @@ def configuration(
     space: str | None = None,
     width: float | None = None,
     init: str | None = None,
+    baseline: Path | None = None,
+    baseline_labels: Path | None = None,
+    baseline_preprocess: str | None = None,
 ) -> RunConfig:
     """A configuration file, or its content, or the default, with what the command line changes."""
     overrides: dict[str, Any] = {
@@ -74,6 +77,16 @@ def configuration(
         "name": name,
         "seed": seed,
         "init": init,
+        "present": {
+            key: str(value)
+            for key, value in (
+                ("model", baseline),
+                ("labels", baseline_labels),
+                ("preprocess", baseline_preprocess),
+            )
+            if value is not None
+        }
+        or None,
         "workers": workers,
         "html": None if html else False,
         "target": parse_target(target) if target else None,

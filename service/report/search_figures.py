@@ -1,13 +1,13 @@
 """The figures about one search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from search.record.rows import SearchStart
 from search.reports.headline import baseline_of, relative_target
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words
 from search.reports.race import furthest
-from search.trial import NetworkMeasurement, Origin, SearchStage, Trial
+from search.trial import MeasuredWhole, NetworkMeasurement, Origin, SearchStage, Trial
 from service.report.figures import (
     COLOURS,
     GREY,
@@ -80,7 +80,15 @@ def finals(history: History) -> str | None:
         ),
         ("found network", [found], COLOURS[2], "star"),
     ):
-        _tested(figure, name, trials, measured, {"color": colour, "symbol": symbol, "size": 15})
+        tested = [
+            (trial.correct or 0, trial.total or 1, each)
+            for trial in trials
+            if (each := measured[trial.number]) is not None
+        ]
+        _tested(figure, name, tested, {"color": colour, "symbol": symbol, "size": 15})
+    if (present := history.present) is not None and (took := history.present_measured(device)) is not None:
+        marker: dict[str, object] = {"color": COLOURS[1], "symbol": "square", "size": 13}
+        _tested(figure, safe(f"present model: {present.name}"), [(present.correct, present.total, took)], marker)
     relative = relative_target(history, device)
     slowest = measured[reference.number]
     assert slowest is not None
@@ -91,14 +99,13 @@ def finals(history: History) -> str | None:
 def _tested(
     figure: Figure,
     name: str,
-    trials: Sequence[Trial],
-    measured: Mapping[int, NetworkMeasurement | None],
+    tested: Sequence[tuple[int, int, MeasuredWhole]],
     marker: dict[str, object],
 ) -> None:
-    """Networks as they were tested and measured, with the 95 % intervals of both."""
-    times = [each for trial in trials if (each := measured[trial.number]) is not None]
-    shares = [(trial.correct or 0) / (trial.total or 1) for trial in trials]
-    bounds = [wilson_interval(trial.correct or 0, trial.total or 1) for trial in trials]
+    """Networks as they were tested (images right, images) and measured, with the 95 % intervals of both."""
+    times = [each for _, _, each in tested]
+    shares = [correct / total for correct, total, _ in tested]
+    bounds = [wilson_interval(correct, total) for correct, total, _ in tested]
     figure.add_scatter(
         x=[each.measured_ms for each in times],
         y=percent(shares),

@@ -41,6 +41,7 @@ def print_plan(plan: Plan) -> None:
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
         *_weights_lines(config),
         *_folds_lines(config),
+        *_present_lines(inputs),
         *_epochs_lines(plan),
         f"expected     {plan.minutes:.1f} minutes: latency table {speed.table_minutes:.1f}, "
         f"{'race' if config.races else 'block-level search'} {plan.search_minutes:.1f}, "
@@ -70,6 +71,18 @@ def _weights_lines(config: RunConfig) -> list[str]:
     return [
         "weights      all networks are trained from scratch; to begin with published weights instead: "
         f"mobilenas search --init torchvision:mobilenet_v2 {options}"
+    ]
+
+
+def _present_lines(inputs: Inputs) -> list[str]:
+    """What is compared with beside the reference."""
+    model = inputs.present
+    if model is None:
+        return []
+    how = model.preprocess
+    return [
+        f"baseline     {model.name}, {len(model.labels)} classes, {how.resolution} px: tested on the test split and "
+        "measured beside the final networks"
     ]
 
 

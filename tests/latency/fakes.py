@@ -8,7 +8,7 @@ from latency.device import Device
 from latency.kit import Campaign, NetworkGraph
 from latency.measurement import Measurement
 from latency.meter import MeasuringProgress
-from latency.results import Network, Results
+from latency.results import Network, Other, Results
 from latency.table import LatencyTable
 from space.arch import Architecture
 from space.keys import BlockKey
@@ -49,7 +49,9 @@ class FakeMeter:
             arch = network.architecture if isinstance(network, NetworkGraph) else network
             found = constant(self.factor * self.network(arch))
             networks[name] = Network(architecture=arch, sha256="", measurement=found)
+        others = {name: Other(sha256="", measurement=constant(self.factor)) for name in campaign.others}
         return Results(
+            others=others,
             device=self.device,
             purpose=campaign.purpose,
             protocol=campaign.protocol,

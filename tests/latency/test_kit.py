@@ -1,5 +1,6 @@
 """Kits and what comes back from them: whole, small, checked, and run by a Python that knows nothing of mobilenas."""
 
+import hashlib
 import json
 import random
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from latency import probe
 from latency.collect import campaign_for, table_from
-from latency.kit import KIT_MEMORY_MB, Campaign, NetworkGraph, make_kit, measure_options
+from latency.kit import KIT_MEMORY_MB, Campaign, NetworkGraph, OtherModel, make_kit, measure_options
 from latency.meter import LocalMeter
 from latency.probe import Protocol, Runtime
 from latency.results import read_results, read_results_file
@@ -27,6 +28,7 @@ from space.errors import InvalidResults
 from space.keys import named_keys
 from space.networks.onnx_graph import build_graph, random_weights
 from space.preset import load_preset
+from tests.classifiers import classifier
 from tests.mutations import mutated
 from tests.strategies import small_space
 
@@ -162,6 +164,22 @@ def test_trained_networks_travel_with_their_weights(tmp_path: Path) -> None:
     assert results.networks["found"].architecture == arch
     assert results.networks["found"].sha256 == kit.networks()["found"]["sha256"]
     assert [path.name for path in tmp_path.iterdir()] == ["measuring.lock"]
+
+
+@pytest.mark.parametrize(("side", "channels_last"), [(24, False), ("side", True)])
+def test_networks_of_others_are_measured_among_ours(tmp_path: Path, side: int | str, *, channels_last: bool) -> None:
+    """Of them only the file is known, and the shape of its input, which may leave sides open; the file is as it was."""
+    graph = classifier(tmp_path / "mine.onnx", side=side, batch="batch", channels_last=channels_last).read_bytes()
+    shape = (1, 24, 24, 3) if channels_last else (1, 3, 24, 24)
+    ours = {"found": SPACE.sample(random.Random(0))}
+    campaign = Campaign(networks=ours, others={"present": OtherModel(graph=graph, shape=shape)}, protocol=ONCE)
+    make_kit(campaign).write_zip(tmp_path / "kit.zip")
+    results = LocalMeter("here", workspace=tmp_path / "work").run(campaign)
+    assert results.networks["found"].architecture == ours["found"]
+    assert results.others["present"].sha256 == hashlib.sha256(graph).hexdigest()
+    assert len(results.others["present"].measurement.warm_wall) == len(results.networks["found"].measurement.warm_wall)
+    with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
+        assert archive.read("kit/models/present.onnx") == graph
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> str:

@@ -15,7 +15,16 @@ from search.record.database import Database
 from search.record.rows import FurtherTarget, LookedAt, SearchRecord
 from search.record.schema import metadata, searches
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, Scores, SearchStage, State, Trial
+from search.trial import (
+    NetAdaptStep,
+    NetworkMeasurement,
+    PresentMeasurement,
+    PresentResult,
+    Scores,
+    SearchStage,
+    State,
+    Trial,
+)
 from space.arch import Architecture, Block, Head, Stage, Stem
 from tests.search.makers import CONFIG, DEVICE, LOOK, latency_table, new_start
 
@@ -268,7 +277,9 @@ def _done(
         for final in finals
     ]
     samples = (1.9, 2.0, 2.1)
-    store.trials.add_measurements(search.id, table_id, [(row, samples) for row in measured])
+    present = PresentMeasurement(measured_ms=4.0, low_ms=3.9, high_ms=4.1, median_ms=4.2, samples=3)
+    store.trials.put_present(search.id, PresentResult(name="mine.onnx", sha256="cd" * 32, correct=9_000, total=10_000))
+    store.trials.add_measurements(search.id, table_id, [(row, samples) for row in measured], present=(present, samples))
     if also is not None:
         store.trials.add_measurements(search.id, also, [(row, samples) for row in measured])
     store.trials.add_export(search.id, finals[0].number, folder=runs / name, files={"model.onnx": "00" * 32})

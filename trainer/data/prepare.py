@@ -202,7 +202,7 @@ def _write(folder: Path, preparation: _Preparation, raw: RawImages | PictureFile
         "content_hash": content,
         "classes": raw.classes,
         "preprocess": asdict(_with_statistics(plan, counts)),
-        "skipped": [_printable(name) for name in skipped],
+        "skipped": [printable(name) for name in skipped],
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
 
@@ -239,7 +239,7 @@ def told_damaged(damaged: dict[Path, str]) -> str:
     return f"{len(damaged):,} pictures are damaged: {named}{more}; or go on without them: --skip-damaged"
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name as one line of text that can be stored, whatever bytes it has."""
     text = os.fsencode(name).decode(errors="backslashreplace")
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
@@ -263,7 +263,7 @@ def _fitted(raw: RawImages | PictureFiles, plan: Preprocess, decoded: _Decoded) 
         if images.shape[2:] == (plan.crop, plan.crop):
             yield images
         else:
-            yield np.stack([fit(_as_picture(image), unpadded) for image in images])
+            yield np.stack([fit(as_picture(image), unpadded) for image in images])
         for _ in images:
             decoded.advance()
 
@@ -277,7 +277,8 @@ def _readable(files: tuple[Path, ...], plan: Preprocess, decoded: _Decoded) -> I
         decoded.advance()
 
 
-def _as_picture(image: np.ndarray) -> Image.Image:
+def as_picture(image: np.ndarray) -> Image.Image:
+    """Of uint8 C×H×W, one channel or three."""
     return Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
 
 

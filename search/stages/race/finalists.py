@@ -92,7 +92,7 @@ def _awaiting(session: Session, carried: Sequence[Goal], best: Sequence[Trial]) 
             session.listener.note(_NO_BASELINE)
         scaled = _spread(_near(session, _scaled(session, known)), SCALED)
         kits.make(session, carried, {**networks, **scaled}, session.space.reference)
-    kits.make_again(files)
+    kits.make_again(session)
     session.store.searches.request_stop(session.record.id)
     return AwaitsKit(
         f"search '{session.record.name}' stopped before its final training, for the finalists to be measured: "

@@ -19,6 +19,7 @@ from search.objective.latency import Goal
 from search.protocols import CARRIED
 from search.reports.recorded_search import RecordedSearch
 from search.run_folder import RunFolder
+from search.stages.present import others_of
 from search.stages.session import Session
 from space.arch import Architecture
 from space.errors import InvalidResults
@@ -43,6 +44,7 @@ def make(
     absolute = [goal for goal in kits if not is_relative(search.config, goal)]
     campaign = Campaign(
         networks={**networks, REFERENCE: reference},
+        others=others_of(search),
         beside=tuple(dict.fromkeys(key for goal in absolute for key in anchors_of(goal.table.entries))),
         protocol=CARRIED,
         purpose={"kind": KIND, "search": search.record.name, "number": number_of_last(files) + 1},
@@ -52,8 +54,9 @@ def make(
     files.finalists_manifest.write_text(kit.manifest, encoding="utf-8")
 
 
-def make_again(files: RunFolder) -> None:
+def make_again(search: Session | RecordedSearch) -> None:
     """Make the last kit once more where only its manifest is left."""
+    files = search.start.files
     if files.finalists_kit.exists():
         return
     manifest = json.loads(files.finalists_manifest.read_text(encoding="utf-8"))
@@ -64,6 +67,7 @@ def make_again(files: RunFolder) -> None:
             for name, entry in entries.items()
             if "architecture" in entry
         },
+        others=others_of(search),
         beside=tuple(parse_key(entry["key"]) for entry in entries.values() if "key" in entry),
         protocol=Protocol(**manifest["protocol"]),
         purpose=manifest["purpose"],

@@ -114,7 +114,7 @@ class Verdict:
         """
         recorded, name = self.recorded, self.recorded.record.name
         if self.waiting:
-            kits.make_again(recorded.files)
+            kits.make_again(recorded)
             raise RunError(f"the finalists of '{name}' are not measured yet: {self.in_words()}")
         if self._within:
             raise RunError(f"{self.in_words()}; no others are wanted")

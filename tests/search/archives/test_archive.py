@@ -66,21 +66,21 @@ def test_search_that_has_not_begun_is_handed_over_too(store: Store, database_url
 def test_archives_of_the_schemas_before_are_read(
     store: Store, database_url: str, packed: bytes, tmp_path: Path
 ) -> None:
-    """What 0003 to 0010 wrote, without what came later, is read; what 0002 or 0012 wrote is not."""
+    """What 0003 to 0011 wrote, without what came later, is read; what 0002 or 0013 wrote is not."""
     older = rewritten(packed, as_of_0003)
     unpack(database_url, older, tmp_path / "runs", "older")
     assert store.searches.get("older").state == "done"
     assert store.trials.of(store.searches.get("older").id)[0].scores.peak_bytes is None
-    for schema in (b"0002", b"0012"):
-        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0011"', b'"schema": "%s"' % schema))
+    for schema in (b"0002", b"0013"):
+        other = rewritten(packed, text_changed("manifest.json", b'"schema": "0012"', b'"schema": "%s"' % schema))
         with pytest.raises(StoreError, match=f"schema '{schema.decode()}'"):
             unpack(database_url, other, tmp_path / "runs", "other")
 
 
 def as_of_0003(members: dict[str, bytes]) -> None:
     """Leave out what came with later schemas."""
-    members["manifest.json"] = members["manifest.json"].replace(b'"schema": "0011"', b'"schema": "0003"')
-    for name in ("search_targets", "trial_latencies"):
+    members["manifest.json"] = members["manifest.json"].replace(b'"schema": "0012"', b'"schema": "0003"')
+    for name in ("search_targets", "trial_latencies", "present_models", "present_measurements"):
         del members[f"rows/{name}.jsonl"]
     for table, columns in {
         "latency_entries": ("low_ms", "high_ms", "spread"),

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.record.store import Store
-from search.trial import NetAdaptStep, NetworkMeasurement, SearchStage, State, Trial
+from search.trial import (
+    NetAdaptStep,
+    NetworkMeasurement,
+    PresentMeasurement,
+    PresentResult,
+    SearchStage,
+    State,
+    Trial,
+)
 from space.errors import StoreError
 from tests.search.makers import (
     ask,
@@ -201,6 +209,29 @@ def test_network_measurements_round_trip(store: Store, database_url: str) -> Non
     assert [row["sample_count"] for row in ask(database_url, "SELECT * FROM network_measurements")] == [2]
     with pytest.raises(StoreError, match="refused a row"):
         store.trials.add_measurements(search.id, table_id, [(replace(measured, trial=5), ())])
+
+
+def test_a_present_model_is_kept_beside_the_networks(store: Store) -> None:
+    """Its answers once, its latency with each certificate, which is recorded whole or not at all."""
+    table_id = record_table(store)
+    search = new_search(store, table_id=table_id)
+    store.trials.start(search.id, trial(4))
+    assert store.trials.present(search.id) is None
+    result = PresentResult(name="mine.onnx", sha256="ab" * 32, correct=7, total=9)
+    for _ in range(2):
+        store.trials.put_present(search.id, result)
+    store.trials.put_present(search.id, replace(result, correct=8))
+    assert store.trials.present(search.id) == result
+    mine = PresentMeasurement(measured_ms=2.6, low_ms=2.5, high_ms=2.7, median_ms=2.8, samples=2)
+    beside = NetworkMeasurement(
+        trial=5, predicted_ms=1.5, measured_ms=1.6, low_ms=1.5, high_ms=1.7, median_ms=1.8, samples=1
+    )
+    with pytest.raises(StoreError, match="refused a row"):
+        store.trials.add_measurements(search.id, table_id, [(beside, (1.6,))], present=(mine, (2.5, 2.8)))
+    assert store.trials.present_measurements(search.id) == []
+    measured = [(replace(beside, trial=4), (1.6,))]
+    store.trials.add_measurements(search.id, table_id, measured, present=(mine, (2.5, 2.8)))
+    assert store.trials.present_measurements(search.id) == [replace(mine, table_id=table_id)]
 
 
 def test_exports_round_trip(store: Store) -> None:

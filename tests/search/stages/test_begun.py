@@ -23,7 +23,7 @@ from search.run_folder import RunFolder
 from search.stages.blocks import choose_seed
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
-from space.errors import InvalidConfig, MobilenasError, RunError
+from space.errors import DataError, InvalidConfig, MobilenasError, RunError
 from space.networks.modules import fused
 from space.reference import REFERENCES
 from tests.search.inline import InlineExecutor, killed_after
@@ -252,6 +252,11 @@ V1 = REFERENCES["mobilenet_v1"](width=0.25)
         ({"supernet": "x"}, "and supernet is, too"),
         ({"init": "torchvision:mobilenet_v9"}, "no weights are known by the name"),
         ({"init": "nowhere.pth"}, "cannot be read"),
+        (
+            {"init": "imagenet", "space": {"width": 0.5}},
+            "of mobilenet_v3_small at width 0.5, .* one of the spaces mnasnet",
+        ),
+        ({"init": "imagenet", "space": {"preset": "minimalistic"}}, "of mobilenet_v3_large_minimalistic at width 1"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
@@ -275,3 +280,30 @@ def test_a_space_of_another_form_than_its_reference_is_refused(tmp_path: Path, p
     small = {"preset": str(tmp_path / "space.yaml"), "width": 0.35}
     with pytest.raises(InvalidConfig, match="networks of space 'tiny' have not the form of its reference"):
         look_up(parse_config(config_in(tmp_path, photos, weights, space=small)))
+
+
+def test_imagenet_is_what_is_published_of_the_spaces_reference(
+    tmp_path: Path, photos: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a space of the one that photos have anyway; the name is recorded as if it had been given."""
+    asked: list[str] = []
+
+    def begin(named: str, **_: object) -> None:
+        asked.append(named)
+        raise DataError("enough")
+
+    monkeypatch.setattr("search.plan.begin_with", begin)
+    for space in (
+        {},
+        {"preset": "mobilenet-v2"},
+        {"preset": "mobilenet-v3-large", "width": 1.0},
+        {"preset": "mnasnet"},
+    ):
+        with pytest.raises(DataError, match="enough"):
+            look_up(parse_config(config_in(tmp_path, photos, weights) | {"init": "imagenet", "space": space}))
+    assert asked == [
+        "torchvision:mobilenet_v3_small",
+        "torchvision:mobilenet_v2",
+        "torchvision:mobilenet_v3_large",
+        "timm:semnasnet_100",
+    ]

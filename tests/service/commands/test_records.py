@@ -175,7 +175,7 @@ def test_gc_frees_and_tells(run: Run, tmp_path: Path) -> None:
 
 def test_database_commands(run: Run, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """upgrade, check, backup and copy say what they did; a fault is exit code 2."""
-    assert "0011 is current" in run("db", "upgrade").out
+    assert "0012 is current" in run("db", "upgrade").out
     checked = run("db", "check")
     assert checked.code == 0, checked.out + checked.err
     assert "no faults" in checked.out

@@ -1,0 +1,266 @@
+"""The model that a user has at present: any ONNX file that classifies pictures, to stand beside what a search finds."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from latency import probe
+from latency.kit import OtherModel
+from latency.network import read_graph
+from latency.probe import Runtime
+from search.config.sections import IMAGENET_NAME, PresentConfig
+from search.run_folder import MODEL, RunFolder
+from space.errors import DataError, RunError
+from space.paths import expanded
+from trainer.data.prepare import printable
+from trainer.data.preprocess import IMAGENET, Preprocess, normalise
+from trainer.training.weight_files import write_whole
+
+NAME = "present"
+"""What it is called among the networks that are measured side by side."""
+_MAX_TEXT = 50_000_000
+_FLOAT = "tensor(float)"
+# Of a picture's four dimensions, the place of its channels.
+_CHANNELS_FIRST, _CHANNELS_LAST = 1, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresentModel:
+    """What it is called, its ONNX file, its classes in the order of its outputs, and how it takes pictures."""
+
+    name: str
+    graph: bytes
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+
+    @classmethod
+    def named(cls, config: PresentConfig) -> Self:
+        """The one that a user names, ready to be asked.
+
+        Raises:
+            DataError: it cannot be read or run, is no classifier of pictures, or its labels or preprocessing are
+                nowhere said.
+        """
+        assert config.model is not None, "a model is named"
+        path = expanded(config.model)
+        path = path / MODEL if path.is_dir() else path
+        graph = read_graph(path)
+        session = _session(path.name, graph)
+        metadata = session.get_modelmeta().custom_metadata_map
+        found = cls(
+            name=printable(path.name).replace("|", "/"),  # which would end a table's cell
+            graph=graph,
+            labels=_labels(path.name, config.labels, metadata),
+            preprocess=_preprocess(path.name, config.preprocess, metadata, _side_of(session)),
+        )
+        found.probabilities(found.blank)
+        return found
+
+    @classmethod
+    def stored(cls, files: RunFolder, sha256: str) -> Self:
+        """The one that a search keeps a copy of.
+
+        Raises:
+            RunError: that is not there, or another one.
+        """
+        try:
+            graph = files.present_model.read_bytes()
+            facts = json.loads(files.present_facts.read_text(encoding="utf-8"))
+            found = cls(
+                name=str(facts["name"]),
+                graph=graph,
+                labels=tuple(map(str, facts["labels"])),
+                preprocess=Preprocess.from_plain(facts["preprocess"]),
+            )
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise RunError(
+                f"the copy of the present model in {files.path} cannot be read ({error}); restore it"
+            ) from error
+        if found.sha256 != sha256:
+            raise RunError(f"{files.present_model} is not the model that the search began with ({sha256}); restore it")
+        return found
+
+    def store(self, files: RunFolder) -> None:
+        """Keep a copy."""
+        facts = {"name": self.name, "labels": self.labels, "preprocess": asdict(self.preprocess)}
+        write_whole(files.present_facts, json.dumps(facts).encode())
+        write_whole(files.present_model, self.graph)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the ONNX file, in hexadecimal."""
+        return hashlib.sha256(self.graph).hexdigest()
+
+    @property
+    def blank(self) -> np.ndarray:
+        """A black picture: uint8 C x R x R."""
+        side = self.preprocess.resolution
+        return np.zeros((len(self.preprocess.mean), side, side), dtype=np.uint8)
+
+    def as_measured(self) -> OtherModel:
+        """As it is measured beside the networks of a search."""
+        return OtherModel(graph=self.graph, shape=self._as_input(self.blank).shape)
+
+    def order_of(self, classes: Sequence[str]) -> np.ndarray:
+        """The place among its outputs of each class of a data set, int64.
+
+        Raises:
+            DataError: it knows other classes.
+        """
+        mine = {unicodedata.normalize("NFC", label): place for place, label in enumerate(self.labels)}
+        if set(mine) != set(classes):
+            alone = [
+                f"only {whose} {', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''}"
+                for whose, names in (("it has", set(mine) - set(classes)), ("the data have", set(classes) - set(mine)))
+                if names
+            ]
+            raise DataError(
+                f"present model {self.name} knows {len(mine)} classes, the data have {len(classes)} "
+                f"({'; '.join(alone)}); give one of the same classes, or its labels in the order of its outputs "
+                "(--baseline-labels)"
+            )
+        return np.array([mine[name] for name in classes])
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """The probability of each of its classes for one picture, uint8 C x R x R; float64.
+
+        Raises:
+            DataError: it takes no such picture, or does not answer with a number for each class.
+        """
+        answer = _only_answer(self.name, self._answers(image), len(self.labels)).astype(np.float64)
+        if np.all(answer >= 0) and abs(answer.sum() - 1) < 1e-3:  # it has its softmax inside
+            return answer
+        shifted = np.exp(answer - answer.max())
+        return np.asarray(shifted / shifted.sum())
+
+    def _answers(self, image: np.ndarray) -> list[np.ndarray]:
+        feed = {self._session.get_inputs()[0].name: self._as_input(image)}
+        try:
+            return [np.asarray(output) for output in self._session.run(None, feed)]
+        except Exception as error:  # onnxruntime raises many kinds
+            raise DataError(
+                f"present model {self.name} fails on a picture of {self.preprocess.resolution} px ({_first(error)}); "
+                "say how it takes pictures (--baseline-preprocess)"
+            ) from error
+
+    @cached_property
+    def _session(self) -> Any:  # noqa: ANN401 - ONNX Runtime has no public type for it
+        return _session(self.name, self.graph)
+
+    @cached_property
+    def _channels(self) -> int:
+        return _place_of_channels(self.name, self._session, len(self.preprocess.mean), self.preprocess.resolution)
+
+    def _as_input(self, image: np.ndarray) -> np.ndarray:
+        batch = normalise(image[None], self.preprocess)
+        return batch if self._channels == _CHANNELS_FIRST else np.ascontiguousarray(np.moveaxis(batch, 1, -1))
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _session(name: str, graph: bytes) -> Any:  # noqa: ANN401 - ONNX Runtime has no public type for it
+    """A session with one picture as its input."""
+    try:
+        session = probe.session_of(graph, Runtime())
+    except Exception as error:  # onnxruntime raises many kinds on damaged files
+        raise DataError(
+            f"present model {name} cannot be run by ONNX Runtime ({_first(error)}); give an ONNX file that holds its "
+            "weights, too"
+        ) from error
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        named = ", ".join(each.name for each in inputs[:4])
+        raise DataError(f"present model {name} has {len(inputs)} inputs ({named}); give one that takes one picture")
+    (entry,) = inputs
+    if entry.type != _FLOAT or len(entry.shape) != 4 or (isinstance(entry.shape[0], int) and entry.shape[0] != 1):
+        raise DataError(
+            f"present model {name} takes {entry.type} of shape {entry.shape}; give one that takes one picture at a "
+            "time as float32, such as 1x3x224x224"
+        )
+    return session
+
+
+def _place_of_channels(name: str, session: Any, channels: int, side: int) -> int:  # noqa: ANN401 - likewise
+    shape = session.get_inputs()[0].shape
+    for place in (_CHANNELS_FIRST, _CHANNELS_LAST):
+        wanted = [1, side, side, side]
+        wanted[place] = channels
+        if all(found == size for found, size in zip(shape, wanted, strict=True) if isinstance(found, int)):
+            return place
+    raise DataError(
+        f"present model {name} takes pictures of shape {shape}, which its preprocessing to {channels} channels of "
+        f"{side} x {side} px does not make; name another one (--baseline-preprocess)"
+    )
+
+
+def _side_of(session: Any) -> int | None:  # noqa: ANN401 - likewise
+    """The side of the pictures that a model takes, px, where it is fixed."""
+    sides = [side for side in session.get_inputs()[0].shape[1:] if isinstance(side, int)]
+    return max(sides) if len(sides) > 1 else None
+
+
+def _only_answer(name: str, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
+    fitting = [each.reshape(-1) for each in answers if each.dtype.kind == "f" and each.size == classes]
+    if len(fitting) != 1:
+        sizes = ", ".join("x".join(map(str, each.shape)) for each in answers)
+        raise DataError(
+            f"present model {name} answers with {sizes}, where one number for each of its {classes} labels is wanted; "
+            "give a classifier, or its labels in the order of its outputs (--baseline-labels)"
+        )
+    return fitting[0]
+
+
+def _text(named: str) -> str:
+    try:
+        with expanded(named).open("rb") as file:
+            content = file.read(_MAX_TEXT + 1)
+    except OSError as error:
+        raise DataError(f"{named} cannot be read ({error.strerror or error}); name another file") from error
+    if len(content) > _MAX_TEXT:
+        raise DataError(f"{named} has more than {_MAX_TEXT:,} bytes; name another file")
+    return content.decode("utf-8", "replace")
+
+
+def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str, ...]:
+    if named is not None:
+        labels: Any = [line.strip() for line in _text(named).splitlines() if line.strip()]
+    elif "labels" in metadata:
+        try:
+            labels = json.loads(metadata["labels"])
+        except ValueError:
+            labels = None
+    else:
+        raise DataError(
+            f"present model {name} does not say what its classes are; name a text file with the class of each of its "
+            "outputs, a line each (--baseline-labels)"
+        )
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise DataError(f"the labels in the metadata of {name} are no list of names; name them (--baseline-labels)")
+    twice = sorted({label for label in labels if labels.count(label) > 1}) if len(set(labels)) < len(labels) else []
+    if twice or len(labels) < 2:
+        said = f"names {twice[0]!r} twice" if twice else f"has {len(labels)} labels"
+        raise DataError(f"present model {name} {said}; each class needs a name of its own (--baseline-labels)")
+    return tuple(labels)
+
+
+def _preprocess(name: str, named: str | None, metadata: dict[str, str], fixed: int | None) -> Preprocess:
+    if named == IMAGENET_NAME:
+        side = fixed or IMAGENET.resolution
+        resize = round(side * IMAGENET.resize / IMAGENET.crop)
+        return replace(IMAGENET, resolution=side, crop=side, resize=resize)
+    if named is not None:
+        return Preprocess.from_json(_text(named))
+    if "preprocess" in metadata:
+        return Preprocess.from_json(metadata["preprocess"])
+    raise DataError(
+        f"present model {name} does not say how it takes pictures; say so (--baseline-preprocess): {IMAGENET_NAME}, or "
+        "a file like the preprocess.json that searches export"
+    )

@@ -1,0 +1,197 @@
+"""The model that a user has at present, whoever made it: read, tested and measured beside what a search finds."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+import mobilenas
+from search.config.load import load_config
+from search.config.sections import PresentConfig
+from search.plan import look_up
+from search.present import PresentModel
+from search.record.store import Store
+from search.reports.history import History
+from search.reports.markdown import render
+from search.reports.recorded_search import RecordedSearch
+from search.reports.summary import summary_of
+from search.trial import PresentResult
+from space.errors import InvalidConfig, MobilenasError
+from tests.classifiers import classifier, with_metadata
+from tests.search.inline import killed_after, use_inline
+from tests.search.stages.race.test_rungs import race_in
+from tests.tiny import dark_and_bright
+from trainer.data.originals import pictures_for
+from trainer.data.preprocess import IMAGENET, Preprocess, normalise
+
+HALF = Preprocess(resolution=16, resize=16, crop=16, pad=0, channels="RGB", mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def asked(model: Path, labels: Path | None = None, preprocess: str | None = None) -> PresentConfig:
+    """What a user says of their model."""
+    named = None if labels is None else str(labels)
+    return PresentConfig(model=str(model), labels=named, preprocess=preprocess, sha256=None)
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> dict[str, Any]:
+    """Labels and preprocessing in files of their own."""
+    (tmp_path / "labels.txt").write_text("dark\nbright\n")
+    (tmp_path / "preprocess.json").write_text(HALF.to_json())
+    return {"labels": tmp_path / "labels.txt", "preprocess": str(tmp_path / "preprocess.json")}
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("side", "batch"), [(16, 1), ("side", "batch")])
+def test_any_classifier_of_pictures_is_asked_as_it_was_made(
+    tmp_path: Path, said: dict[str, Any], *, softmax: bool, channels_last: bool, side: int | str, batch: int | str
+) -> None:
+    """Channels first or last, sides and batch fixed or open, with its softmax inside or not: the same as by numpy."""
+    matrix = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    path = classifier(
+        tmp_path / "mine.onnx", matrix, side=side, batch=batch, channels_last=channels_last, softmax=softmax
+    )
+    model = PresentModel.named(asked(path, **said))
+    image = np.random.default_rng(1).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    logits = normalise(image[None], HALF)[0].mean(axis=(1, 2)).astype(np.float64) @ matrix
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert model.probabilities(image) == pytest.approx(expected, abs=1e-5)
+    assert model.as_measured().shape == ((1, 16, 16, 3) if channels_last else (1, 3, 16, 16))
+    assert model.order_of(["bright", "dark"]).tolist() == [1, 0]
+
+
+def test_what_the_file_says_of_itself_needs_not_be_said(tmp_path: Path) -> None:
+    """Labels and preprocessing are taken from the metadata, which win nothing over what the user names."""
+    told = {"labels": json.dumps(["a", "b"]), "preprocess": HALF.to_json()}
+    path = with_metadata(classifier(tmp_path / "mine.onnx", side=32, also=True), **told | {"preprocess": "{"})
+    with pytest.raises(MobilenasError, match="preprocessing is not readable"):
+        PresentModel.named(asked(path))
+    (tmp_path / "labels.txt").write_text("c\nd")
+    model = PresentModel.named(asked(path, tmp_path / "labels.txt", "imagenet"))
+    assert model.labels == ("c", "d")
+    assert model.preprocess == replace(IMAGENET, resolution=32, crop=32, resize=37)
+    model = PresentModel.named(asked(with_metadata(classifier(path, side="side"), **told)))
+    assert (model.labels, model.preprocess) == (("a", "b"), HALF)
+    assert PresentModel.named(asked(path, preprocess="imagenet")).preprocess == IMAGENET, "224 px where any will do"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda path: classifier(path, inputs=2), r"mine.onnx has 2 inputs \(picture0, picture1\)"),
+        (lambda path: classifier(path, kind=TensorProto.UINT8), r"takes tensor\(uint8\) of shape"),
+        (lambda path: classifier(path, batch=8), "give one that takes one picture at a time"),
+        (lambda path: classifier(path, side=24), r"which its preprocessing to 3 channels of 16 x 16 px does not make"),
+        (lambda path: classifier(path, np.ones((3, 5), np.float32)), "answers with 1x5, where one number for each of"),
+        (lambda path: classifier(path, np.ones((1, 2), np.float32)), "does not make"),
+        (lambda path: path.write_bytes(b"no model"), "cannot be run by ONNX Runtime"),
+        (lambda path: path.unlink(missing_ok=True), "cannot be read"),
+        (lambda path: (path.parent / "labels.txt").write_text("dark\ndark"), "names 'dark' twice"),
+        (lambda path: (path.parent / "labels.txt").write_text("dark"), "has 1 labels"),
+        (lambda path: (path.parent / "labels.txt").unlink(), "labels.txt cannot be read"),
+        (lambda path: (path.parent / "preprocess.json").write_text("{}"), "the preprocessing is not readable"),
+    ],
+)
+def test_what_is_no_classifier_of_pictures_is_refused(
+    tmp_path: Path, said: dict[str, Any], change: Callable[[Path], object], fault: str
+) -> None:
+    """One line, which names what is wrong."""
+    path = classifier(tmp_path / "mine.onnx")
+    change(path)
+    with pytest.raises(MobilenasError, match=fault) as refused:
+        PresentModel.named(asked(path, **said))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("missing", "option"), [("labels", "--baseline-labels"), ("preprocess", "--baseline-prepr")])
+def test_what_nobody_says_is_asked_for(tmp_path: Path, said: dict[str, Any], missing: str, option: str) -> None:
+    """Nothing is guessed: other labels or other pixels would make a good model look bad."""
+    with pytest.raises(MobilenasError, match=option):
+        PresentModel.named(asked(classifier(tmp_path / "mine.onnx"), **said | {missing: None}))
+
+
+def test_a_plan_refuses_a_model_of_other_classes(tmp_path: Path, said: dict[str, Any]) -> None:
+    """Before anything is trained; labels of no model are refused, too, and a model where there are no pictures."""
+    photos = dark_and_bright(tmp_path / "photos", each=20, pixels=16)
+    config = race_in(tmp_path, photos)
+    present = {"model": str(classifier(tmp_path / "mine.onnx")), "preprocess": said["preprocess"]}
+    (tmp_path / "others.txt").write_text("dark\nlight\n")
+    content = config | {"present": present | {"labels": str(tmp_path / "others.txt")}}
+    with pytest.raises(
+        MobilenasError, match=r"knows 2 classes, the data have 2 \(only it has light; only the data have"
+    ):
+        look_up(load_config(content))
+    for wrong in ({"labels": "labels.txt"}, {"sha256": "0" * 64}):
+        with pytest.raises(InvalidConfig, match=r"present.*is said of present\.model"):
+            load_config(config | {"present": wrong})
+    nothing = {"source": "none", "resolution": 16, "channels": 3, "classes": 2}
+    with pytest.raises(InvalidConfig, match=r"data\.source none has none"):
+        load_config(config | {"present": present, "data": nothing, "evaluator": "madds:ms", "race": {"rungs": []}})
+
+
+@pytest.mark.slow
+def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has right what it has right by hand on the same pictures, in each report, also of a search that was killed."""
+    use_inline(monkeypatch)
+    photos = dark_and_bright(tmp_path / "photos", each=60, pixels=20)
+    model = classifier(
+        tmp_path / "mine|.onnx", np.array([[-1, 1.02], [-1, 1], [-1, 1]], np.float32), channels_last=True
+    )
+    config = race_in(tmp_path, photos) | {"present": {"model": str(model)} | {k: str(v) for k, v in said.items()}}
+    url = f"sqlite:///{tmp_path / 'record.db'}"
+    with killed_after(monkeypatch, 8), pytest.raises(KeyboardInterrupt):
+        mobilenas.search(config, name="mine", database=url, runs=tmp_path / "runs")
+    model.unlink()
+    found = mobilenas.resume("mine", database=url, runs=tmp_path / "runs")
+    inputs = look_up(load_config(config | {"present": {}}))
+    dataset, splits = inputs.data.dataset, inputs.data.splits  # type: ignore[union-attr]
+    pictures = np.stack(list(pictures_for(dataset, splits.test.tolist(), HALF, None)))
+    means = normalise(pictures, HALF).mean(axis=(2, 3)).astype(np.float64) @ np.array([-1.0, -1.0, -1.0])
+    bright = normalise(pictures, HALF).mean(axis=(2, 3)).astype(np.float64) @ np.array([1.02, 1.0, 1.0])
+    expected = np.where(bright > means, list(dataset.classes).index("bright"), list(dataset.classes).index("dark"))
+    right = expected == np.asarray(dataset.labels())[splits.test]
+    with closing(Store.open(url)) as store:
+        recorded, history = RecordedSearch.read(store, "mine"), History.read(store, "mine")
+        result = store.trials.present(recorded.record.id)
+        assert result == PresentResult(
+            name="mine/.onnx",
+            sha256=recorded.config.present.sha256 or "",
+            correct=int(right.sum()),
+            total=len(right),
+        )
+        assert np.array_equal(history.present_right(), right)
+        summary, text = summary_of(recorded), render(recorded)
+    assert summary.present is not None
+    assert summary.present.test_top1 == right.mean()
+    mine = (summary.found.test_top1 or 0) - right.mean()
+    assert summary.present.found_minus_present == pytest.approx(mine)
+    assert "| present model: mine/.onnx |" in text
+    assert "minus that of the present model, mine/.onnx, on the same" in text
+    assert "present model: mine/.onnx" in (found.folder / "report.html").read_text(encoding="utf-8")
+    (found.folder / "present.onnx").write_bytes(b"another")
+    with pytest.raises(MobilenasError, match="is not the model that the search began with"):
+        PresentModel.stored(recorded.files, result.sha256)
+
+
+def test_pictures_come_again_as_they_were_prepared(tmp_path: Path) -> None:
+    """By the same preprocessing the same pixels, damaged pictures left out; what has changed since is refused."""
+    photos = dark_and_bright(tmp_path / "photos", each=12, pixels=24)
+    (photos / "dark" / "5.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    config = race_in(tmp_path, photos)
+    config["data"] |= {"skip_damaged": True}
+    dataset = look_up(load_config(config)).data.dataset  # type: ignore[union-attr]
+    indices = [22, 3, 7]
+    again = np.stack(list(pictures_for(dataset, indices, dataset.preprocess, None)))
+    assert np.array_equal(again, dataset.images()[indices])
+    grey = replace(HALF, channels="L", mean=(0.5,), std=(0.25,), resolution=20, pad=2)
+    assert next(pictures_for(dataset, [0], grey, None)).shape == (1, 20, 20)
+    (photos / "bright" / "3.png").unlink()
+    with pytest.raises(MobilenasError, match="has changed since it was prepared"):
+        next(pictures_for(dataset, [0], HALF, None))
