@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from search.reports.comparison import trial_difference
-from search.reports.headline import baseline_of, certainty, headline, relative_target
+from search.reports.headline import certainty, headline, other_baseline, relative_target
 from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome, target_share
 from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
@@ -45,7 +45,7 @@ def answer(history: History) -> Answer:
     config, shown, heads = history.record.config, [found], [str(Origin.FOUND)]
     if reference is not None:
         shown, heads = [*shown, reference], [*heads, reference_head(config, reference.architecture)]
-    if (baseline := baseline_of(history)) is not None:
+    if (baseline := other_baseline(history)) is not None:
         shown, heads = [*shown, baseline], [*heads, baseline_head(config, baseline.architecture)]
     columns = [dict(_figures(history, trial)) for trial in shown]
     if history.present is not None:
@@ -104,7 +104,7 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         judged.append(f"The target{on}, {_target(history, served, reference)}, is {outcome}." if outcome else "")
     if reference is not None and (gap := trial_difference((history, found), (history, reference))):
         judged.append(_difference(gap.difference))
-    if (baseline := _baseline(history, found)) is not None:
+    if (baseline := _baseline(history)) is not None:
         judged.append(baseline)
     if history.present is not None and (beside := beside_present(history)) is not None:
         judged.append(
@@ -120,10 +120,10 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         yield sure
 
 
-def _baseline(history: History, found: Trial) -> str | None:
+def _baseline(history: History) -> str | None:
     """The scaled reference, where it raced with the finalists and is not what was found."""
-    baseline = baseline_of(history)
-    if baseline is None or baseline.architecture == found.architecture:
+    baseline = other_baseline(history)
+    if baseline is None:
         return None
     named = scaled_in_words(history.record.config, baseline.architecture)
     return f"The baseline, {named}, has a top-1 of {_top1(history, baseline)} and takes {_time(history, baseline)}."

@@ -16,6 +16,12 @@ def baseline_of(history: History) -> Trial | None:
     return next(trained, None)
 
 
+def other_baseline(history: History) -> Trial | None:
+    """The scaled reference where the search did not end with it."""
+    baseline, found = baseline_of(history), history.found
+    return None if baseline is None or found is None or baseline.architecture == found.architecture else baseline
+
+
 def headline(history: History) -> str | None:
     """The found network beside what one would have taken without a search; None before there is one that was tested.
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from search.reports.answer import answer
 from search.reports.comparison import trial_difference
-from search.reports.headline import baseline_of
+from search.reports.headline import other_baseline
 from search.reports.history import History, Served, front_of
 from search.reports.markdown import difference_sentence
 from search.reports.naming import compared_with, how_finals_began, reference_head
@@ -51,7 +51,7 @@ def lead(subject: Subject) -> Html:
     parts: list[Html] = [sentence(words, css="answer") for words in found.sentences]
     if (drawn := plots.finals(subject.history)) is not None:
         shown = "Bars are 95% intervals; left of the target it is met."
-        if baseline_of(subject.history) is not None:
+        if other_baseline(subject.history) is not None:
             shown += (
                 " What lies above the dotted line is gained by the search: on it lies what scaling the reference gives."
             )

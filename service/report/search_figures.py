@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from search.record.rows import SearchStart
-from search.reports.headline import baseline_of, relative_target
+from search.reports.headline import other_baseline, relative_target
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words
 from search.reports.race import furthest
@@ -65,16 +65,15 @@ def finals(history: History) -> str | None:
     if found is None or reference is None or not history.served:
         return None
     device, figure = history.served[0], new_figure("measured latency, ms (batch 1)", "top-1 on the test split, %")
-    curve = [reference if (baseline := baseline_of(history)) is None else baseline, reference]
-    if curve[0].architecture == found.architecture:
-        curve = [reference]
+    baseline = other_baseline(history)
+    curve = [reference] if baseline is None else [baseline, reference]
     measured = {trial.number: history.measured(trial, device) for trial in (found, *curve)}
     if not all(measured.values()) or not all(trial.total for trial in (found, *curve)):
         return None
     for name, trials, colour, symbol in (
         (
-            f"the {compared_with(history.record.config)}{' at its widths' if len(set(curve)) > 1 else ''}",
-            sorted(set(curve), key=lambda trial: trial.number),
+            f"the {compared_with(history.record.config)}{' at its widths' if len(curve) > 1 else ''}",
+            sorted(curve, key=lambda trial: trial.number),
             COLOURS[3],
             "diamond",
         ),
