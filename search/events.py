@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from search.trial import NetAdaptStep, SearchStage, State, Trial, judged_on
+from search.trial import Judge, NetAdaptStep, SearchStage, State, Trial
 
+_BY_TOP1 = Judge()
 PROGRESS_SECONDS = 60.0
 """A line about progress is told at most this often."""
 
@@ -15,8 +16,8 @@ PROGRESS_SECONDS = 60.0
 class Listener:
     """Hears of a search's progress; this one ignores everything. Called from the coordinator's thread only."""
 
-    def judged_by(self, judge: str | None) -> None:
-        """Before any trial: who ranks them (`search.trial.judge_of`), None where top-1 on the reward split does."""
+    def judged_by(self, judge: Judge) -> None:
+        """Before any trial: who ranks them."""
 
     def begin(self, title: str, total: float) -> None:
         """A long step begins; `total` is in units of its own."""
@@ -43,7 +44,7 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def judged_by(self, judge: str | None) -> None:
+    def judged_by(self, judge: Judge) -> None:
         """Forwarded."""
         for listener in self._listeners:
             listener.judged_by(judge)
@@ -104,13 +105,13 @@ class LineListener(Listener, ABC):
         self._clock = clock
         self._running: _Step | None = None
         self._told = 0.0
-        self._judge: str | None = None
+        self._judge: Judge = _BY_TOP1
 
     @abstractmethod
     def line(self, line: Line) -> None:
         """Show or keep a line."""
 
-    def judged_by(self, judge: str | None) -> None:
+    def judged_by(self, judge: Judge) -> None:
         """Remembered, for every top-1 says what it is on."""
         self._judge = judge
 
@@ -177,14 +178,14 @@ _ENDINGS: Mapping[State, str] = {
 _TRIAL_LEVELS: Mapping[State, Literal["debug", "warning"]] = {State.PRUNED: "debug", State.FAILED: "warning"}
 
 
-def trial_line(trial: Trial, reward: float | None, judge: str | None = None) -> Line:
+def trial_line(trial: Trial, reward: float | None, judge: Judge = _BY_TOP1) -> Line:
     """What became of a trial, whose network a user's own evaluator may have judged."""
     # Most are predicted, and those of a race measured where its device can be asked: reports say which.
     words = [f"trial {trial.number}", f"[{trial.origin}]", f"{trial.scores.latency_ms:.3f} ms"]
     if trial.total:
         words.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
     if trial.scores.top1 is not None:
-        words.append(f"top-1 {trial.scores.top1:.2%} ({judged_on(trial.stage, judge)})")
+        words.append(f"top-1 {trial.scores.top1:.2%} ({judge.of_stage(trial.stage)})")
     if reward is not None:
         words.append(f"reward {reward:.4f}")
     if trial.reused_from is not None:
@@ -209,14 +210,14 @@ def trial_line(trial: Trial, reward: float | None, judge: str | None = None) -> 
     )
 
 
-def step_line(step: NetAdaptStep, judge: str | None = None) -> Line:
+def step_line(step: NetAdaptStep, judge: Judge = _BY_TOP1) -> Line:
     """One step of NetAdapt."""
     return Line(
         level="info",
         event="step",
         message=f"NetAdapt step {step.iteration}: {step.narrowed}, {step.latency_before_ms:.3f} → "
         f"{step.latency_after_ms:.3f} ms predicted, top-1 {step.top1_before:.2%} → {step.top1_after:.2%} "
-        f"({judged_on(SearchStage.NETADAPT, judge)})",
+        f"({judge.of_stage(SearchStage.NETADAPT)})",
         trial=step.trial,
         fields={
             "iteration": step.iteration,

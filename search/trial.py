@@ -1,5 +1,6 @@
 """A trial: one evaluated (or refused) architecture, as the record keeps it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -25,23 +26,41 @@ class SearchStage(StrEnum):
     DONE = "done"
 
 
-BALANCED = "balanced accuracy"
 SUPERNET = "supernet"
 """The evaluator that judges members of a space by the weights that they share."""
 
 
-def judge_of(evaluator: str | None, rank_by: str | None) -> str | None:
-    """Who ranks the networks of a search, if not plain top-1: the user's own evaluator, or balanced accuracy."""
-    if evaluator is not None and evaluator != SUPERNET:
-        return evaluator
-    return BALANCED if rank_by == "balanced" else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Who ranks the networks of a search: by default top-1 on the reward split.
 
+    A user's own `evaluator`; or images, by the mean of the classes' accuracies where `balanced`, in so many `folds`.
+    """
 
-def judged_on(stage: SearchStage, judge: str | None) -> str:
-    """What the top-1 of a stage's trials is on, in words; a user's own evaluator judges none of the final ones."""
-    if judge == BALANCED:
-        return f"reward split, {BALANCED}"
-    return "reward split" if judge is None or stage is SearchStage.FINAL else f"by {judge}"
+    evaluator: str | None = None
+    balanced: bool = False
+    folds: int = 1
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """That of a recorded configuration, which may be of a version that knew less."""
+        evaluator, data = config.get("evaluator"), config.get("data") or {}
+        return cls(
+            evaluator=None if evaluator == SUPERNET else evaluator,
+            balanced=data.get("rank_by") == "balanced",
+            folds=data.get("folds") or 1,
+        )
+
+    @property
+    def images(self) -> str:
+        """Which images judge, in words."""
+        return "reward split" if self.folds == 1 else f"{self.folds} folds"
+
+    def of_stage(self, stage: SearchStage) -> str:
+        """What the top-1 of a stage's trials is on, in words; a user's own evaluator judges none of the final ones."""
+        if self.evaluator is not None and stage is not SearchStage.FINAL:
+            return f"by {self.evaluator}"
+        return f"{self.images}, balanced accuracy" if self.balanced else self.images
 
 
 class Origin(StrEnum):

@@ -35,7 +35,7 @@ from search.config.sections import (
 )
 from search.config.unset import filled, merged
 from search.run_folder import FOLDER_NAME
-from search.trial import SUPERNET, judge_of
+from search.trial import SUPERNET, Judge
 from space.errors import InvalidConfig
 from space.plain_yaml import NotPlainYaml, read_plain_yaml
 from trainer.training.recipe import Recipe
@@ -229,9 +229,9 @@ class RunConfig(ConfigSection):
         return self.training.recipe(self.blocks.recipe, images)
 
     @property
-    def judge(self) -> str | None:
-        """Who ranks the networks, if not plain top-1."""
-        return judge_of(self.evaluator, self.data.rank_by)
+    def judge(self) -> Judge:
+        """Who ranks the networks."""
+        return Judge(evaluator=self.own_evaluator, balanced=self.data.rank_by == "balanced", folds=self.folds)
 
     @property
     def start_recipe(self) -> Recipe | None:

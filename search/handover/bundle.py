@@ -16,7 +16,7 @@ from search.reports.history import History
 from search.reports.markdown import comparison
 from search.reports.recorded_search import RecordedSearch
 from search.stages.exported import ExportedNetwork
-from search.trial import Origin, Trial, judged_on
+from search.trial import Origin, Trial
 from space.cost import cost_of
 from space.errors import DataError, RunError
 from trainer.data.pictures import load_picture
@@ -147,7 +147,7 @@ def _latencies(recorded: RecordedSearch, trial: Trial) -> list[tuple[str, str]]:
 
 def _scores(recorded: RecordedSearch, trial: Trial) -> list[tuple[str, str]]:
     if not trial.total:
-        judged = judged_on(trial.stage, recorded.config.judge)
+        judged = recorded.config.judge.of_stage(trial.stage)
         return [] if trial.scores.top1 is None else [("accuracy", f"{trial.scores.top1:.2%} ({judged})")]
     low, high = wilson_interval(trial.correct or 0, trial.total)
     share = (trial.correct or 0) / trial.total

@@ -9,7 +9,7 @@ from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome, target_share
 from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
 from search.reports.present import beside_present, present_figures, present_head, times_beside_present
-from search.trial import Origin, SearchStage, Trial, judged_on
+from search.trial import Origin, SearchStage, Trial
 from trainer.training.metrics import Difference, wilson_interval
 
 STAGES = {
@@ -78,7 +78,7 @@ def _best_so_far(history: History, target_ms: float) -> str:
     if not within:
         return f"{said}; none is {meet} the target of {target_ms:.3f} ms."
     best = within[0]
-    judged = judged_on(best.stage, history.judge)
+    judged = history.judge.of_stage(best.stage)
     return (
         f"{said}, {len(within):,} of them {meet} the target of {target_ms:.3f} ms. The most accurate of "
         f"these is that of trial {best.number}, with a top-1 of {best.scores.top1 or 0:.2%} ({judged}) and a "
@@ -136,7 +136,7 @@ def _difference(gap: Difference) -> str:
 def _top1(history: History, trial: Trial) -> str:
     if trial.total:
         return f"{(trial.correct or 0) / trial.total:.2%} on the test split"
-    return f"{trial.scores.top1 or 0:.2%} ({judged_on(trial.stage, history.judge)})"
+    return f"{trial.scores.top1 or 0:.2%} ({history.judge.of_stage(trial.stage)})"
 
 
 def _time(history: History, trial: Trial) -> str:
@@ -171,7 +171,7 @@ def _outcome(history: History, served: Served, found: Trial, reference: Trial | 
 
 
 def _figures(history: History, trial: Trial) -> Iterator[tuple[str, str]]:
-    judged = judged_on(trial.stage, history.judge)
+    judged = history.judge.of_stage(trial.stage)
     if trial.total:
         low, high = wilson_interval(trial.correct or 0, trial.total)
         yield "top-1 (test split)", f"{(trial.correct or 0) / trial.total:.2%}"

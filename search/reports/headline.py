@@ -106,7 +106,7 @@ def certainty(history: History) -> str | None:
     sure = "is more than chance among these images" if gap.is_clear else "may be chance: either could have been chosen"
     return (
         f"Of {len(trained) + 1} finalists, trained alike, that of trial {chosen.number} had the best log-likelihood on "
-        f"{len(judged[0]):,} images of the reward split; its lead over trial {following.number}, {said}, {sure}."
+        f"{len(judged[0]):,} images ({history.judge.images}); its lead over trial {following.number}, {said}, {sure}."
     )
 
 

@@ -23,6 +23,7 @@ from search.record.store import Store
 from search.reports.race import furthest
 from search.reports.recorded_search import found_trial, reference_trial
 from search.trial import (
+    Judge,
     NetAdaptStep,
     NetworkMeasurement,
     Origin,
@@ -31,7 +32,6 @@ from search.trial import (
     SearchStage,
     State,
     Trial,
-    judge_of,
 )
 from space.arch import Architecture
 from space.cost import cost_of
@@ -153,9 +153,9 @@ class History:
         return any(trial.number in measured for trial in self.trials if trial.stage is SearchStage.BLOCKS)
 
     @property
-    def judge(self) -> str | None:
-        """Who ranked its networks, if not plain top-1."""
-        return judge_of(self.setting("evaluator"), self.setting("data.rank_by"))
+    def judge(self) -> Judge:
+        """Who ranked its networks."""
+        return Judge.of(self.record.config)
 
     @property
     def walks(self) -> bool:

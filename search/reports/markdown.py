@@ -17,7 +17,7 @@ from search.reports.present import beside_present, present_figures, present_head
 from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
-from search.trial import BALANCED, NetworkMeasurement, Origin, SearchStage, State, Trial, judged_on
+from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from trainer.training.metrics import Difference, wilson_interval
 
 # The device then ran otherwise than when the table was measured; both figures are shown, and this is said.
@@ -66,7 +66,7 @@ def _figures(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
 def _balanced(recorded: RecordedSearch, trial: Trial) -> dict[str, str]:
     """Balanced accuracy, where one class is so frequent that top-1 hides the others."""
     facts = recorded.start.data_facts
-    if facts is None or not (facts.is_uneven or recorded.config.judge == BALANCED):
+    if facts is None or not (facts.is_uneven or recorded.config.judge.balanced):
         return {}
     return {"balanced accuracy (test split)": f"{facts.balanced_accuracy(recorded.right(trial)):.2%}"}
 
@@ -246,7 +246,7 @@ def _markdown(rows: list[list[str]]) -> list[str]:
 
 def _walk(recorded: RecordedSearch) -> list[str]:
     steps = recorded.store.trials.steps(recorded.record.id)
-    judged = judged_on(SearchStage.NETADAPT, recorded.config.judge)
+    judged = recorded.config.judge.of_stage(SearchStage.NETADAPT)
     rows = [["step", "narrowed", "predicted latency, ms", f"top-1 ({judged})", "proposals"]]
     rows.extend(
         [

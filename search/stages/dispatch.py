@@ -9,7 +9,7 @@ from search.evaluation.job import Evaluation, Interim, Job, Outcome, Parent, Tra
 from search.run_folder import weights_name
 from search.stages.earlier.reuse import has_weights, taken
 from search.stages.session import Session
-from search.trial import Origin, SearchStage, State, Trial, judged_on
+from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from trainer.training.judgement import Judgement
@@ -205,7 +205,7 @@ def _watch(session: Session, trial: Trial) -> Watch | None:
 def _ended(session: Session, result: Finished) -> Trial:
     trial = session.trial(result.job.number)
     if result.stopped is not None:
-        judged = judged_on(trial.stage, session.config.judge)
+        judged = session.config.judge.of_stage(trial.stage)
         return _stopped(trial, result.stopped, result.job.evaluation, judged)
     if result.outcome is None:
         return replace(trial, state=State.FAILED, error=result.error)

@@ -13,7 +13,7 @@ from search.stages.export import export_metadata, export_network
 from search.stages.race.finalists import choose_finalists
 from search.stages.race.rungs import forget_all_checkpoints, ranked
 from search.stages.session import Session
-from search.trial import Origin, SearchStage, State, Trial, judged_on
+from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.formats import FILE_NAMES, write_spec
@@ -144,7 +144,7 @@ def _chosen(session: Session) -> Trial | None:
     judged = len(session.evaluations.images.splits.reward)
     session.listener.note(
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
-        f"({judged_on(SearchStage.FINAL, session.config.judge)}, {judged:,} images)"
+        f"({session.config.judge.of_stage(SearchStage.FINAL)}, {judged:,} images)"
     )
     if chosen.origin == Origin.BASELINE:
         session.listener.note("that is the scaled reference: the search brought nothing over it")

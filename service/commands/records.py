@@ -15,7 +15,7 @@ from search.record.store import Store
 from search.record.views import VIEWS
 from search.reports.race import Rung, rungs_of
 from search.reports.recorded_search import RecordedSearch
-from search.trial import SearchStage, State, Trial, judge_of, judged_on
+from search.trial import Judge, SearchStage, State, Trial
 from service.terminal.console import console, say
 from service.terminal.rows import Format, show
 from service.terminal.wording import counted
@@ -341,9 +341,7 @@ def _rung_text(rung: Rung) -> str:
 
 def _trial_text(trial: Trial, record: SearchRecord) -> str:
     """A network in short, its top-1 on each split where it was judged."""
-    judged = judged_on(
-        trial.stage, judge_of(record.config.get("evaluator"), record.config.get("data", {}).get("rank_by"))
-    )
+    judged = Judge.of(record.config).of_stage(trial.stage)
     shares = [f"{(trial.correct or 0) / trial.total:.2%} (test split)"] if trial.total else []
     if trial.scores.top1 is not None:
         shares.append(f"{trial.scores.top1:.2%} ({judged})")

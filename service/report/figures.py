@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.reports.history import History, front_of, latency_of, peak_bytes
-from search.trial import BALANCED, SearchStage, Trial
+from search.trial import SearchStage, Trial
 from service.terminal.wording import milliseconds
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, without those too light or too dark for a page.
@@ -40,9 +40,10 @@ def top1_title(*histories: History) -> str:
     if len(judges) > 1:
         return "top-1 (each search by its own evaluator or split), %"
     (judge,) = judges
-    if judge in (None, BALANCED):
-        return f"{judge or 'top-1'} on the reward split, %"
-    return f"top-1 by {safe(judge)}, %"
+    if judge.evaluator is not None:
+        return f"top-1 by {safe(judge.evaluator)}, %"
+    figure = "balanced accuracy" if judge.balanced else "top-1"
+    return f"{figure} on {'the reward split' if judge.folds == 1 else f'images in {judge.folds} folds'}, %"
 
 
 def plotly_js() -> str:

@@ -8,7 +8,7 @@ from search.reports.headline import other_baseline
 from search.reports.history import History, Served, front_of
 from search.reports.markdown import difference_sentence
 from search.reports.naming import compared_with, how_finals_began, reference_head
-from search.trial import Origin, SearchStage, State, Trial, judged_on
+from search.trial import Origin, SearchStage, State, Trial
 from service.report import search_figures as plots
 from service.report.choices import choices_section, importance_section, parallel_section
 from service.report.comparison_figures import best_by_cost
@@ -168,7 +168,7 @@ def _finals(subject: Subject) -> Section:
     if history.setting("final.weights") == "continued":
         said += " What raced went on from where it was left."
     if any(trial.origin == Origin.CANDIDATE for trial in trials):
-        judged = judged_on(SearchStage.FINAL, history.judge)
+        judged = history.judge.of_stage(SearchStage.FINAL)
         by = "log-likelihood" if history.setting("race.rungs") else "top-1"
         said += f" The candidate with the best {by} ({judged}) was chosen; no other candidate was tested."
     rows = [_final_row(history, trial) for trial in trials]

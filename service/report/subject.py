@@ -9,7 +9,7 @@ from search.record.store import Store
 from search.reports.history import History, peak_bytes
 from search.reports.importance import Importances, importances
 from search.reports.naming import published_in_words
-from search.trial import Origin, SearchStage, Trial, judged_on
+from search.trial import Origin, SearchStage, Trial
 from service.report.page import Cell, Html, Section, section, table, tag
 from service.terminal.wording import milliseconds, share
 
@@ -70,7 +70,7 @@ def origin(history: History, trial: Trial) -> str:
 
 def top1_head(history: History, stage: SearchStage = SearchStage.BLOCKS) -> str:
     """The head of a column of top-1: on which images, or by which evaluator."""
-    return f"top-1 ({judged_on(stage, history.judge)})"
+    return f"top-1 ({history.judge.of_stage(stage)})"
 
 
 def cost_cells(trial: Trial) -> list[Cell]:

@@ -10,7 +10,7 @@ from search.stages.race.rungs import competing
 from search.stages.session import AwaitsKit, Session
 from search.stages.walk.netadapt import proposals
 from search.stages.walk.telling import Step, of_iteration
-from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial, judged_on
+from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import RunError
 from space.keys import BlockKey, keys_of
@@ -127,7 +127,7 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
             f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; see what was found: "
             f"mobilenas report {session.record.name}, and search again with a higher target or a smaller width"
         )
-    best, judged = next(iter(candidates.values())), judged_on(SearchStage.BLOCKS, session.config.judge)
+    best, judged = next(iter(candidates.values())), session.config.judge.of_stage(SearchStage.BLOCKS)
     if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
             f"trial {best.number} of the block-level search is taken: top-1 {_top1(best):.2%} ({judged}) in "

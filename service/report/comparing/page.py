@@ -17,7 +17,7 @@ from search.reports.comparison import (
 )
 from search.reports.history import SEARCHED, History
 from search.reports.markdown import in_points, noise_verdict
-from search.trial import Trial, judged_on
+from search.trial import Trial
 from service.report import comparison_figures as plots
 from service.report.comparing.table import plain, ranked_on
 from service.report.figures import colours
@@ -48,7 +48,7 @@ _FOUND = (
 
 def _found_cells(history: History, trial: Trial) -> list[Cell]:
     """The network that a search ended with."""
-    judged = judged_on(trial.stage, history.judge)
+    judged = history.judge.of_stage(trial.stage)
     top1: list[Cell] = [f"{share(trial.scores.top1)} ({judged})", ""]
     if trial.total:
         low, high = wilson_interval(trial.correct or 0, trial.total)

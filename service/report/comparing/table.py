@@ -19,7 +19,7 @@ from search.reports.comparison import (
     warnings,
 )
 from search.reports.history import History
-from search.trial import SearchStage, judged_on
+from search.trial import SearchStage
 from service.terminal.console import console, say
 from service.terminal.wording import STAGES, milliseconds, states
 
@@ -91,7 +91,7 @@ def plain(value: Any) -> str:  # noqa: ANN401 - any value of a configuration
 
 def ranked_on(histories: Sequence[History]) -> str:
     """On which images, or by which evaluators, the networks of searches are ranked."""
-    judged = (judged_on(SearchStage.BLOCKS, history.judge) for history in histories)
+    judged = (history.judge.of_stage(SearchStage.BLOCKS) for history in histories)
     return " or ".join(dict.fromkeys(judged))
 
 

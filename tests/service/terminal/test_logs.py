@@ -10,7 +10,7 @@ import structlog
 from rich.console import Console
 
 from search.events import Line, LineListener
-from search.trial import NetAdaptStep, Scores, SearchStage, State, Trial
+from search.trial import Judge, NetAdaptStep, Scores, SearchStage, State, Trial
 from service.terminal import logs
 from service.terminal.progress import TerminalListener
 from tests.search.makers import completed, trial
@@ -148,7 +148,7 @@ def test_lines_say_what_became_of_a_trial() -> None:
 def test_every_top1_says_what_it_is_on() -> None:
     """A final trial has been tested, too; before it a user's own evaluator may have judged."""
     collector = Collector()
-    collector.judged_by("mine:top1")
+    collector.judged_by(Judge(evaluator="mine:top1"))
     final = trial(3, stage=SearchStage.FINAL, origin="found", correct=893, total=1000)
     collector.trial(completed(trial(1), top1=0.25), None)
     collector.trial(completed(final, top1=0.8959), None)
