@@ -374,7 +374,7 @@ def session_of(source: bytes | str, runtime: Runtime) -> InferenceSession:
     options.intra_op_num_threads = runtime.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong is raised, too
     options.graph_optimization_level = {
         "disabled": levels.ORT_DISABLE_ALL,
         "basic": levels.ORT_ENABLE_BASIC,
@@ -706,6 +706,18 @@ def _models(folder: Path, units: Mapping[str, Mapping[str, Any]]) -> dict[str, M
     return models
 
 
+def _refused(models: Mapping[str, Model], runtime: Runtime) -> dict[str, str]:
+    """Why models that came with a shape, and so are none of ours, cannot be run here; nothing else waits for them."""
+    refused = {}
+    for name, model in models.items():
+        if model.shape is not None:
+            try:
+                Subject(model, runtime, np.random.default_rng(0))
+            except Exception as error:  # noqa: BLE001 - ONNX Runtime raises many kinds
+                refused[name] = " ".join(str(error).split())[:300] or type(error).__name__
+    return refused
+
+
 class Journal:
     """What was measured so far, a line per model and pass; it belongs to one manifest, runtime and set of cores."""
 
@@ -834,6 +846,9 @@ def _measure_alone(
     identity = json.dumps([hashlib.sha256(text.encode()).hexdigest(), device], sort_keys=True)
     journal = Journal(folder / JOURNAL, identity)
     groups = [_models(folder, manifest[group]) for group in ("units", "networks")]
+    refused = _refused(groups[1], runtime)
+    for name in refused:
+        del groups[1][name]
     runs = [Measuring(models, runtime, protocol) for models in groups]
     everything: dict[str, Samples] = {name: samples for run in runs for name, samples in run.samples.items()}
     resumed = journal.read(everything)
@@ -860,6 +875,8 @@ def _measure_alone(
         "unsettled": [name for each in found for name in each.unsettled],
         "samples": {name: _write_samples(samples) for name, samples in everything.items()},
     }
+    if refused:
+        results["refused"] = refused
     replace_text(path, json.dumps(results))
     (folder / JOURNAL).unlink(missing_ok=True)
     return path

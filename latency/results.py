@@ -59,6 +59,7 @@ class _Results(_Strict):
     reference_ns: list[_Nanoseconds]
     unsettled: list[_Name]
     samples: dict[_Name, _Samples] = Field(max_length=MAX_UNITS)
+    refused: dict[_Name, _Line] = Field(default={}, max_length=100)
 
 
 class _Entry(_Strict):
@@ -128,6 +129,8 @@ class Results:
     unsettled: tuple[str, ...]
     """Blocks (their keys) and networks (their names) whose confidence interval did not get as narrow as asked for."""
     others: Mapping[str, Other] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why networks of others could not be run there, by name."""
 
 
 def _parsed(kind: type[_Kind], text: str, what: str) -> _Kind:
@@ -216,7 +219,11 @@ def read_results(text: str, name: str) -> Results:
     expected = {*manifest.units, *manifest.networks}
     if len(expected) < len(manifest.units) + len(manifest.networks):
         raise InvalidResults("the manifest gives a block and a network the same name; make the kit again")
-    if fault := _differing(set(found.samples), expected):
+    if ours := sorted(
+        name for name in found.refused if name not in manifest.networks or not manifest.networks[name].is_other
+    ):
+        raise InvalidResults(f"{ours[0]} was not run; let measure.py run to its end")
+    if fault := _differing(set(found.samples), expected - set(found.refused)):
         raise InvalidResults(f"the results {fault}; let measure.py run to its end")
     if fault := _differing({*found.unsettled} | expected, expected):
         raise InvalidResults(f"the results' unsettled models {fault}; measure again")
@@ -244,7 +251,7 @@ def read_results(text: str, name: str) -> Results:
     others = {
         each: Other(sha256=entry.sha256, measurement=measured[each])
         for each, entry in manifest.networks.items()
-        if entry.is_other
+        if entry.is_other and each not in found.refused
     }
     return Results(
         device=device,
@@ -253,6 +260,7 @@ def read_results(text: str, name: str) -> Results:
         blocks={key: measured[each] for each, key in keys.items()},
         networks=networks,
         others=others,
+        refused=found.refused,
         beside={key: measured[each] for each, key in beside.items()},
         conditions={
             **found.conditions,

@@ -3,9 +3,13 @@
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +20,7 @@ from latency.network import read_graph
 from latency.probe import Runtime
 from search.config.sections import IMAGENET_NAME, PresentConfig
 from search.run_folder import MODEL, RunFolder
+from space.arch import MAX_RESOLUTION
 from space.errors import DataError, RunError
 from space.paths import expanded
 from trainer.data.prepare import printable
@@ -50,16 +55,20 @@ class PresentModel:
         assert config.model is not None, "a model is named"
         path = expanded(config.model)
         path = path / MODEL if path.is_dir() else path
-        graph = read_graph(path)
-        session = _session(path.name, graph)
+        graph, name = read_graph(path), printable(path.name).replace("|", "/")  # which would end a table's cell
+        with TemporaryDirectory() as alone:  # where no other file lies beside it, as on a device
+            copy = Path(alone) / "present.onnx"
+            copy.write_bytes(graph)
+            session = _session(name, str(copy))
         metadata = session.get_modelmeta().custom_metadata_map
         found = cls(
-            name=printable(path.name).replace("|", "/"),  # which would end a table's cell
+            name=name,
             graph=graph,
-            labels=_labels(path.name, config.labels, metadata),
-            preprocess=_preprocess(path.name, config.preprocess, metadata, _side_of(session)),
+            labels=_labels(name, config.labels, metadata),
+            preprocess=_preprocess(name, config.preprocess, metadata, _side_of(name, session)),
         )
-        found.probabilities(found.blank)
+        if not np.isfinite(found.probabilities(found.blank)).all():
+            raise DataError(f"present model {name} answers a black picture with what is no number; give another one")
         return found
 
     @classmethod
@@ -73,7 +82,7 @@ class PresentModel:
             graph = files.present_model.read_bytes()
             facts = json.loads(files.present_facts.read_text(encoding="utf-8"))
             found = cls(
-                name=str(facts["name"]),
+                name=printable(str(facts["name"])),
                 graph=graph,
                 labels=tuple(map(str, facts["labels"])),
                 preprocess=Preprocess.from_plain(facts["preprocess"]),
@@ -128,7 +137,7 @@ class PresentModel:
         return np.array([mine[name] for name in classes])
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """The probability of each of its classes for one picture, uint8 C x R x R; float64.
+        """The probability of each of its classes for one picture, uint8 C x R x R; float64, which may not be finite.
 
         Raises:
             DataError: it takes no such picture, or does not answer with a number for each class.
@@ -140,14 +149,8 @@ class PresentModel:
         return np.asarray(shifted / shifted.sum())
 
     def _answers(self, image: np.ndarray) -> list[np.ndarray]:
-        feed = {self._session.get_inputs()[0].name: self._as_input(image)}
-        try:
-            return [np.asarray(output) for output in self._session.run(None, feed)]
-        except Exception as error:  # onnxruntime raises many kinds
-            raise DataError(
-                f"present model {self.name} fails on a picture of {self.preprocess.resolution} px ({_first(error)}); "
-                "say how it takes pictures (--baseline-preprocess)"
-            ) from error
+        feed = {_input(self._session).name: self._as_input(image)}
+        return _run(self.name, self._session, feed, self.preprocess.resolution)
 
     @cached_property
     def _session(self) -> Any:  # noqa: ANN401 - ONNX Runtime has no public type for it
@@ -155,25 +158,50 @@ class PresentModel:
 
     @cached_property
     def _channels(self) -> int:
-        return _place_of_channels(self.name, self._session, len(self.preprocess.mean), self.preprocess.resolution)
+        """Their place in its input; where its sides are all open, one that it runs with."""
+        shape, side = _input(self._session).shape, self.preprocess.resolution
+        possible = _places_of_channels(self.name, shape, len(self.preprocess.mean), side)
+        for place in possible[:-1]:
+            feed = {_input(self._session).name: _arranged(normalise(self.blank[None], self.preprocess), place)}
+            with suppress(DataError):
+                _run(self.name, self._session, feed, side)
+                return place
+        return possible[-1]
 
     def _as_input(self, image: np.ndarray) -> np.ndarray:
-        batch = normalise(image[None], self.preprocess)
-        return batch if self._channels == _CHANNELS_FIRST else np.ascontiguousarray(np.moveaxis(batch, 1, -1))
+        return _arranged(normalise(image[None], self.preprocess), self._channels)
+
+
+def _arranged(batch: np.ndarray, channels: int) -> np.ndarray:
+    return batch if channels == _CHANNELS_FIRST else np.ascontiguousarray(np.moveaxis(batch, 1, channels))
+
+
+def _run(name: str, session: Any, feed: dict[str, np.ndarray], side: int) -> list[np.ndarray]:  # noqa: ANN401 - ONNX Runtime has no public type for it
+    try:
+        return [np.asarray(output) for output in session.run(None, feed)]
+    except Exception as error:  # onnxruntime raises many kinds
+        raise DataError(
+            f"present model {name} fails on a picture of {side} px ({_first(error)}); say how it takes pictures "
+            "(--baseline-preprocess)"
+        ) from error
 
 
 def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _session(name: str, graph: bytes) -> Any:  # noqa: ANN401 - ONNX Runtime has no public type for it
+def _input(session: Any) -> Any:  # noqa: ANN401 - likewise
+    return session.get_inputs()[0]
+
+
+def _session(name: str, graph: bytes | str) -> Any:  # noqa: ANN401 - likewise
     """A session with one picture as its input."""
     try:
         session = probe.session_of(graph, Runtime())
     except Exception as error:  # onnxruntime raises many kinds on damaged files
         raise DataError(
-            f"present model {name} cannot be run by ONNX Runtime ({_first(error)}); give an ONNX file that holds its "
-            "weights, too"
+            f"present model {name} cannot be run by ONNX Runtime ({_first(error)}); give an ONNX file that holds all "
+            "of its weights (torch.onnx.export: external_data=False)"
         ) from error
     inputs = session.get_inputs()
     if len(inputs) != 1:
@@ -188,28 +216,35 @@ def _session(name: str, graph: bytes) -> Any:  # noqa: ANN401 - ONNX Runtime has
     return session
 
 
-def _place_of_channels(name: str, session: Any, channels: int, side: int) -> int:  # noqa: ANN401 - likewise
-    shape = session.get_inputs()[0].shape
+def _places_of_channels(name: str, shape: list[Any], channels: int, side: int) -> list[int]:
+    possible = []
     for place in (_CHANNELS_FIRST, _CHANNELS_LAST):
         wanted = [1, side, side, side]
         wanted[place] = channels
         if all(found == size for found, size in zip(shape, wanted, strict=True) if isinstance(found, int)):
-            return place
+            possible.append(place)
+    if possible:
+        return possible
     raise DataError(
         f"present model {name} takes pictures of shape {shape}, which its preprocessing to {channels} channels of "
         f"{side} x {side} px does not make; name another one (--baseline-preprocess)"
     )
 
 
-def _side_of(session: Any) -> int | None:  # noqa: ANN401 - likewise
+def _side_of(name: str, session: Any) -> int | None:  # noqa: ANN401 - likewise
     """The side of the pictures that a model takes, px, where it is fixed."""
-    sides = [side for side in session.get_inputs()[0].shape[1:] if isinstance(side, int)]
+    sides = [side for side in _input(session).shape[1:] if isinstance(side, int)]
+    if max(sides, default=0) > MAX_RESOLUTION:
+        raise DataError(
+            f"present model {name} takes pictures of {max(sides)} px; at most {MAX_RESOLUTION} are accepted"
+        )
     return max(sides) if len(sides) > 1 else None
 
 
 def _only_answer(name: str, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
+    # Of several such as logits and probabilities the first: their order is the same.
     fitting = [each.reshape(-1) for each in answers if each.dtype.kind == "f" and each.size == classes]
-    if len(fitting) != 1:
+    if not fitting:
         sizes = ", ".join("x".join(map(str, each.shape)) for each in answers)
         raise DataError(
             f"present model {name} answers with {sizes}, where one number for each of its {classes} labels is wanted; "
@@ -226,7 +261,7 @@ def _text(named: str) -> str:
         raise DataError(f"{named} cannot be read ({error.strerror or error}); name another file") from error
     if len(content) > _MAX_TEXT:
         raise DataError(f"{named} has more than {_MAX_TEXT:,} bytes; name another file")
-    return content.decode("utf-8", "replace")
+    return content.decode("utf-8-sig", "replace")
 
 
 def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str, ...]:
@@ -235,7 +270,7 @@ def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str
     elif "labels" in metadata:
         try:
             labels = json.loads(metadata["labels"])
-        except ValueError:
+        except (ValueError, RecursionError):
             labels = None
     else:
         raise DataError(
@@ -244,7 +279,7 @@ def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str
         )
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise DataError(f"the labels in the metadata of {name} are no list of names; name them (--baseline-labels)")
-    twice = sorted({label for label in labels if labels.count(label) > 1}) if len(set(labels)) < len(labels) else []
+    twice = [label for label, count in Counter(labels).most_common(1) if count > 1]
     if twice or len(labels) < 2:
         said = f"names {twice[0]!r} twice" if twice else f"has {len(labels)} labels"
         raise DataError(f"present model {name} {said}; each class needs a name of its own (--baseline-labels)")

@@ -20,10 +20,11 @@ def classifier(
     softmax: bool = False,
     inputs: int = 1,
     kind: int = TensorProto.FLOAT,
+    open_channels: bool = False,
     also: bool = False,
 ) -> Path:
     """Write one for pictures of so many px, and of more than one `inputs`, which it adds up; `also` has two answers."""
-    channels = len(matrix)
+    channels = "channels" if open_channels else len(matrix)
     shape = [batch, side, side, channels] if channels_last else [batch, channels, side, side]
     names = [f"picture{number}" for number in range(inputs)]
     nodes = [helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT) for name in names]

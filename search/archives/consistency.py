@@ -1,5 +1,6 @@
 """Whether a record is whole: the file itself, and what its rows say of each other."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,6 +114,8 @@ def _read_present(row: RowMapping) -> None:
     found = present_from_row(row)
     if not 0 <= found.correct <= found.total or found.total == 0:
         raise ValueError(f"the present model has {found.correct} of {found.total} images right")
+    if not found.name.isprintable() or len(found.name) > 255 or not re.fullmatch("[0-9a-f]{64}", found.sha256):
+        raise ValueError(f"the present model's name or hash is none: {found.name[:60]!r}, {found.sha256[:70]!r}")
 
 
 def _check_samples(row: RowMapping) -> None:

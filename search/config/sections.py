@@ -462,9 +462,12 @@ class PresentConfig(ConfigSection):
 
     def from_anywhere(self) -> Self:
         """The same with whole paths."""
-        named = {"model": self.model, "labels": self.labels, "preprocess": self.preprocess}
-        paths = {key: value for key, value in named.items() if value not in (None, IMAGENET_NAME)}
-        return self.model_copy(update={key: whole_path(value or "", "present model") for key, value in paths.items()})
+        named = {"model": self.model, "labels": self.labels}
+        if self.preprocess != IMAGENET_NAME:
+            named["preprocess"] = self.preprocess
+        return self.model_copy(
+            update={key: whole_path(value, "present model") for key, value in named.items() if value is not None}
+        )
 
 
 class NetAdaptConfig(ConfigSection):

@@ -8,7 +8,7 @@ from search.reports.headline import certainty, headline, other_baseline, relativ
 from search.reports.history import SEARCHED, History, Served
 from search.reports.markdown import in_points, noise_verdict, target_outcome, target_share
 from search.reports.naming import baseline_head, compared_with, published_in_words, reference_head, scaled_in_words
-from search.reports.present import beside_present, present_figures, present_head, times_beside_present
+from search.reports.present import HAS_SEEN, beside_present, present_figures, present_head, times_beside_present
 from search.trial import Origin, SearchStage, Trial
 from trainer.training.metrics import Difference, wilson_interval
 
@@ -108,8 +108,8 @@ def _findings(history: History, found: Trial, reference: Trial | None) -> Iterat
         judged.append(baseline)
     if history.present is not None and (beside := beside_present(history)) is not None:
         judged.append(
-            f"The difference to the present model, {history.present.name}, {in_points(beside.difference)}, "
-            f"{noise_verdict(beside.difference)}."
+            f"The difference to the present model, {history.present.name}, {in_points(beside.difference)}"
+            f"{'' if beside.kind == 'paired' else ', not paired'}, {noise_verdict(beside.difference)}. {HAS_SEEN}"
         )
         judged += times_beside_present(history)
     if history.record.stage is SearchStage.AWAITING:

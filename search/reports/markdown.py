@@ -13,7 +13,7 @@ from search.reports.naming import (
     reference_head,
     scaled_in_words,
 )
-from search.reports.present import beside_present, present_figures, present_head, times_beside_present
+from search.reports.present import HAS_SEEN, beside_present, present_figures, present_head, times_beside_present
 from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
@@ -143,7 +143,7 @@ def _beside_the_present(recorded: RecordedSearch, images: str) -> list[str]:
     result = history.present
     how = images if gap.kind == "paired" else f"{images}, not paired"
     named = f"present model, {result.name}"
-    return [f"{difference_sentence(gap.difference, named, how)}.", *times_beside_present(history)]
+    return [f"{difference_sentence(gap.difference, named, how)}. {HAS_SEEN}", *times_beside_present(history)]
 
 
 def difference_sentence(gap: Difference, other: str, images: str) -> str:

@@ -7,6 +7,8 @@ from search.reports.history import History
 from search.trial import PresentResult
 from trainer.training.metrics import paired_difference, wilson_interval
 
+HAS_SEEN = "A model that was trained on some of these images looks better than it is."
+
 
 def present_head(result: PresentResult) -> str:
     """The head of its column."""
@@ -23,6 +25,9 @@ def present_figures(history: History) -> Mapping[str, str]:
         "top-1 (test split)": f"{result.correct / result.total:.2%}",
         "its 95% interval": f"{low:.2%} to {high:.2%}",
     }
+    right, start = history.present_right(), history.record.start
+    if right is not None and start is not None and (facts := start.data_facts) is not None:
+        figures["balanced accuracy (test split)"] = f"{facts.balanced_accuracy(right):.2%}"
     for served in history.served:
         on = f" on {served.device.name}" if len(history.served) > 1 else ""
         measured = history.present_measured(served)

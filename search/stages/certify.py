@@ -130,10 +130,13 @@ def _keep_warnings(recorded: RecordedSearch, device: Goal, results: Results) -> 
     """Log what speaks against a measurement."""
     on = f" on '{device.name}'" if len(recorded.devices) > 1 else ""
     for warning in results.warnings:
-        message = f"the final networks were measured{on} although {warning}"
-        recorded.store.searches.add_log_line(
-            recorded.record.id, level="warning", event="note", message=message, trial=None
-        )
+        _warn(recorded, f"the final networks were measured{on} although {warning}")
+    for reason in results.refused.values():
+        _warn(recorded, f"the present model cannot be run on '{device.name}': {reason}")
+
+
+def _warn(recorded: RecordedSearch, message: str) -> None:
+    recorded.store.searches.add_log_line(recorded.record.id, level="warning", event="note", message=message, trial=None)
 
 
 def _device_of(recorded: RecordedSearch, results: Results) -> Goal:

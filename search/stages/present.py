@@ -11,21 +11,24 @@ from search.present import NAME, PresentModel
 from search.reports.recorded_search import RecordedSearch
 from search.stages.session import Session
 from search.trial import PresentMeasurement, PresentResult
-from space.errors import InvalidResults
+from space.errors import DataError, InvalidResults, RunError
 from space.paths import expanded
-from trainer.data.originals import pictures_for
+from trainer.data.originals import Originals
 from trainer.training.judgement import Judgement
-from trainer.training.weight_files import write_whole
 
 _TOLD_EVERY = 32
+_UNLIKELY = -1000.0
 
 
 def test_present(session: Session) -> None:
     """Ask it about every picture of the test split, once, as it takes them, and record what it has right.
 
+    What it has answered is kept as it comes, so that a search that is stopped goes on behind that.
+
     Raises:
         Interrupted: the search was stopped.
-        DataError: a picture cannot be read any more.
+        DataError: the pictures have changed, or the model fails on one of them.
+        RunError: what was kept before is of other pictures.
     """
     config = session.config.present
     if config.sha256 is None or session.store.trials.present(session.record.id) is not None:
@@ -33,24 +36,50 @@ def test_present(session: Session) -> None:
     assert isinstance(session.data, Images), "it is tested on pictures"
     model, dataset = PresentModel.stored(session.start.files, config.sha256), session.data.dataset
     order, test = model.order_of(dataset.classes), session.data.splits.test
-    labels, data_dir = np.asarray(dataset.labels())[test], session.config.data.data_dir
-    pictures = pictures_for(dataset, test.tolist(), model.preprocess, expanded(data_dir) if data_dir else None)
+    data = session.config.data
+    originals = Originals(dataset, expanded(data.data_dir) if data.data_dir else None, skip_damaged=data.skip_damaged)
+    labels, path, unfit = np.asarray(dataset.labels()), session.start.files.present_tested, []
+    done = path.stat().st_size if path.exists() else 0
+    if done > len(test):
+        raise RunError(
+            f"{path} has more than the {len(test):,} answers that there are; remove it, and resume the search"
+        )
     session.listener.begin(f"testing {model.name}", len(test))
-    right, likelihoods = np.zeros(len(test), dtype=bool), np.zeros(len(test))
-    for place, picture in enumerate(pictures):
-        if place % _TOLD_EVERY == 0:
-            session.end_if_stopping()
-            session.listener.advance(place)
-        probabilities = model.probabilities(picture)[order]
-        right[place] = probabilities.argmax() == labels[place]
-        likelihoods[place] = np.log(max(float(probabilities[labels[place]]), np.finfo(np.float64).tiny))
-    session.listener.end()
-    judged = Judgement(right=right, log_likelihoods=np.minimum(likelihoods, 0.0))
-    write_whole(session.start.files.present_tested, judged.to_bytes())
+    try:
+        with path.open("ab") as file:
+            for place in range(done, len(test)):
+                if place % _TOLD_EVERY == 0:
+                    file.flush()
+                    session.end_if_stopping()
+                    session.listener.advance(place)
+                index = int(test[place])
+                try:
+                    picture = originals.picture(index, model.preprocess)
+                except DataError as error:
+                    originals.picture(index, dataset.preprocess)  # what is damaged or gone is no fault of the model
+                    unfit.append(str(error))
+                    probabilities = np.full(len(order), np.nan)
+                else:
+                    probabilities = model.probabilities(picture)[order]
+                file.write(_judged(probabilities, int(labels[index])).to_bytes())
+    finally:
+        session.listener.end()
+    if unfit:
+        session.listener.note(f"{len(unfit)} pictures count as wrong for {model.name}: {unfit[0]}")
+    right = Judgement.from_bytes(path.read_bytes()).right
     session.store.trials.put_present(
         session.record.id,
         PresentResult(name=model.name, sha256=model.sha256, correct=int(right.sum()), total=len(test)),
     )
+
+
+def _judged(probabilities: np.ndarray, label: int) -> Judgement:
+    """What is kept of one answer; one that is no number is wrong."""
+    if not np.isfinite(probabilities).all():
+        return Judgement(right=np.array([False]), log_likelihoods=np.array([_UNLIKELY]))
+    likelihood = np.log(max(float(probabilities[label]), np.finfo(np.float64).tiny))
+    right = np.array([probabilities.argmax() == label])
+    return Judgement(right=right, log_likelihoods=np.array([min(float(likelihood), 0.0)]))
 
 
 def others_of(search: Session | RecordedSearch) -> Mapping[str, OtherModel]:
@@ -66,7 +95,7 @@ def measured_in(recorded: RecordedSearch, results: Results) -> tuple[PresentMeas
         InvalidResults: they lack it, or are of another one.
     """
     sha256, found = recorded.config.present.sha256, results.others.get(NAME)
-    if sha256 is None:
+    if sha256 is None or NAME in results.refused:
         return None
     if found is None or found.sha256 != sha256:
         raise InvalidResults(

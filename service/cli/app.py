@@ -109,7 +109,11 @@ def main() -> None:
 
 
 def _tell(line: str, *, error: bool) -> None:
-    """The last line, on stderr: in the form of a log where that is read by programs."""
+    """The last line, on stderr: in the form of a log where that is read by programs.
+
+    It may name what stands in a file from outside, which must not steer a terminal.
+    """
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
     from service.settings import load_settings
 
     try:

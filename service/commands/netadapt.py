@@ -239,6 +239,8 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
     if config.supernet is not None:  # which has no weights for what is narrowed
         content |= {"evaluator": None, "supernet": None, "supernet_hash": None}
     content |= {"init": None, "init_hash": None, "init_images": None}  # the walk begins with its own network
+    # Whoever wants it beside the walk's network names it once more.
+    content["present"] = parse_config({}).present.model_dump()
     content["data"] |= {"folds": None}
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
     content["race"] |= {"rungs": []}

@@ -77,16 +77,7 @@ def configuration(
         "name": name,
         "seed": seed,
         "init": init,
-        "present": {
-            key: str(value)
-            for key, value in (
-                ("model", baseline),
-                ("labels", baseline_labels),
-                ("preprocess", baseline_preprocess),
-            )
-            if value is not None
-        }
-        or None,
+        "present": _present(baseline, baseline_labels, baseline_preprocess),
         "workers": workers,
         "html": None if html else False,
         "target": parse_target(target) if target else None,
@@ -116,6 +107,14 @@ def configuration(
         or None,
     }
     return load_config(source, {key: value for key, value in overrides.items() if value is not None}).from_anywhere()
+
+
+def _present(model: Path | None, labels: Path | None, preprocess: str | None) -> dict[str, str | None] | None:
+    """The section about the present model: that of another model says nothing about a new one."""
+    said = {"labels": None if labels is None else str(labels), "preprocess": preprocess}
+    if model is not None:
+        return {"model": str(model), **said}
+    return {key: value for key, value in said.items() if value is not None} or None
 
 
 def looked_up(config: RunConfig, budget: str) -> Inputs:

@@ -79,10 +79,10 @@ def _present_lines(inputs: Inputs) -> list[str]:
     model = inputs.present
     if model is None:
         return []
-    how = model.preprocess
+    measured = "" if inputs.config.latency is not None else " and measured beside the final networks"
     return [
-        f"baseline     {model.name}, {len(model.labels)} classes, {how.resolution} px: tested on the test split and "
-        "measured beside the final networks"
+        f"present      {model.name}, {len(model.labels)} classes, {model.preprocess.resolution} px: tested on the test "
+        f"split{measured}"
     ]
 
 
@@ -186,9 +186,9 @@ def print_result(recorded: RecordedSearch) -> None:
     header, *rows = comparison(recorded)
     table = Table(title=recorded.record.name, title_justify="left")
     for title in header:
-        table.add_column(title)
+        table.add_column(escape(title))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
     for line in verdict(recorded):
         say(f"- {line}")

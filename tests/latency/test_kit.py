@@ -182,6 +182,24 @@ def test_networks_of_others_are_measured_among_ours(tmp_path: Path, side: int | 
         assert archive.read("kit/models/present.onnx") == graph
 
 
+def test_a_network_of_others_that_cannot_be_run_there_holds_nothing_up(tmp_path: Path) -> None:
+    """The device says why, and measures the rest; of our own networks none may be left out."""
+    ours = {"found": SPACE.sample(random.Random(0))}
+    wrong = OtherModel(graph=b"of a later version", shape=(1, 3, 24, 24))
+    campaign = Campaign(networks=ours, others={"present": wrong}, protocol=ONCE)
+    make_kit(campaign).write(tmp_path / "kit")
+    path = probe.measure_folder(tmp_path / "kit", Runtime(), anyway=True)
+    results = read_results(path.read_text(), "here")
+    assert set(results.networks) == {"found"}
+    assert not results.others
+    assert "protobuf" in results.refused["present"].lower()
+    content = json.loads(path.read_text())
+    content["refused"] |= {"found": "no time"}
+    del content["samples"]["found"]
+    with pytest.raises(InvalidResults, match="found was not run"):
+        read_results(json.dumps(content), "here")
+
+
 def changed(change: Callable[[dict[str, Any]], object]) -> str:
     """The results with one change."""
     content = json.loads(results_text())

@@ -1,13 +1,15 @@
 """The model that a user has at present, whoever made it: read, tested and measured beside what a search finds."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -21,16 +23,23 @@ from search.reports.history import History
 from search.reports.markdown import render
 from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import summary_of
+from search.stages.present import _judged
 from search.trial import PresentResult
+from service.commands.netadapt import NetAdaptRequest, _configured, _Source
+from service.commands.search import configuration
 from space.errors import InvalidConfig, MobilenasError
 from tests.classifiers import classifier, with_metadata
 from tests.search.inline import killed_after, use_inline
 from tests.search.stages.race.test_rungs import race_in
 from tests.tiny import dark_and_bright
-from trainer.data.originals import pictures_for
+from trainer.data.originals import Originals
 from trainer.data.preprocess import IMAGENET, Preprocess, normalise
+from trainer.training.judgement import Judgement
 
 HALF = Preprocess(resolution=16, resize=16, crop=16, pad=0, channels="RGB", mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+RED_OR_GREEN = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
 
 
 def asked(model: Path, labels: Path | None = None, preprocess: str | None = None) -> PresentConfig:
@@ -49,14 +58,27 @@ def said(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("softmax", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(("side", "batch"), [(16, 1), ("side", "batch")])
+@pytest.mark.parametrize(("side", "batch", "open_channels"), [(16, 1, False), ("s", "b", False), ("s", "b", True)])
 def test_any_classifier_of_pictures_is_asked_as_it_was_made(
-    tmp_path: Path, said: dict[str, Any], *, softmax: bool, channels_last: bool, side: int | str, batch: int | str
+    tmp_path: Path,
+    said: dict[str, Any],
+    *,
+    softmax: bool,
+    channels_last: bool,
+    side: int | str,
+    batch: int | str,
+    open_channels: bool,
 ) -> None:
     """Channels first or last, sides and batch fixed or open, with its softmax inside or not: the same as by numpy."""
     matrix = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
     path = classifier(
-        tmp_path / "mine.onnx", matrix, side=side, batch=batch, channels_last=channels_last, softmax=softmax
+        tmp_path / "mine.onnx",
+        matrix,
+        side=side,
+        batch=batch,
+        channels_last=channels_last,
+        softmax=softmax,
+        open_channels=open_channels,
     )
     model = PresentModel.named(asked(path, **said))
     image = np.random.default_rng(1).integers(0, 256, (3, 16, 16), dtype=np.uint8)
@@ -82,12 +104,26 @@ def test_what_the_file_says_of_itself_needs_not_be_said(tmp_path: Path) -> None:
     assert PresentModel.named(asked(path, preprocess="imagenet")).preprocess == IMAGENET, "224 px where any will do"
 
 
+def preprocessed(**changes: Any) -> Callable[[Path], object]:  # noqa: ANN401 - any JSON
+    """A preprocess.json beside the model, with changes."""
+    return lambda path: (path.parent / "preprocess.json").write_text(json.dumps(json.loads(HALF.to_json()) | changes))
+
+
+def external(path: Path) -> None:
+    """A model whose weights lie in another file, in the folder where the user works."""
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="mine.data", size_threshold=0)
+    os.chdir(path.parent)
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
         (lambda path: classifier(path, inputs=2), r"mine.onnx has 2 inputs \(picture0, picture1\)"),
         (lambda path: classifier(path, kind=TensorProto.UINT8), r"takes tensor\(uint8\) of shape"),
         (lambda path: classifier(path, batch=8), "give one that takes one picture at a time"),
+        (lambda path: classifier(path, side=9000), "takes pictures of 9000 px; at most"),
+        (lambda path: classifier(path, np.full((3, 2), np.nan, np.float32)), "a black picture with what is no number"),
+        (external, r"cannot be run by ONNX Runtime .*external_data=False"),
         (lambda path: classifier(path, side=24), r"which its preprocessing to 3 channels of 16 x 16 px does not make"),
         (lambda path: classifier(path, np.ones((3, 5), np.float32)), "answers with 1x5, where one number for each of"),
         (lambda path: classifier(path, np.ones((1, 2), np.float32)), "does not make"),
@@ -97,12 +133,21 @@ def test_what_the_file_says_of_itself_needs_not_be_said(tmp_path: Path) -> None:
         (lambda path: (path.parent / "labels.txt").write_text("dark"), "has 1 labels"),
         (lambda path: (path.parent / "labels.txt").unlink(), "labels.txt cannot be read"),
         (lambda path: (path.parent / "preprocess.json").write_text("{}"), "the preprocessing is not readable"),
+        (lambda path: (path.parent / "preprocess.json").write_text("[" * 100_000), "the preprocessing is not readable"),
+        (preprocessed(resolution=16.0), "they must be whole numbers of px"),
+        (preprocessed(resolution=10**30, pad=10**30), "they must be whole numbers of px, at most"),
+        (preprocessed(mean=[float("nan")] * 3), "need one value per channel"),
     ],
 )
 def test_what_is_no_classifier_of_pictures_is_refused(
-    tmp_path: Path, said: dict[str, Any], change: Callable[[Path], object], fault: str
+    tmp_path: Path,
+    said: dict[str, Any],
+    change: Callable[[Path], object],
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One line, which names what is wrong."""
+    monkeypatch.chdir(tmp_path)
     path = classifier(tmp_path / "mine.onnx")
     change(path)
     with pytest.raises(MobilenasError, match=fault) as refused:
@@ -141,9 +186,7 @@ def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], mo
     """It has right what it has right by hand on the same pictures, in each report, also of a search that was killed."""
     use_inline(monkeypatch)
     photos = dark_and_bright(tmp_path / "photos", each=60, pixels=20)
-    model = classifier(
-        tmp_path / "mine|.onnx", np.array([[-1, 1.02], [-1, 1], [-1, 1]], np.float32), channels_last=True
-    )
+    model = classifier(tmp_path / "mine|.onnx", RED_OR_GREEN, channels_last=True)
     config = race_in(tmp_path, photos) | {"present": {"model": str(model)} | {k: str(v) for k, v in said.items()}}
     url = f"sqlite:///{tmp_path / 'record.db'}"
     with killed_after(monkeypatch, 8), pytest.raises(KeyboardInterrupt):
@@ -152,11 +195,13 @@ def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], mo
     found = mobilenas.resume("mine", database=url, runs=tmp_path / "runs")
     inputs = look_up(load_config(config | {"present": {}}))
     dataset, splits = inputs.data.dataset, inputs.data.splits  # type: ignore[union-attr]
-    pictures = np.stack(list(pictures_for(dataset, splits.test.tolist(), HALF, None)))
-    means = normalise(pictures, HALF).mean(axis=(2, 3)).astype(np.float64) @ np.array([-1.0, -1.0, -1.0])
-    bright = normalise(pictures, HALF).mean(axis=(2, 3)).astype(np.float64) @ np.array([1.02, 1.0, 1.0])
-    expected = np.where(bright > means, list(dataset.classes).index("bright"), list(dataset.classes).index("dark"))
+    originals = Originals(dataset, None)
+    pictures = np.stack([originals.picture(int(index), HALF) for index in splits.test])
+    # Red beside green, which says nothing: it has some right and some wrong.
+    red, green, _ = np.moveaxis(normalise(pictures, HALF).mean(axis=(2, 3), dtype=np.float64), 1, 0)
+    expected = np.where(red < green, list(dataset.classes).index("bright"), list(dataset.classes).index("dark"))
     right = expected == np.asarray(dataset.labels())[splits.test]
+    assert 0 < right.mean() < 1
     with closing(Store.open(url)) as store:
         recorded, history = RecordedSearch.read(store, "mine"), History.read(store, "mine")
         result = store.trials.present(recorded.record.id)
@@ -175,6 +220,16 @@ def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], mo
     assert "| present model: mine/.onnx |" in text
     assert "minus that of the present model, mine/.onnx, on the same" in text
     assert "present model: mine/.onnx" in (found.folder / "report.html").read_text(encoding="utf-8")
+    source = _Source(
+        architecture=recorded.found.architecture,
+        weights=recorded.files.weights(recorded.found),
+        config=recorded.config,
+        classes=None,
+        preprocess=None,
+    )
+    asked = dict.fromkeys(field.name for field in fields(NetAdaptRequest)) | {"source": "mine", "target": "80%"}
+    walk = _configured(source, NetAdaptRequest(**asked), "0" * 64)  # type: ignore[arg-type]
+    assert walk.present.model is None, "a walk from it names its own"
     (found.folder / "present.onnx").write_bytes(b"another")
     with pytest.raises(MobilenasError, match="is not the model that the search began with"):
         PresentModel.stored(recorded.files, result.sha256)
@@ -187,11 +242,44 @@ def test_pictures_come_again_as_they_were_prepared(tmp_path: Path) -> None:
     config = race_in(tmp_path, photos)
     config["data"] |= {"skip_damaged": True}
     dataset = look_up(load_config(config)).data.dataset  # type: ignore[union-attr]
-    indices = [22, 3, 7]
-    again = np.stack(list(pictures_for(dataset, indices, dataset.preprocess, None)))
+    originals, indices = Originals(dataset, None, skip_damaged=True), [22, 3, 7]
+    again = np.stack([originals.picture(index, dataset.preprocess) for index in indices])
     assert np.array_equal(again, dataset.images()[indices])
     grey = replace(HALF, channels="L", mean=(0.5,), std=(0.25,), resolution=20, pad=2)
-    assert next(pictures_for(dataset, [0], grey, None)).shape == (1, 20, 20)
-    (photos / "bright" / "3.png").unlink()
+    assert originals.picture(0, grey).shape == (1, 20, 20)
+    (photos / "bright" / "3.png").rename(photos / "bright" / "99.png")
     with pytest.raises(MobilenasError, match="has changed since it was prepared"):
-        next(pictures_for(dataset, [0], HALF, None))
+        Originals(dataset, None, skip_damaged=True)
+
+
+def test_another_model_on_the_command_line_is_another_one(tmp_path: Path) -> None:
+    """What the configuration says of its own model is not said of that one; paths mean the same from anywhere."""
+    said = {"model": "old.onnx", "labels": "old.txt", "preprocess": "imagenet"}
+    rest = dict.fromkeys(("name", "device", "data", "data_dir", "resolution", "target", "seed", "workers"))
+    content = {"present": said}
+    kept = configuration(content, **rest, baseline_labels=tmp_path / "new.txt").present  # type: ignore[arg-type]
+    assert (kept.model, kept.labels) == (str(Path.cwd() / "old.onnx"), str(tmp_path / "new.txt"))
+    assert kept.preprocess == "imagenet"
+    new = configuration(content, **rest, baseline=tmp_path / "imagenet").present  # type: ignore[arg-type]
+    assert (new.model, new.labels, new.preprocess) == (str(tmp_path / "imagenet"), None, None)
+
+
+def test_answers_that_are_no_numbers_are_wrong() -> None:
+    """Whatever the class: none of them is the largest."""
+    judged = [_judged(np.array([np.nan, 0.5]), label) for label in (0, 1)]
+    assert not any(each.right.any() for each in judged)
+    assert all(np.isfinite(Judgement.from_bytes(each.to_bytes()).log_likelihoods).all() for each in judged)
+    assert _judged(np.array([0.25, 0.75]), 1).right.all()
+
+
+def test_what_a_file_says_does_not_steer_a_terminal(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Labels with control characters are told as text, in one line."""
+    photos = dark_and_bright(tmp_path / "photos", each=20, pixels=16)
+    told = {"labels": json.dumps(["dark", "\x1b]0;mine\x07"]), "preprocess": HALF.to_json()}
+    path = with_metadata(classifier(tmp_path / "mine.onnx"), **told)
+    done = request.getfixturevalue("mobilenas")(
+        "plan", "--data", f"imagefolder:{photos}", "--resolution", "96", "--baseline", path
+    )
+    assert done.code == 2
+    assert "\\x1b]0;mine" in done.err
+    assert "\x1b" not in done.err

@@ -1,6 +1,5 @@
 """The pictures of a prepared data set once more, as another network takes them."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,29 +9,37 @@ from trainer.data import sources
 from trainer.data.dataset import Dataset
 from trainer.data.imagefolder import PictureFiles, list_imagefolder
 from trainer.data.pictures import load_picture
-from trainer.data.prepare import IMAGE_FOLDER, as_picture, image_folder, printable
+from trainer.data.prepare import IMAGE_FOLDER, as_picture, image_folder, prepare, printable
 from trainer.data.preprocess import Preprocess, fit
 from trainer.data.sources import RawImages
 
 
-def pictures_for(
-    dataset: Dataset, indices: Sequence[int], preprocess: Preprocess, data_dir: Path | None
-) -> Iterator[np.ndarray]:
-    """The pictures at some indices of a data set, in their order, each from its source: uint8 C×R×R, not normalised.
+class Originals:
+    """The pictures of a data set at their source.
 
-    `preprocess` is that of the other network, `data_dir` where the source was looked for when it was prepared.
+    `data_dir` is where that was looked for when it was prepared, and `skip_damaged` whether damaged ones were left out.
 
     Raises:
-        DataError: the source is not there, has changed since, or a picture cannot be read.
+        DataError: the source is not there, or has changed since.
     """
-    raw = _source(dataset, data_dir)
-    if not np.array_equal(raw.labels, dataset.labels()):
-        raise DataError(f"{dataset.name} has changed since it was prepared; put back what was there")
-    for index in indices:
-        if isinstance(raw, PictureFiles):
-            yield load_picture(raw.files[index], preprocess)
-        else:
-            yield fit(as_picture(raw.images[index]).convert(preprocess.channels), preprocess)
+
+    def __init__(self, dataset: Dataset, data_dir: Path | None, *, skip_damaged: bool = False) -> None:
+        # What is as it was is found prepared, by the name, size and time of each file.
+        resolution = dataset.preprocess.resolution
+        now = prepare(dataset.name, resolution=resolution, data_dir=data_dir, skip_damaged=skip_damaged)
+        if now.content_hash != dataset.content_hash:
+            raise DataError(f"{dataset.name} has changed since it was prepared; put back what was there")
+        self._raw = _source(now, data_dir)
+
+    def picture(self, index: int, preprocess: Preprocess) -> np.ndarray:
+        """The picture at an index of the data set as a network takes it: uint8 C×R×R, not normalised.
+
+        Raises:
+            DataError: it cannot be read, or is too narrow to be made so large.
+        """
+        if isinstance(self._raw, PictureFiles):
+            return load_picture(self._raw.files[index], preprocess)
+        return fit(as_picture(self._raw.images[index]).convert(preprocess.channels), preprocess)
 
 
 def _source(dataset: Dataset, data_dir: Path | None) -> RawImages | PictureFiles:

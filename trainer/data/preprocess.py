@@ -3,13 +3,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any, Literal, Self
 
 import numpy as np
 from PIL import Image
 
+from space.arch import MAX_RESOLUTION
 from space.errors import DataError
 
+# More than any network takes, so that what is resized before it is cropped fits, too.
+_LARGEST = 2 * MAX_RESOLUTION
 MAX_PICTURE_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB as RGB
 
 
@@ -31,6 +35,9 @@ class Preprocess:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        sizes = (self.resolution, self.resize, self.crop, self.pad)
+        if not all(type(size) is int and 0 <= size <= _LARGEST for size in sizes):
+            raise DataError(f"sizes are {sizes}; they must be whole numbers of px, at most {_LARGEST}")
         if self.channels not in ("L", "RGB"):
             raise DataError(f"channels is {self.channels!r}; it must be L or RGB")
         if not 1 <= self.crop <= self.resize or self.pad < 0 or self.crop + 2 * self.pad != self.resolution:
@@ -38,7 +45,8 @@ class Preprocess:
                 f"resize {self.resize}, crop {self.crop} and pad {self.pad} px do not make {self.resolution} px; "
                 "crop + 2 * pad must be the resolution and crop at most resize"
             )
-        if {len(self.mean), len(self.std)} != {len(self.channels)} or not all(value > 0 for value in self.std):
+        numbers = all(isinstance(value, (int, float)) and isfinite(value) for value in (*self.mean, *self.std))
+        if not numbers or {len(self.mean), len(self.std)} != {len(self.channels)} or min(self.std) <= 0:
             raise DataError(f"mean and std need one value per channel of {self.channels}, and std above 0")
 
     def to_json(self) -> str:
@@ -54,7 +62,7 @@ class Preprocess:
         """
         try:
             return cls.from_plain(json.loads(text))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
 
     @classmethod

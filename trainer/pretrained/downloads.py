@@ -61,9 +61,11 @@ What is not here is named by its file.
 _ELSEWHERE = {
     "timm:mobilenetv1_100": "https://huggingface.co/timm/mobilenetv1_100.ra4_e3600_r224_in1k has them in "
     "model.safetensors, whose checksum is not known here: download that, and give the file",
-    "ofa:": "Once-for-All's checkpoints are supernets: read one with mobilenas supernet import, and give its folder "
-    "under supernet",
 }
+_OF_OFA = (
+    "Once-for-All's checkpoints are supernets: read one with mobilenas supernet import, and give its folder under "
+    "`supernet`"
+)
 
 
 def is_published_name(named: str) -> bool:
@@ -84,7 +86,7 @@ def weights_named(named: str, tell: Callable[[str], None]) -> Path:
         return Path(named)
     if (published := PUBLISHED.get(named)) is None:
         known = f"give a file, or one of: {', '.join(PUBLISHED)}"
-        remedy = next((said for name, said in _ELSEWHERE.items() if named.startswith(name)), known)
+        remedy = _ELSEWHERE.get(named) or (_OF_OFA if named.startswith("ofa:") else known)
         raise DataError(f"no weights are known by the name {named}; {remedy}")
     cache = cache_dir() / "weights"
     found = next((path for path in _places(cache, published.file) if path.is_file()), None)

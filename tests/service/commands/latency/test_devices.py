@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -81,6 +82,7 @@ def test_a_search_for_a_device_that_is_reached_by_kit(run: Run, config: Path, st
     assert run("device", "add", "phone", "kit").code == 0
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     content["blocks"]["enqueue"] = ["mobilenet_v2_32px"]  # no member: its blocks must come with the kit, too
+    content["present"] = present_in(folder)
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     refused = run("search", *options)
     assert refused.code == 2
@@ -145,9 +147,14 @@ def check_certifying(run: Run, store: Store, folder: Path, others: Path) -> None
     assert certified.code == 0, certified.err
     assert store.searches.get("k").stage is SearchStage.DONE
     assert len(store.trials.measurements(store.searches.get("k").id)) == 2
+    (present,) = store.trials.present_measurements(store.searches.get("k").id)
+    taken = np.array(content["samples"]["present"]["warm_wall_ns"]) / 1e6
+    assert present.samples == len(taken)
+    assert present.median_ms == pytest.approx(np.median(taken))
     report = (run_folder / "report.md").read_text()
     assert "predicted, not measured" not in report
     assert "Measured side by side" in report
+    assert "of the time of the present model, mine.onnx" in report
     assert "Warning: the final networks were measured although battery saver is on" in report
     assert run("certify", "k").code == 2
     assert run("db", "check").code == 0
@@ -235,7 +242,8 @@ def test_a_race_for_devices_that_are_reached_by_kit(run: Run, race: Path, store:
         history = History.read(store, "k")
         present = history.present_measured(history.served[recorded.devices.index(device)])
         assert present is not None
-        assert present.measured_ms < device.target_ms
+        taken = json.loads((race.parent / "runs/k/returned" / f"{device.name}-1.json").read_text())["samples"]
+        assert present.median_ms == pytest.approx(np.median(taken["present"]["warm_wall_ns"]) / 1e6)
         measured_ms = recorded.measurements(device)[found.number].measured_ms
         assert measured_ms < 0.1 * device.target_ms, "that of the results, which were made up"
     if found.parent is not None and not recorded.found_is_baseline:
