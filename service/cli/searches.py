@@ -144,6 +144,9 @@ def netadapt(
     data: Data = None,
     data_dir: DataDir = None,
     resolution: Resolution = None,
+    baseline: Baseline = None,
+    baseline_labels: BaselineLabels = None,
+    baseline_preprocess: BaselinePreprocess = None,
     workers: Workers = None,
     owner: Owner = OWNER,
     label: Label = None,
@@ -153,7 +156,7 @@ def netadapt(
 ) -> None:
     """Make a trained network faster by narrowing its layers, then fine-tune, measure and export it."""
     from search.lifecycle.creation import SearchRequest
-    from service.commands import netadapt
+    from service.commands import netadapt, search
 
     request = SearchRequest(owner=owner, labels=tuple(label or ()), note=note)
     netadapt.netadapt(
@@ -172,6 +175,7 @@ def netadapt(
             data=data,
             data_dir=data_dir,
             workers=workers,
+            present=search.present_section(baseline, baseline_labels, baseline_preprocess),
         ),
     )
 

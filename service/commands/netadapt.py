@@ -1,6 +1,7 @@
 """The command `netadapt`: a search that is but a walk from a given network."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from search.config.sections import StartConfig, parse_target
 from search.evaluation.data import Images
 from search.lifecycle.creation import SearchRequest
 from search.plan import compute_device, look_up
+from search.present import PresentModel
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.reports.recorded_search import found_trial
@@ -44,6 +46,7 @@ class NetAdaptRequest:
     data: str | None
     data_dir: Path | None
     workers: int | None
+    present: Mapping[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
         raise InvalidConfig("name the network to start from: either --from a search or run folder, or --init a file")
     if walk.resolution is not None and walk.init is None:
         raise InvalidConfig("--resolution goes with --init; a trained network has its own")
+    if walk.present is not None and walk.present.get("model") is not None:  # before anything is trained
+        PresentModel.named(parse_config({"present": dict(walk.present)}).present)
     store = Store.open(database)
     store.retry_s = search.RETRY_S
     try:
@@ -239,8 +244,9 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
     if config.supernet is not None:  # which has no weights for what is narrowed
         content |= {"evaluator": None, "supernet": None, "supernet_hash": None}
     content |= {"init": None, "init_hash": None, "init_images": None}  # the walk begins with its own network
-    # Whoever wants it beside the walk's network names it once more.
-    content["present"] = parse_config({}).present.model_dump()
+    if config.present.sha256 is not None:  # of a search, which alone has that copy: it is to be named once more
+        content["present"] = parse_config({}).present.model_dump()
+    content["present"] |= walk.present or {}
     content["data"] |= {"folds": None}
     content["blocks"] |= {"trials": 1, "enqueue": [spec], "start_from": [], "objectives": []}
     content["race"] |= {"rungs": []}

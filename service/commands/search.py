@@ -77,7 +77,7 @@ def configuration(
         "name": name,
         "seed": seed,
         "init": init,
-        "present": _present(baseline, baseline_labels, baseline_preprocess),
+        "present": present_section(baseline, baseline_labels, baseline_preprocess),
         "workers": workers,
         "html": None if html else False,
         "target": parse_target(target) if target else None,
@@ -109,7 +109,7 @@ def configuration(
     return load_config(source, {key: value for key, value in overrides.items() if value is not None}).from_anywhere()
 
 
-def _present(model: Path | None, labels: Path | None, preprocess: str | None) -> dict[str, str | None] | None:
+def present_section(model: Path | None, labels: Path | None, preprocess: str | None) -> dict[str, str | None] | None:
     """The section about the present model: that of another model says nothing about a new one."""
     said = {"labels": None if labels is None else str(labels), "preprocess": preprocess}
     if model is not None:

@@ -228,8 +228,10 @@ def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], mo
         preprocess=None,
     )
     asked = dict.fromkeys(field.name for field in fields(NetAdaptRequest)) | {"source": "mine", "target": "80%"}
-    walk = _configured(source, NetAdaptRequest(**asked), "0" * 64)  # type: ignore[arg-type]
-    assert walk.present.model is None, "a walk from it names its own"
+    for named in (None, str(tmp_path / "other.onnx")):
+        request = NetAdaptRequest(**asked | {"present": named and {"model": named}})  # type: ignore[arg-type]
+        present = _configured(source, request, "0" * 64).present
+        assert (present.model, present.labels, present.sha256) == (named, None, None), "a walk from it names its own"
     (found.folder / "present.onnx").write_bytes(b"another")
     with pytest.raises(MobilenasError, match="is not the model that the search began with"):
         PresentModel.stored(recorded.files, result.sha256)
