@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from search.reports.importance import Importances
+from search.reports.choices import Importances
 from search.trial import Trial
 from service.report.figures import COLOURS, GREY, new_figure, safe, to_json
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from search.reports.choices import ASPECTS, Share, choice_shares, described
+from search.reports.choices import ASPECTS, FEWEST, Share, choice_shares, described
 from search.reports.history import SEARCHED, History
-from search.reports.importance import FEWEST
 from search.trial import SearchStage, Trial
 from service.report import choice_figures as plots
 from service.report.page import Cell, Html, Section, figure, joined, sentence, table, tag, text

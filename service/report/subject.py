@@ -6,8 +6,8 @@ from functools import cached_property
 
 from search.record.devices import RecordedValidation
 from search.record.store import Store
+from search.reports.choices import Importances, importances
 from search.reports.history import History, peak_bytes
-from search.reports.importance import Importances, importances
 from search.reports.naming import published_in_words
 from search.trial import Origin, SearchStage, Trial
 from service.report.page import Cell, Html, Section, section, table, tag
