@@ -142,7 +142,7 @@ class PresentModel:
         Raises:
             DataError: it takes no such picture, or does not answer with a number for each class.
         """
-        answer = _only_answer(self.name, self._answers(image), len(self.labels)).astype(np.float64)
+        answer = _answer_for_classes(self.name, self._answers(image), len(self.labels)).astype(np.float64)
         if np.all(answer >= 0) and abs(answer.sum() - 1) < 1e-3:  # it has its softmax inside
             return answer
         shifted = np.exp(answer - answer.max())
@@ -241,7 +241,7 @@ def _side_of(name: str, session: Any) -> int | None:  # noqa: ANN401 - likewise
     return max(sides) if len(sides) > 1 else None
 
 
-def _only_answer(name: str, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
+def _answer_for_classes(name: str, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
     # Of several such as logits and probabilities the first: their order is the same.
     fitting = [each.reshape(-1) for each in answers if each.dtype.kind == "f" and each.size == classes]
     if not fitting:
