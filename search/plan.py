@@ -22,7 +22,7 @@ from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.present import PresentModel
-from search.protocols import certificate_seconds, finalists_seconds, screening_seconds
+from search.protocols import CERTIFICATE, certificate_seconds, finalists_seconds, measuring_seconds, screening_seconds
 from search.record.store import Store
 from search.run_folder import supernet_file
 from search.tables import Tables
@@ -455,8 +455,18 @@ def make_plan(inputs: Inputs, speed: Speed) -> Plan:
         search_minutes=search_s / 60,
         netadapt_minutes=netadapt_s / 60,
         final_minutes=pace.finals(config) / 60,
-        measuring_minutes=_measuring_s(inputs, speed) / 60,
+        measuring_minutes=(_measuring_s(inputs, speed) + _present_s(inputs)) / 60,
     )
+
+
+def _present_s(inputs: Inputs) -> float:
+    """Seconds in which the user's present model is tested, and measured, as if that took as long as here."""
+    model, data = inputs.present, inputs.data
+    if model is None:
+        return 0.0
+    assert isinstance(data, Images), "it is tested on pictures"
+    measured = 0.0 if inputs.config.latency is not None else measuring_seconds(CERTIFICATE, 1, 1000 * model.seconds)
+    return len(data.splits.test) * model.seconds + measured
 
 
 def _measuring_s(inputs: Inputs, speed: Speed) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from trainer.training.weight_files import write_whole
 NAME = "present"
 """What it is called among the networks that are measured side by side."""
 _MAX_TEXT = 50_000_000
+_TIMED = 3
 _FLOAT = "tensor(float)"
 # Of a picture's four dimensions, the place of its channels.
 _CHANNELS_FIRST, _CHANNELS_LAST = 1, 3
@@ -111,6 +113,15 @@ class PresentModel:
         """A black picture: uint8 C x R x R."""
         side = self.preprocess.resolution
         return np.zeros((len(self.preprocess.mean), side, side), dtype=np.uint8)
+
+    @cached_property
+    def seconds(self) -> float:
+        """About how long it takes for one picture on this machine."""
+        self.probabilities(self.blank)
+        started = time.perf_counter()
+        for _ in range(_TIMED):
+            self.probabilities(self.blank)
+        return (time.perf_counter() - started) / _TIMED
 
     def as_measured(self) -> OtherModel:
         """As it is measured beside the networks of a search."""

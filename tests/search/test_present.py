@@ -16,7 +16,7 @@ from onnx import TensorProto
 import mobilenas
 from search.config.load import load_config
 from search.config.sections import PresentConfig
-from search.plan import look_up
+from search.plan import Speed, look_up, make_plan
 from search.present import PresentModel
 from search.record.store import Store
 from search.reports.history import History
@@ -285,3 +285,16 @@ def test_what_a_file_says_does_not_steer_a_terminal(tmp_path: Path, request: pyt
     assert done.code == 2
     assert "\\x1b]0;mine" in done.err
     assert "\x1b" not in done.err
+
+
+def test_a_plan_reckons_with_it(tmp_path: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow model takes its time in the end, for each picture of the test split."""
+    photos = dark_and_bright(tmp_path / "photos", each=20, pixels=16)
+    present = {"model": str(classifier(tmp_path / "mine.onnx")), **{key: str(value) for key, value in said.items()}}
+    inputs = look_up(load_config(race_in(tmp_path, photos) | {"present": present}))
+    speed = Speed(images_per_second=1000, table_minutes=0, blocks_in_space=0, blocks_to_measure=0, range=None)
+    assert inputs.present is not None
+    assert inputs.present.seconds > 0
+    monkeypatch.setattr(PresentModel, "seconds", 30.0)
+    without, slow = (make_plan(replace(inputs, present=model), speed) for model in (None, replace(inputs.present)))
+    assert slow.measuring_minutes - without.measuring_minutes == pytest.approx(6 / 2), "3 test pictures of each class"
