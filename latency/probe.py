@@ -714,7 +714,8 @@ def _refused(models: Mapping[str, Model], runtime: Runtime) -> dict[str, str]:
             try:
                 Subject(model, runtime, np.random.default_rng(0))
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises many kinds
-                refused[name] = " ".join(str(error).split())[:300] or type(error).__name__
+                said = "".join(letter if letter.isprintable() else " " for letter in str(error))
+                refused[name] = " ".join(said.split())[:300] or type(error).__name__
     return refused
 
 
@@ -724,8 +725,11 @@ class Journal:
     def __init__(self, path: Path, identity: str) -> None:
         self._path, self._identity = path, identity
 
-    def read(self, samples: dict[str, Samples]) -> int:
-        """Add what an earlier run left, and return how many lines there were; the last one may be torn."""
+    def read(self, samples: dict[str, Samples], refused: Collection[str] = ()) -> int:
+        """Add what an earlier run left, and return how many lines there were; the last one may be torn.
+
+        What is `refused` now may have run before.
+        """
         first, *lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.exists() else [""]
         if first not in ("", self._identity):
             raise Refused(
@@ -735,7 +739,8 @@ class Journal:
         for line in lines:
             try:
                 row = json.loads(line)
-                samples[row["name"]].add(_read_samples(row))
+                if row["name"] not in refused:
+                    samples[row["name"]].add(_read_samples(row))
             except (ValueError, KeyError, TypeError):
                 break  # torn by a power cut; what follows it is none of ours
             whole.append(line)
@@ -851,7 +856,7 @@ def _measure_alone(
         del groups[1][name]
     runs = [Measuring(models, runtime, protocol) for models in groups]
     everything: dict[str, Samples] = {name: samples for run in runs for name, samples in run.samples.items()}
-    resumed = journal.read(everything)
+    resumed = journal.read(everything, refused)
     if resumed and progress:
         progress(0, 1, f"continuing after {resumed} lines of {JOURNAL}")
     # Networks are few; the calibration needs them all the same.

@@ -32,6 +32,8 @@ NAME = "present"
 """What it is called among the networks that are measured side by side."""
 _MAX_TEXT = 50_000_000
 _TIMED = 3
+_LONGEST = 100
+"""Letters of a name."""
 _FLOAT = "tensor(float)"
 # Of a picture's four dimensions, the place of its channels.
 _CHANNELS_FIRST, _CHANNELS_LAST = 1, 3
@@ -57,7 +59,7 @@ class PresentModel:
         assert config.model is not None, "a model is named"
         path = expanded(config.model)
         path = path / MODEL if path.is_dir() else path
-        graph, name = read_graph(path), printable(path.name).replace("|", "/")  # which would end a table's cell
+        graph, name = read_graph(path), printable(path.name).replace("|", "/")[:_LONGEST]  # | ends a table's cell
         with TemporaryDirectory() as alone:  # where no other file lies beside it, as on a device
             copy = Path(alone) / "present.onnx"
             copy.write_bytes(graph)
@@ -84,7 +86,7 @@ class PresentModel:
             graph = files.present_model.read_bytes()
             facts = json.loads(files.present_facts.read_text(encoding="utf-8"))
             found = cls(
-                name=printable(str(facts["name"])),
+                name=printable(str(facts["name"]))[:_LONGEST],
                 graph=graph,
                 labels=tuple(map(str, facts["labels"])),
                 preprocess=Preprocess.from_plain(facts["preprocess"]),

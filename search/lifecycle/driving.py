@@ -20,7 +20,7 @@ from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
 from search.stages.final import export_found, export_spec, train_finals
-from search.stages.present import test_present
+from search.stages.present import ask_present
 from search.stages.race.rungs import run_race, winners
 from search.stages.session import Interrupted, Session
 from search.stages.walk.refine import pause_before_refinement, refine
@@ -74,7 +74,7 @@ def drive(running: Session, page: PageWriter, until: Until | None = None) -> Pat
     _enter(running, SearchStage.FINAL)
     if isinstance(running.data, Images):
         train_finals(running, best)
-        test_present(running)
+        ask_present(running)
         export = export_found(running)
         certified = certify_on_devices(running)
     else:

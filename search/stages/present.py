@@ -14,13 +14,14 @@ from search.trial import PresentMeasurement, PresentResult
 from space.errors import DataError, InvalidResults, RunError
 from space.paths import expanded
 from trainer.data.originals import Originals
+from trainer.data.prepare import printable
 from trainer.training.judgement import Judgement
 
 _TOLD_EVERY = 32
 _UNLIKELY = -1000.0
 
 
-def test_present(session: Session) -> None:
+def ask_present(session: Session) -> None:
     """Ask it about every picture of the test split, once, as it takes them, and record what it has right.
 
     What it has answered is kept as it comes, so that a search that is stopped goes on behind that.
@@ -45,25 +46,23 @@ def test_present(session: Session) -> None:
             f"{path} has more than the {len(test):,} answers that there are; remove it, and resume the search"
         )
     session.listener.begin(f"testing {model.name}", len(test))
-    try:
-        with path.open("ab") as file:
-            for place in range(done, len(test)):
-                if place % _TOLD_EVERY == 0:
-                    file.flush()
-                    session.end_if_stopping()
-                    session.listener.advance(place)
-                index = int(test[place])
-                try:
-                    picture = originals.picture(index, model.preprocess)
-                except DataError as error:
-                    originals.picture(index, dataset.preprocess)  # what is damaged or gone is no fault of the model
-                    unfit.append(str(error))
-                    probabilities = np.full(len(order), np.nan)
-                else:
-                    probabilities = model.probabilities(picture)[order]
-                file.write(_judged(probabilities, int(labels[index])).to_bytes())
-    finally:
-        session.listener.end()
+    with path.open("ab") as file:
+        for place in range(done, len(test)):
+            if place % _TOLD_EVERY == 0:
+                file.flush()
+                session.end_if_stopping()
+                session.listener.advance(place)
+            index = int(test[place])
+            try:
+                picture = originals.picture(index, model.preprocess)
+            except DataError as error:
+                originals.picture(index, dataset.preprocess)  # what is damaged or gone is no fault of the model
+                unfit.append(printable(str(error)))
+                probabilities = np.full(len(order), np.nan)
+            else:
+                probabilities = model.probabilities(picture)[order]
+            file.write(_judged(probabilities, int(labels[index])).to_bytes())
+    session.listener.end()
     if unfit:
         session.listener.note(f"{len(unfit)} pictures count as wrong for {model.name}: {unfit[0]}")
     right = Judgement.from_bytes(path.read_bytes()).right

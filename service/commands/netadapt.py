@@ -66,8 +66,6 @@ def netadapt(database: str, runs: Path, request: SearchRequest, walk: NetAdaptRe
         raise InvalidConfig("name the network to start from: either --from a search or run folder, or --init a file")
     if walk.resolution is not None and walk.init is None:
         raise InvalidConfig("--resolution goes with --init; a trained network has its own")
-    if walk.present is not None and walk.present.get("model") is not None:  # before anything is trained
-        PresentModel.named(parse_config({"present": dict(walk.present)}).present)
     store = Store.open(database)
     store.retry_s = search.RETRY_S
     try:
@@ -121,6 +119,9 @@ def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -
             "--name"
         )
     settings_for(store, config.device.named(walk.device or config.device.name))
+    present = load_config(walk.config, {"present": dict(walk.present)} if walk.present else None).present
+    if present.model is not None:
+        PresentModel.named(present)
     data, here = config.data, config.model_copy(update={"executor": "local"})
     recipe = config.training.recipe("transfer", min(load_recipe("transfer").images, config.final.images))
     wanted = (init, walk.data or data.source, walk.resolution or data.resolution, data.reward_fraction, data.split_seed)

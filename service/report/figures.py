@@ -90,7 +90,7 @@ def hover(trial: Trial) -> str:
     """What the pointer shows of a trial."""
     scores, lines = trial.scores, [f"trial {trial.number}: {safe(trial.origin)}"]
     if trial.scores.top1 is not None:
-        lines.append(f"top-1 {trial.scores.top1:.2%}{' (reward split)' if trial.stage is SearchStage.FINAL else ''}")
+        lines.append(f"top-1 {trial.scores.top1:.2%}{' (as ranked)' if trial.stage is SearchStage.FINAL else ''}")
     if trial.total:
         lines.append(f"top-1 {(trial.correct or 0) / trial.total:.2%} (test split)")
     lines.append(f"{milliseconds(scores.latency_ms)} ms")

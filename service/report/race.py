@@ -20,8 +20,8 @@ def race_sections(subject: Subject) -> list[Section]:
         return [subject.section("race", title, sentence("No network has reached the first rung yet."))]
     said = (
         "Networks are trained further for as long as they are among the best, by the mean log-likelihood of the right "
-        "class on the reward split where the reward is hard. How far that spreads on a rung says how much there is to "
-        "choose by."
+        f"class ({history.judge.images}) where the reward is hard. How far that spreads on a rung says how much "
+        "there is to choose by."
     )
     head = ("up to images", "networks", "running", "best log-likelihood", "worst", "top-1 of the best", "its trial")
     listed = folded(f"{counted(len(rungs[0].ended), 'network')}, rung by rung", _networks(rungs))

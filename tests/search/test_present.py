@@ -6,24 +6,29 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+from PIL import Image
 
 import mobilenas
 from search.config.load import load_config
 from search.config.sections import PresentConfig
+from search.events import Listener
 from search.plan import Speed, look_up, make_plan
 from search.present import PresentModel
+from search.protocols import CERTIFICATE
 from search.record.store import Store
 from search.reports.history import History
 from search.reports.markdown import render
 from search.reports.recorded_search import RecordedSearch
 from search.reports.summary import summary_of
-from search.stages.present import _judged
+from search.run_folder import RunFolder
+from search.stages.present import _judged, ask_present
 from search.trial import PresentResult
 from service.commands.netadapt import NetAdaptRequest, _configured, _Source
 from service.commands.search import configuration
@@ -32,6 +37,8 @@ from tests.classifiers import classifier, with_metadata
 from tests.search.inline import killed_after, use_inline
 from tests.search.stages.race.test_rungs import race_in
 from tests.tiny import dark_and_bright
+from trainer.data.dataset import TEST
+from trainer.data.imagefolder import list_imagefolder
 from trainer.data.originals import Originals
 from trainer.data.preprocess import IMAGENET, Preprocess, normalise
 from trainer.training.judgement import Judgement
@@ -298,3 +305,75 @@ def test_a_plan_reckons_with_it(tmp_path: Path, said: dict[str, Any], monkeypatc
     monkeypatch.setattr(PresentModel, "seconds", 30.0)
     without, slow = (make_plan(replace(inputs, present=model), speed) for model in (None, replace(inputs.present)))
     assert slow.measuring_minutes - without.measuring_minutes == pytest.approx(6 / 2), "3 test pictures of each class"
+    on_a_device = replace(inputs, config=inputs.config.model_copy(update={"latency": None}))
+    without, slow = (make_plan(replace(on_a_device, present=each), speed) for each in (None, replace(inputs.present)))
+    visits = CERTIFICATE.rounds * (CERTIFICATE.warm + 1) * 30 / 60
+    assert slow.measuring_minutes - without.measuring_minutes > 6 / 2 + min(visits, 5), "it is measured, too"
+
+
+class Told(Listener):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """See `Listener`."""
+        self.notes.append(text)
+
+
+def test_a_test_goes_on_where_it_was_stopped(
+    tmp_path: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is not asked again; a picture that cannot be made so large counts as wrong, and that is told."""
+    photos = dark_and_bright(tmp_path / "photos", each=20, pixels=16)
+    listed = list_imagefolder(photos)
+    unfit = next(path for path, role in zip(listed.files, listed.roles, strict=True) if role == TEST)
+    Image.new("RGB", (16_000, 4)).save(unfit)
+    monkeypatch.setattr("trainer.data.preprocess.MAX_PICTURE_PIXELS", 2_000_000)
+    present = {
+        "model": str(classifier(tmp_path / "mine.onnx", RED_OR_GREEN, side="side")),
+        "labels": str(said["labels"]),
+    }
+    (tmp_path / "large.json").write_text(replace(HALF, resolution=32, resize=32, crop=32).to_json())
+    present["preprocess"] = str(tmp_path / "large.json")
+    inputs = look_up(load_config(race_in(tmp_path, photos) | {"present": present}))
+    model, files = inputs.present, RunFolder(tmp_path / "run")
+    assert model is not None
+    model.store(files)
+    listener, kept, asked = Told(), dict[int, PresentResult](), list[int]()
+    session = SimpleNamespace(
+        config=inputs.config.model_copy(
+            update={"present": inputs.config.present.model_copy(update={"sha256": model.sha256})}
+        ),
+        data=inputs.data,
+        start=SimpleNamespace(files=files),
+        record=SimpleNamespace(id=1),
+        listener=listener,
+        store=SimpleNamespace(trials=SimpleNamespace(present=kept.get, put_present=kept.__setitem__)),
+        end_if_stopping=lambda: None,
+    )
+    probabilities = PresentModel.probabilities
+
+    def counted(self: PresentModel, image: np.ndarray) -> np.ndarray:
+        asked.append(len(asked))
+        return probabilities(self, image)
+
+    monkeypatch.setattr(PresentModel, "probabilities", counted)
+    run = cast("Callable[[object], None]", ask_present)
+    run(session)
+    whole, first = files.present_tested.read_bytes(), kept.pop(1)
+    assert first.total == len(whole) == 6
+    assert 0 < first.correct < 6
+    wide = inputs.data.splits.test.tolist().index(listed.files.index(unfit))  # type: ignore[union-attr]
+    assert not Judgement.from_bytes(whole).right[wide]
+    assert (len(asked), len(listener.notes)) == (5, 1)
+    assert "1 pictures count as wrong for mine.onnx" in listener.notes[0]
+    files.present_tested.write_bytes(whole[:4])
+    asked.clear()
+    run(session)
+    assert (files.present_tested.read_bytes(), kept.pop(1)) == (whole, first)
+    assert len(asked) == 2 - (wide >= 4)
+    files.present_tested.write_bytes(whole + b"x")
+    with pytest.raises(MobilenasError, match="has more than the 6 answers"):
+        run(session)

@@ -74,7 +74,7 @@ class Preprocess:
         """
         try:
             return cls(**{**plain, "mean": tuple(map(float, plain["mean"])), "std": tuple(map(float, plain["std"]))})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(f"the preprocessing is not readable ({error}); export it again") from error
 
 

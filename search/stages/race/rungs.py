@@ -91,9 +91,9 @@ def _refuse_guesses(session: Session) -> None:
     share = float(np.bincount(labels).max()) / len(labels)
     if is_guessing(top1, images, share):
         raise RunError(
-            f"after the race the best network has a top-1 of {top1:.2%} on the reward split, where {share:.2%} are of "
-            "the largest class: nothing was learnt that a final training could build on; look at the labels (mobilenas "
-            "data check), or search with a higher resolution or more images"
+            f"after the race the best network has a top-1 of {top1:.2%} ({session.config.judge.images}), where "
+            f"{share:.2%} are of the largest class: nothing was learnt that a final training could build on; look at "
+            "the labels (mobilenas data check), or search with a higher resolution or more images"
         )
 
 
