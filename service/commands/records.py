@@ -77,8 +77,8 @@ def _say_what_top1_is(rows: Sequence[Mapping[str, Any]], form: Format, out: Path
     """Below a table, whose columns are named as those of the record are."""
     if rows and form == "table" and out is None:
         say(
-            "top1: on the reward split or in folds (balanced accuracy where data.rank_by says so), or by the search's own "
-            "evaluator"
+            "top1: on the reward split or in folds (balanced accuracy where data.rank_by says so), or by the search's "
+            "own evaluator"
         )
 
 
