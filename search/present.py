@@ -19,7 +19,7 @@ from latency import probe
 from latency.kit import OtherModel
 from latency.network import read_graph
 from latency.probe import Runtime
-from search.config.sections import IMAGENET_NAME, PresentConfig
+from search.config.present import IMAGENET_NAME, PresentConfig
 from search.run_folder import MODEL, RunFolder
 from space.arch import MAX_RESOLUTION
 from space.errors import DataError, RunError

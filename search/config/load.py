@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from search.config.budget import top_k
 from search.config.paths import network_text, whole_path, whole_weights
+from search.config.present import PresentConfig
 from search.config.sections import (
     BlocksConfig,
     CallableName,
@@ -23,7 +24,6 @@ from search.config.sections import (
     FinalConfig,
     LimitsConfig,
     NetAdaptConfig,
-    PresentConfig,
     RaceConfig,
     RayConfig,
     SpaceConfig,

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self, TypedDict, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from latency.probe import Protocol
-from search.config.paths import whole_path
 from search.objective.limits import Limits
 from search.objective.reward import KINDS, Reward, make_reward
 from search.plugins import callable_name
@@ -34,8 +33,6 @@ def _evaluator_name(value: str) -> str:
 EvaluatorName = Annotated[str, AfterValidator(_evaluator_name)]
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
-IMAGENET_NAME = "imagenet"
-"""How pictures are usually taken by networks that were trained on ImageNet, or from such."""
 SAMPLERS = ("feasible-first", "tpe", "nsga2", "evolution", "random")
 
 
@@ -438,36 +435,6 @@ class StartConfig(ConfigSection):
 
     network: str
     weights: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class PresentConfig(ConfigSection):
-    """The user's present model, and what its file does not say; `sha256` is that of the copy in the run folder."""
-
-    model: str | None
-    labels: str | None
-    preprocess: str | None
-    sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @model_validator(mode="after")
-    def _is_of_a_model(self) -> Self:
-        for name, value in (("labels", self.labels), ("preprocess", self.preprocess), ("sha256", self.sha256)):
-            if self.model is None and value is not None:
-                raise ValueError(f"{name} is said of present.model; name that, or leave it out")
-        return self
-
-    def check_untested(self) -> None:
-        """Refuse a model where there are no pictures to test it on."""
-        if self.model is not None:
-            raise ValueError("present.model is tested on pictures, and data.source none has none; leave it out")
-
-    def from_anywhere(self) -> Self:
-        """The same with whole paths."""
-        named = {"model": self.model, "labels": self.labels}
-        if self.preprocess != IMAGENET_NAME:
-            named["preprocess"] = self.preprocess
-        return self.model_copy(
-            update={key: whole_path(value, "present model") for key, value in named.items() if value is not None}
-        )
 
 
 class NetAdaptConfig(ConfigSection):

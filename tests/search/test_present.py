@@ -17,7 +17,7 @@ from PIL import Image
 
 import mobilenas
 from search.config.load import load_config
-from search.config.sections import PresentConfig
+from search.config.present import PresentConfig
 from search.events import Listener
 from search.plan import Speed, look_up, make_plan
 from search.present import PresentModel

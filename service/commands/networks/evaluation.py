@@ -19,7 +19,7 @@ from trainer.data.contact_sheet import check_sheet_name, draw_captioned
 from trainer.data.dataset import TEST
 from trainer.data.imagefolder import find_pictures, hold_out
 from trainer.data.pictures import load_picture, small_picture
-from trainer.data.prepare import IMAGE_FOLDER, image_folder, prepare, told_damaged
+from trainer.data.prepare import IMAGE_FOLDER, as_picture, image_folder, prepare, told_damaged
 from trainer.data.splits import split
 from trainer.training.metrics import balanced_accuracy, calibration_error, confusion_matrix, wilson_interval
 
@@ -133,7 +133,7 @@ def _known(exported: ExportedNetwork, data: str, data_dir: Path | None, *, every
         labels=labels[chosen].tolist(),
         predicted=[int(each.argmax()) for each in probabilities],
         confidences=[float(each.max()) for each in probabilities],
-        picture=lambda place: _as_picture(images[chosen[place]]),
+        picture=lambda place: as_picture(images[chosen[place]]),
         part=part,
         notes=[],
     )
@@ -185,11 +185,6 @@ def _photos(exported: ExportedNetwork, root: Path, *, everything: bool, skip_dam
     if damaged:
         notes.append(f"{len(damaged):,} damaged pictures were left out")
     return judged
-
-
-def _as_picture(image: np.ndarray) -> Image.Image:
-    """Of uint8 C x H x W, one channel or three."""
-    return Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
 
 
 def _sound(
