@@ -27,7 +27,7 @@ class Raw:
         self._rows.append({**self._common, **values})
 
     def write(self, path: Path | None) -> None:
-        """Add the rows to a CSV file, which is made where it is not there; without a path do nothing."""
+        """Move the rows to the end of a CSV file, which is made where it is not there; without a path do nothing."""
         if path is None:
             return
         before = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
@@ -37,6 +37,7 @@ class Raw:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+        self._rows.clear()
 
 
 def commit() -> str:

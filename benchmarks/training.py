@@ -1,13 +1,14 @@
 """What a training costs and reaches: python benchmarks/training.py --help.
 
 `accuracy`: CPU minutes until the reward split says 92 % (Fashion-MNIST) or 80 % (CIFAR-10) of the reference, by the
-recipe `proxy`, judged on its way, and by version 0.1's at five lengths, each a training of its own. `minutes`: what
-`final` and version 0.1's recipe reach on the test split in so many minutes of the whole machine. `speed`: images per
-second of the trainer beside a plain loop, and its step beside the sum of its kernels. `checkpoint`: what keeping costs.
+recipe `proxy`, judged on its way, and by version 0.1's at the shortest of five lengths that reaches it, each a training
+of its own (found by halving: a longer one is taken to reach no less). `minutes`: what `final` and version 0.1's recipe
+reach on the test split in so many minutes of the whole machine, or in as many images as an earlier run trained in them.
+`speed`: images per second of the trainer beside a plain loop, and its step beside the sum of its kernels. `checkpoint`:
+what keeping costs.
 """
 
 import argparse
-import itertools
 import multiprocessing
 import tempfile
 import time
@@ -29,17 +30,18 @@ from trainer.data.dataset import Dataset
 from trainer.data.prepare import prepare
 from trainer.data.splits import Splits, split
 from trainer.training.batches import Images
+from trainer.training.judgement import Judgement
 from trainer.training.judging import judge
 from trainer.training.networks import channels_last, load_model, new_model
 from trainer.training.recipe import Recipe, load_recipe
-from trainer.training.train import Attended, Check, train
+from trainer.training.train import Attended, Check, Trained, train
 
 TARGETS = {"fashion-mnist": 0.92, "cifar10": 0.80}
 LENGTHS = {
     "fashion-mnist": (30_000, 60_000, 90_000, 120_000, 180_000),
     "cifar10": (120_000, 180_000, 240_000, 300_000, 420_000),
 }
-LONGEST = {"fashion-mnist": 120_000, "cifar10": 300_000}
+LONGEST = {"fashion-mnist": 120_000, "cifar10": 420_000}
 EVERY = 6_000
 
 
@@ -76,16 +78,20 @@ def curve(task: Task) -> tuple[Task, list[tuple[int, float, float]]]:
     arch, splits = reference(dataset), split(dataset)
     if task.name == "proxy":
         return task, _endless(task, arch, dataset, splits)
-    found = []
-    for images in LENGTHS[task.data]:
+    found, lengths = [], LENGTHS[task.data]
+    too_short, enough = 0, len(lengths)
+    while too_short < enough:
+        images = lengths[middle := (too_short + enough) // 2]
         started = time.process_time()
         trained = train(arch, dataset, splits.train, recipe_for(task.name, task.data, images), seed=task.seed)
         minutes = (time.process_time() - started) / 60
         top1 = judge(load_model(arch, trained.weights), dataset, splits.reward).top1
         found.append((images, minutes, top1))
         if top1 > TARGETS[task.data]:
-            break
-    return task, found
+            enough = middle
+        else:
+            too_short = middle + 1
+    return task, sorted(found)
 
 
 def _endless(task: Task, arch: Architecture, dataset: Dataset, splits: Splits) -> list[tuple[int, float, float]]:
@@ -108,8 +114,8 @@ def _endless(task: Task, arch: Architecture, dataset: Dataset, splits: Splits) -
 def accuracy(arguments: argparse.Namespace, raw: Raw) -> None:
     """The ratio of CPU minutes, by seed."""
     dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
-    names = ("sgd-cosine", "proxy")
-    tasks = [Task(name, arguments.data, dataset.folder, seed) for seed in range(arguments.seeds) for name in names]
+    names = ("proxy", "sgd-cosine")
+    tasks = [Task(name, arguments.data, dataset.folder, seed) for name in names for seed in arguments.seed]
     reached: dict[tuple[str, int], float] = {}
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         for task, points in pool.imap_unordered(curve, tasks):
@@ -124,41 +130,59 @@ def accuracy(arguments: argparse.Namespace, raw: Raw) -> None:
                     top1=top1,
                 )
                 print(f"{task.name} seed {task.seed}: {images:,} images, {minutes:.2f} CPU min, {top1:.2%}", flush=True)
+            raw.write(arguments.csv)
             stays = [all(later > TARGETS[task.data] for *_, later in points[at:]) for at in range(len(points))]
             if any(stays):
                 reached[task.name, task.seed] = points[stays.index(True)][1]
-    for seed in range(arguments.seeds):
+    for seed in arguments.seed:
         if all((name, seed) in reached for name in names):
-            before, now = (reached[name, seed] for name in names)
+            now, before = (reached[name, seed] for name in names)
             print(f"seed {seed}: {now:.2f} of {before:.2f} CPU minutes, ratio {now / before:.2f}")
         else:
             print(f"seed {seed}: reached by {[name for name in names if (name, seed) in reached]}")
 
 
-def minutes(arguments: argparse.Namespace, raw: Raw) -> None:
-    """What is reached in a given time, with all cores for one training."""
-    torch.set_num_threads(len(available_cores()))
-    dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
+def ended(task: Task, images: int, threads: int) -> tuple[Task, Trained, Judgement]:
+    """A training of so many images, and what it says on the test split."""
+    torch.set_num_threads(threads)
+    dataset = Dataset.open(task.folder)
     arch, splits = reference(dataset), split(dataset)
-    for seed, name in itertools.product(range(arguments.seeds), ("sgd-cosine", "final")):
-        probe = recipe_for(name, arguments.data, 64 * 20)
-        for _ in range(2):
-            rate = (trained := train(arch, dataset, splits.train, probe, seed=0)).images_seen / trained.seconds
-        recipe = recipe_for(name, arguments.data, round(rate * 60 * arguments.minutes))
-        trained = train(arch, dataset, splits.train, recipe, seed=seed)
-        found = judge(load_model(arch, trained.weights), dataset, splits.test)
+    trained = train(arch, dataset, splits.train, recipe_for(task.name, task.data, images), seed=task.seed)
+    return task, trained, judge(load_model(arch, trained.weights), dataset, splits.test)
+
+
+def minutes(arguments: argparse.Namespace, raw: Raw) -> None:
+    """What is reached in a given time with all cores for one training; given its images, in trainings side by side."""
+    dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
+    names = ("sgd-cosine", "final")
+    tasks = [Task(name, arguments.data, dataset.folder, seed) for seed in arguments.seed for name in names]
+
+    def tell(task: Task, trained: Trained, found: Judgement) -> None:
         raw.add(
             part="minutes",
-            data=arguments.data,
-            recipe=name,
-            seed=seed,
+            data=task.data,
+            recipe=task.name,
+            seed=task.seed,
             images=trained.images_seen,
             minutes=trained.seconds / 60,
             top1=found.top1,
             log_likelihood=found.log_likelihood,
         )
+        raw.write(arguments.csv)
         took = f"{trained.images_seen:,} images in {trained.seconds / 60:.1f} min"
-        print(f"{name} seed {seed}: {took}, test {found.top1:.2%}", flush=True)
+        print(f"{task.name} seed {task.seed}: {took}, test {found.top1:.2%}", flush=True)
+
+    if arguments.images:
+        given = dict(zip(names, arguments.images, strict=True))
+        with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
+            for answer in [pool.apply_async(ended, (task, given[task.name], 1)) for task in tasks]:
+                tell(*answer.get())
+        return
+    for task in tasks:
+        for _ in range(2):
+            _, probe, _ = ended(task, 64 * 20, len(available_cores()))
+        rate = probe.images_seen / probe.seconds
+        tell(*ended(task, round(rate * 60 * arguments.minutes), len(available_cores())))
 
 
 def plain_loop(arch: Architecture, dataset: Dataset, indices: np.ndarray, steps: int, batch: int) -> float:
@@ -261,9 +285,10 @@ def main() -> None:
     parser.add_argument("part", choices=parts)
     parser.add_argument("--data", choices=tuple(TARGETS), default="fashion-mnist")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--images", type=int, nargs=2, metavar=("SGD_COSINE", "FINAL"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
