@@ -1,4 +1,4 @@
-"""The model that a user has at present: any ONNX file that classifies pictures, to stand beside what a search finds."""
+"""A model from elsewhere: any ONNX file that classifies pictures, as what a user has at present, or to learn from."""
 
 import hashlib
 import json
@@ -39,6 +39,33 @@ _FLOAT = "tensor(float)"
 _CHANNELS_FIRST, _CHANNELS_LAST = 1, 3
 
 
+@dataclass(frozen=True)
+class Role:
+    """What messages call a model, and how the options of the command begin that say more of it."""
+
+    title: str
+    option: str
+
+
+PRESENT = Role("present model", "--baseline")
+TEACHER = Role("teacher", "--teacher")
+
+
+@dataclass(frozen=True)
+class _Who:
+    """A model in a role, as messages call it."""
+
+    name: str
+    role: Role
+
+    @property
+    def option(self) -> str:
+        return self.role.option
+
+    def __str__(self) -> str:
+        return f"{self.role.title} {self.name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PresentModel:
     """What it is called, its ONNX file, its classes in the order of its outputs, and how it takes pictures."""
@@ -47,9 +74,10 @@ class PresentModel:
     graph: bytes
     labels: tuple[str, ...]
     preprocess: Preprocess
+    role: Role = PRESENT
 
     @classmethod
-    def named(cls, config: PresentConfig) -> Self:
+    def named(cls, config: PresentConfig, role: Role = PRESENT) -> Self:
         """The one that a user names, ready to be asked.
 
         Raises:
@@ -60,19 +88,21 @@ class PresentModel:
         path = expanded(config.model)
         path = path / MODEL if path.is_dir() else path
         graph, name = read_graph(path), printable(path.name).replace("|", "/")[:_LONGEST]  # | ends a table's cell
+        who = _Who(name, role)
         with TemporaryDirectory() as alone:  # where no other file lies beside it, as on a device
             copy = Path(alone) / "present.onnx"
             copy.write_bytes(graph)
-            session = _session(name, str(copy))
+            session = _session(who, str(copy))
         metadata = session.get_modelmeta().custom_metadata_map
         found = cls(
             name=name,
             graph=graph,
-            labels=_labels(name, config.labels, metadata),
-            preprocess=_preprocess(name, config.preprocess, metadata, _side_of(name, session)),
+            labels=_labels(who, config.labels, metadata),
+            preprocess=_preprocess(who, config.preprocess, metadata, _side_of(who, session)),
+            role=role,
         )
         if not np.isfinite(found.probabilities(found.blank)).all():
-            raise DataError(f"present model {name} answers a black picture with what is no number; give another one")
+            raise DataError(f"{who} answers a black picture with what is no number; give another one")
         return found
 
     @classmethod
@@ -143,9 +173,9 @@ class PresentModel:
                 if names
             ]
             raise DataError(
-                f"present model {self.name} knows {len(mine)} classes, the data have {len(classes)} "
+                f"{self._who} knows {len(mine)} classes, the data have {len(classes)} "
                 f"({'; '.join(alone)}); give one of the same classes, or its labels in the order of its outputs "
-                "(--baseline-labels)"
+                f"({self.role.option}-labels)"
             )
         return np.array([mine[name] for name in classes])
 
@@ -155,29 +185,35 @@ class PresentModel:
         Raises:
             DataError: it takes no such picture, or does not answer with a number for each class.
         """
-        answer = _answer_for_classes(self.name, self._answers(image), len(self.labels)).astype(np.float64)
+        return self.probabilities_of_normalised(normalise(image[None], self.preprocess)[0])
+
+    def probabilities_of_normalised(self, image: np.ndarray) -> np.ndarray:
+        """The same for a picture that is normalised as it takes them, float32 C x R x R."""
+        feed = {_input(self._session).name: _arranged(image[None], self._channels)}
+        answers = _run(self._who, self._session, feed, self.preprocess.resolution)
+        answer = _answer_for_classes(self._who, answers, len(self.labels)).astype(np.float64)
         if np.all(answer >= 0) and abs(answer.sum() - 1) < 1e-3:  # it has its softmax inside
             return answer
         shifted = np.exp(answer - answer.max())
         return np.asarray(shifted / shifted.sum())
 
-    def _answers(self, image: np.ndarray) -> list[np.ndarray]:
-        feed = {_input(self._session).name: self._as_input(image)}
-        return _run(self.name, self._session, feed, self.preprocess.resolution)
+    @property
+    def _who(self) -> _Who:
+        return _Who(self.name, self.role)
 
     @cached_property
     def _session(self) -> Any:  # noqa: ANN401 - ONNX Runtime has no public type for it
-        return _session(self.name, self.graph)
+        return _session(self._who, self.graph)
 
     @cached_property
     def _channels(self) -> int:
         """Their place in its input; where its sides are all open, one that it runs with."""
         shape, side = _input(self._session).shape, self.preprocess.resolution
-        possible = _places_of_channels(self.name, shape, len(self.preprocess.mean), side)
+        possible = _places_of_channels(self._who, shape, len(self.preprocess.mean), side)
         for place in possible[:-1]:
             feed = {_input(self._session).name: _arranged(normalise(self.blank[None], self.preprocess), place)}
             with suppress(DataError):
-                _run(self.name, self._session, feed, side)
+                _run(self._who, self._session, feed, side)
                 return place
         return possible[-1]
 
@@ -189,13 +225,13 @@ def _arranged(batch: np.ndarray, channels: int) -> np.ndarray:
     return batch if channels == _CHANNELS_FIRST else np.ascontiguousarray(np.moveaxis(batch, 1, channels))
 
 
-def _run(name: str, session: Any, feed: dict[str, np.ndarray], side: int) -> list[np.ndarray]:  # noqa: ANN401 - ONNX Runtime has no public type for it
+def _run(who: _Who, session: Any, feed: dict[str, np.ndarray], side: int) -> list[np.ndarray]:  # noqa: ANN401 - ONNX Runtime has no public type for it
     try:
         return [np.asarray(output) for output in session.run(None, feed)]
     except Exception as error:  # onnxruntime raises many kinds
         raise DataError(
-            f"present model {name} fails on a picture of {side} px ({_first(error)}); say how it takes pictures "
-            "(--baseline-preprocess)"
+            f"{who} fails on a picture of {side} px ({_first(error)}); say how it takes pictures "
+            f"({who.option}-preprocess)"
         ) from error
 
 
@@ -207,29 +243,29 @@ def _input(session: Any) -> Any:  # noqa: ANN401 - likewise
     return session.get_inputs()[0]
 
 
-def _session(name: str, graph: bytes | str) -> Any:  # noqa: ANN401 - likewise
+def _session(who: _Who, graph: bytes | str) -> Any:  # noqa: ANN401 - likewise
     """A session with one picture as its input."""
     try:
         session = probe.session_of(graph, Runtime())
     except Exception as error:  # onnxruntime raises many kinds on damaged files
         raise DataError(
-            f"present model {name} cannot be run by ONNX Runtime ({_first(error)}); give an ONNX file that holds all "
+            f"{who} cannot be run by ONNX Runtime ({_first(error)}); give an ONNX file that holds all "
             "of its weights (torch.onnx.export: external_data=False)"
         ) from error
     inputs = session.get_inputs()
     if len(inputs) != 1:
         named = ", ".join(each.name for each in inputs[:4])
-        raise DataError(f"present model {name} has {len(inputs)} inputs ({named}); give one that takes one picture")
+        raise DataError(f"{who} has {len(inputs)} inputs ({named}); give one that takes one picture")
     (entry,) = inputs
     if entry.type != _FLOAT or len(entry.shape) != 4 or (isinstance(entry.shape[0], int) and entry.shape[0] != 1):
         raise DataError(
-            f"present model {name} takes {entry.type} of shape {entry.shape}; give one that takes one picture at a "
+            f"{who} takes {entry.type} of shape {entry.shape}; give one that takes one picture at a "
             "time as float32, such as 1x3x224x224"
         )
     return session
 
 
-def _places_of_channels(name: str, shape: list[Any], channels: int, side: int) -> list[int]:
+def _places_of_channels(who: _Who, shape: list[Any], channels: int, side: int) -> list[int]:
     possible = []
     for place in (_CHANNELS_FIRST, _CHANNELS_LAST):
         wanted = [1, side, side, side]
@@ -239,29 +275,27 @@ def _places_of_channels(name: str, shape: list[Any], channels: int, side: int) -
     if possible:
         return possible
     raise DataError(
-        f"present model {name} takes pictures of shape {shape}, which its preprocessing to {channels} channels of "
-        f"{side} x {side} px does not make; name another one (--baseline-preprocess)"
+        f"{who} takes pictures of shape {shape}, which its preprocessing to {channels} channels of "
+        f"{side} x {side} px does not make; name another one ({who.option}-preprocess)"
     )
 
 
-def _side_of(name: str, session: Any) -> int | None:  # noqa: ANN401 - likewise
+def _side_of(who: _Who, session: Any) -> int | None:  # noqa: ANN401 - likewise
     """The side of the pictures that a model takes, px, where it is fixed."""
     sides = [side for side in _input(session).shape[1:] if isinstance(side, int)]
     if max(sides, default=0) > MAX_RESOLUTION:
-        raise DataError(
-            f"present model {name} takes pictures of {max(sides)} px; at most {MAX_RESOLUTION} are accepted"
-        )
+        raise DataError(f"{who} takes pictures of {max(sides)} px; at most {MAX_RESOLUTION} are accepted")
     return max(sides) if len(sides) > 1 else None
 
 
-def _answer_for_classes(name: str, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
+def _answer_for_classes(who: _Who, answers: Sequence[np.ndarray], classes: int) -> np.ndarray:
     # Of several such as logits and probabilities the first: their order is the same.
     fitting = [each.reshape(-1) for each in answers if each.dtype.kind == "f" and each.size == classes]
     if not fitting:
         sizes = ", ".join("x".join(map(str, each.shape)) for each in answers)
         raise DataError(
-            f"present model {name} answers with {sizes}, where one number for each of its {classes} labels is wanted; "
-            "give a classifier, or its labels in the order of its outputs (--baseline-labels)"
+            f"{who} answers with {sizes}, where one number for each of its {classes} labels is wanted; "
+            f"give a classifier, or its labels in the order of its outputs ({who.option}-labels)"
         )
     return fitting[0]
 
@@ -277,7 +311,7 @@ def _text(named: str) -> str:
     return content.decode("utf-8-sig", "replace")
 
 
-def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str, ...]:
+def _labels(who: _Who, named: str | None, metadata: dict[str, str]) -> tuple[str, ...]:
     if named is not None:
         labels: Any = [line.strip() for line in _text(named).splitlines() if line.strip()]
     elif "labels" in metadata:
@@ -287,19 +321,19 @@ def _labels(name: str, named: str | None, metadata: dict[str, str]) -> tuple[str
             labels = None
     else:
         raise DataError(
-            f"present model {name} does not say what its classes are; name a text file with the class of each of its "
-            "outputs, a line each (--baseline-labels)"
+            f"{who} does not say what its classes are; name a text file with the class of each of its "
+            f"outputs, a line each ({who.option}-labels)"
         )
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise DataError(f"the labels in the metadata of {name} are no list of names; name them (--baseline-labels)")
+        raise DataError(f"the labels in the metadata of {who} are no list of names; name them ({who.option}-labels)")
     twice = [label for label, count in Counter(labels).most_common(1) if count > 1]
     if twice or len(labels) < 2:
         said = f"names {twice[0]!r} twice" if twice else f"has {len(labels)} labels"
-        raise DataError(f"present model {name} {said}; each class needs a name of its own (--baseline-labels)")
+        raise DataError(f"{who} {said}; each class needs a name of its own ({who.option}-labels)")
     return tuple(labels)
 
 
-def _preprocess(name: str, named: str | None, metadata: dict[str, str], fixed: int | None) -> Preprocess:
+def _preprocess(who: _Who, named: str | None, metadata: dict[str, str], fixed: int | None) -> Preprocess:
     if named == IMAGENET_NAME:
         side = fixed or IMAGENET.resolution
         resize = round(side * IMAGENET.resize / IMAGENET.crop)
@@ -309,6 +343,6 @@ def _preprocess(name: str, named: str | None, metadata: dict[str, str], fixed: i
     if "preprocess" in metadata:
         return Preprocess.from_json(metadata["preprocess"])
     raise DataError(
-        f"present model {name} does not say how it takes pictures; say so (--baseline-preprocess): {IMAGENET_NAME}, or "
+        f"{who} does not say how it takes pictures; say so ({who.option}-preprocess): {IMAGENET_NAME}, or "
         "a file like the preprocess.json that searches export"
     )

@@ -1,4 +1,4 @@
-"""A trained network as a teacher: one of a run folder in torch, one of an ONNX file by ONNX Runtime."""
+"""A trained network as a teacher: one of a run folder in torch, any of an ONNX file by ONNX Runtime."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from search.config.present import PresentConfig
+from search.present import TEACHER, PresentModel
 from search.run_folder import LABELS, PREPROCESS, SPEC, WEIGHTS
-from search.stages.exported import ExportedNetwork
 from space.errors import DataError
 from space.formats import read_spec_file
 from space.networks.modules import fused
@@ -19,25 +20,40 @@ from trainer.training.train import Teacher
 from trainer.training.weight_files import read_weights, weights_digest
 
 
-def teacher_from(path: Path, dataset: Dataset, device: DeviceKind = "cpu") -> Teacher:
-    """The network that was exported into a folder or an ONNX file, to be asked about images of a data set.
+def teacher_from(
+    path: Path,
+    dataset: Dataset,
+    device: DeviceKind = "cpu",
+    *,
+    labels: str | None = None,
+    preprocess: str | None = None,
+) -> Teacher:
+    """The network in a run folder, or any classifier in an ONNX file, to be asked about images of a data set.
+
+    `labels` and `preprocess` are what an ONNX file does not say, as `PresentConfig` has them.
 
     Raises:
-        DataError: it has other classes or another input than the data set.
-        RunError: there is none, or it was not exported by mobilenas.
+        DataError: it has other classes or another input than the data set, or cannot be read.
+        RunError: there is none.
     """
     if path.is_dir() and (path / WEIGHTS).is_file():
+        if labels or preprocess:
+            raise DataError(f"teacher {path} is a run folder, which says its labels and preprocessing; leave them out")
         return _of_folder(path, dataset, device)
-    exported = ExportedNetwork(path)
-    _require_same(path, exported.labels, exported.preprocess, dataset)
-    change = _Normalisation(dataset.preprocess, exported.preprocess)
+    wanted = PresentConfig(model=str(path), labels=labels, preprocess=preprocess, sha256=None)
+    model = PresentModel.named(wanted, TEACHER)
+    order = model.order_of(dataset.classes)
+    _require_same_input(path, model.preprocess, dataset)
+    change = _Normalisation(dataset.preprocess, model.preprocess)
 
     def answer(images: Tensor) -> Tensor:
-        # An exported graph takes one image at a time.
+        # Such a graph takes one image at a time. Probabilities differ from logits by what no softmax sees.
         each = change(images).cpu().numpy()
-        return torch.from_numpy(np.stack([exported.network.logits(image[None]) for image in each])).to(images.device)
+        said = np.stack([model.probabilities_of_normalised(image)[order] for image in each])
+        logits = np.log(np.maximum(said, np.finfo(np.float32).tiny)).astype(np.float32)
+        return torch.from_numpy(logits).to(images.device)
 
-    return Teacher(answer=answer, identity=exported.network.sha256[:16])
+    return Teacher(answer=answer, identity=model.sha256[:16])
 
 
 def _of_folder(folder: Path, dataset: Dataset, device: DeviceKind) -> Teacher:
@@ -47,19 +63,23 @@ def _of_folder(folder: Path, dataset: Dataset, device: DeviceKind) -> Teacher:
         preprocess = Preprocess.from_json((folder / PREPROCESS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"teacher {folder} cannot be read ({error}); give a run folder or a model.onnx") from error
-    _require_same(folder, labels, preprocess, dataset)
+    _require_same_classes(folder, labels, dataset)
+    _require_same_input(folder, preprocess, dataset)
     weights = read_weights(folder / WEIGHTS)
     model = channels_last(fused(load_model(arch, weights))).to(device)
     change = _Normalisation(dataset.preprocess, preprocess)
     return Teacher(answer=lambda images: model(change(images)), identity=weights_digest(weights))
 
 
-def _require_same(path: Path, labels: Sequence[str], preprocess: Preprocess, dataset: Dataset) -> None:
+def _require_same_classes(path: Path, labels: Sequence[str], dataset: Dataset) -> None:
     if list(labels) != list(dataset.classes):
         raise DataError(
             f"teacher {path} knows {len(labels)} classes ({', '.join(labels[:3])}, ...), {dataset.name} has "
             f"{len(dataset.classes)} ({', '.join(dataset.classes[:3])}, ...); give one of the same classes"
         )
+
+
+def _require_same_input(path: Path, preprocess: Preprocess, dataset: Dataset) -> None:
     ours, theirs = dataset.preprocess, preprocess
     if (ours.resolution, ours.channels) != (theirs.resolution, theirs.channels):
         raise DataError(

@@ -22,7 +22,7 @@ from trainer.training.judging import judge, temperature_of
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
-from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
+from trainer.training.train import CHECKPOINT_SECONDS, Attended, Check, Checkpoints, Teacher, Trained, train
 from trainer.training.weight_files import weights_digest
 
 # Looked at so often on the way, on at most so many images of the reward split.
@@ -45,7 +45,7 @@ class SingleTraining:
     weights: Weights | None = None
     teacher: Teacher | None = None
     device: DeviceKind = "cpu"
-    checkpoint_seconds: float = 300.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     @property
     def order(self) -> Order:

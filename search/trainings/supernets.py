@@ -33,7 +33,7 @@ from trainer.training.judging import judge, temperature_of
 from trainer.training.networks import DeviceKind, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
-from trainer.training.train import Attended, Check, Checkpoints, Trained
+from trainer.training.train import CHECKPOINT_SECONDS, Attended, Check, Checkpoints, Trained
 
 # Members beside the largest and the smallest that are looked at, how often, and on how many images of the reward split.
 LOOKED_AT, LOOKS, LOOK_IMAGES = 3, 4, 2500
@@ -52,7 +52,7 @@ class SupernetTraining:
     seed: int = 0
     drawn: int = DRAWN
     device: DeviceKind = "cpu"
-    checkpoint_seconds: float = 300.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     @property
     def kept(self) -> TrainingFolder:

@@ -144,6 +144,7 @@ def netadapt(
     data: Data = None,
     data_dir: DataDir = None,
     resolution: Resolution = None,
+    skip_damaged: SkipDamaged = False,
     baseline: Baseline = None,
     baseline_labels: BaselineLabels = None,
     baseline_preprocess: BaselinePreprocess = None,
@@ -175,6 +176,7 @@ def netadapt(
             data=data,
             data_dir=data_dir,
             workers=workers,
+            skip_damaged=skip_damaged,
             present=search.present_section(baseline, baseline_labels, baseline_preprocess),
         ),
     )

@@ -45,6 +45,13 @@ Epsilon = Annotated[
         show_default=False,
     ),
 ]
+ComputeDevice = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option(help="Where to compute; auto: cuda if there is a GPU, else cpu."),
+]
+CheckpointMinutes = Annotated[
+    float, typer.Option(min=0.01, max=1440, help="How often it is kept, so that it can be gone on with.")
+]
 SupernetName = Annotated[str, typer.Argument(help="Name of the supernet.", show_default=False)]
 
 
@@ -96,11 +103,28 @@ def train(
     ] = None,
     init: Init = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="A found network to learn from: a run folder, or an ONNX file.")
+        Path | None,
+        typer.Option(help="A trained network to learn from: a run folder, or any ONNX classifier.", show_default=False),
+    ] = None,
+    teacher_labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Text file with the class of each output of an ONNX teacher, a line each; default: its metadata.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher_preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="How an ONNX teacher takes pictures: imagenet, or a file like an exported preprocess.json; default: "
+            "its metadata.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and augmentation.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads; default: one per core.")] = None,
-    device: Annotated[Literal["cpu", "cuda", "mps"], typer.Option(help="Where to compute.")] = "cpu",
+    device: ComputeDevice = "auto",
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     skip_damaged: SkipDamaged = False,
     out: Annotated[
         Path | None,
@@ -124,9 +148,12 @@ def train(
         resolution=resolution,
         init=init,
         teacher=teacher,
+        teacher_labels=teacher_labels,
+        teacher_preprocess=teacher_preprocess,
         seed=seed,
         threads=threads,
-        device=device,
+        device=None if device == "auto" else device,
+        checkpoint_minutes=checkpoint_minutes,
         skip_damaged=skip_damaged,
         out=out,
         runs=runs,
@@ -154,7 +181,8 @@ def supernet_train(
     ] = 2,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and members.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads; default: one per core.")] = None,
-    device: Annotated[Literal["cpu", "cuda", "mps"], typer.Option(help="Where to compute.")] = "cpu",
+    device: ComputeDevice = "auto",
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     skip_damaged: SkipDamaged = False,
     runs: Runs = RUNS,
 ) -> None:
@@ -175,7 +203,8 @@ def supernet_train(
         drawn=drawn,
         seed=seed,
         threads=threads,
-        device=device,
+        device=None if device == "auto" else device,
+        checkpoint_minutes=checkpoint_minutes,
         skip_damaged=skip_damaged,
         runs=runs,
     )

@@ -46,6 +46,7 @@ class NetAdaptRequest:
     data: str | None
     data_dir: Path | None
     workers: int | None
+    skip_damaged: bool = False
     present: Mapping[str, str | None] | None = None
 
 
@@ -152,7 +153,7 @@ def _train(
         seed=config.training.seed,
         threads=None,
         device=device,
-        skip_damaged=data.skip_damaged,
+        skip_damaged=walk.skip_damaged or data.skip_damaged,
         out=out,
         runs=runs,
         recipe=recipe,
@@ -235,6 +236,8 @@ def _configured(found: _Source, walk: NetAdaptRequest, sha256: str) -> RunConfig
         data["source"] = walk.data
     if walk.data_dir is not None:
         data["data_dir"] = str(walk.data_dir)
+    if walk.skip_damaged:
+        data["skip_damaged"] = True
     content = config.model_dump(mode="json") | {
         "name": walk.name,
         "data": data,

@@ -84,12 +84,16 @@ class Check:
         return step < steps and step * parts // steps > (step - 1) * parts // steps
 
 
+CHECKPOINT_SECONDS = 300.0
+"""How often what a training can go on from is kept, unless somebody says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
     """Keeps what a training can go on from, every so many seconds of it."""
 
     keep: Callable[[TrainingState], None]
-    seconds: float = 300.0
+    seconds: float = CHECKPOINT_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from space.errors import InvalidConfig, RunError
 from space.formats import published_or_read
 from space.paths import expanded
 from trainer.training.metrics import wilson_interval
-from trainer.training.networks import DeviceKind, require_device
+from trainer.training.networks import DeviceKind, best_device, require_device
 from trainer.training.recipe import load_recipe
 
 IMAGES = 120_000
@@ -95,7 +95,8 @@ def train(
     drawn: int,
     seed: int,
     threads: int | None,
-    device: DeviceKind,
+    device: DeviceKind | None,
+    checkpoint_minutes: float,
     skip_damaged: bool,
     runs: Path,
 ) -> None:
@@ -104,6 +105,7 @@ def train(
         raise InvalidConfig("give either --images or --minutes")
     recipe, folder = load_recipe(recipe_name), supernets.folder_named(runs, name)
     torch.set_num_threads(threads or len(available_cores()))
+    device = device or best_device()
     require_device(device)
     with telling() as listener:
         inputs, looked_up = _inputs(
@@ -118,6 +120,7 @@ def train(
             seed=seed,
             drawn=drawn,
             device=device,
+            checkpoint_seconds=60 * checkpoint_minutes,
         )
         wanted = replace(wanted, recipe=wanted.kept.length(wanted.recipe, images, minutes, wanted.images_for))
         listener.note(

@@ -1,5 +1,6 @@
 """Commands about trainings: train a spec alone; recipe list and show."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,8 +26,9 @@ from trainer.data.prepare import prepare
 from trainer.data.splits import split
 from trainer.pretrained.fitting import architecture_for, fitted
 from trainer.pretrained.published import Pretrained
-from trainer.training.networks import DeviceKind, require_device
+from trainer.training.networks import DeviceKind, best_device, require_device
 from trainer.training.recipe import Recipe, load_recipe, recipe_names
+from trainer.training.train import CHECKPOINT_SECONDS
 
 _RECIPE_TYPES: dict[str, type] = {"name": str, "images": int, "optimizer": str, "schedule": str, "average": str}
 
@@ -66,9 +68,12 @@ def train(
     resolution: int | None,
     init: str | None,
     teacher: Path | None,
+    teacher_labels: str | None = None,
+    teacher_preprocess: str | None = None,
     seed: int,
     threads: int | None,
-    device: DeviceKind,
+    device: DeviceKind | None,
+    checkpoint_minutes: float = CHECKPOINT_SECONDS / 60,
     skip_damaged: bool,
     out: Path | None,
     runs: Path,
@@ -76,7 +81,7 @@ def train(
     reward_fraction: float = 0.15,
     split_seed: int = 0,
 ) -> Path:
-    """The command `train`; returns the folder. A `recipe` is one that was read already."""
+    """The command `train`; returns the folder. A `recipe` is one that was read already; no device: the best one."""
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
     if spec is None and width is not None:
@@ -85,7 +90,10 @@ def train(
     recipe = recipe or load_recipe(recipe_name)
     arch = None if spec is None else published_or_read(spec, width=width, resolution=resolution)
     torch.set_num_threads(threads or len(available_cores()))
+    device = device or best_device()
     require_device(device)
+    if teacher is None and (teacher_labels or teacher_preprocess):
+        raise InvalidConfig("--teacher-labels and --teacher-preprocess go with --teacher; name one, or leave them out")
     teacher = None if teacher is None else expanded(teacher)
     begun = None if init is None else begin_with(init, spec=arch, tell=tell)
     if (known := arch if begun is None else begun.architecture) is None:
@@ -117,8 +125,11 @@ def train(
             folder=folder,
             seed=seed,
             weights=weights,
-            teacher=None if teacher is None else teacher_from(teacher, dataset, device),
+            teacher=None
+            if teacher is None
+            else teacher_from(teacher, dataset, device, labels=teacher_labels, preprocess=teacher_preprocess),
             device=device,
+            checkpoint_seconds=60 * checkpoint_minutes,
         )
         wanted = replace(wanted, recipe=wanted.kept.length(recipe, images, minutes, wanted.images_for))
         listener.note(
@@ -133,7 +144,7 @@ def train(
 
 def short_name(named: str) -> str:
     """Of a file, a folder, or weights by name: what a folder may be called by."""
-    return named.rpartition(":")[2] if named.startswith("torchvision:") else Path(named).stem
+    return named.rpartition(":")[2] if re.match(r"(torchvision|timm):", named) else Path(named).stem
 
 
 def _begun_in_words(begun: Pretrained | None) -> str:
