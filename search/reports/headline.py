@@ -5,7 +5,8 @@ import math
 from search.config.sections import parse_target
 from search.reports.comparison import trial_difference
 from search.reports.history import History, Served
-from search.reports.naming import compared_with, scaled_in_words
+from search.reports.naming import compared_with, is_walk, scaled_in_words
+from search.reports.recorded_search import may_be_chosen
 from search.trial import Origin, SearchStage, Trial
 from trainer.training.metrics import Difference, paired_mean_difference
 
@@ -31,7 +32,8 @@ def headline(history: History) -> str | None:
     if found is None or not found.total or reference is None:
         return None
     config = history.record.config
-    if baseline is not None and baseline.architecture == found.architecture:
+    known = {trial.architecture for trial in (baseline, reference) if trial is not None}
+    if found.architecture in known and not is_walk(config):
         named = scaled_in_words(config, found.architecture)
         return (
             f"The search found nothing better than the reference scaled to the target ({named}), which it ends with; "
@@ -87,10 +89,11 @@ def certainty(history: History) -> str | None:
     chosen = None if found is None or found.parent is None else history.by_number.get(found.parent)
     if start is None or chosen is None or chosen.stage is not SearchStage.FINAL or not _by_likelihood(history):
         return None
+    races = bool(history.setting("race.rungs"))
     trained = [
         trial
         for trial in history.complete(SearchStage.FINAL)
-        if trial.origin in (Origin.CANDIDATE, Origin.BASELINE) and trial.number != chosen.number
+        if may_be_chosen(trial, races=races, target_ms=start.target_ms) and trial.number != chosen.number
     ]
     if not trained:
         return None

@@ -116,7 +116,7 @@ def verdict(recorded: RecordedSearch) -> list[str]:
 def _beside_the_baseline(recorded: RecordedSearch, images: str) -> list[str]:
     """What the search brought over what one would have had without it."""
     config, baseline = recorded.record.config, recorded.baseline
-    if recorded.found_is_baseline:
+    if recorded.found_is_known:
         named = scaled_in_words(config, recorded.found.architecture)
         return [
             f"The found network is {named}, which was the best of the finalists: the search brought nothing over "
@@ -262,8 +262,8 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     walked = recorded.trial(steps[-1].trial) if steps else None
     if walked is not None and walked.architecture == found:
         return _markdown(rows)
-    if recorded.found_is_baseline:
-        return ["The found network is the scaled reference, which no search is needed for."]
+    if recorded.found_is_known:
+        return ["The found network is the reference, scaled to the target, which no search is needed for."]
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     mine = [trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE]
     # Of a race its last rung; of a walk the look on the most images.

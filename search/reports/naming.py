@@ -58,7 +58,7 @@ def scaled_in_words(config: Mapping[str, Any], arch: Architecture) -> str:
     """The reference at a smaller width multiplier: the largest of the widths, in hundredths, that make this network."""
     space = config.get("space") or {}
     widest = float(space.get("width") or 0)
-    for step in range(round(100 * widest), 0, -1):
+    for step in (*range(round(100 * widest), 0, -1), *range(round(100 * widest) + 1, 401)):
         if (name := name_at_width(step / 100, arch)) is not None:
             return in_words(name, step / 100, arch.resolution)
     return "the scaled reference"
@@ -69,9 +69,14 @@ def baseline_head(config: Mapping[str, Any], arch: Architecture) -> str:
     return f"baseline: {scaled_in_words(config, arch)}"
 
 
+def is_walk(config: Mapping[str, Any]) -> bool:
+    """Whether a search is a mere walk from a network."""
+    return (config.get("netadapt") or {}).get("start") is not None
+
+
 def compared_with(config: Mapping[str, Any]) -> str:
     """What the found network is compared with: the reference, or the network that a mere walk starts from."""
-    return "reference" if (config.get("netadapt") or {}).get("start") is None else "start network"
+    return "start network" if is_walk(config) else "reference"
 
 
 def how_finals_began(config: Mapping[str, Any], finals: Iterable[Trial]) -> str:

@@ -41,6 +41,16 @@ def reference_trial(trials: Iterable[Trial]) -> Trial | None:
     return next((trial for trial in trials if _is_complete_final(trial, Origin.REFERENCE)), None)
 
 
+def may_be_chosen(trial: Trial, *, races: bool, target_ms: float) -> bool:
+    """Whether a final network is one of those that the search chooses its end from.
+
+    In a race so is the reference where it meets the target itself: it is trained anyway.
+    """
+    if trial.origin == Origin.REFERENCE:
+        return races and trial.scores.latency_ms <= target_ms
+    return trial.origin in (Origin.CANDIDATE, Origin.BASELINE)
+
+
 def recipes_hash(race: Recipe, final: Recipe) -> str:
     """16 hexadecimal digits that tell how networks are trained, however long."""
     content = [replace(each, images=1).to_plain() for each in (race, final)]
@@ -173,10 +183,12 @@ class RecordedSearch:
         return next((trial for trial in trained if trial.architecture != self.found.architecture), None)
 
     @property
-    def found_is_baseline(self) -> bool:
-        """Whether the search ended with the scaled reference, which one could have had without it."""
+    def found_is_known(self) -> bool:
+        """Whether the search ended with the reference, scaled or not, which one could have had without it."""
         parent = self.found.parent
-        return parent is not None and self.trial(parent).origin == Origin.BASELINE
+        if parent is None or self.trial(parent).stage is not SearchStage.FINAL:
+            return False
+        return self.trial(parent).origin in (Origin.BASELINE, Origin.REFERENCE)
 
     def certified(self) -> tuple[Trial, ...]:
         """The completed final trials that are measured side by side: found, reference and, if there is one, baseline.

@@ -13,7 +13,7 @@ from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
 from search.reports.present import beside_present
-from search.reports.recorded_search import RecordedSearch, reference_trial
+from search.reports.recorded_search import RecordedSearch, may_be_chosen, reference_trial
 from search.reports.signals import first_look
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.training.metrics import wilson_interval
@@ -247,8 +247,10 @@ def _network(trial: Trial, name: str, latency: Latency | None) -> Network:
 
 
 def _finalists(recorded: RecordedSearch, found: Trial) -> tuple[Finalist, ...]:
-    among = (Origin.CANDIDATE, Origin.BASELINE)
-    trained = [trial for trial in recorded.trials(SearchStage.FINAL) if trial.origin in among]
+    races, target_ms = recorded.config.races, recorded.start.target_ms
+    trained = [
+        trial for trial in recorded.trials(SearchStage.FINAL) if may_be_chosen(trial, races=races, target_ms=target_ms)
+    ]
     return tuple(
         Finalist(
             trial=trial.number,

@@ -7,7 +7,7 @@ import numpy as np
 
 from search.evaluation.job import Evaluation
 from search.record.rows import ExportRecord
-from search.reports.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch, may_be_chosen
 from search.stages.dispatch import run_trials
 from search.stages.export import export_metadata, export_network
 from search.stages.race.finalists import choose_finalists
@@ -128,14 +128,15 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 def _chosen(session: Session) -> Trial | None:
     """The candidate that the reward split chooses, None where there was no choice, or none could be trained."""
     failed = any(trial.state is State.FAILED for trial in session.index.of_origin(SearchStage.FINAL, Origin.CANDIDATE))
+    races, target_ms = session.config.races, session.start.target_ms
     trained = [
         trial
-        for origin in (Origin.CANDIDATE, Origin.BASELINE)
+        for origin in (Origin.CANDIDATE, Origin.BASELINE, Origin.REFERENCE)
         for trial in session.index.of_origin(SearchStage.FINAL, origin)
-        if trial.state is State.COMPLETE
+        if trial.state is State.COMPLETE and may_be_chosen(trial, races=races, target_ms=target_ms)
     ]
     if not trained or (failed and not any(trial.origin == Origin.CANDIDATE for trial in trained)):
-        return None  # that nothing but the baseline could be trained is no finding
+        return None  # that nothing but the references could be trained is no finding
     if session.config.races:
         best = ranked(session, trained, {trial.number: _reward(session, trial) for trial in trained})[0]
     else:
@@ -146,8 +147,9 @@ def _chosen(session: Session) -> Trial | None:
         f"of {len(trained)} final networks that of trial {chosen.number} is chosen: top-1 {chosen.scores.top1:.2%} "
         f"({session.config.judge.of_stage(SearchStage.FINAL)}, {judged:,} images)"
     )
-    if chosen.origin == Origin.BASELINE:
-        session.listener.note("that is the scaled reference: the search brought nothing over it")
+    if chosen.origin in (Origin.BASELINE, Origin.REFERENCE):
+        kind = "scaled reference" if chosen.origin == Origin.BASELINE else "reference"
+        session.listener.note(f"that is the {kind}: the search brought nothing over it")
     return chosen
 
 

@@ -1,5 +1,6 @@
 """The finalists of a race: the best networks that meet the target as measured, and the scaled reference beside them."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from space.arch import Architecture
 from space.cost import cost_of
 from space.errors import DeviceError
 from space.keys import keys_of
-from space.variation.scaling import scaled_references
+from space.variation.scaling import scaled_references, widened_references
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,11 @@ class Finalists:
 def choose_finalists(session: Session, best: Sequence[Trial]) -> Finalists:
     """The first of these that meet the target, as many as are wanted, and the baseline.
 
-    All are measured whole and side by side once more, and more precisely: who is to meet the target must do so with the
-    upper end of its 95 % interval. Where nobody does, not even the baseline, the fastest is taken. A device that is
-    away now is believed what it said of candidates; for one that is reached by kit the search pauses until it is run.
+    Who raced furthest is measured until there are enough; of those who left the race before, only as many as it takes
+    to have one at all. All are measured whole and side by side once more, and more precisely: who is to meet the target
+    must do so with the upper end of its 95 % interval. Where nobody does, not even the baseline, the fastest is taken.
+    A device that is away now is believed what it said of candidates; for one that is reached by kit the search pauses
+    until it is run.
 
     Raises:
         DeviceError: this machine cannot measure.
@@ -59,9 +62,9 @@ def _unmeasured(session: Session, best: Sequence[Trial]) -> Finalists:
 
 
 def _by_meters(session: Session, best: Sequence[Trial]) -> Finalists:
-    scaled = _scaled(session, [*scaled_references(session.space)])
+    scaled = _scaled(session, _references(session))
     measured = _Measured(session, best, _spread(_near(session, scaled), SCALED))
-    while (some := next_to_measure(session, best, measured.highest)) and not measured.within:
+    while some := measured.following():
         measured.add(some, {})
     measured.add_between(scaled)
     return measured.chosen()
@@ -87,8 +90,8 @@ def _awaiting(session: Session, carried: Sequence[Goal], best: Sequence[Trial]) 
     files = session.start.files
     if kits.number_of_last(files) < 0 or not kits.waiting(files, carried):
         networks = {name_of(trial): trial.architecture for trial in next_to_measure(session, best, {})}
-        known = [width for width, arch in scaled_references(session.space).items() if not _lacking(carried, arch)]
-        if not known:
+        known = {width: arch for width, arch in _references(session).items() if not _lacking(carried, arch)}
+        if _references(session) and not known:
             session.listener.note(_NO_BASELINE)
         scaled = _spread(_near(session, _scaled(session, known)), SCALED)
         kits.make(session, carried, {**networks, **scaled}, session.space.reference)
@@ -116,6 +119,16 @@ class _Measured:
     scaled: Mapping[str, Architecture]
     highest: dict[str, float] = field(default_factory=dict)
     within: list[Trial] = field(default_factory=list)
+
+    def following(self) -> list[Trial]:
+        """Who is to be measured next, if anybody is."""
+        if not self.within:
+            return next_to_measure(self.session, self.best, self.highest)
+        wanted, furthest = self.session.config.final.top_k, max(trial.rung for trial in self.best)
+        if len(self.within) >= wanted:
+            return []
+        left = hopeful(self.session, self.best, self.highest)
+        return [trial for trial in left if trial.rung == furthest][: wanted + SPARE]
 
     def add(self, some: Sequence[Trial], said: Mapping[str, Results]) -> None:
         """Measure some more; kits have said of their devices what they are."""
@@ -238,24 +251,31 @@ _NO_BASELINE = "there is no baseline: blocks of the scaled reference are not mea
 
 def _predicted_baseline(session: Session) -> Architecture | None:
     """The widest scaled reference, of those whose blocks are known, that is predicted to meet the target."""
-    scaled = scaled_references(session.space)
-    known = [width for width, arch in scaled.items() if not session.latency.missing(keys_of(arch))]
-    if not known:
+    references = _references(session)
+    known = {width: arch for width, arch in references.items() if not session.latency.missing(keys_of(arch))}
+    if references and not known:
         session.listener.note(_NO_BASELINE)
     near = _scaled(session, known).values()
     return next((arch for arch in near if session.latency.estimate(arch) <= end_latency_ms(session)), None)
 
 
-def _scaled(session: Session, widths: Sequence[float]) -> dict[str, Architecture]:
-    """The scaled references of these widths within the other limits than that of latency, the widest first.
+def _references(session: Session) -> dict[float, Architecture]:
+    """The reference at other widths, narrower ones or, where it meets the target itself, wider ones; the widest first.
 
-    None where the reference itself meets the target.
+    As latency grows with the multiply-adds and these with the square of the width, so much wider may meet the target.
     """
-    if _share(session) >= 1:
-        return {}
-    limits, scaled = replace(end_limits_of(session), latency_ms=None), scaled_references(session.space)
-    fit = [width for width in widths if limits.refusal(scores_at(scaled[width], 0.0)) is None]
-    return {f"{kits.SCALED}{round(100 * width)}": scaled[width] for width in sorted(fit, reverse=True)}
+    if (share := _share(session)) < 1:
+        return scaled_references(session.space)
+    space = session.space
+    largest = cost_of(space.largest).madds / cost_of(space.reference).madds
+    return widened_references(space, space.width * math.sqrt(min(_OF_SHARE[1] * share, largest)))
+
+
+def _scaled(session: Session, references: Mapping[float, Architecture]) -> dict[str, Architecture]:
+    """Those of the scaled references that are within the other limits than that of latency, by name."""
+    limits = replace(end_limits_of(session), latency_ms=None)
+    fit = {width: arch for width, arch in references.items() if limits.refusal(scores_at(arch, 0.0)) is None}
+    return {f"{kits.SCALED}{round(100 * width)}": arch for width, arch in fit.items()}
 
 
 def _share(session: Session) -> float:

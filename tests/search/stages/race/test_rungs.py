@@ -207,6 +207,38 @@ def test_the_scaled_reference_races_to_the_end(tmp_path: Path, photos: Path, exe
     assert (re.search(r"baseline: MobileNetV3-Small.*, width 0\.", report) is not None) == (best is not baseline)
 
 
+@pytest.mark.parametrize(("target", "origin"), [(1.6, Origin.BASELINE), (1.0, Origin.REFERENCE)])
+def test_a_target_that_the_reference_meets_has_a_baseline(
+    target: float,
+    origin: str,
+    tmp_path: Path,
+    photos: Path,
+    executors: list[InlineExecutor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wider reference where one meets it, else the reference itself; either may be what the search ends with."""
+    monkeypatch.setattr(
+        "search.stages.final.ranked",
+        lambda _session, trials, _rewards: sorted(trials, key=lambda trial: trial.origin != origin),
+    )
+    config = race_near_the_reference(tmp_path, photos, [{"images": 32, "networks": 2}], final={"images": 64})
+    assert run(tmp_path, config | {"target": {"relative": target}}).state == "done"
+    assert len(executors) == 1
+    final = {trial.origin: trial for trial in trials_of(tmp_path) if trial.stage is SearchStage.FINAL}
+    reference = final[Origin.REFERENCE].architecture
+    assert final[Origin.FOUND].architecture == final[origin].architecture
+    if origin == Origin.BASELINE:
+        madds = cost_of(final[origin].architecture).madds / cost_of(reference).madds
+        assert 1.3 < madds <= target
+    else:
+        assert Origin.BASELINE not in final
+    summary = json.loads((tmp_path / "runs" / "race" / "report.json").read_text())
+    assert "nothing better than the reference scaled to the target" in summary["answer"]
+    chosen = {each["name"] for each in summary["finalists"] if each["chosen"]}
+    assert chosen == {origin}
+    assert "the search brought nothing over" in (tmp_path / "runs" / "race" / "report.md").read_text()
+
+
 def test_reports_tell_a_baseline_that_won(
     tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

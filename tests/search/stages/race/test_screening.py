@@ -308,6 +308,27 @@ def test_finalists_meet_the_target_with_the_end_of_their_interval(
     assert best[0].number in numbers  # on its last rung, where it was not measured before
 
 
+def test_who_raced_furthest_is_measured_until_there_are_enough(
+    race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, asked: list[list[Architecture]]
+) -> None:
+    """One that meets the target is not enough where more are wanted, but nobody who left the race before is added."""
+    monkeypatch.setattr("search.stages.race.finalists.SPARE", 0)
+    monkeypatch.setattr("search.stages.race.finalists._scaled", lambda *_: {})
+    begun = race()
+    begun.run()
+    session, wanted = begun.session(), begun.inputs.config.final.top_k
+    first = [trial for trial in standings(session) if not trial.rung]
+    slow = first[0].architecture
+    monkeypatch.setattr(f"{__name__}.error_of", lambda arch: 9.0 if arch == slow else 0.8)
+    seen = len(asked)
+    assert choose_finalists(session, first).best == tuple(first[1 : wanted + 1])
+    assert len(asked) == seen + 2, "of the first look one was too slow"
+    ahead = [replace(trial, iteration=1, origin=Origin.PROMOTED) for trial in first[:wanted]]
+    seen = len(asked)
+    assert choose_finalists(session, [*ahead, *first[wanted:]]).best == tuple(ahead[1:])
+    assert len(asked) == seen + 1
+
+
 @pytest.mark.parametrize("slower", [0.9, 1.3, 1.9])
 def test_the_baseline_is_the_widest_scaled_reference_that_meets_the_target(
     race: Callable[..., Race], monkeypatch: pytest.MonkeyPatch, asked: list[list[Architecture]], slower: float
