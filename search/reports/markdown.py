@@ -98,6 +98,12 @@ def verdict(recorded: RecordedSearch) -> list[str]:
     lines = [f"{difference_sentence(gap, other, images)}.", *_beside_the_baseline(recorded, images)]
     if (facts := recorded.start.data_facts) is not None:
         lines += [f"Data: {warning}." for warning in facts.warnings()]
+        name, share = facts.largest
+        if wilson_interval(found.correct or 0, found.total or 1)[0] <= share:
+            lines.append(
+                f"The found network may do no better than to name class {name!r} always, which has {share:.2%} of the "
+                "test split; look at the labels (mobilenas data check), or train on more images."
+            )
     if not recorded.devices:
         lines.append(
             f"Latency is predicted by {recorded.config.latency}, not measured: {found.scores.latency_ms:.3f} ms, for a "

@@ -178,10 +178,9 @@ class _Search:
             self.session.listener.note(
                 f"proposed is what {self._prior.networks} published trainings of this space speak for (race.prior)"
             )
-        elif self._lessons:
-            self.session.listener.note(
-                f"the sampler learns from {len(self._lessons)} networks that earlier searches have trained alike"
-            )
+        if known := len(self._lessons.furthest):
+            who = "the race begins with the best of" if self._prior is not None else "the sampler learns from"
+            self.session.listener.note(f"{who} {known} networks that earlier searches have trained alike")
 
     def _next_known(self) -> Trial | None:
         """A trial of the best of them that this search has not tried yet."""
@@ -227,7 +226,7 @@ class _Search:
             seed=session.config.seed,
             objectives=self.blocks.objectives,
             folder=session.config.plugins,
-            lessons=self._lessons,
+            lessons=self._lessons.first,
             prior=self._prior,
         )
         rewards = session.store.trials.rewards(session.record.id)

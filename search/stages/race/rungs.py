@@ -79,22 +79,36 @@ def run_race(session: Session) -> None:
 def _refuse_guesses(session: Session) -> None:
     """End before the final training where nothing was learnt, as from labels that are not those of the images.
 
+    Where few images judge, who has learnt little and who has learnt nothing are not told apart: then it is said.
+
     Raises:
         RunError: the best network does no better than to name the largest class.
     """
     raced = [trial for trial in competing(session) if trial.origin not in NOT_IN_RACE]
-    if not raced or session.config.data.rank_by != "top1":
+    if not raced:
         return
     best = max(raced, key=lambda trial: trial.scores.top1 or 0.0)
     top1, images = best.scores.top1 or 0.0, session.start.files.judged(best.number).stat().st_size
-    labels = session.evaluations.images.dataset.labels()[session.evaluations.images.splits.reward]
-    share = float(np.bincount(labels).max()) / len(labels)
-    if is_guessing(top1, images, share):
+    dataset, splits = session.evaluations.images.dataset, session.evaluations.images.splits
+    labels, by_top1 = dataset.labels()[splits.reward], session.config.data.rank_by == "top1"
+    share = float(np.bincount(labels).max()) / len(labels) if by_top1 else 1 / len(dataset.classes)
+    if not is_above(top1, images, share):
+        session.listener.note(
+            f"the best network of the race has {top1:.2%} on {images:,} images, where always naming one class has "
+            f"{share:.2%}: that may be chance; look at the labels (mobilenas data check), or give it more images"
+        )
+    if by_top1 and is_guessing(top1, images, share):
         raise RunError(
             f"after the race the best network has a top-1 of {top1:.2%} ({session.config.judge.images}), where "
             f"{share:.2%} are of the largest class: nothing was learnt that a final training could build on; look at "
             "the labels (mobilenas data check), or search with a higher resolution or more images"
         )
+
+
+def is_above(top1: float, images: int, chance: float) -> bool:
+    """Whether a top-1 on so many images is, with 95 % confidence, above what chance has."""
+    low, _ = wilson_interval(round(top1 * images), images)
+    return low > chance
 
 
 def is_guessing(top1: float, images: int, largest: float) -> bool:

@@ -9,14 +9,14 @@ import pytest
 from search.record.store import Store
 from search.trial import SearchStage, State
 from tests.search.inline import InlineExecutor
-from tests.search.stages.race.test_rungs import RUNGS, race_in, run, rungs_of, trials_of
+from tests.search.stages.race.test_rungs import RUNGS, race_in, race_near_the_reference, run, rungs_of, trials_of
 
 
 def told(folder: Path, name: str) -> list[str]:
     """What the log says of lessons."""
     with closing(Store.open(f"sqlite:///{folder / 'record.db'}")) as store:
         lines = store.searches.log(store.searches.get(name).id)
-    return [line.message for line in lines if "the sampler learns from" in line.message]
+    return [line.message for line in lines if "earlier searches have trained alike" in line.message]
 
 
 def second(folder: Path, photos: Path, name: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections
@@ -29,18 +29,36 @@ def second(folder: Path, photos: Path, name: str, **changes: Any) -> dict[str, A
 def test_a_second_search_begins_with_the_best_of_the_first(
     tmp_path: Path, photos: Path, executors: list[InlineExecutor]
 ) -> None:
-    """As many as may go on, at no cost; it is told, and not again by whoever resumes."""
+    """As many as may go on, those first that were trained furthest, at no cost; it is told once."""
     run(tmp_path, race_in(tmp_path, photos, determinism="eager", blocks={}))
     assert told(tmp_path, "race") == [], "there was nothing to learn from"
-    (first, *_) = rungs_of(trials_of(tmp_path))
+    rungs = rungs_of(trials_of(tmp_path))
     run(tmp_path, second(tmp_path, photos, "second"), "second")
     assert told(tmp_path, "second") == ["the sampler learns from 6 networks that earlier searches have trained alike"]
     (begun, *_) = rungs_of(trials_of(tmp_path, "second"))
-    ranked = sorted(first, key=lambda trial: -(trial.scores.log_likelihood or 0.0))
-    best = [trial.architecture for trial in ranked if trial.scores.latency_ms >= 0.3 * 0.085][: RUNGS[1]["networks"]]
+    furthest = {trial.architecture: trial for rung in rungs for trial in rung}.values()
+    ranked = sorted(furthest, key=lambda trial: (-trial.rung, -(trial.scores.log_likelihood or 0.0)))
+    best = [trial.architecture for trial in ranked if 0.3 * 0.085 <= trial.scores.latency_ms <= 0.085]
+    best = best[: RUNGS[1]["networks"]]
     assert [trial.architecture for trial in begun[: len(best)]] == best
     assert all(trial.reused_from is not None for trial in begun[: len(best)])
     assert {job.number for job in executors[1].jobs}.isdisjoint({trial.number for trial in begun[: len(best)]})
+
+
+@pytest.mark.usefixtures("one_thread", "executors")
+def test_a_search_by_a_prior_says_what_it_begins_with(tmp_path: Path, photos: Path) -> None:
+    """The prior proposes, but the best of the first search come before its proposals."""
+    rungs, final = [{"images": 32, "networks": 3}, {"images": 64, "networks": 2}], {"images": 160}
+    config = race_near_the_reference(tmp_path, photos, rungs, final) | {"determinism": "eager", "blocks": {}}
+    run(tmp_path, config)
+    run(tmp_path, {**config, "seed": 5, "name": "second"}, "second")
+    assert told(tmp_path, "second") == [
+        "the race begins with the best of 3 networks that earlier searches have trained alike"
+    ]
+    on = [trial.architecture for trial in trials_of(tmp_path) if trial.rung == 1]
+    begun = [trial for trial in trials_of(tmp_path, "second") if trial.origin == "feasible-first"]
+    assert {trial.architecture for trial in begun[:2]} == set(on)
+    assert all(trial.reused_from is not None for trial in begun[:2])
 
 
 @pytest.mark.usefixtures("one_thread", "executors")
