@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from search.config.budget import BUDGETS, MINUTES, budget_hours
 from search.config.load import RunConfig
-from search.plan import Inputs, Speed, make_plan
+from search.plan import Inputs, Plan, Speed, make_plan
 from space.errors import InvalidConfig
 
 ENOUGH_EPOCHS = 3.0
@@ -19,6 +19,8 @@ _HALVINGS, _CLOSE = 24, 1.02
 # After fewer images than a quarter of 6,000 networks name hardly more than the largest class (750: top-1 of 20 %).
 _TOO_LONG, _FEW_NETWORKS, _LEAST_NETWORKS, _SHORTEST = 1.2, 8, 4, 1 / 4
 _UNHEARD_OF = 1e6  # times the networks
+# Photos are told apart well at so many px, and at so many times a budget's minutes, or that side, it is time to say so.
+_SMALL, _FAR = 96, 2.0
 _OFFERED_HOURS = (0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 36, 48, 72, 96, 168)
 
 
@@ -81,6 +83,13 @@ def budget_that_suffices(inputs: Inputs, speed: Speed) -> str | None:
     return None
 
 
+def lower_resolution(plan: Plan, budget: str) -> int | None:
+    """The smaller pictures to be had where a name's minutes are passed by far: what they take goes with their area."""
+    if budget not in MINUTES or not _is_folder(plan.inputs) or plan.training_minutes < _FAR * MINUTES[budget]:
+        return None
+    return _SMALL if plan.inputs.space.resolution >= _FAR * _SMALL else None
+
+
 def _within(inputs: Inputs, speed: Speed, minutes: float) -> Inputs:
     factor, scaled = 1.0, inputs
     for _ in range(3):
@@ -121,9 +130,9 @@ def _most_networks(inputs: Inputs, speed: Speed, minutes: float, images: float) 
 
 
 def _images_factor_for(inputs: Inputs, speed: Speed, epochs: float) -> float:
-    """The power of two, at least 1, by which finalists see so many epochs."""
+    """The power of two by which finalists see so many epochs, but of few photos not fewer images than the shortest."""
     reached = make_plan(inputs, speed).epochs
-    return 1.0 if reached is None else max(1.0, 2.0 ** math.ceil(math.log2(epochs / reached)))
+    return 1.0 if reached is None else max(_SHORTEST, 2.0 ** math.ceil(math.log2(epochs / reached)))
 
 
 def _is_folder(inputs: Inputs) -> bool:

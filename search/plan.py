@@ -317,6 +317,8 @@ class Plan:
     measuring_minutes: float
     # The budget by which finalists see enough epochs, where they do not.
     sufficient_budget: str | None = None
+    # The smaller pictures to be had, px, where it takes much longer than what a budget's name stands for.
+    lower_resolution: int | None = None
 
     @property
     def epochs(self) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import structlog
 
 from latency.results import read_results_file
-from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, within_budget
+from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, lower_resolution, within_budget
 from search.config.budget import budget_hours
 from search.config.load import RunConfig, load_config
 from search.config.sections import parse_target
@@ -141,6 +141,7 @@ def planned(inputs: Inputs, store: Store, budget: str) -> Plan:
     with console.status("calibrating how fast this machine trains and measures"):
         speed = calibrate_speed(inputs, store)
     plan = make_plan(within_budget(inputs, speed, budget), speed)
+    plan = replace(plan, lower_resolution=lower_resolution(plan, budget))
     if not inputs.config.race.fills_budget or plan.epochs is None or plan.epochs >= ENOUGH_EPOCHS:
         return plan
     return replace(plan, sufficient_budget=budget_that_suffices(inputs, speed))

@@ -51,6 +51,7 @@ def print_plan(plan: Plan) -> None:
         + f"({speed.images_per_second:.0f} images/s per thread{_as_if(inputs)})"
         if plan.is_known
         else f"expected     unknown: it depends on {config.evaluator}",
+        *_shorter_lines(plan),
     ]
     for line in lines:
         say(line)
@@ -107,6 +108,18 @@ def _epochs_lines(plan: Plan) -> list[str]:
             f"and --budget {plan.sufficient_budget} gives them as many"
         )
     return [told]
+
+
+def _shorter_lines(plan: Plan) -> list[str]:
+    """What takes less time, where pictures are large for this machine."""
+    side = plan.lower_resolution
+    if side is None:
+        return []
+    share = (side / plan.inputs.space.resolution) ** 2
+    return [
+        f"shorter      pictures of {plan.inputs.space.resolution} px take long here: those of --resolution {side} take "
+        f"about {share:.0%} of it; --budget 15m has fewer networks, trained for less"
+    ]
 
 
 def _print_images(dataset: Dataset, splits: Splits) -> None:
@@ -183,6 +196,9 @@ def print_result(recorded: RecordedSearch) -> None:
             say(line)
         _say_files(recorded, SPEC)
         return
+    if (answer := headline(History.read(recorded.store, recorded.record.name))) is not None:
+        say(answer)
+        say("")
     header, *rows = comparison(recorded)
     table = Table(title=recorded.record.name, title_justify="left")
     for title in header:
@@ -192,9 +208,6 @@ def print_result(recorded: RecordedSearch) -> None:
     console.print(table)
     for line in verdict(recorded):
         say(f"- {line}")
-    if (answer := headline(History.read(recorded.store, recorded.record.name))) is not None:
-        say("")
-        say(answer)
     say("")
     _say_files(recorded, *EXPORTED)
 

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency.extremes import Range
-from search.budget import ENOUGH_EPOCHS, budget_that_suffices, by_counts, needs_speed, within_budget
+from search.budget import (
+    ENOUGH_EPOCHS,
+    budget_that_suffices,
+    by_counts,
+    lower_resolution,
+    needs_speed,
+    within_budget,
+)
 from search.config.budget import BUDGETS, MINUTES
 from search.config.load import load_config, parse_config
 from search.evaluation.data import Images
@@ -113,6 +120,29 @@ def test_photos_are_seen_often_enough(default: Inputs) -> None:
     there = make_plan(within_budget(many, machine, enough), machine)
     assert there.epochs is not None
     assert there.epochs >= ENOUGH_EPOCHS
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_few_photos_are_not_trained_for_hours(default: Inputs, *, begun: bool) -> None:
+    """What is enough epochs of many is hundreds of few: then the shortest trainings do, and smaller pictures are named.
+
+    On a slow machine it still takes longer than the name says.
+    """
+    few, machine = of_size(default, 250), speed(12.0)
+    if begun:
+        config = parse_config({**few.config.model_dump(mode="json", include={"data", "workers"}), "init": "imagenet"})
+        few = replace(few, config=config.judged_in(5))
+        assert isinstance(few.data, Images)
+        few = replace(few, data=replace(few.data, folds=5))
+    plan = make_plan(within_budget(few, machine, "default"), machine)
+    assert plan.epochs is not None
+    assert plan.epochs > ENOUGH_EPOCHS
+    assert plan.inputs.config.final.images == pytest.approx(3750 if begun else 15_000, rel=0.01)
+    assert plan.training_minutes < 12 * MINUTES["default"]
+    assert lower_resolution(plan, "default") is None, "32 px are few"
+    large = replace(plan, inputs=replace(plan.inputs, space=replace(plan.inputs.space, resolution=224)))
+    assert lower_resolution(large, "default") == 96
+    assert lower_resolution(large, "4h") is None, "who says a time has it"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from search.stages.session import Session
 from search.trial import Origin, SearchStage, State, Trial
 
 # What is left of a race is changed where it would take more or less than these shares of the time that is left.
-_TOO_SHORT, _TOO_LONG = 0.75, 1.1
+_TOO_SHORT, _TOO_LONG = 0.85, 1.1
 # Of how many networks go on at least this share of those that were planned, before trainings are made shorter.
 _LEAST_NETWORKS = 0.5
 _SHORTER = (1.0, 1 / 2, 1 / 4, 1 / 8)
