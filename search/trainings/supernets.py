@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from search.events import Listener
-from search.run_folder import FOLDER_NAME, SUPERNET_WEIGHTS
+from search.run_folder import FOLDER_NAME, LABELS, PREPROCESS, SPEC, SUPERNET_WEIGHTS, WEIGHTS
 from search.stages.export import export_network
 from search.trainings.folder import TrainingFolder, images_for
 from space.arch import Architecture
@@ -34,6 +34,7 @@ from trainer.training.networks import DeviceKind, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.state import TrainingState
 from trainer.training.train import CHECKPOINT_SECONDS, Attended, Check, Checkpoints, Trained
+from trainer.training.weight_files import write_weights
 
 # Members beside the largest and the smallest that are looked at, how often, and on how many images of the reward split.
 LOOKED_AT, LOOKS, LOOK_IMAGES = 3, 4, 2500
@@ -267,6 +268,30 @@ def free(runs: Path, name: str, *, dry_run: bool) -> int:
     return size
 
 
+def write_member(file: SupernetFile, arch: Architecture, folder: Path) -> None:
+    """Write a member's spec, its part of the weights, and how it takes pictures: what `--init` begins with.
+
+    BatchNorm's statistics are those of the whole supernet, so that it is to be trained on before it is used.
+
+    Raises:
+        InvalidArchitecture: it is no member.
+        RunError: the folder holds something already.
+    """
+    _require_empty(folder)
+    weights = file.supernet.weights_of(arch)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPEC).write_text(arch.to_json() + "\n", encoding="utf-8")
+    (folder / PREPROCESS).write_text(file.preprocess.to_json() + "\n", encoding="utf-8")
+    if file.classes is not None:
+        (folder / LABELS).write_text("".join(f"{name}\n" for name in file.classes), encoding="utf-8")
+    write_weights(weights, folder / WEIGHTS)
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} holds something already; choose another folder with --out")
+
+
 def export_member(
     file: SupernetFile, name: str, arch: Architecture, dataset: Dataset, splits: Splits, folder: Path
 ) -> Judgement:
@@ -279,8 +304,7 @@ def export_member(
         DataError: the supernet is none for these data.
         RunError: the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} holds something already; choose another folder with --out")
+    _require_empty(folder)
     supernet = file.fitted_to(dataset, splits.train, f"supernet '{name}'")
     model = supernet.model_of(arch, dataset, splits.train)
     metadata = {

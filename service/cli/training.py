@@ -245,8 +245,15 @@ def supernet_show(name: SupernetName, runs: Runs = RUNS) -> None:
 def supernet_export(
     name: SupernetName,
     spec: Annotated[str, typer.Argument(help="Spec file of a member of its space.", show_default=False)],
-    data: Annotated[str, typer.Option(help="Data set: fashion-mnist, cifar10 or imagefolder:PATH.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set that it was trained for; without one it is neither tested nor made an ONNX file, but can be "
+            "trained on for any data (--init).",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     skip_damaged: SkipDamaged = False,
     runs: Runs = RUNS,

@@ -63,8 +63,8 @@ _ELSEWHERE = {
     "model.safetensors, whose checksum is not known here: download that, and give the file",
 }
 _OF_OFA = (
-    "Once-for-All's checkpoints are supernets: read one with mobilenas supernet import, and give its folder under "
-    "`supernet`"
+    "Once-for-All's checkpoints are supernets: read one with mobilenas supernet import, and begin with the folder that "
+    "mobilenas supernet export makes of one of its members"
 )
 
 

@@ -176,19 +176,22 @@ def export(
     name: str,
     spec: str,
     *,
-    data: str,
+    data: str | None,
     data_dir: Path | None,
     skip_damaged: bool,
     out: Path,
     runs: Path,
 ) -> None:
     """The command `supernet export`."""
-    file = supernets.read_named(runs, name)
+    file, out = supernets.read_named(runs, name), expanded(out)
     space = file.supernet.space
     arch = published_or_read(spec, width=None, resolution=None)
+    if data is None:
+        supernets.write_member(file, arch, out)
+        say(f"spec and weights to train on, on any data: mobilenas train --init {out} --data …")
+        return
     with telling() as listener:
         _, looked_up = _inputs(None, data, data_dir, space.resolution, None, None, listener, skip_damaged=skip_damaged)
-    out = expanded(out)
     found = supernets.export_member(file, name, arch, looked_up.dataset, looked_up.splits, out)
     low, high = wilson_interval(int(found.right.sum()), len(found))
     say(f"top-1 (test split, {len(found):,} images): {found.top1:.2%}, 95% interval {low:.2%} to {high:.2%}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from search.begun import begin_with
 from search.events import Listener
 from search.run_folder import EXPORTED
 from search.stages.exported import ExportedNetwork
@@ -18,7 +19,7 @@ from search.trainings.supernets import SupernetTraining, train_named
 from space.errors import DataError, InvalidArchitecture, RunError, Stopped
 from tests.search.trainings.test_single import Notes, after
 from tests.strategies import small_space
-from tests.tiny import Result
+from tests.tiny import Result, dark_and_bright
 from trainer.data.dataset import Dataset
 from trainer.data.splits import split
 from trainer.supernet.files import SupernetFile
@@ -211,7 +212,7 @@ head: {conv_channels: 16, hidden_channels: 16, activation: hswish}
 
 
 def test_once_for_alls_checkpoint_is_brought(tmp_path: Path, mobilenas: Callable[..., Result]) -> None:
-    """By name, once, with the hash of the file that it was in."""
+    """By name, once, with the hash of the file that it was in; a member is trained on for other classes."""
     from tests.trainer.supernet.test_once_for_all import PUBLISHED
 
     torch.save({"state_dict": PUBLISHED}, tmp_path / "ofa.pth")
@@ -223,3 +224,19 @@ def test_once_for_alls_checkpoint_is_brought(tmp_path: Path, mobilenas: Callable
     assert supernets.reports(tmp_path / "runs")["ofa"]["source"]["file"] == "ofa.pth"
     again = mobilenas("supernet", "import", "ofa", tmp_path / "ofa.pth", "--runs", tmp_path / "runs")
     assert (again.code, again.err.count("\n")) == (2, 1)
+    smallest, member = file.supernet.space.smallest, tmp_path / "member"
+    (tmp_path / "spec.json").write_text(smallest.to_json(), encoding="utf-8")
+    where = ("--out", member, "--runs", tmp_path / "runs")
+    handed = mobilenas("supernet", "export", "ofa", tmp_path / "spec.json", *where)
+    assert handed.code == 0, handed.err
+    photos = f"imagefolder:{dark_and_bright(tmp_path / 'photos', each=40, pixels=32)}"
+    how = ("--data", photos, "--resolution", "32", "--images", "16", "--threads", "1", "--out", tmp_path / "trained")
+    trained = mobilenas("train", "--init", member, *how)
+    assert trained.code == 0, trained.err
+    begun, ended = (begin_with(str(folder)) for folder in (member, tmp_path / "trained"))
+    assert (ended.architecture.num_classes, begun.architecture.num_classes) == (2, 1000)
+    name = "stage2_block1.depthwise.conv.weight"
+    torch.testing.assert_close(begun.weights[name], file.supernet.weights_of(smallest)[name])
+    torch.testing.assert_close(ended.weights[name], begun.weights[name], rtol=0.0, atol=0.1)
+    refused = mobilenas("supernet", "export", "ofa", tmp_path / "spec.json", *where)
+    assert (refused.code, "holds something already" in refused.err) == (2, True)
