@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from search.evaluation.job import DataUse, Interim, Job, Outcome, Parent, Training, Watch
@@ -21,7 +22,8 @@ from trainer.supernet.sharing import Supernet
 from trainer.training.batches import ALONE, Shard
 from trainer.training.inherit import adapted, inherit
 from trainer.training.judgement import Judgement
-from trainer.training.judging import judge
+from trainer.training.judging import judge, judgement_of, logits_of
+from trainer.training.metrics import fitted_temperature
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, require_device
 from trainer.training.state import TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
@@ -87,27 +89,28 @@ def _in_folds(job: Job, evaluation: Training, dataset: Dataset, splits: Splits, 
     assert job.weights is not None
     use, pool = evaluation.data, splits.train
     parts = folds_of(pool, dataset.labels(), use.folds, use.split_seed)
-    right, likelihoods = np.zeros(len(pool), dtype=bool), np.zeros(len(pool))
+    logits = torch.zeros(len(pool), len(dataset.classes))
     by_fold = []
     for number, part in enumerate(parts):
         trained = _trained_on(np.setdiff1d(pool, part), number, job, evaluation, dataset, progress)
-        found = judge(load_model(evaluation.architecture, trained.weights).to(evaluation.device), dataset, part)
-        places = np.searchsorted(pool, part)
-        right[places], likelihoods[places] = found.right, found.log_likelihoods
+        model = load_model(evaluation.architecture, trained.weights).to(evaluation.device)
+        logits[np.searchsorted(pool, part)] = logits_of(model, dataset, part)
         by_fold.append(trained)
     if job.keeps_checkpoint and job.checkpoint is not None:
         write_folds([each.weights for each in by_fold], job.checkpoint, evaluation_key=evaluation.key)
-    kept = by_fold[0]
+    labels = dataset.labels()[pool]
+    judgement, kept, temperature = judgement_of(logits, labels), by_fold[0], None
     if evaluation.refits:
         kept = _trained_on(pool, len(parts), job, evaluation, dataset, progress)
-    write_weights(kept.weights, job.weights, evaluation_key=evaluation.key)
+        # It knows all images that could tell; that of what knew others of them is the nearest there is.
+        temperature = fitted_temperature(logits.numpy(), labels)
+    write_weights(kept.weights, job.weights, evaluation_key=evaluation.key, temperature=temperature)
     tested = None
     if job.touch_test:
         model = load_model(evaluation.architecture, kept.weights).to(evaluation.device)
         tested = judge(model, dataset, splits.test).to_bytes()
-    judgement = Judgement(right=right, log_likelihoods=likelihoods)
     return Outcome(
-        top1=_figure(judgement, use, dataset.labels()[pool]),
+        top1=_figure(judgement, use, labels),
         images_seen=kept.images_seen,
         log_likelihood=judgement.log_likelihood,
         probability=judgement.probability,

@@ -120,11 +120,19 @@ class SearchRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedAt:
-    """What signals were looked into of: the content hash of the data, the space's scope, and a hash of the recipes."""
+    """What signals were looked into of: the content hash of the data, the space's scope, and a hash of the recipes.
+
+    Behind that, and a space, stands the hash of the weights that trainings began with, where they did.
+    """
 
     data_hash: str
     scope: str
     recipes: str
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether trainings began with given weights."""
+        return " " in self.recipes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -66,9 +66,14 @@ def _apart(quality: SignalQuality, images: int) -> float:
 
 
 def _published(looked_at: LookedAt) -> Iterator[tuple[str, list[SignalQuality]]]:
+    """Also of trainings from scratch by other recipes, such as with another augmentation, which is said then."""
     for each in _shipped():
-        if LookedAt(**each["looked_at"]) == looked_at:
-            yield "published with mobilenas", [SignalQuality.from_plain(row) for row in each["qualities"]]
+        known, source = LookedAt(**each["looked_at"]), "published with mobilenas"
+        if replace(known, recipes=looked_at.recipes) != looked_at or looked_at.is_begun:
+            continue
+        if known != looked_at:
+            source += ", trained by recipes that differ from these"
+        yield source, [SignalQuality.from_plain(row) for row in each["qualities"]]
 
 
 @cache

@@ -20,9 +20,9 @@ from space.formats import FILE_NAMES, write_spec
 from trainer.training.judgement import Judgement
 from trainer.training.judging import temperature_of
 from trainer.training.metrics import paired_mean_difference
-from trainer.training.networks import load_model
+from trainer.training.networks import Weights, load_model
 from trainer.training.recipe import Recipe
-from trainer.training.weight_files import read_weights
+from trainer.training.weight_files import read_weights, temperature_of_weights
 
 SPEC = FILE_NAMES["spec"]
 
@@ -233,13 +233,21 @@ def export_found(session: Session) -> ExportRecord:
         images.dataset.classes,
         images.dataset.preprocess,
         export_metadata(session.record, found, recorded.fingerprint),
-        temperature=1.0
-        if images.folds > 1
-        else temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward),
+        temperature=_temperature(session, found, weights),
     )
     return session.store.trials.add_export(
         session.record.id, found.number, folder=session.start.run_folder, files=files
     )
+
+
+def _temperature(session: Session, found: Trial, weights: Weights) -> float:
+    """By images that the network was not trained on; in folds by those that its like were not trained on."""
+    images, files = session.evaluations.images, session.start.files
+    if images.folds == 1:
+        return temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward)
+    parent = None if found.parent is None else session.trial(found.parent)
+    trained = parent if parent is not None and parent.stage is SearchStage.FINAL else found
+    return temperature_of_weights(files.weights(trained)) or 1.0
 
 
 def export_spec(session: Session, best: Trial) -> ExportRecord:

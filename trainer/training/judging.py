@@ -43,7 +43,16 @@ def judge(model: nn.Module, dataset: Dataset, indices: np.ndarray) -> Judgement:
     Raises:
         Diverged: what it says is infinite or not a number.
     """
-    logits, labels = logits_of(model, dataset, indices), torch.from_numpy(dataset.labels()[indices])
+    return judgement_of(logits_of(model, dataset, indices), dataset.labels()[indices])
+
+
+def judgement_of(logits: Tensor, classes: np.ndarray) -> Judgement:
+    """The same of what a network said: float32 N x classes; int N.
+
+    Raises:
+        Diverged: see `judge`.
+    """
+    labels = torch.from_numpy(classes)
     if not bool(torch.isfinite(logits).all()):
         raise Diverged("the network's outputs are no numbers; train it again with a lower learning rate")
     of_right_class = logits.double().log_softmax(1).gather(1, labels[:, None])[:, 0]

@@ -1,6 +1,7 @@
 """Files that a training leaves: weights as safetensors, each with the key of the evaluation that made it."""
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,9 +33,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"weights {path} cannot be read ({error}); train the network again") from error
 
 
-def write_weights(weights: Mapping[str, Tensor], path: Path, *, evaluation_key: str | None = None) -> None:
-    """Write a state dict, with the key of the evaluation that made it; a reader sees the whole file or none."""
-    write_tensors(weights, path, {"evaluation": evaluation_key} if evaluation_key else None)
+def write_weights(
+    weights: Mapping[str, Tensor], path: Path, *, evaluation_key: str | None = None, temperature: float | None = None
+) -> None:
+    """Write a state dict, with the key of the evaluation that made it; a reader sees the whole file or none.
+
+    `temperature` is what the network's logits are to be divided by for probabilities, where that was found out.
+    """
+    words = {"evaluation": evaluation_key, "temperature": None if temperature is None else repr(temperature)}
+    write_tensors(weights, path, {name: word for name, word in words.items() if word is not None} or None)
+
+
+def temperature_of_weights(path: Path) -> float | None:
+    """What stands there of the temperature, None where nothing does, or no such one."""
+    try:
+        found = float(metadata_of(path).get("temperature", ""))
+    except ValueError:
+        return None
+    return found if 0 < found < math.inf else None
 
 
 def write_folds(by_fold: Sequence[Mapping[str, Tensor]], path: Path, *, evaluation_key: str) -> None:

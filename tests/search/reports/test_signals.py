@@ -101,6 +101,23 @@ def test_published_figures_come_with_mobilenas(store: Store) -> None:
     assert own.source == "study"
 
 
+def test_published_figures_are_told_of_other_recipes(store: Store) -> None:
+    """Those of CIFAR-10, whose photos were moved, in a search that does not move them; none of given weights."""
+    content = json.loads(files("search.reports").joinpath("signals.json").read_text(encoding="utf-8"))["data"]
+    (looked_at,) = (each["looked_at"] for each in content if each["data"] == "cifar10")
+    table = record_table(store, latency_table(scope=looked_at["scope"]))
+    moved = {"training": {"shift": 0.0625}}
+    for name, config, source in (
+        ("plain", {}, "published with mobilenas, trained by recipes that differ from these"),
+        ("moved", moved, "published with mobilenas"),
+    ):
+        found = first_look(race(store, config, data_hash=looked_at["data_hash"], table_id=table))
+        assert found is not None, name
+        assert found.source == source
+    begun = {"init": "imagenet", "init_hash": "0" * 64, "race": {"rungs": [{"images": 6000, "networks": 8}]}}
+    assert first_look(race(store, begun, data_hash=looked_at["data_hash"], table_id=table)) is None
+
+
 @pytest.mark.parametrize("data", ["fashion-mnist", "cifar10"])
 def test_the_published_file_is_of_the_committed_curves(data: str) -> None:
     """Made anew by: python -m benchmarks.curves.signals --write."""

@@ -15,6 +15,7 @@ from search.evaluation.data import Images
 from search.plan import look_up
 from search.record.store import Store
 from search.run_folder import RunFolder
+from search.stages.exported import ExportedNetwork
 from search.trial import Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import MobilenasError
@@ -26,7 +27,8 @@ from tests.tiny import dark_and_bright
 from trainer.data.splits import folds_of
 from trainer.training.inherit import adapted
 from trainer.training.judgement import Judgement
-from trainer.training.judging import judge
+from trainer.training.judging import judge, logits_of
+from trainer.training.metrics import fitted_temperature
 from trainer.training.networks import Weights, channels_last, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.train import Teacher, train
@@ -80,13 +82,19 @@ class ByHand:
             teacher = Teacher(answer=answer, identity="of the same fold")
         return train(arch, self.dataset, images, recipe, seed=0, weights=begun, teacher=teacher).weights
 
-    def check(self, trial: Trial, files: RunFolder, recipe: Recipe, *, is_final: bool) -> None:
-        """Its judgement is that of the folds, its weights those of all images in the end, and before of the first."""
+    def check(self, trial: Trial, files: RunFolder, recipe: Recipe, *, is_final: bool) -> float:
+        """Its judgement is that of the folds, its weights those of all images in the end, and before of the first.
+
+        Returns the temperature of the folds.
+        """
         made = self.start if trial.architecture == self.reference and self.start else None
         made = made or [self.alone(trial.architecture, recipe, part) for part in self.parts]
         right, likelihoods = np.zeros(len(self.pool), dtype=bool), np.zeros(len(self.pool))
+        said, classes = [], []
         for weights, part in zip(made[:FOLDS], self.parts, strict=False):
             found = judge(load_model(trial.architecture, weights), self.dataset, part)
+            said.append(logits_of(load_model(trial.architecture, weights), self.dataset, part).numpy())
+            classes.append(self.dataset.labels()[part])
             places = np.isin(self.pool, part)
             right[places], likelihoods[places] = found.right, found.log_likelihoods
         expected = Judgement(right=right, log_likelihoods=likelihoods)
@@ -94,6 +102,7 @@ class ByHand:
         assert (trial.scores.top1, trial.scores.log_likelihood) == (expected.top1, expected.log_likelihood)
         kept = read_weights(files.weights(trial))
         assert all(torch.equal(kept[name], tensor) for name, tensor in made[FOLDS if is_final else 0].items())
+        return fitted_temperature(np.concatenate(said), np.concatenate(classes))
 
 
 @pytest.mark.slow
@@ -114,11 +123,13 @@ def test_each_image_judges_what_was_trained_without_it(
         recipe = by_hand.config.final_recipe if is_start else by_hand.config.rung_recipe(trial.images_seen)
         by_hand.check(trial, files, recipe, is_final=is_start)
     finals = trials_of(tmp_path, SearchStage.FINAL)
+    temperatures = {}
     for trial in finals:
-        by_hand.check(trial, files, by_hand.config.final_recipe, is_final=True)
+        temperatures[trial.number] = by_hand.check(trial, files, by_hand.config.final_recipe, is_final=True)
         assert trial.total == (None if trial.origin == Origin.CANDIDATE else 18)
     chosen = next(trial for trial in finals if trial.origin == Origin.FOUND)
     assert chosen.scores.top1 == next(each.scores.top1 for each in finals if each.number == chosen.parent)
+    assert ExportedNetwork(found.folder).temperature == pytest.approx(temperatures[chosen.number], rel=1e-5)
     report = (found.folder / "report.md").read_text(encoding="utf-8").replace("\n", " ")
     assert "each by networks that were trained without it (3 folds)" in report
     assert "also among those that networks are trained on" not in report
