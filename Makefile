@@ -53,7 +53,7 @@ oracles: setup-dev
 	        || echo "$$name cannot be installed here: ITS TESTS WILL BE SKIPPED"; \
 	done
 	test -x $(OLD_RUNTIME)/bin/python || $(PYTHON) -m venv $(OLD_RUNTIME)
-	$(OLD_RUNTIME)/bin/python -m pip install --quiet 'onnxruntime==1.15.1' 'numpy<2' \
+	$(OLD_RUNTIME)/bin/python -m pip install --quiet 'onnxruntime==1.15.1' 'numpy<2' pillow \
 	    || echo "ONNX Runtime 1.15 cannot be installed here: ITS TEST WILL BE SKIPPED"
 
 check: setup-dev

@@ -16,11 +16,12 @@ from search.reports.history import History
 from search.reports.markdown import comparison
 from search.reports.recorded_search import RecordedSearch
 from search.stages.exported import ExportedNetwork
-from search.trial import Origin, Trial
+from search.trial import Origin, SearchStage, Trial
 from space.cost import cost_of
 from space.errors import DataError, RunError
 from trainer.data.pictures import load_picture
 from trainer.data.preprocess import Preprocess
+from trainer.pretrained.downloads import licence_of
 from trainer.training.metrics import wilson_interval
 
 PROGRAMS = ("classify.py", "run_me.py")
@@ -83,7 +84,9 @@ def _held_out(recorded: RecordedSearch, preprocess: Preprocess) -> list[tuple[Im
     images, labels, pad = data.dataset.images(), data.dataset.labels(), preprocess.pad
     test = data.splits.test
     _, first = np.unique(labels[test], return_index=True)
-    chosen = test[np.sort(first)[:EXAMPLES]]
+    # Of different classes as far as there are some.
+    others = np.setdiff1d(np.arange(len(test)), first)
+    chosen = test[np.concatenate([np.sort(first), others])[:EXAMPLES]]
     found = []
     for index in chosen:
         inner = images[index][:, pad : preprocess.resolution - pad, pad : preprocess.resolution - pad]
@@ -106,8 +109,9 @@ def _card(recorded: RecordedSearch, trial: Trial, labels: Sequence[str], images:
         ("found by", f"search `{record.name}`, trial {trial.number}"),
         ("trained on", f"`{recorded.config.data.source}` (content hash {recorded.start.data_hash})"),
         ("images seen in training", f"{trial.images_seen:,}"),
+        *_recipe(recorded, trial),
         *([] if start is None else [("began with", f"weights of SHA-256 {start.weights}")]),
-        *([] if recorded.config.init is None else [("began with", f"what it shares with {recorded.config.init}")]),
+        *_begun(recorded.config.init),
         *_scores(recorded, trial),
         *_latencies(recorded, trial),
         ("licence", "not stated: fill in, with that of the data"),
@@ -133,6 +137,28 @@ def _card(recorded: RecordedSearch, trial: Trial, labels: Sequence[str], images:
             "",
         ]
     )
+
+
+def _recipe(recorded: RecordedSearch, trial: Trial) -> list[tuple[str, str]]:
+    """How it was trained in the end; who left the race before was trained by its rungs' recipe."""
+    config = recorded.config
+    if config.own_evaluator is not None:
+        return []
+    recipe = config.final_recipe if trial.stage is SearchStage.FINAL else config.proxy_recipe
+    if trial.stage is SearchStage.NETADAPT or (trial.parent is not None and config.final.weights == "inherited"):
+        recipe = config.fine_tuning_recipe
+    said = f"{recipe.optimizer}, {recipe.schedule.kind}, batches of {recipe.batch_size}, seed {config.training.seed}"
+    return [("trained by", said)]
+
+
+def _begun(init: str | None) -> list[tuple[str, str]]:
+    if init is None:
+        return []
+    licence = licence_of(init)
+    return [
+        ("began with", f"what it shares with {init}"),
+        *([] if licence is None else [("licence of those weights", licence)]),
+    ]
 
 
 def _latencies(recorded: RecordedSearch, trial: Trial) -> list[tuple[str, str]]:

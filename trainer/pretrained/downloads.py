@@ -74,6 +74,12 @@ def is_published_name(named: str) -> bool:
     return named == IMAGENET_WEIGHTS or (bool(colon) and project in ("torchvision", "timm", "ofa"))
 
 
+def licence_of(named: str) -> str | None:
+    """What is known of the licence of weights by name, None of others."""
+    published = PUBLISHED.get(named)
+    return None if published is None else f"{published.licence}; {_TERMS}"
+
+
 def weights_named(named: str, tell: Callable[[str], None]) -> Path:
     """The file of weights that are named: a path as it is, `torchvision:NAME` or `timm:NAME` found or downloaded.
 
