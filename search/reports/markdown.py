@@ -14,6 +14,7 @@ from search.reports.naming import (
     scaled_in_words,
 )
 from search.reports.present import HAS_SEEN, beside_present, present_figures, present_head, times_beside_present
+from search.reports.race import rungs_of
 from search.reports.recorded_search import RecordedSearch
 from search.reports.signals import first_look
 from search.run_folder import CERTIFY_KIT, SPEC
@@ -286,6 +287,60 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     return [*_markdown(rows), "", f"{said}. NetAdapt ended with {_in_short(recorded, walked, judged)}."]
 
 
+def _race(recorded: RecordedSearch) -> list[str]:
+    """Who was in the race, when they left it, and how far apart the last ones were."""
+    config = recorded.record.config
+    rungs = [rung for rung in rungs_of(config, recorded.all_trials) if rung.ended]
+    if not rungs:
+        return []
+    rows = [["trained on images", "networks", "best log-likelihood", "worst", "top-1 of the best"]]
+    for rung in rungs:
+        best, worst = rung.ended[0], rung.ended[-1]
+        rows.append(
+            [
+                f"{rung.images:,}" if rung.images else "none (supernet)",
+                str(len(rung.ended)),
+                *(f"{each.scores.log_likelihood or 0:.4f}" for each in (best, worst)),
+                f"{best.scores.top1 or 0:.2%}{_within(recorded, best)}",
+            ]
+        )
+    judged = recorded.config.judge.images
+    finals = [["finalist", "latency, ms", "log-likelihood", "top-1"]]
+    finals += [
+        [
+            _finalist_in_words(recorded, trial),
+            f"{recorded.latency_before(trial):.3f}",
+            f"{trial.scores.log_likelihood or 0:.4f}",
+            f"{trial.scores.top1 or 0:.2%}{_within(recorded, trial)}",
+        ]
+        for trial in recorded.finalists
+    ]
+    return [
+        "## The race",
+        "",
+        f"The best of each row go on to the next one; all are judged on images that they do not train on ({judged}), "
+        "with 95% intervals.",
+        "",
+        *_markdown(rows),
+        "",
+        *([*_markdown(finals), ""] if len(finals) > 1 else []),
+    ]
+
+
+def _within(recorded: RecordedSearch, trial: Trial) -> str:
+    interval = recorded.reward_interval(trial)
+    return "" if interval is None else f" ({interval[0]:.2%} to {interval[1]:.2%})"
+
+
+def _finalist_in_words(recorded: RecordedSearch, trial: Trial) -> str:
+    named = f"trial {trial.number}"
+    if trial.origin != Origin.CANDIDATE:
+        named += f", {scaled_in_words(recorded.record.config, trial.architecture)}"
+    elif trial.parent is not None:
+        named += f", in the race trial {trial.parent}"
+    return f"**{named}: found**" if trial.number == recorded.found.parent else named
+
+
 def _trained_on_by(recorded: RecordedSearch) -> str:
     chosen = None if recorded.found.parent is None else recorded.trial(recorded.found.parent)
     if chosen is None or chosen.stage is not SearchStage.FINAL:
@@ -390,6 +445,7 @@ def render(recorded: RecordedSearch) -> str:
         "",
         *_walk(recorded),
         "",
+        *_race(recorded),
         "## How it was found",
         "",
         *_provenance(recorded),

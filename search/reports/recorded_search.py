@@ -15,7 +15,7 @@ from search.record.store import Store
 from search.run_folder import RunFolder
 from search.trial import NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.errors import RunError
-from trainer.training.metrics import Difference, paired_difference
+from trainer.training.metrics import Difference, paired_difference, wilson_interval
 from trainer.training.recipe import Recipe
 
 
@@ -189,6 +189,28 @@ class RecordedSearch:
         if parent is None or self.trial(parent).stage is not SearchStage.FINAL:
             return False
         return self.trial(parent).origin in (Origin.BASELINE, Origin.REFERENCE)
+
+    @property
+    def finalists(self) -> tuple[Trial, ...]:
+        """The completed final trials that the search chose its end from; none where there was no choice."""
+        races, target_ms = self.config.races, self.start.target_ms
+        return tuple(
+            trial
+            for trial in self.trials(SearchStage.FINAL)
+            if trial.state is State.COMPLETE and may_be_chosen(trial, races=races, target_ms=target_ms)
+        )
+
+    def latency_before(self, trial: Trial) -> float:
+        """A final network's latency, ms, as it was measured before it was trained where it was, else predicted."""
+        return (trial if trial.parent is None else self.trial(trial.parent)).scores.latency_ms
+
+    def reward_interval(self, trial: Trial) -> tuple[float, float] | None:
+        """The 95 % interval of a top-1 by which networks are chosen; None where no images judged."""
+        path, top1 = self.files.judged(trial.number), trial.scores.top1
+        if top1 is None or self.config.judge.balanced or not path.exists():
+            return None
+        images = path.stat().st_size  # a byte each
+        return wilson_interval(round(top1 * images), images)
 
     def certified(self) -> tuple[Trial, ...]:
         """The completed final trials that are measured side by side: found, reference and, if there is one, baseline.

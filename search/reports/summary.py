@@ -13,7 +13,8 @@ from search.reports.headline import headline
 from search.reports.history import History
 from search.reports.naming import compared_with, published_in_words, scaled_in_words
 from search.reports.present import beside_present
-from search.reports.recorded_search import RecordedSearch, may_be_chosen, reference_trial
+from search.reports.race import Rung, rungs_of
+from search.reports.recorded_search import RecordedSearch, reference_trial
 from search.reports.signals import first_look
 from search.trial import Origin, SearchStage, State, Trial
 from trainer.training.metrics import wilson_interval
@@ -82,11 +83,22 @@ class Finalist(_Part):
     """One of the networks among which the reward split chose, as it was trained in the end."""
 
     trial: int
-    name: str = Field(description="candidate, or baseline")
+    name: str = Field(description="candidate, baseline, or reference where that meets the target itself")
     arch_id: str
+    latency_ms: float = Field(description="as measured before its final training where it was, else predicted")
     reward_top1: float | None = Field(description="on the whole reward split, 0 to 1")
+    reward_interval: Interval | None = Field(description="its 95 % interval (Wilson)")
     reward_log_likelihood: float | None = Field(description="mean of the right class there, natural logarithm")
     chosen: bool
+
+
+class RaceRung(_Part):
+    """How a rung of the race went."""
+
+    images: int = Field(description="that its networks had seen; 0: judged by the weights of a supernet")
+    networks: int = Field(description="that were trained up to there")
+    best_log_likelihood: float | None = Field(description="mean of the right class, natural logarithm")
+    worst_log_likelihood: float | None
 
 
 class Minutes(_Part):
@@ -135,6 +147,7 @@ class Summary(Target, _Head):
     reference: Network | None
     baseline: Network | None
     present: PresentModel | None = Field(default=None, description="null: the user named none")
+    race: tuple[RaceRung, ...] = Field(default=(), description="empty where there was none")
     finalists: tuple[Finalist, ...] = Field(description="empty where there was no choice in the end")
     first_look: FirstLook | None = Field(default=None, description="null: no race, or never looked into on these data")
     devices: dict[str, Device] = Field(description="by name; empty where a user's own function predicts latencies")
@@ -172,7 +185,8 @@ def summary_of(recorded: RecordedSearch) -> Summary:
         reference=None if reference is None else _network(reference, _name(recorded, reference), latencies[1]),
         baseline=_baseline(recorded),
         present=_present(history),
-        finalists=_finalists(recorded, found),
+        race=tuple(map(_rung, rungs_of(recorded.record.config, recorded.all_trials))),
+        finalists=_finalists(recorded),
         first_look=_first_look(recorded),
         devices=devices,
         minutes=Minutes(**{stage.value: _minutes(recorded.trials(stage)) for stage in _STAGES}),
@@ -246,22 +260,28 @@ def _network(trial: Trial, name: str, latency: Latency | None) -> Network:
     )
 
 
-def _finalists(recorded: RecordedSearch, found: Trial) -> tuple[Finalist, ...]:
-    races, target_ms = recorded.config.races, recorded.start.target_ms
-    trained = [
-        trial for trial in recorded.trials(SearchStage.FINAL) if may_be_chosen(trial, races=races, target_ms=target_ms)
-    ]
+def _rung(rung: Rung) -> RaceRung:
+    return RaceRung(
+        images=rung.images,
+        networks=len(rung.ended),
+        best_log_likelihood=rung.ended[0].scores.log_likelihood if rung.ended else None,
+        worst_log_likelihood=rung.ended[-1].scores.log_likelihood if rung.ended else None,
+    )
+
+
+def _finalists(recorded: RecordedSearch) -> tuple[Finalist, ...]:
     return tuple(
         Finalist(
             trial=trial.number,
             name=str(trial.origin),
             arch_id=trial.architecture.arch_id,
+            latency_ms=recorded.latency_before(trial),
             reward_top1=trial.scores.top1,
+            reward_interval=recorded.reward_interval(trial),
             reward_log_likelihood=trial.scores.log_likelihood,
-            chosen=trial.number == found.parent,
+            chosen=trial.number == recorded.found.parent,
         )
-        for trial in trained
-        if trial.state is State.COMPLETE
+        for trial in recorded.finalists
     )
 
 

@@ -303,7 +303,7 @@ def _resume(store: Store, record: SearchRecord, runs: Path, *, finish: bool, que
     if finish:
         store.searches.request_finish(record.id)
     if finish and record.is_held:
-        say(f"the process that runs '{name}' will now end its block-level search and go on to NetAdapt")
+        say(f"the process that runs '{name}' will now end its block-level search and go on to the next stage")
     elif queue:
         store.searches.enqueue(record.id)
         say(f"search '{name}' is queued; follow it with: mobilenas logs -f {name}")
