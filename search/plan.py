@@ -22,7 +22,14 @@ from search.evaluation.speed import Sample, images_per_second
 from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.present import PresentModel
-from search.protocols import CERTIFICATE, certificate_seconds, finalists_seconds, measuring_seconds, screening_seconds
+from search.protocols import (
+    CERTIFICATE,
+    FINALISTS,
+    certificate_seconds,
+    finalists_seconds,
+    measuring_seconds,
+    screening_seconds,
+)
 from search.record.store import Store
 from search.run_folder import supernet_file
 from search.tables import Tables
@@ -477,5 +484,5 @@ def _measuring_s(inputs: Inputs, speed: Speed) -> float:
     if config.latency is not None or inputs.settings.is_kit or ms is None:
         return 0.0
     if not config.races:
-        return certificate_seconds(ms)
+        return measuring_seconds(FINALISTS, config.final.top_k + 1, ms) + certificate_seconds(ms)
     return screening_seconds(config, ms) + finalists_seconds(config, ms)

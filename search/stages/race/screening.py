@@ -36,7 +36,10 @@ def can_screen(session: Session) -> bool:
 
 def target_reference(session: Session, goal: Goal) -> Architecture | None:
     """The network that a device's target is a share of, None where it is absolute."""
-    return session.space.reference if kits.is_relative(session.config, goal) else None
+    if not kits.is_relative(session.config, goal):
+        return None
+    start = session.config.netadapt.start
+    return session.space.reference if start is None else Architecture.from_json(start.network)
 
 
 def measure_on_devices(

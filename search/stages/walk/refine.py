@@ -1,18 +1,23 @@
 """The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
 
 import math
+from collections.abc import Sequence
 
+from latency.meter import LocalMeter
+from search.evaluation.data import Images
 from search.objective.latency import Goal
+from search.protocols import FINALISTS
 from search.reports.recorded_search import RecordedSearch
 from search.stages.blocks import choose_seed
 from search.stages.limits import limits_of
 from search.stages.race.rungs import competing
+from search.stages.race.screening import can_screen, latency_of, measure_on_devices, name_of
 from search.stages.session import AwaitsKit, Session
 from search.stages.walk.netadapt import proposals
 from search.stages.walk.telling import Step, of_iteration
 from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial
 from space.arch import Architecture
-from space.errors import RunError
+from space.errors import DeviceError, RunError
 from space.keys import BlockKey, keys_of
 from space.narrowing import Proposal, narrowed_keys, narrowings
 
@@ -21,22 +26,89 @@ def refine(session: Session) -> list[Trial]:
     """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
 
     Each iteration: propose, measure the blocks that the table lacks, fine-tune the proposals, keep the one that loses
-    least per ms saved (see `telling`). The record holds enough to go on in the middle of an iteration.
+    least per ms saved (see `telling`). The record holds enough to go on in the middle of an iteration. Where the
+    devices can be asked, who is to be trained is measured whole: what misses the target is left out, and the walk goes
+    on until its end meets it.
 
     Raises:
         Interrupted: it was stopped, or waits for a kit.
         RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
     current = seed = _recorded_seed(session)
-    settings = session.config.netadapt
     target_ms = min(session.start.target_ms, session.config.limits.latency_ms or math.inf)
-    walks = seed.scores.latency_ms > target_ms and settings.max_steps > 0
-    if walks and _kits_lacking(session):
+    if _walks(session, seed, target_ms) and _kits_lacking(session):
         raise AwaitsKit(pause_before_refinement(session))
     for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
+    limit_ms, highest = target_ms, dict[str, float]()
+    while True:
+        current = _walk(session, seed, current, limit_ms)
+        found = _within_target(session, current)
+        left = [trial for trial in found if highest.get(trial.architecture.arch_id, 0.0) <= target_ms]
+        if not left:
+            session.listener.note(f"none of {len(found)} networks meets the target as measured; the fastest is taken")
+            return sorted(found, key=lambda trial: highest[trial.architecture.arch_id])
+        new = [
+            trial
+            for trial in left[: session.config.final.top_k]
+            if trial.architecture.arch_id not in highest and _can_be_measured(session)
+        ]
+        if not new:
+            return left
+        said = _measured(session, new)
+        if said is None:
+            return left
+        highest |= said
+        if (ms := said.get(current.architecture.arch_id, 0.0)) > target_ms:
+            limit_ms = min(limit_ms, target_ms * current.scores.latency_ms / ms)
+
+
+def _walks(session: Session, seed: Trial, target_ms: float) -> bool:
+    return seed.scores.latency_ms > target_ms and session.config.netadapt.max_steps > 0
+
+
+def _can_be_measured(session: Session) -> bool:
+    return can_screen(session) and isinstance(session.data, Images)
+
+
+def _measured(session: Session, trials: Sequence[Trial]) -> dict[str, float] | None:
+    """Networks measured whole before they are trained: the upper ends of their intervals, ms, by architecture.
+
+    None where a device cannot be reached now.
+
+    Raises:
+        DeviceError: this machine cannot measure.
+    """
+    networks = {name_of(trial): trial.architecture for trial in trials}
+    session.listener.begin(f"measuring {len(networks)} network{'s' * (len(networks) > 1)} before the final training", 1)
+    try:
+        measured = measure_on_devices(
+            session, networks, FINALISTS, {}, lambda done, expected, _: session.listener.advance(done, expected)
+        )
+    except DeviceError as error:
+        if any(isinstance(goal.meter, LocalMeter) for goal in session.goals):
+            raise
+        session.listener.note(f"no network is measured before the final training: {error}")
+        return None
+    finally:
+        session.listener.end()
+    found = {trial.architecture.arch_id: latency_of(session, measured, name_of(trial)) for trial in trials}
+    for trial in trials:
+        ms, high = found[trial.architecture.arch_id]
+        session.listener.note(
+            f"trial {trial.number}, predicted {trial.scores.latency_ms:.3f} ms, takes {ms:.3f} ms (95%: at most "
+            f"{high:.3f})"
+        )
+    return {name: high for name, (_, high) in found.items()}
+
+
+def _walk(session: Session, seed: Trial, current: Trial, target_ms: float) -> Trial:
+    """Narrow step by step until predictions meet a target, or there is no further step; returns the last one's end."""
+    settings = session.config.netadapt
+    if current.scores.latency_ms <= target_ms or not settings.max_steps:
+        return current
     way = max(0.0, seed.scores.latency_ms - target_ms)
-    session.listener.begin(f"NetAdapt, {way:.3f} ms to remove" if way else "NetAdapt, nothing to remove", way)
+    session.listener.begin(f"NetAdapt, {way:.3f} ms to remove", way)
     session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     done = len(session.store.trials.steps(session.record.id))
     while current.scores.latency_ms > target_ms and done < settings.max_steps:
@@ -60,7 +132,7 @@ def refine(session: Session) -> list[Trial]:
         current = following
         session.listener.advance(min(way, seed.scores.latency_ms - current.scores.latency_ms))
     session.listener.end()
-    return _within_target(session, current)
+    return current
 
 
 def _kits_lacking(session: Session) -> list[Goal]:
