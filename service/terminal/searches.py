@@ -33,13 +33,13 @@ def print_plan(plan: Plan) -> None:
             say(f"data         {warning}")
     enqueued = len(config.blocks.networks(inputs.space))
     lines = [
+        *_weights_lines(config),
         f"space        {inputs.space.preset.name}, width {inputs.space.width:g}, "
         f"{scientific(inputs.space.size)} networks at {inputs.space.resolution} px",
         *_device_lines(plan),
         f"target       {_target_text(plan)}",
         f"trials       {config.trials} on {_where_trials_run(inputs)}, {_per_trial(config)}",
         *([f"enqueued     {enqueued} networks to try first"] if enqueued else []),
-        *_weights_lines(config),
         *_folds_lines(config),
         *_present_lines(inputs),
         *_epochs_lines(plan),
@@ -69,6 +69,10 @@ def _weights_lines(config: RunConfig) -> list[str]:
     options = f"--data {shlex.quote(source)} --resolution {config.data.resolution} --target {wanted}"
     if config.device.name != "local":
         options += f" --device {shlex.quote(config.device.name)}"
+    if config.data.skip_damaged:
+        options += " --skip-damaged"
+    if config.present.model is not None:
+        options += f" --baseline {shlex.quote(config.present.model)}"
     return [
         "weights      all networks are trained from scratch; to begin with published weights instead: "
         f"mobilenas search --init torchvision:mobilenet_v2 {options}"

