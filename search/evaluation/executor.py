@@ -18,6 +18,7 @@ from typing import Protocol
 
 from search.evaluation.job import Interim, Job, Outcome, OwnEvaluation, ask_own
 from search.evaluation.processes import StartContext, interrupts_ignored, start_context, take_environment
+from search.evaluation.shared import SharedTraining, run_shared_training
 from space.errors import Diverged, MobilenasError, RunError, TimeLimit
 from space.packages import foreign
 
@@ -104,6 +105,8 @@ def run_job(
     from search.evaluation.worker import run_training
 
     torch.set_num_threads(threads)
+    if isinstance(job.evaluation, SharedTraining):
+        return run_shared_training(job, progress)
     return run_training(job, progress, interim)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from search.evaluation.artifacts import ArtifactStore, weights_name
 from search.evaluation.executor import Finished, LocalExecutor, failed
 from search.evaluation.job import MADE_CHECKPOINT, MADE_WEIGHTS, Interim, Job, Outcome, Parent, Training
+from search.evaluation.shared import SharedTraining
 from search.plugins import Plugin
 from search.run_folder import SUPERNET_WEIGHTS
 from space.errors import DataError, MobilenasError, RunError
@@ -122,7 +123,7 @@ class NodeWorker:
             self._early = failed(job, error)
             return
         if self._executor is None:
-            trains = isinstance(job.evaluation, Training)
+            trains = isinstance(job.evaluation, Training | SharedTraining)
             self._executor = LocalExecutor(1, job_seconds=self._seconds, threads=self._threads, trains=trains)
         self._executor.submit(prepared)
 

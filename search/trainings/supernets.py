@@ -43,7 +43,10 @@ KIND: Literal["supernet"] = "supernet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupernetTraining:
-    """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members."""
+    """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members.
+
+    `reward_fraction` and `split_seed` are those of `splits`.
+    """
 
     space: SearchSpace
     dataset: Dataset
@@ -52,6 +55,8 @@ class SupernetTraining:
     folder: Path
     seed: int = 0
     drawn: int = DRAWN
+    reward_fraction: float = 0.15
+    split_seed: int = 0
     device: DeviceKind = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
@@ -84,8 +89,17 @@ class SupernetTraining:
         return images_for(minutes, self.recipe, lambda recipe: self.run(None, Attended(), recipe)[1], batches=4)
 
 
-def train_named(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool] = bool) -> dict[str, Any]:
-    """Train a supernet, or go on, and write it. Returns the content of its report.
+Elsewhere = Callable[[SupernetTraining, Listener, Callable[[], bool]], tuple[Supernet, Trained]]
+"""Trains a supernet on other machines (`search.trainings.elsewhere.train_by_parts`)."""
+
+
+def train_named(
+    wanted: SupernetTraining,
+    listener: Listener,
+    stopping: Callable[[], bool] = bool,
+    elsewhere: Elsewhere | None = None,
+) -> dict[str, Any]:
+    """Train a supernet, or go on, and write it; here, unless `elsewhere`. Returns the content of its report.
 
     Raises:
         DataError: what lies in the folder is another training, or damaged.
@@ -99,10 +113,12 @@ def train_named(wanted: SupernetTraining, listener: Listener, stopping: Callable
                 f"{wanted.folder} holds a whole supernet, and nothing that its training could go on from; choose "
                 "another name, or remove that folder"
             )
-        return _train(wanted, listener, stopping)
+        return _train(wanted, listener, stopping, elsewhere)
 
 
-def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool]) -> dict[str, Any]:
+def _train(
+    wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool], elsewhere: Elsewhere | None
+) -> dict[str, Any]:
     kept, space, dataset = wanted.kept, wanted.space, wanted.dataset
     state = kept.left_off()
     curve = [] if state is None else kept.curve_until(state.steps * wanted.size)
@@ -121,22 +137,22 @@ def _train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], 
         listener.note(f"{images:,} images: {told} (top-1, {len(few):,} images of the reward split)")
         _write(wanted, curve)
 
-    listener.begin("training the supernet", total)
-    supernet, trained = wanted.run(
-        state,
-        Attended(
-            progress=listener.advance,
-            check=Check(
-                times=LOOKS - 1,
-                look=lambda model, share: look(
-                    Supernet(space=space, weights=dict(model.state_dict())), round(share * total)
-                ),
+    attended = Attended(
+        progress=listener.advance,
+        check=Check(
+            times=LOOKS - 1,
+            look=lambda model, share: look(
+                Supernet(space=space, weights=dict(model.state_dict())), round(share * total)
             ),
-            checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
-            stopping=stopping,
         ),
-        wanted.recipe,
+        checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
+        stopping=stopping,
     )
+    listener.begin("training the supernet", total)
+    if elsewhere is None:
+        supernet, trained = wanted.run(state, attended, wanted.recipe)
+    else:
+        supernet, trained = elsewhere(wanted, listener, stopping)
     listener.end()
     assert trained.state is not None
     trained.state.write(kept.checkpoint)

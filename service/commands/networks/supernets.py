@@ -1,6 +1,6 @@
 """The commands of `mobilenas supernet`: train, import, list, show, export, gc."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +9,13 @@ import yaml
 
 from search.evaluation.data import Images
 from search.events import Listener
-from search.plan import Inputs, available_cores, look_up
+from search.executors import executor_for
+from search.plan import Inputs, available_cores, compute_device, look_up
 from search.run_folder import SUPERNET_WEIGHTS
 from search.trainings import supernets
+from search.trainings.elsewhere import train_by_parts
 from search.trainings.folder import TrainingFolder
-from search.trainings.supernets import SupernetTraining, train_named
+from search.trainings.supernets import Elsewhere, SupernetTraining, train_named
 from service.commands.networks.training import stop_asked
 from service.commands.search import configuration
 from service.terminal.console import say
@@ -22,9 +24,11 @@ from service.terminal.rows import Format, show
 from space.errors import InvalidConfig, RunError
 from space.formats import published_or_read
 from space.paths import expanded
+from trainer.supernet.sharing import Supernet
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, best_device, require_device
 from trainer.training.recipe import load_recipe
+from trainer.training.train import Trained
 
 IMAGES = 120_000
 _TYPES: dict[str, type] = {
@@ -105,12 +109,21 @@ def train(
         raise InvalidConfig("give either --images or --minutes")
     recipe, folder = load_recipe(recipe_name), supernets.folder_named(runs, name)
     torch.set_num_threads(threads or len(available_cores()))
-    device = device or best_device()
-    require_device(device)
     with telling() as listener:
         inputs, looked_up = _inputs(
             config, data, data_dir, resolution, space, width, listener, skip_damaged=skip_damaged
         )
+        is_here = inputs.config.executor == "local"
+        if is_here:
+            device = device or best_device()
+            require_device(device)
+        elif device is not None or minutes is not None or threads is not None:
+            raise InvalidConfig(
+                "a supernet that a Ray cluster trains runs as `ray.gpus` and `ray.cpus` say, and for so many --images; "
+                "leave --device, --threads and --minutes out"
+            )
+        else:
+            device = compute_device(inputs.config)
         wanted = SupernetTraining(
             space=inputs.space,
             dataset=looked_up.dataset,
@@ -119,6 +132,8 @@ def train(
             folder=folder,
             seed=seed,
             drawn=drawn,
+            reward_fraction=inputs.config.data.reward_fraction,
+            split_seed=inputs.config.data.split_seed,
             device=device,
             checkpoint_seconds=60 * checkpoint_minutes,
         )
@@ -128,8 +143,19 @@ def train(
             f"{looked_up.dataset.name}: {recipe_name}, {wanted.recipe.images:,} images seen by {2 + drawn} members each"
         )
         with stop_asked() as stopping:
-            report = train_named(wanted, listener, stopping)
+            report = train_named(wanted, listener, stopping, None if is_here else _on_executor(inputs))
     say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / SUPERNET_WEIGHTS}")
+
+
+def _on_executor(inputs: Inputs) -> Elsewhere:
+    def train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool]) -> tuple[Supernet, Trained]:
+        executor = executor_for(inputs, listener)
+        try:
+            return train_by_parts(wanted, executor, listener, stopping)
+        finally:
+            executor.close()
+
+    return train
 
 
 def import_(name: str, checkpoint: Path, resolution: int, runs: Path) -> None:

@@ -182,10 +182,13 @@ def test_the_commands(
     assert "top-1 (test split" in handed.out
     assert (out / "model.onnx").exists()
     assert "freed" in mobilenas("supernet", "gc").out
+    on_ray = tmp_path / "ray.yaml"
+    on_ray.write_text("executor: ray", encoding="utf-8")
     for wrong, message in (
         (("supernet", "show", "none"), "there is no supernet named 'none'"),
         (("supernet", "export", "tiny", "mobilenet_v3_small", "--data", data, "--out", tmp_path / "b"), "no member"),
         ((*asked, "--images", "9", "--minutes", "1"), "either --images or --minutes"),
+        ((*asked, "--images", "9", "--config", on_ray), "leave --device, --threads and --minutes out"),
         (("supernet", "import", "ofa", space), "is no file of weights: it is no file of torch"),
     ):
         refused = mobilenas(*wrong)
