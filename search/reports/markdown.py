@@ -318,8 +318,7 @@ def _race(recorded: RecordedSearch) -> list[str]:
     return [
         "## The race",
         "",
-        f"The best of each row go on to the next one; all are judged on images that they do not train on ({judged}), "
-        "with 95% intervals.",
+        f"The best of each row go on to the next one; all are judged on images that they do not train on ({judged}).",
         "",
         *_markdown(rows),
         "",
@@ -329,7 +328,7 @@ def _race(recorded: RecordedSearch) -> list[str]:
 
 def _within(recorded: RecordedSearch, trial: Trial) -> str:
     interval = recorded.reward_interval(trial)
-    return "" if interval is None else f" ({interval[0]:.2%} to {interval[1]:.2%})"
+    return "" if interval is None else f" (95%: {interval[0]:.2%} to {interval[1]:.2%})"
 
 
 def _finalist_in_words(recorded: RecordedSearch, trial: Trial) -> str:
@@ -351,7 +350,8 @@ def _trained_on_by(recorded: RecordedSearch) -> str:
 def _in_short(recorded: RecordedSearch, trial: Trial, judged: str) -> str:
     # The candidates of a race may have been measured.
     how = "" if recorded.config.races else " predicted"
-    return f"top-1 {trial.scores.top1 or 0:.2%} ({judged}), {trial.scores.latency_ms:.3f} ms{how}"
+    top1 = f"{trial.scores.top1 or 0:.2%}{_within(recorded, trial)}"
+    return f"top-1 {top1} ({judged}), {trial.scores.latency_ms:.3f} ms{how}"
 
 
 def _counts(trials: list[Trial]) -> str:

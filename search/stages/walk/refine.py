@@ -21,6 +21,9 @@ from space.errors import DeviceError, RunError
 from space.keys import BlockKey, keys_of
 from space.narrowing import Proposal, narrowed_keys, narrowings
 
+# A top-1 on fewer images has a standard error of two points and more.
+_FEW = 500
+
 
 def refine(session: Session) -> list[Trial]:
     """Walk until the final target is met, and return the trials that meet it, the best first, each network once.
@@ -40,6 +43,8 @@ def refine(session: Session) -> list[Trial]:
         raise AwaitsKit(pause_before_refinement(session))
     for step in session.store.trials.steps(session.record.id):
         current = session.trial(step.trial)
+    if _walks(session, seed, target_ms) and current is seed:
+        _tell_few_images(session)
     limit_ms, highest = target_ms, dict[str, float]()
     while True:
         current = _walk(session, seed, current, limit_ms)
@@ -65,6 +70,17 @@ def refine(session: Session) -> list[Trial]:
 
 def _walks(session: Session, seed: Trial, target_ms: float) -> bool:
     return seed.scores.latency_ms > target_ms and session.config.netadapt.max_steps > 0
+
+
+def _tell_few_images(session: Session) -> None:
+    """Say where so few images judge that steps are chosen by chance."""
+    data = session.data
+    judging = min(len(data.splits.reward), session.config.data.reward_images) if isinstance(data, Images) else _FEW
+    if judging < _FEW:
+        session.listener.note(
+            f"only {judging} images judge each step, so that one of them is {100 / judging:.1f} points: which layers "
+            "are narrowed may be chance; more photos, or a larger data.reward_fraction, judge better"
+        )
 
 
 def _can_be_measured(session: Session) -> bool:

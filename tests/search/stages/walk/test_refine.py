@@ -151,6 +151,9 @@ def test_who_meets_the_target_is_measured_and_taken(
     asked = takes(monkeypatch, lambda _: 1.0)
     (best, *_) = refine(session)
     assert asked == [best.architecture]
+    notes = session.listener.notes  # type: ignore[attr-defined]
+    (told,) = [note for note in notes if "images judge each step" in note]
+    assert told.startswith("only 18 images judge each step, so that one of them is 5.6 points")
 
 
 def test_where_nobody_meets_the_target_the_fastest_is_taken(
