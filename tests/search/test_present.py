@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields, replace
@@ -32,6 +33,8 @@ from search.stages.present import _judged, ask_present
 from search.trial import PresentResult
 from service.commands.netadapt import NetAdaptRequest, _configured, _Source
 from service.commands.search import configuration
+from service.report.comparing.page import lead
+from service.report.comparing.table import compared, print_comparison
 from space.errors import InvalidConfig, MobilenasError
 from tests.classifiers import classifier, with_metadata
 from tests.search.inline import killed_after, use_inline
@@ -189,7 +192,12 @@ def test_a_plan_refuses_a_model_of_other_classes(tmp_path: Path, said: dict[str,
 
 
 @pytest.mark.slow
-def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_stands_beside_what_is_found(
+    tmp_path: Path,
+    said: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """It has right what it has right by hand on the same pictures, in each report, also of a search that was killed."""
     use_inline(monkeypatch)
     photos = dark_and_bright(tmp_path / "photos", each=60, pixels=20)
@@ -227,6 +235,11 @@ def test_it_stands_beside_what_is_found(tmp_path: Path, said: dict[str, Any], mo
     assert "| present model: mine/.onnx |" in text
     assert "minus that of the present model, mine/.onnx, on the same" in text
     assert "present model: mine/.onnx" in (found.folder / "report.html").read_text(encoding="utf-8")
+    beside = compared([history, history], None)
+    assert [each["present"]["test_top1"] for each in beside["searches"]] == [right.mean()] * 2
+    print_comparison([history, history], beside)
+    assert f"{right.mean():.2%}" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert "mine, present model: mine/.onnx" in str(lead([history, history]))
     source = _Source(
         architecture=recorded.found.architecture,
         weights=recorded.files.weights(recorded.found),

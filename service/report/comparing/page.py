@@ -17,6 +17,7 @@ from search.reports.comparison import (
 )
 from search.reports.history import SEARCHED, History
 from search.reports.markdown import in_points, noise_verdict
+from search.reports.present import present_head
 from search.trial import Trial
 from service.report import comparison_figures as plots
 from service.report.comparing.table import plain, ranked_on
@@ -30,6 +31,7 @@ def lead(histories: Sequence[History]) -> Html:
     """What the page is about, and what each search ended with."""
     found = [(history, history.found) for history in histories]
     rows = [[history.name, *_found_cells(history, trial)] for history, trial in found if trial is not None]
+    rows += [cells for history in histories for cells in _present_cells(history)]
     said = f"{len(histories)} searches: first compared with each other, then each by itself."
     if len(histories) == 2 and (gap := final_difference(histories[0], histories[1])):
         one, other = (f"'{history.name}'" for history in histories)
@@ -44,6 +46,25 @@ _FOUND = (
     *("search", "top-1 of its found network", "95% interval", "predicted latency, ms", "measured latency, ms"),
     *("target, ms", "multiply-adds, M", "parameters, M"),
 )
+
+
+def _present_cells(history: History) -> list[list[Cell]]:
+    """The model that the user of a search had, where it has tested one."""
+    result = history.present
+    if result is None:
+        return []
+    low, high = wilson_interval(result.correct, result.total)
+    measured = history.present_measured(history.served[0]) if history.served else None
+    return [
+        [
+            f"{history.name}, {present_head(result)}",
+            f"{result.correct / result.total:.2%} (test split)",
+            f"{low:.2%} to {high:.2%}",
+            "",
+            "not measured" if measured is None else milliseconds(measured.measured_ms),
+            *("", "", ""),
+        ]
+    ]
 
 
 def _found_cells(history: History, trial: Trial) -> list[Cell]:

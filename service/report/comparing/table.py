@@ -1,7 +1,7 @@
 """Two searches compared, as plain values for programs and as tables for people."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -40,7 +40,9 @@ def compared(histories: Sequence[History], target_ms: float | None) -> dict[str,
         "warnings": warnings(histories),
         "config": {key: list(values) for key, values in configs.items()},
         "reference_point": {"top1": reference.top1, "latency_ms": reference.latency_ms},
-        "searches": [_plain(standing(history, target, reference)) for history in histories],
+        "searches": [
+            _plain(standing(history, target, reference)) | {"present": _present(history)} for history in histories
+        ],
         "at_equal": {
             "evaluations": equal.evaluations,
             "top1_by_evaluations": list(equal.by_evaluations),
@@ -81,6 +83,19 @@ def _plain(found: Standing) -> dict[str, Any]:
         "trials": dict(found.counts),
         "images_seen": found.images_seen,
         "core_minutes": {**found.core_minutes, "all": found.all_core_minutes},
+    }
+
+
+def _present(history: History) -> dict[str, Any] | None:
+    """The model that the user had, where the search has tested one; ms on its first device, null: not measured."""
+    result = history.present
+    if result is None:
+        return None
+    measured = history.present_measured(history.served[0]) if history.served else None
+    return {
+        "name": result.name,
+        "test_top1": result.correct / result.total,
+        "measured_ms": None if measured is None else measured.measured_ms,
     }
 
 
@@ -134,10 +149,22 @@ def _rows(searches: Sequence[dict[str, Any]], equal: dict[str, Any], judged: str
         row("best reward (hard)", (each["reward"] for each in searches), "{:.4f}"),
         row("hypervolume", (each["hypervolume"] for each in searches), "{:.2%}"),
         row("images seen", (each["images_seen"] for each in searches), "{:,}"),
+        *_present_rows(row, [each["present"] or {} for each in searches]),
         *(
             row(f"core-minutes, {STAGES.get(stage, stage)}", (each[stage] for each in minutes), "{:,.1f}")
             for stage in minutes[0]
         ),
+    ]
+
+
+def _present_rows(row: Callable[..., list[str]], present: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Of the models that users had, where there are some."""
+    if not any(present):
+        return []
+    return [
+        row("present model", (each.get("name") for each in present)),
+        row("  its top-1 (test split)", (each.get("test_top1") for each in present), "{:.2%}"),
+        row("  its measured latency, ms", (each.get("measured_ms") for each in present), "{:.4f}"),
     ]
 
 
