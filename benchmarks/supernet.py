@@ -30,7 +30,6 @@ from trainer.supernet.sharing import Supernet, part_of
 from trainer.supernet.training import train_supernet, without_statistics
 from trainer.training.augment import Batch
 from trainer.training.batches import images_hash
-from trainer.training.inherit import by_importance
 from trainer.training.judging import judge
 from trainer.training.networks import load_model, new_model
 from trainer.training.recipe import Recipe, load_recipe
@@ -148,10 +147,6 @@ def run(task: Task) -> list[Row]:
         )
         looking += took
 
-    weights = None
-    if task.warmup:  # the largest alone; then each layer's channels in the order of their importance
-        alone = train(problem.space.largest, dataset, splits.train, replace(recipe, images=task.warmup), seed=task.seed)
-        weights = by_importance(problem.space.largest, alone.weights)
     attended = Attended(check=Check(times=task.looks - 1, look=look))
     if task.near is not None:
         shared = _train_near(task, problem, dataset, splits.train, recipe, attended)
@@ -163,7 +158,7 @@ def run(task: Task) -> list[Row]:
             recipe,
             seed=task.seed,
             drawn=task.drawn,
-            weights=weights,
+            warmup=task.warmup,
             attended=attended,
         )
     look(load_model(problem.space.largest, shared.weights), 1.0)
@@ -181,7 +176,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="times the rates of the recipe proxy")
     parser.add_argument("--drawn", type=int, default=2)
     parser.add_argument("--tune", type=int, default=0)
-    parser.add_argument("--warmup", type=int, default=0, help="images on which the largest is trained alone first")
+    parser.add_argument("--warmup", type=int, default=0, help="of the images so many train the largest alone first")
     parser.add_argument("--near", type=Path, help="folder with, or for, the space's latency table (latency.db)")
     parser.add_argument("--judged", type=int, default=2560, help="images of the reward split")
     parser.add_argument("--workers", type=int, default=2)

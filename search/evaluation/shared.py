@@ -42,6 +42,7 @@ class SharedTraining(Evaluation):
     recipe: "Recipe"
     seed: int
     drawn: int
+    warmup: int
     device: "DeviceKind"
     seconds: float
 
@@ -54,6 +55,7 @@ class SharedTraining(Evaluation):
             "recipe": self.recipe.to_plain(),
             "seed": self.seed,
             "drawn": self.drawn,
+            "warmup": self.warmup,
             "device": self.device,
             "evaluator": EVALUATOR_VERSION,
         }
@@ -116,6 +118,7 @@ def run_shared_training(job: Job, progress: "Progress | None" = None) -> Outcome
             shared.recipe,
             seed=shared.seed,
             drawn=shared.drawn,
+            warmup=shared.warmup,
             state=None if job.begun is None else TrainingState.read(job.begun),
             attended=Attended(
                 progress=advance,

@@ -67,6 +67,7 @@ def _evaluation(wanted: SupernetTraining) -> SharedTraining:
         recipe=wanted.recipe,
         seed=wanted.seed,
         drawn=wanted.drawn,
+        warmup=wanted.warmup,
         device=wanted.device,
         seconds=wanted.checkpoint_seconds,
     )

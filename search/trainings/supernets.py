@@ -45,7 +45,8 @@ KIND: Literal["supernet"] = "supernet"
 class SupernetTraining:
     """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members.
 
-    `reward_fraction` and `split_seed` are those of `splits`.
+    The first `warmup` images are seen by the largest member alone. `reward_fraction` and `split_seed` are those of
+    `splits`.
     """
 
     space: SearchSpace
@@ -55,6 +56,7 @@ class SupernetTraining:
     folder: Path
     seed: int = 0
     drawn: int = DRAWN
+    warmup: int = 0
     reward_fraction: float = 0.15
     split_seed: int = 0
     device: DeviceKind = "cpu"
@@ -79,6 +81,7 @@ class SupernetTraining:
             recipe,
             seed=self.seed,
             drawn=self.drawn,
+            warmup=self.warmup,
             state=state,
             attended=attended,
             device=self.device,
@@ -86,7 +89,8 @@ class SupernetTraining:
 
     def images_for(self, minutes: float) -> int:
         """How many images can be trained in so many minutes here."""
-        return images_for(minutes, self.recipe, lambda recipe: self.run(None, Attended(), recipe)[1], batches=4)
+        alike = replace(self, warmup=0)
+        return images_for(minutes, self.recipe, lambda recipe: alike.run(None, Attended(), recipe)[1], batches=4)
 
 
 Elsewhere = Callable[[SupernetTraining, Listener, Callable[[], bool]], tuple[Supernet, Trained]]
@@ -184,6 +188,7 @@ def _write(wanted: SupernetTraining, curve: list[dict[str, float]], **more: obje
         "images": wanted.recipe.steps * wanted.size,
         "seed": wanted.seed,
         "drawn": wanted.drawn,
+        "warmup": wanted.warmup,
         "device": wanted.device,
         "threads": torch.get_num_threads(),
         "torch": version("torch"),

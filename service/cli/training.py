@@ -179,6 +179,14 @@ def supernet_train(
     drawn: Annotated[
         int, typer.Option(min=0, max=16, help="Members that each step trains beside the largest and the smallest.")
     ] = 2,
+    warmup: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the images so many train the largest member alone, whose channels are then put in the order of "
+            "their importance.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of weights, order and members.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, max=256, help="CPU threads; default: one per core.")] = None,
     device: ComputeDevice = "auto",
@@ -201,6 +209,7 @@ def supernet_train(
         images=images,
         minutes=minutes,
         drawn=drawn,
+        warmup=warmup,
         seed=seed,
         threads=threads,
         device=None if device == "auto" else device,

@@ -4,6 +4,7 @@ The sandwich rule with in-place distillation (Yu & Huang 2019, sections 3.1 and 
 labels, all others from what the largest says.
 """
 
+import math
 import random
 from functools import lru_cache
 
@@ -14,11 +15,13 @@ from torch.func import functional_call
 
 from space.arch import Architecture
 from space.choices import SearchSpace
+from space.errors import InvalidConfig
 from space.networks.modules import build_model
 from trainer.data.dataset import Dataset
 from trainer.supernet.sharing import Supernet, part_of
 from trainer.training.augment import Batch
-from trainer.training.batches import MEMBERS, generator, images_hash
+from trainer.training.batches import MEMBERS, Read, generator, images_hash
+from trainer.training.inherit import channel_order
 from trainer.training.networks import DeviceKind, Weights, load_model, new_model, require_device
 from trainer.training.recipe import Recipe
 from trainer.training.state import Identity, TrainingState
@@ -30,13 +33,39 @@ DRAWN = 2
 
 
 class _SupernetTraining(Training):
-    """A training of the largest member in which others learn from it."""
+    """A training of the largest member in which others learn from it, after so many steps of `warmup`.
+
+    In these it is trained alone, and then its channels are brought into the order of their importance, as narrower
+    members have the first of them (Cai et al. 2020, section 3.3).
+    """
 
     space: SearchSpace
     drawn: int
+    warmup: int
+
+    def advance(self, read: Read) -> None:
+        """See `Training`."""
+        if self.warmup and self.step == self.warmup:
+            self._order_channels()
+        super().advance(read)
+
+    @torch.no_grad()
+    def _order_channels(self) -> None:
+        """All that there is of each channel moves with it: weights, their average, and what optimizers remember."""
+        order = channel_order(self.space.largest, dict(self.network.state_dict()))
+        self.network.load_state_dict(order(dict(self.network.state_dict())))
+        for name, tensor in order(self.average).items():
+            self.average[name].copy_(tensor)
+        for name, parameter in self.network.named_parameters():
+            for optimizer in self.optimizers.all:
+                for kept in optimizer.state.get(parameter, {}).values():
+                    if isinstance(kept, Tensor) and kept.shape == parameter.shape:
+                        kept.copy_(order({name: kept})[name])
 
     def backpropagate(self, batch: Batch) -> Tensor:
         """See `Training`; the loss is the mean over the step's members."""
+        if self.step < self.warmup:
+            return super().backpropagate(batch)
         others = self._others()
         share = 1 / (1 + len(others))
         shared = dict(self.network.named_parameters())
@@ -80,6 +109,7 @@ def train_supernet(
     *,
     seed: int,
     drawn: int = DRAWN,
+    warmup: int = 0,
     weights: Weights | None = None,
     state: TrainingState | None = None,
     attended: Attended = UNATTENDED,
@@ -88,13 +118,17 @@ def train_supernet(
 ) -> tuple[Supernet, Trained]:
     """Train the shared weights on the images at `indices`, each of which is seen by `drawn` + 2 members.
 
-    From scratch, from weights of the largest member, or on from an earlier training's state. A function of the
-    arguments, as `trainer.training.train.train` is, whose errors it has.
+    The first `warmup` of the recipe's images are seen by the largest member alone, whose channels are then brought into
+    the order of their importance. From scratch, from weights of the largest member, or on from an earlier training's
+    state. A function of the arguments, as `trainer.training.train.train` is, whose errors it has.
+
+    Raises:
+        InvalidConfig: the warm-up is all of it.
     """
     require_device(device)
     network = new_model(space.largest, seed) if weights is None else load_model(space.largest, weights)
     identity = Identity(
-        arch_id=f"supernet-{space.scope}-{drawn}",
+        arch_id=f"supernet-{space.scope}-{drawn}" + (f"-{warmup}" if warmup else ""),
         data=dataset.content_hash,
         images=images_hash(indices),
         seed=seed,
@@ -102,6 +136,10 @@ def train_supernet(
     )
     order = order_of(dataset, indices, recipe, seed)
     training = _SupernetTraining(network, dataset, order, recipe, identity, device, None)
-    training.space, training.drawn = space, drawn
+    training.space, training.drawn, training.warmup = space, drawn, math.ceil(warmup / order.size)
+    if training.warmup >= recipe.steps and warmup:
+        raise InvalidConfig(
+            f"a warm-up of {warmup:,} images leaves none of {recipe.images:,} for the supernet; give more images"
+        )
     trained = completed(training, dataset, state=state, attended=attended, readers=readers)
     return Supernet(space=space, weights=trained.weights), trained

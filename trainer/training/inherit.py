@@ -120,7 +120,13 @@ def inherit(wide: Architecture, weights: Weights, narrow: Architecture) -> dict[
 
 def by_importance(arch: Architecture, weights: Weights) -> dict[str, Tensor]:
     """The same network with the channels of every layer in descending order of their norms: what it computes stays."""
-    return _taken(arch, weights, arch, _descending)
+    return channel_order(arch, weights)(weights)
+
+
+def channel_order(arch: Architecture, weights: Weights) -> Callable[[Weights], dict[str, Tensor]]:
+    """What brings tensors of a network's shapes, by name, into the order that its own weights have by importance."""
+    parts = _parts(arch, weights, arch, _descending)
+    return lambda tensors: {name: _sliced(tensor, parts[_layer_of(name)]) for name, tensor in tensors.items()}
 
 
 def _taken(wide: Architecture, weights: Weights, narrow: Architecture, choose: Choose) -> dict[str, Tensor]:

@@ -46,6 +46,7 @@ def wanted(dataset: Dataset, tmp_path: Path) -> SupernetTraining:
         recipe=replace(load_recipe("proxy"), images=40, batch_size=8),
         folder=tmp_path / "shared",
         drawn=1,
+        warmup=16,
         reward_fraction=0.3,
         split_seed=2,
     )

@@ -9,18 +9,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from space.errors import Diverged
+from space.errors import Diverged, InvalidConfig
 from tests.strategies import small_space
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
 from trainer.supernet.sharing import part_of
-from trainer.supernet.training import train_supernet
+from trainer.supernet.training import _SupernetTraining, train_supernet
 from trainer.training.batches import Images, Order
+from trainer.training.inherit import channel_order
 from trainer.training.judging import judge
 from trainer.training.networks import channels_last, load_model, new_model, shapes_of
 from trainer.training.recipe import Average, Cosine, Endless, Recipe
 from trainer.training.state import TrainingState, UnfitState
-from trainer.training.train import Attended, Checkpoints
+from trainer.training.train import Attended, Checkpoints, train
 
 SPACE = replace(small_space(), in_channels=3, num_classes=3)
 MUON = Recipe(
@@ -64,9 +65,11 @@ def test_a_step_adds_up_the_gradients_of_its_members(stripes: Dataset, splits: S
         torch.testing.assert_close(trained.state.weights[name], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("step", [1, 7, 11])
-def test_killed_and_resumed_is_uninterrupted(step: int, stripes: Dataset, splits: Splits, tmp_path: Path) -> None:
-    """To the very bit, the members that each step draws included."""
+@pytest.mark.parametrize(("step", "warmup"), [(1, 0), (7, 0), (11, 0), (4, 80), (5, 80), (6, 80)])
+def test_killed_and_resumed_is_uninterrupted(
+    step: int, warmup: int, stripes: Dataset, splits: Splits, tmp_path: Path
+) -> None:
+    """To the very bit, the members that each step draws included; also beside the end of a warm-up."""
     path = tmp_path / "supernet.checkpoint"
 
     def keep(state: TrainingState) -> None:
@@ -76,12 +79,54 @@ def test_killed_and_resumed_is_uninterrupted(step: int, stripes: Dataset, splits
 
     attended = Attended(checkpoints=Checkpoints(keep=keep, seconds=0))
     with pytest.raises(Killed):
-        train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3, attended=attended)
+        train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3, warmup=warmup, attended=attended)
     state = TrainingState.read(path)
-    resumed, _ = train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3, state=state)
-    alone, trained = train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3)
+    resumed, _ = train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3, warmup=warmup, state=state)
+    alone, trained = train_supernet(SPACE, stripes, splits.train[:100], MUON, seed=3, warmup=warmup)
     assert trained.images_seen == 12 * 16
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in alone.weights.items())
+
+
+def test_channels_are_ordered_after_the_largest_was_trained_alone(
+    stripes: Dataset, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It computes what it did, and what is remembered of each channel moves with it; more is not to be a warm-up."""
+    images, order_channels = splits.train, _SupernetTraining._order_channels
+    pixels, _ = Images(stripes).batch(splits.reward[:8])
+    looks = []
+
+    def looked_at(training: _SupernetTraining) -> None:
+        buffers = {
+            name: kept["momentum_buffer"].clone()
+            for name, parameter in training.network.named_parameters()
+            for optimizer in training.optimizers.all
+            if "momentum_buffer" in (kept := optimizer.state.get(parameter, {}))
+        }
+        weights = {name: tensor.clone() for name, tensor in training.network.state_dict().items()}
+        with torch.inference_mode():
+            answers = [load_model(SPACE.largest, weights).eval()(pixels), training.judged()(pixels)]
+        training.resume()
+        looks.append((weights, buffers, answers))
+
+    def ordered(training: _SupernetTraining) -> None:
+        looked_at(training)
+        order_channels(training)
+        looked_at(training)
+
+    monkeypatch.setattr(_SupernetTraining, "_order_channels", ordered)
+    train_supernet(SPACE, stripes, images, MUON, seed=3, warmup=64)
+    (before, kept, said), (after, kept_after, said_after) = looks
+    alone = train(SPACE.largest, stripes, images, replace(MUON, images=64), seed=3).state
+    assert alone is not None
+    assert all(torch.equal(before[name], tensor) for name, tensor in alone.weights.items())
+    for one, other in zip(said, said_after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    expected = channel_order(SPACE.largest, before)(kept)
+    assert len(expected) > 20
+    assert all(torch.equal(kept_after[name], tensor) for name, tensor in expected.items())
+    assert any(not torch.equal(after[name], tensor) for name, tensor in before.items())
+    with pytest.raises(InvalidConfig, match="leaves none of 192 for the supernet"):
+        train_supernet(SPACE, stripes, images, MUON, seed=3, warmup=192)
 
 
 def test_another_supernets_training_is_refused(stripes: Dataset, splits: Splits) -> None:
