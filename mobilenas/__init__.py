@@ -10,7 +10,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from mobilenas.networks import build_model, load_spec, predict_latency
-    from mobilenas.record import FoundNetwork, Record, Search, open_record
+    from mobilenas.record import FoundNetwork, PresentModel, Record, Search, open_record
     from mobilenas.searches import resume, search
     from space.arch import Architecture
     from space.errors import MobilenasError
@@ -19,6 +19,7 @@ _HOME = {
     "Architecture": "space.arch",
     "FoundNetwork": "mobilenas.record",
     "MobilenasError": "space.errors",
+    "PresentModel": "mobilenas.record",
     "Record": "mobilenas.record",
     "Search": "mobilenas.record",
     "build_model": "mobilenas.networks",
@@ -33,6 +34,7 @@ __all__ = [
     "Architecture",
     "FoundNetwork",
     "MobilenasError",
+    "PresentModel",
     "Record",
     "Search",
     "__version__",

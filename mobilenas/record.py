@@ -1,6 +1,6 @@
 """The record: what was searched, what was found, and what came of every trial."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.record.views import trial_summary
+from search.reports.headline import headline, other_baseline
 from search.reports.history import History
+from search.trial import Trial
 from service.commands.networks.exports import export_trial
 from service.settings import load_settings
 from space.arch import Architecture
@@ -24,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundNetwork:
-    """What a search ended with.
+    """What a search ended with, or what that is compared with.
 
     `top1_test` (0-1) is on the test split and None where nothing was trained, `top1_reward` on the images that ranked
     networks, or by the user's own evaluator. Latencies are of batch 1 in ms, low quantiles of wall time; `measured_ms`
@@ -36,6 +38,15 @@ class FoundNetwork:
     top1_test: float | None
     top1_reward: float | None
     predicted_ms: float
+    measured_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentModel:
+    """The model that the user had, `name` being that of its file; figures as of `FoundNetwork`."""
+
+    name: str
+    top1_test: float
     measured_ms: dict[str, float]
 
 
@@ -70,9 +81,42 @@ class Search:
     @property
     def found(self) -> FoundNetwork | None:
         """The network that the search ended with, None while it has none."""
+        return self._network(lambda history: history.found)
+
+    @property
+    def reference(self) -> FoundNetwork | None:
+        """The reference as it was trained in the end, None while it was not."""
+        return self._network(lambda history: history.final_reference)
+
+    @property
+    def baseline(self) -> FoundNetwork | None:
+        """The reference scaled to the target, None where none was trained, or the search ended with it."""
+        return self._network(other_baseline)
+
+    @property
+    def present(self) -> PresentModel | None:
+        """The model that the user had named, None where none was, or it is not tested yet."""
         with self._opened() as (store, _):
             history = History.read(store, self.name)
-            if (trial := history.found) is None:
+            if (result := history.present) is None:
+                return None
+            measured = {each.device.name: history.present_measured(each) for each in history.served}
+        return PresentModel(
+            name=result.name,
+            top1_test=result.correct / result.total,
+            measured_ms={name: each.measured_ms for name, each in measured.items() if each is not None},
+        )
+
+    @property
+    def answer(self) -> str | None:
+        """What the search brought, in one sentence, with its interval; None before anything was tested."""
+        with self._opened() as (store, _):
+            return headline(History.read(store, self.name))
+
+    def _network(self, chosen: Callable[[History], Trial | None]) -> FoundNetwork | None:
+        with self._opened() as (store, _):
+            history = History.read(store, self.name)
+            if (trial := chosen(history)) is None:
                 return None
             measured = {each.device.name: history.measured(trial, each) for each in history.served}
         return FoundNetwork(

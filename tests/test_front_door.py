@@ -214,8 +214,15 @@ def test_what_the_record_holds_is_read(tmp_path: Path, request: pytest.FixtureRe
     assert found is not None
     assert found.top1_test is not None
     assert found.measured_ms
+    reference = done.reference
+    assert reference is not None
+    assert reference.trial != found.trial
+    assert done.answer is not None
+    assert "The found network is" in done.answer
+    assert done.baseline is None
+    assert done.present == mobilenas.PresentModel(name="mine.onnx", top1_test=0.9, measured_ms={"desk": 4.0})
     queued = next(search for search in record.searches() if search.state == "queued")
-    assert queued.found is None
+    assert (queued.found, queued.reference, queued.answer) == (None, None, None)
     assert queued.trials() == []
     assert list(queued.frame().columns) == list(done.frame().columns)
     with pytest.raises(mobilenas.MobilenasError, match="still queued"):

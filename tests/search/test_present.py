@@ -235,6 +235,7 @@ def test_it_stands_beside_what_is_found(
     assert "| present model: mine/.onnx |" in text
     assert "minus that of the present model, mine/.onnx, on the same" in text
     assert "present model: mine/.onnx" in (found.folder / "report.html").read_text(encoding="utf-8")
+    assert found.present == mobilenas.PresentModel(name="mine/.onnx", top1_test=float(right.mean()), measured_ms={})
     beside = compared([history, history], None)
     assert [each["present"]["test_top1"] for each in beside["searches"]] == [right.mean()] * 2
     print_comparison([history, history], beside)
