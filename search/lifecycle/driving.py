@@ -19,7 +19,7 @@ from search.reports.summary import write_summary
 from search.stages.blocks import search_blocks
 from search.stages.certify import certify_on_devices
 from search.stages.export import upload_export
-from search.stages.final import export_found, export_spec, train_finals
+from search.stages.final import export_found, export_spec, has_chosen, train_finals
 from search.stages.present import ask_present
 from search.stages.race.rungs import run_race, winners
 from search.stages.session import Interrupted, Session
@@ -70,7 +70,7 @@ def drive(running: Session, page: PageWriter, until: Until | None = None) -> Pat
         best = winners(running)
     else:
         _enter(running, SearchStage.NETADAPT)
-        best = refine(running)
+        best = [] if has_chosen(running) else refine(running)
     _enter(running, SearchStage.FINAL)
     if isinstance(running.data, Images):
         train_finals(running, best)

@@ -77,12 +77,12 @@ def _wanted(session: Session, best: list[Trial]) -> list[_Wanted]:
 
 
 def _recorded(session: Session) -> list[_Wanted]:
-    """Who was chosen after a race by an earlier coordinator: measured again, others might be.
+    """Who was chosen by an earlier coordinator: measured again, others might be.
 
     They are recorded all at once, the reference last; without it the choice was not ended.
     """
-    trials = [trial for trial in session.trials(SearchStage.FINAL) if trial.origin != Origin.FOUND]
-    if not session.config.races or not any(trial.origin == Origin.REFERENCE for trial in trials):
+    trials = [trial for trial in session.trials(SearchStage.FINAL) if not _is_test(session, trial)]
+    if not any(trial.origin == Origin.REFERENCE for trial in trials):
         return []
     once = {(trial.origin, trial.architecture): trial for trial in trials}  # one that failed was begun again
     return [
@@ -93,6 +93,16 @@ def _recorded(session: Session) -> list[_Wanted]:
         )
         for trial in once.values()
     ]
+
+
+def _is_test(session: Session, trial: Trial) -> bool:
+    """Whether a final trial is but the test of one that was chosen."""
+    return trial.parent is not None and session.trial(trial.parent).stage is SearchStage.FINAL
+
+
+def has_chosen(session: Session) -> bool:
+    """Whether it is recorded who is trained in the end."""
+    return bool(_recorded(session))
 
 
 def _reference(session: Session) -> tuple[Architecture, Trial | None]:
@@ -193,13 +203,13 @@ def _evaluate(session: Session, title: str, wanted: list[_Wanted]) -> None:
     def begun(each: _Wanted) -> Trial:
         return session.new_trial(SearchStage.FINAL, each.architecture, origin=each.origin, parent=each.source)
 
-    # After a race all at once, so that whoever resumes it knows who was chosen; what takes longest is trained first.
-    waiting = sorted(map(begun, new), key=lambda trial: trial.parent is not None) if session.config.races else None
+    # All at once, so that whoever resumes it knows who was chosen; after a race what takes longest is trained first.
+    waiting = [begun(each) for each in new]
+    if session.config.races:
+        waiting.sort(key=lambda trial: trial.parent is not None)
 
     def ask() -> Trial | None:
-        if waiting is not None:
-            return waiting.pop(0) if waiting else None
-        return begun(new.pop(0)) if new else None
+        return waiting.pop(0) if waiting else None
 
     def evaluation_of(trial: Trial) -> Evaluation:
         recipe = _recipe(session, trial)

@@ -1,7 +1,9 @@
 """The layer-wise refinement: NetAdapt's walk from the block-level winner to the final target."""
 
 import math
+import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from latency.meter import LocalMeter
 from search.evaluation.data import Images
@@ -15,7 +17,7 @@ from search.stages.race.screening import can_screen, latency_of, measure_on_devi
 from search.stages.session import AwaitsKit, Session
 from search.stages.walk.netadapt import proposals
 from search.stages.walk.telling import Step, of_iteration
-from search.trial import NetAdaptStep, Origin, SearchStage, State, Trial
+from search.trial import NetAdaptStep, NetworkMeasurement, Origin, SearchStage, State, Trial
 from space.arch import Architecture
 from space.errors import DeviceError, RunError
 from space.keys import BlockKey, keys_of
@@ -45,27 +47,15 @@ def refine(session: Session) -> list[Trial]:
         current = session.trial(step.trial)
     if _walks(session, seed, target_ms) and current is seed:
         _tell_few_images(session)
-    limit_ms, highest = target_ms, dict[str, float]()
     while True:
-        current = _walk(session, seed, current, limit_ms)
-        found = _within_target(session, current)
-        left = [trial for trial in found if highest.get(trial.architecture.arch_id, 0.0) <= target_ms]
-        if not left:
-            session.listener.note(f"none of {len(found)} networks meets the target as measured; the fastest is taken")
-            return sorted(found, key=lambda trial: highest[trial.architecture.arch_id])
-        new = [
-            trial
-            for trial in left[: session.config.final.top_k]
-            if trial.architecture.arch_id not in highest and _can_be_measured(session)
-        ]
-        if not new:
-            return left
-        said = _measured(session, new)
-        if said is None:
-            return left
-        highest |= said
-        if (ms := said.get(current.architecture.arch_id, 0.0)) > target_ms:
-            limit_ms = min(limit_ms, target_ms * current.scores.latency_ms / ms)
+        current = _walk(session, seed, current, target_ms)
+        found = _likely_first(session, _within_target(session, current), target_ms)
+        known = _measured(session)
+        new = [trial for trial in found[: session.config.final.top_k] if trial.number not in known]
+        can_be_measured = can_screen(session) and isinstance(session.data, Images)
+        if not new or not can_be_measured or not _measure(session, new):
+            return found
+        current = session.trial(current.number)
 
 
 def _walks(session: Session, seed: Trial, target_ms: float) -> bool:
@@ -75,7 +65,9 @@ def _walks(session: Session, seed: Trial, target_ms: float) -> bool:
 def _tell_few_images(session: Session) -> None:
     """Say where so few images judge that steps are chosen by chance."""
     data = session.data
-    judging = min(len(data.splits.reward), session.config.data.reward_images) if isinstance(data, Images) else _FEW
+    if not isinstance(data, Images) or session.config.own_evaluator is not None:
+        return
+    judging = min(len(data.splits.reward), session.config.data.reward_images)
     if judging < _FEW:
         session.listener.note(
             f"only {judging} images judge each step, so that one of them is {100 / judging:.1f} points: which layers "
@@ -83,39 +75,61 @@ def _tell_few_images(session: Session) -> None:
         )
 
 
-def _can_be_measured(session: Session) -> bool:
-    return can_screen(session) and isinstance(session.data, Images)
+def _likely_first(session: Session, found: Sequence[Trial], target_ms: float) -> list[Trial]:
+    """Those first that meet the target as measured, or may by how far predictions were off of others."""
+    known = _measured(session)
+    off = [session.trial(number).scores.latency_ms / ms for number, ms in known.items()]
+    factor = statistics.median(off) if off else 1.0
+    likely = [trial for trial in found if trial.number in known or factor * trial.scores.latency_ms <= target_ms]
+    return [*likely, *(trial for trial in found if trial not in likely)]
 
 
-def _measured(session: Session, trials: Sequence[Trial]) -> dict[str, float] | None:
-    """Networks measured whole before they are trained: the upper ends of their intervals, ms, by architecture.
+def _measured(session: Session) -> dict[int, float]:
+    """What was predicted of the networks that were measured before the final training, ms by trial."""
+    rows = session.store.trials.measurements(session.record.id)
+    stages = (SearchStage.BLOCKS, SearchStage.NETADAPT)
+    return {row.trial: row.predicted_ms for row in rows if session.trial(row.trial).stage in stages}
 
-    None where a device cannot be reached now.
+
+def _measure(session: Session, new: Sequence[Trial]) -> bool:
+    """Measure networks whole before they are trained; from then on their latency is the upper end of the interval.
+
+    Returns whether the devices could be asked.
 
     Raises:
         DeviceError: this machine cannot measure.
     """
-    networks = {name_of(trial): trial.architecture for trial in trials}
+    networks = {name_of(trial): trial.architecture for trial in new}
     session.listener.begin(f"measuring {len(networks)} network{'s' * (len(networks) > 1)} before the final training", 1)
     try:
         measured = measure_on_devices(
             session, networks, FINALISTS, {}, lambda done, expected, _: session.listener.advance(done, expected)
         )
     except DeviceError as error:
-        if any(isinstance(goal.meter, LocalMeter) for goal in session.goals):
+        if all(isinstance(goal.meter, LocalMeter) for goal in session.goals):
             raise
         session.listener.note(f"no network is measured before the final training: {error}")
-        return None
+        return False
     finally:
         session.listener.end()
-    found = {trial.architecture.arch_id: latency_of(session, measured, name_of(trial)) for trial in trials}
-    for trial in trials:
-        ms, high = found[trial.architecture.arch_id]
+    highest = {}
+    for trial in new:
+        ms, highest[trial.number] = latency_of(session, measured, name_of(trial))
         session.listener.note(
             f"trial {trial.number}, predicted {trial.scores.latency_ms:.3f} ms, takes {ms:.3f} ms (95%: at most "
-            f"{high:.3f})"
+            f"{highest[trial.number]:.3f})"
         )
-    return {name: high for name, (_, high) in found.items()}
+    for goal, whole in measured:
+        rows = [
+            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), now), now.warm_wall)
+            for trial, now in ((trial, whole[name_of(trial)].measurement) for trial in new)
+        ]
+        # With the last device a trial is known to be measured on all of them.
+        latencies = highest if goal is measured[-1][0] else {}
+        session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
+    for trial in new:
+        session.index.put(replace(trial, scores=replace(trial.scores, latency_ms=highest[trial.number])))
+    return True
 
 
 def _walk(session: Session, seed: Trial, current: Trial, target_ms: float) -> Trial:
@@ -206,6 +220,10 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     for trial in sorted(trials, key=lambda trial: -accuracy(trial)):
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
+    known = _measured(session)
+    if not candidates and (slow := [trial for trial in trials if trial.number in known]):
+        session.listener.note(f"none of {len(slow)} networks meets the target as measured; the fastest is taken")
+        return sorted(slow, key=lambda trial: trial.scores.latency_ms)[:1]
     if not candidates:
         ended = "NetAdapt is switched off (netadapt.max_steps is 0)"
         if session.config.netadapt.max_steps > 0:

@@ -11,15 +11,18 @@ from latency.meter import LocalMeter
 from latency.table import LatencyTable
 from latency.whole import Whole
 from search.config.load import parse_config
+from search.evaluation.job import Job
 from search.events import Listener
 from search.objective.latency import DeviceLatency, Goal
-from search.plan import look_up
+from search.plan import Inputs, look_up
 from search.record.heartbeat import Heartbeat
+from search.record.rows import SearchRecord
 from search.record.store import Store
 from search.stages.blocks import search_blocks
+from search.stages.final import has_chosen, train_finals
 from search.stages.session import Session
 from search.stages.walk.refine import refine
-from search.trial import SearchStage
+from search.trial import Origin, SearchStage, State
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.cost import unit_cost
@@ -48,7 +51,7 @@ class Notes(Listener):
 def walk(store: Store, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
     """A search by counts on a device whose table is made up, whose only block-level trial is the largest network."""
 
-    def begin(**changes: Any) -> Session:  # noqa: ANN401 - sections of a run
+    def begin(name: str = "walk", **changes: Any) -> Session:  # noqa: ANN401 - sections of a run
         (tmp_path / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
         space = SearchSpace(
             preset=read_preset(TINY_SPACE, "here"), width=1.0, resolution=16, in_channels=3, num_classes=2
@@ -63,6 +66,7 @@ def walk(store: Store, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 "training": {"batch_size": 16},
                 "blocks": {"trials": 2, "train_images": 32, "enqueue": [largest.to_json()]},
                 "netadapt": {"images": 16, "delta": 0.1, "steps": "fixed", "max_steps": 20},
+                "final": {"images": 32},
                 **changes,
             }
         )
@@ -72,25 +76,14 @@ def walk(store: Store, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         target_ms = 0.5 * table.estimate(inputs.space.largest)
         start = new_start(
             store,
-            run_folder=tmp_path / "walk",
+            run_folder=tmp_path / name,
             table_id=record_table(store, table),
             target_ms=target_ms,
             seed_target_ms=2.2 * target_ms,
         )
-        record = store.searches.create(name="walk", config=config.model_dump(mode="json"), start=start)
+        record = store.searches.create(name=name, config=config.model_dump(mode="json"), start=start)
         goals = (Goal(table_id=start.table_id or 0, table=table, meter=LocalMeter("desk"), target_ms=target_ms),)
-        session = Session(
-            store=store,
-            record=record,
-            config=inputs.config,
-            space=inputs.space,
-            data=inputs.data,
-            goals=goals,
-            latency=DeviceLatency(goals),
-            executor=InlineExecutor(2),
-            listener=Notes(),
-            heartbeat=Heartbeat(store, record.id),
-        )
+        session = opened(store, record, inputs, goals)
         search_blocks(session)
         return session
 
@@ -102,6 +95,27 @@ def walk(store: Store, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Session, "measure", measure)
     return begin
+
+
+def opened(store: Store, record: SearchRecord, inputs: Inputs, goals: tuple[Goal, ...]) -> Session:
+    """Whoever runs it, on with it if it has begun."""
+    return Session(
+        store=store,
+        record=record,
+        config=inputs.config,
+        space=inputs.space,
+        data=inputs.data,
+        goals=goals,
+        latency=DeviceLatency(goals),
+        executor=InlineExecutor(2),
+        listener=Notes(),
+        heartbeat=Heartbeat(store, record.id),
+    )
+
+
+def reopened(session: Session) -> Session:
+    """As another coordinator has it."""
+    return opened(session.store, session.record, look_up(session.config), session.goals)
 
 
 def entry(key: BlockKey) -> Any:  # noqa: ANN401 - a measurement
@@ -133,14 +147,76 @@ def test_the_walk_goes_on_until_its_end_meets_the_target_as_measured(
     asked = takes(monkeypatch, lambda _: 1.3)
     (best, *_) = refine(session)
     assert best.stage is SearchStage.NETADAPT
-    assert 1.3 * best.scores.latency_ms <= session.start.target_ms
+    assert 1.3 * session.latency.estimate(best.architecture) <= session.start.target_ms
     slow = [arch for arch in asked if 1.3 * session.latency.estimate(arch) > session.start.target_ms]
     assert slow, "the first end had met the target by its prediction alone"
     assert len(set(asked)) == len(asked)
     notes = session.listener.notes  # type: ignore[attr-defined]
     assert sum(", predicted " in note and "takes" in note for note in notes) == len(asked)
-    resumed = refine(session)
-    assert resumed[0].number == best.number
+    assert best.scores.latency_ms <= session.start.target_ms
+    count = len(asked)
+    takes(monkeypatch, lambda _: 9.0)
+    assert refine(session)[0].number == best.number, "what is recorded is not measured again"
+    assert len(asked) == count
+
+
+class Killed(BaseException):
+    """The coordinator ended here."""
+
+
+@pytest.mark.parametrize("job", [1, 3])
+def test_a_walk_that_is_killed_beyond_the_target_goes_on(
+    job: int, walk: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As measured its end had missed it, which is recorded: no trial is left running, and the end is the same."""
+    session = walk()
+    measured = takes(monkeypatch, lambda _: 1.3)
+    submit, jobs = InlineExecutor.submit, []
+
+    def submitted(executor: InlineExecutor, given: Job) -> None:
+        jobs.append(given)
+        if measured and len(after) >= job:
+            raise Killed
+        if measured:
+            after.append(given)
+        submit(executor, given)
+
+    after: list[Job] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineExecutor, "submit", submitted)
+        with pytest.raises(Killed):
+            refine(session)
+    resumed = reopened(session)
+    assert any(trial.state is State.RUNNING for trial in resumed.trials(SearchStage.NETADAPT))
+    (best, *_) = refine(resumed)
+    assert best.scores.latency_ms <= session.start.target_ms
+    assert {trial.state for trial in resumed.trials(SearchStage.NETADAPT)} <= {State.COMPLETE, State.PRUNED}
+    alone = walk(name="alone")
+    takes(monkeypatch, lambda _: 1.3)
+    assert refine(alone)[0].architecture == best.architecture
+
+
+def test_finals_are_chosen_once(walk: Callable[..., Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever resumes a search trains what was chosen, whatever the device says by then."""
+    session = walk()
+    takes(monkeypatch, lambda _: 1.0)
+    assert not has_chosen(session)
+    best = refine(session)
+    with monkeypatch.context() as patched:
+        patched.setattr(InlineExecutor, "submit", raises_killed)
+        with pytest.raises(Killed):
+            train_finals(session, best)
+    resumed = reopened(session)
+    assert has_chosen(resumed)
+    train_finals(resumed, [])
+    finals = resumed.trials(SearchStage.FINAL)
+    assert [trial.origin for trial in finals] == [Origin.FOUND, Origin.REFERENCE]
+    assert {trial.state for trial in finals} == {State.COMPLETE}
+
+
+def raises_killed(*_: object) -> None:
+    """Whatever is asked of it."""
+    raise Killed
 
 
 def test_who_meets_the_target_is_measured_and_taken(
