@@ -76,7 +76,7 @@ def searched(arguments: argparse.Namespace, data: Path, name: str) -> dict[str, 
             if trial.origin == Origin.START and trial.state is State.COMPLETE
         )
         found, reference = recorded.both()
-        baseline = found if recorded.found_is_baseline else recorded.baseline
+        baseline = found if recorded.found_is_known else recorded.baseline
         assert baseline is not None
 
         def row(trial: Trial) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def searched(arguments: argparse.Namespace, data: Path, name: str) -> dict[str, 
             "found": row(found),
             "baseline": row(baseline),
             "reference": row(reference),
-            "found_is_baseline": recorded.found_is_baseline,
+            "found_is_baseline": recorded.found_is_known,
             "gap": [gap.difference, gap.low, gap.high],
             "target_ms": recorded.start.target_ms,
             "seconds": (start.finished_at - start.started_at).total_seconds() / trainings,

@@ -94,7 +94,9 @@ def _in_folds(job: Job, evaluation: Training, dataset: Dataset, splits: Splits, 
     for number, part in enumerate(parts):
         trained = _trained_on(np.setdiff1d(pool, part), number, job, evaluation, dataset, progress)
         model = load_model(evaluation.architecture, trained.weights).to(evaluation.device)
-        logits[np.searchsorted(pool, part)] = logits_of(model, dataset, part)
+        said = logits_of(model, dataset, part)
+        judgement_of(said, dataset.labels()[part])  # which a network that diverged ends here
+        logits[np.searchsorted(pool, part)] = said
         by_fold.append(trained)
     if job.keeps_checkpoint and job.checkpoint is not None:
         write_folds([each.weights for each in by_fold], job.checkpoint, evaluation_key=evaluation.key)

@@ -2,6 +2,7 @@
 
 import math
 
+from search.config.load import parse_config
 from search.config.sections import parse_target
 from search.reports.comparison import trial_difference
 from search.reports.history import History, Served
@@ -35,9 +36,10 @@ def headline(history: History) -> str | None:
     known = {trial.architecture for trial in (baseline, reference) if trial is not None}
     if found.architecture in known and not is_walk(config):
         named = scaled_in_words(config, found.architecture)
+        which = "reference itself" if found.architecture == reference.architecture else "reference scaled to the target"
         return (
-            f"The search found nothing better than the reference scaled to the target ({named}), which it ends with; "
-            "more images or more networks may."
+            f"The search found nothing better than the {which} ({named}), which it ends with; more images or more "
+            "networks may."
         )
     other = reference if baseline is None else baseline
     named = f"the {compared_with(config)}"
@@ -89,11 +91,11 @@ def certainty(history: History) -> str | None:
     chosen = None if found is None or found.parent is None else history.by_number.get(found.parent)
     if start is None or chosen is None or chosen.stage is not SearchStage.FINAL or not _by_likelihood(history):
         return None
-    races = bool(history.setting("race.rungs"))
+    config = parse_config(dict(history.record.config))
     trained = [
         trial
         for trial in history.complete(SearchStage.FINAL)
-        if may_be_chosen(trial, races=races, target_ms=start.target_ms) and trial.number != chosen.number
+        if may_be_chosen(trial, config, start.target_ms) and trial.number != chosen.number
     ]
     if not trained:
         return None

@@ -125,14 +125,20 @@ def _beside_the_baseline(recorded: RecordedSearch, images: str) -> list[str]:
     config, baseline = recorded.record.config, recorded.baseline
     if recorded.found_is_known:
         named = scaled_in_words(config, recorded.found.architecture)
+        over = "the reference itself" if _is_reference(recorded) else "scaling the reference"
         return [
             f"The found network is {named}, which was the best of the finalists: the search brought nothing over "
-            "scaling the reference; more images or more networks may."
+            f"{over}; more images or more networks may."
         ]
     if baseline is None:
         return []
     named = f"baseline ({scaled_in_words(config, baseline.architecture)})"
     return [f"{difference_sentence(recorded.difference(baseline), named, images)}."]
+
+
+def _is_reference(recorded: RecordedSearch) -> bool:
+    found, reference = recorded.both()
+    return found.architecture == reference.architecture
 
 
 def _with_present(recorded: RecordedSearch) -> History | None:
@@ -270,7 +276,8 @@ def _walk(recorded: RecordedSearch) -> list[str]:
     if walked is not None and walked.architecture == found:
         return _markdown(rows)
     if recorded.found_is_known:
-        return ["The found network is the reference, scaled to the target, which no search is needed for."]
+        which = "reference itself" if _is_reference(recorded) else "reference scaled to the target"
+        return [f"The found network is the {which}, which no search is needed for."]
     tried = [*recorded.trials(SearchStage.NETADAPT), *recorded.trials(SearchStage.BLOCKS)]
     mine = [trial for trial in tried if trial.architecture == found and trial.state is State.COMPLETE]
     # Of a race its last rung; of a walk the look on the most images.

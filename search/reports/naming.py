@@ -55,10 +55,10 @@ def reference_head(config: Mapping[str, Any], arch: Architecture) -> str:
 
 
 def scaled_in_words(config: Mapping[str, Any], arch: Architecture) -> str:
-    """The reference at a smaller width multiplier: the largest of the widths, in hundredths, that make this network."""
+    """The reference at some width multiplier: the largest of the widths, in hundredths, that make this network."""
     space = config.get("space") or {}
     widest = float(space.get("width") or 0)
-    for step in (*range(round(100 * widest), 0, -1), *range(round(100 * widest) + 1, 401)):
+    for step in (*range(round(100 * widest), 0, -1), *range(400, round(100 * widest), -1)):
         if (name := name_at_width(step / 100, arch)) is not None:
             return in_words(name, step / 100, arch.resolution)
     return "the scaled reference"

@@ -178,9 +178,10 @@ class _Search:
             self.session.listener.note(
                 f"proposed is what {self._prior.networks} published trainings of this space speak for (race.prior)"
             )
-        if known := len(self._lessons.furthest):
-            who = "the race begins with the best of" if self._prior is not None else "the sampler learns from"
-            self.session.listener.note(f"{who} {known} networks that earlier searches have trained alike")
+        learns, known = self._prior is None and len(self._lessons.first), len(self._lessons.furthest)
+        if learns or known:
+            who = "the sampler learns from" if learns else "the race begins with the best of"
+            self.session.listener.note(f"{who} {learns or known} networks that earlier searches have trained alike")
 
     def _next_known(self) -> Trial | None:
         """A trial of the best of them that this search has not tried yet."""

@@ -138,12 +138,11 @@ def _recipe(session: Session, trial: Trial) -> Recipe | None:
 def _chosen(session: Session) -> Trial | None:
     """The candidate that the reward split chooses, None where there was no choice, or none could be trained."""
     failed = any(trial.state is State.FAILED for trial in session.index.of_origin(SearchStage.FINAL, Origin.CANDIDATE))
-    races, target_ms = session.config.races, session.start.target_ms
     trained = [
         trial
         for origin in (Origin.CANDIDATE, Origin.BASELINE, Origin.REFERENCE)
         for trial in session.index.of_origin(SearchStage.FINAL, origin)
-        if trial.state is State.COMPLETE and may_be_chosen(trial, races=races, target_ms=target_ms)
+        if trial.state is State.COMPLETE and may_be_chosen(trial, session.config, session.start.target_ms)
     ]
     if not trained or (failed and not any(trial.origin == Origin.CANDIDATE for trial in trained)):
         return None  # that nothing but the references could be trained is no finding
@@ -255,9 +254,12 @@ def _temperature(session: Session, found: Trial, weights: Weights) -> float:
     images, files = session.evaluations.images, session.start.files
     if images.folds == 1:
         return temperature_of(load_model(found.architecture, weights), images.dataset, images.splits.reward)
-    parent = None if found.parent is None else session.trial(found.parent)
-    trained = parent if parent is not None and parent.stage is SearchStage.FINAL else found
-    return temperature_of_weights(files.weights(trained)) or 1.0
+    trial: Trial | None = found
+    while trial is not None:  # who is tested as it was trained has that of its training
+        if (temperature := temperature_of_weights(files.weights(trial))) is not None:
+            return temperature
+        trial = None if trial.parent is None else session.trial(trial.parent)
+    return 1.0
 
 
 def export_spec(session: Session, best: Trial) -> ExportRecord:

@@ -1,5 +1,6 @@
 """A trained network as a teacher: one of a run folder in torch, any of an ONNX file by ONNX Runtime."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def teacher_from(
         logits = np.log(np.maximum(said, np.finfo(np.float32).tiny)).astype(np.float32)
         return torch.from_numpy(logits).to(images.device)
 
-    return Teacher(answer=answer, identity=model.sha256[:16])
+    # Other labels or another preprocessing make another teacher of the same file.
+    said = f"{model.sha256} {order.tolist()} {model.preprocess.to_json()}"
+    return Teacher(answer=answer, identity=hashlib.sha256(said.encode()).hexdigest()[:16])
 
 
 def _of_folder(folder: Path, dataset: Dataset, device: DeviceKind) -> Teacher:

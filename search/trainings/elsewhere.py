@@ -26,7 +26,7 @@ def train_by_parts(
         RunError: a part failed.
     """
     kept, part = wanted.kept, wanted.folder / f"{wanted.kept.kind}.part"
-    total, number = wanted.recipe.steps * wanted.size, 0
+    total, number, before = wanted.recipe.steps * wanted.size, 0, -1
     while True:
         job = Job(
             number=number,
@@ -44,6 +44,9 @@ def train_by_parts(
             raise RunError(f"training the supernet failed: {finished.error}")
         if finished.outcome.images_seen >= total:
             break
+        if finished.outcome.images_seen <= before:
+            raise RunError(f"training the supernet does not go on after {before:,} of {total:,} images")
+        before = finished.outcome.images_seen
         listener.note(f"{finished.outcome.images_seen:,} of {total:,} images are trained and kept")
         _end_if(stopping)
         number += 1

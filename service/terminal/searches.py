@@ -72,7 +72,8 @@ def _weights_lines(config: RunConfig) -> list[str]:
     if config.data.skip_damaged:
         options += " --skip-damaged"
     if config.present.model is not None:
-        options += f" --baseline {shlex.quote(config.present.model)}"
+        named = {"": config.present.model, "-labels": config.present.labels, "-preprocess": config.present.preprocess}
+        options += "".join(f" --baseline{name} {shlex.quote(value)}" for name, value in named.items() if value)
     return [
         "weights      all networks are trained from scratch; to begin with published weights instead: "
         f"mobilenas search --init torchvision:mobilenet_v2 {options}"
@@ -122,7 +123,7 @@ def _shorter_lines(plan: Plan) -> list[str]:
     share = (side / plan.inputs.space.resolution) ** 2
     return [
         f"shorter      pictures of {plan.inputs.space.resolution} px take long here: those of --resolution {side} take "
-        f"about {share:.0%} of it; --budget 15m has fewer networks, trained for less"
+        f"about {share:.0%} of it"
     ]
 
 

@@ -241,10 +241,26 @@ def non_decreasing(values: Sequence[float]) -> list[float]:
     return [total / count for total, count in pools for _ in range(count)]
 
 
-# The multiply-adds, in shares of the reference's times the share of its latency, among which the widest is looked for
-# that meets the target: at 80% of MobileNetV3-Small's latency for 32 px it has 53% of them, at 60% of MobileNetV2's for
-# 96 px 49%.
-_OF_SHARE = (0.4, 1.1)
+# How far predictions may be off, so that nobody knows yet whether the reference itself meets the target.
+_UNSURE = 0.04
+
+
+def _unsure(session: Session) -> float:
+    """The same of a search: nobody doubts a share of the reference's own latency, nor a function that predicts."""
+    is_relative = all(target.relative is not None for target in session.config.devices.values())
+    return 0.0 if is_relative or not session.goals else _UNSURE
+
+
+def _span(share: float, unsure: float = _UNSURE) -> tuple[float, float]:
+    """Among how many multiply-adds the widest is looked for that meets a target, all as shares of the reference's.
+
+    At 80% of MobileNetV3-Small's latency for 32 px it has 53% of them, at 60% of MobileNetV2's for 96 px 49%; at 127%
+    of the former 174%, at 192% 323%, since a part of its latency (some 60%) is no matter of width.
+    """
+    if share < 1 - unsure:
+        return 0.4 * share, 1.1 * share
+    return 0.4 if share < 1 + unsure else 0.9 * share, max(1.1 * share, (share - 0.7) / 0.3)
+
 
 _NO_BASELINE = "there is no baseline: blocks of the scaled reference are not measured on the device"
 
@@ -260,15 +276,16 @@ def _predicted_baseline(session: Session) -> Architecture | None:
 
 
 def _references(session: Session) -> dict[float, Architecture]:
-    """The reference at other widths, narrower ones or, where it meets the target itself, wider ones; the widest first.
+    """The reference at other widths: narrower ones, wider ones, or both where it may meet the target; the widest first.
 
-    As latency grows with the multiply-adds and these with the square of the width, so much wider may meet the target.
+    Multiply-adds grow with the square of the width.
     """
-    if (share := _share(session)) < 1:
-        return scaled_references(session.space)
-    space = session.space
-    largest = cost_of(space.largest).madds / cost_of(space.reference).madds
-    return widened_references(space, space.width * math.sqrt(min(_OF_SHARE[1] * share, largest)))
+    space, share, unsure = session.space, _share(session), _unsure(session)
+    narrower = scaled_references(space) if share < 1 + unsure else {}
+    if share < 1 - unsure:
+        return narrower
+    most = min(_span(share, unsure)[1], cost_of(space.largest).madds / cost_of(space.reference).madds)
+    return {**widened_references(space, space.width * math.sqrt(most)), **narrower}
 
 
 def _scaled(session: Session, references: Mapping[float, Architecture]) -> dict[str, Architecture]:
@@ -285,8 +302,8 @@ def _share(session: Session) -> float:
 
 def _near(session: Session, scaled: Mapping[str, Architecture]) -> dict[str, Architecture]:
     """Those of which one is probably the widest that meets the target; all, where none is so."""
-    whole = _share(session) * cost_of(session.space.reference).madds
-    least, most = (factor * whole for factor in _OF_SHARE)
+    whole = cost_of(session.space.reference).madds
+    least, most = (share * whole for share in _span(_share(session), _unsure(session)))
     near = {name: arch for name, arch in scaled.items() if least <= cost_of(arch).madds <= most}
     return near or dict(scaled)
 

@@ -76,6 +76,7 @@ def _inputs(
     asked = asked.model_copy(update={"evaluator": None, "supernet": None, "supernet_hash": None})
     if asked.init is not None:
         raise InvalidConfig(f"config key init: a supernet is trained from scratch, not from {asked.init}; leave it out")
+    asked = asked.judged_in(1)  # folds are of trainings that judge networks
     listener.begin(f"preparing {asked.data.source}", 1)
     inputs = look_up(asked, listener.advance)
     listener.end()
@@ -152,8 +153,10 @@ def train(
 def _on_executor(inputs: Inputs) -> Elsewhere:
     def train(wanted: SupernetTraining, listener: Listener, stopping: Callable[[], bool]) -> tuple[Supernet, Trained]:
         executor = executor_for(inputs, listener)
+        # A part that is ended by the limit of a trial would be lost.
+        part = min(wanted.checkpoint_seconds, 60 * inputs.config.trial_minutes / 2)
         try:
-            return train_by_parts(wanted, executor, listener, stopping)
+            return train_by_parts(replace(wanted, checkpoint_seconds=part), executor, listener, stopping)
         finally:
             executor.close()
 

@@ -38,7 +38,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 @pytest.fixture
 def wanted(dataset: Dataset, tmp_path: Path) -> SupernetTraining:
-    """Ten steps."""
+    """Five steps."""
     return SupernetTraining(
         space=SPACE,
         dataset=dataset,
@@ -58,7 +58,7 @@ def test_parts_make_the_same_supernet(executor: Executor, wanted: SupernetTraini
     told = Notes()
 
     def elsewhere(asked: SupernetTraining, *more: object) -> tuple[Supernet, Trained]:
-        # Two steps or so are as long as a part may be here.
+        # A part is as short as can be: one step.
         return train_by_parts(replace(asked, checkpoint_seconds=0.0), executor, *more)  # type: ignore[arg-type]
 
     found = train_named(wanted, told, elsewhere=elsewhere)

@@ -225,6 +225,9 @@ def test_a_classifier_from_elsewhere_teaches(dataset: Dataset, tmp_path: Path, *
     with pytest.raises(DataError, match=r"teacher theirs.onnx does not say what its classes are.*--teacher-labels"):
         teacher_from(path, dataset)
     teacher = teacher_from(path, dataset, labels=str(labels), preprocess=str(tmp_path / "how.json"))
+    (tmp_path / "other.txt").write_text("\n".join(dataset.classes))
+    other = teacher_from(path, dataset, labels=str(tmp_path / "other.txt"), preprocess=str(tmp_path / "how.json"))
+    assert other.identity != teacher.identity, "or a training would go on from what was learnt wrongly"
     images, _ = Images(dataset).batch(split(dataset).test[:5])
     expected = (images.mean((2, 3)) @ torch.from_numpy(matrix)).flip(1).softmax(1)
     torch.testing.assert_close(teacher.answer(images).softmax(1), expected, rtol=1e-4, atol=1e-6)

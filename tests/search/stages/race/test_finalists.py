@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from search.stages.race.finalists import non_decreasing
+from search.stages.race.finalists import _span, non_decreasing
 
 
 @given(st.lists(st.floats(0.1, 100), max_size=30))
@@ -13,6 +13,15 @@ def test_luck_is_taken_out_of_what_must_rise(values: list[float]) -> None:
     """As SciPy does it."""
     expected = isotonic_regression(values).x if values else []
     assert non_decreasing(values) == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize(
+    ("share", "madds"), [(0.6, 0.49), (0.8, 0.53), (1.0, 1.0), (1.14, 1.38), (1.27, 1.74), (1.51, 2.31), (1.92, 3.23)]
+)
+def test_the_widest_is_looked_for_where_it_was_measured_to_be(share: float, madds: float) -> None:
+    """Latency and multiply-adds of MobileNetV3-Small's widths for 32 px, and of MobileNetV2's for 96 px at 60%."""
+    least, most = _span(share)
+    assert least <= madds <= most
 
 
 def test_what_rises_stays_as_it_is() -> None:

@@ -36,6 +36,7 @@ from tests.search.inline import InlineExecutor, use_inline
 from tests.search.judgements import write_judgement
 from tests.search.makers import trial as made_up
 from tests.tiny import TINY_SPACE
+from trainer.training.metrics import wilson_interval
 from trainer.training.state import TrainingState
 
 RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 3}, {"images": 96, "networks": 2}]
@@ -208,6 +209,29 @@ def test_the_scaled_reference_races_to_the_end(tmp_path: Path, photos: Path, exe
     assert (re.search(r"baseline: MobileNetV3-Small.*, width 0\.", report) is not None) == (best is not baseline)
 
 
+@pytest.mark.usefixtures("executors")
+def test_a_reference_beyond_the_limits_is_not_chosen(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However good it is, and though it meets the target: the found network keeps all limits."""
+    monkeypatch.setattr(
+        "search.stages.final.ranked",
+        lambda _session, trials, _rewards: sorted(trials, key=lambda trial: trial.origin != Origin.REFERENCE),
+    )
+    config = race_near_the_reference(tmp_path, photos, [{"images": 32, "networks": 2}], final={"images": 64})
+    config |= {"target": {"relative": 1.0}, "race": {"rungs": [{"images": 32, "networks": 2}], "latency_from": 0.3}}
+    space = SearchSpace(
+        preset=load_preset("mobilenet-v3-small-32px"), width=0.3, resolution=16, in_channels=3, num_classes=2
+    )
+    most = cost_of(space.reference).params - 1
+    run(tmp_path, config | {"limits": {"params": most}})
+    final = {trial.origin: trial for trial in trials_of(tmp_path) if trial.stage is SearchStage.FINAL}
+    assert final[Origin.REFERENCE].scores.params > most
+    assert final[Origin.FOUND].scores.params <= most
+    summary = json.loads((tmp_path / "runs" / "race" / "report.json").read_text())
+    assert {each["name"] for each in summary["finalists"]} <= {Origin.CANDIDATE, Origin.BASELINE}
+
+
 @pytest.mark.parametrize(("target", "origin"), [(1.6, Origin.BASELINE), (1.0, Origin.REFERENCE)])
 def test_a_target_that_the_reference_meets_has_a_baseline(
     target: float,
@@ -234,7 +258,8 @@ def test_a_target_that_the_reference_meets_has_a_baseline(
     else:
         assert Origin.BASELINE not in final
     summary = json.loads((tmp_path / "runs" / "race" / "report.json").read_text())
-    assert "nothing better than the reference scaled to the target" in summary["answer"]
+    which = "reference itself" if origin == Origin.REFERENCE else "reference scaled to the target"
+    assert f"nothing better than the {which} (MobileNetV3-Small" in summary["answer"]
     chosen = {each["name"] for each in summary["finalists"] if each["chosen"]}
     assert chosen == {origin}
     assert "the search brought nothing over" in (tmp_path / "runs" / "race" / "report.md").read_text()
@@ -476,8 +501,11 @@ def test_who_only_guesses_is_told_apart(top1: float, images: int, guesses: bool)
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_who_learns_from_noise_is_told_so(tmp_path: Path, executors: list[InlineExecutor]) -> None:
+def test_who_learns_from_noise_is_told_so(
+    tmp_path: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On few images in the log and in the report; on many the race ends before its final training."""
+    monkeypatch.setattr("search.stages.race.rungs.is_above", lambda *_: False)  # whatever luck has it
     noise, draw = tmp_path / "noise", np.random.default_rng(0)
     for number in range(80):
         path = noise / "ab"[number % 2] / f"{number}.png"
@@ -491,7 +519,9 @@ def test_who_learns_from_noise_is_told_so(tmp_path: Path, executors: list[Inline
         said = [line.message for line in store.searches.log(store.searches.get("race").id)]
     assert any("where always naming one class has 50.00%: that may be chance" in line for line in said)
     report = (tmp_path / "runs" / "race" / "report.md").read_text()
-    assert "may do no better than to name class" in report
+    (found,) = [trial for trial in trials_of(tmp_path) if trial.origin == Origin.FOUND]
+    is_chance = wilson_interval(found.correct or 0, found.total or 1)[0] <= 0.5
+    assert ("may do no better than to name class" in report) is is_chance
 
 
 @pytest.mark.parametrize(("top1", "images", "above"), [(0.6, 60, False), (0.7, 60, True), (0.52, 9000, True)])
