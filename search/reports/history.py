@@ -149,7 +149,7 @@ class History:
     @property
     def measures_candidates(self) -> bool:
         """Whether networks are measured before they are trained: in a race, where the device can be asked."""
-        measured = {each.trial for each in self.measurements}
+        measured = {each.trial for each in self.measurements if self.setting("race.rungs")}
         return any(trial.number in measured for trial in self.trials if trial.stage is SearchStage.BLOCKS)
 
     @property
@@ -325,7 +325,7 @@ def name_at_width(width: object, arch: Architecture) -> str | None:
     return _published(float(width)).get((arch.stem, arch.stages, arch.head))
 
 
-@lru_cache
+@lru_cache(maxsize=512)  # a scaled reference is looked for among some hundred widths
 def _published(width: float) -> dict[tuple[object, ...], str]:
     """The names of published networks by what they are made of, of two that are alike the first."""
     found: dict[tuple[object, ...], str] = {}

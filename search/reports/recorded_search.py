@@ -42,8 +42,18 @@ def reference_trial(trials: Iterable[Trial]) -> Trial | None:
     return next((trial for trial in trials if _is_complete_final(trial, Origin.REFERENCE)), None)
 
 
-# Of a latency that is only predicted, this share of a target in ms is taken to meet it: predictions err by 1 to 2 %.
-_SURE = 0.96
+# How far predictions may be off, so that nobody knows whether the reference itself meets a target in ms.
+_UNSURE = 0.04
+
+
+def doubt(config: RunConfig, target_ms: float) -> float:
+    """By what share the reference's prediction may be off: a share of its own latency is beyond doubt, and functions.
+
+    A lower limit in ms is not.
+    """
+    is_relative = all(target.relative is not None for target in config.devices.values())
+    is_limited = config.limits.latency_ms is not None and config.limits.latency_ms < target_ms
+    return 0.0 if config.latency is not None or (is_relative and not is_limited) else _UNSURE
 
 
 def may_be_chosen(trial: Trial, config: RunConfig, target_ms: float) -> bool:
@@ -54,10 +64,7 @@ def may_be_chosen(trial: Trial, config: RunConfig, target_ms: float) -> bool:
     """
     if trial.origin != Origin.REFERENCE:
         return trial.origin in (Origin.CANDIDATE, Origin.BASELINE)
-    limit_ms = min(target_ms, config.limits.latency_ms or math.inf)
-    is_relative = all(target.relative is not None for target in config.devices.values())
-    if config.latency is None and not (is_relative and limit_ms == target_ms):
-        limit_ms *= _SURE
+    limit_ms = min(target_ms, config.limits.latency_ms or math.inf) / (1 + doubt(config, target_ms))
     limits = replace(config.limits.limits(None), latency_ms=limit_ms)
     return config.races and limits.refusal(trial.scores) is None
 

@@ -82,10 +82,12 @@ def _recorded(session: Session) -> list[_Wanted]:
     They are recorded all at once, the reference last; without it the choice was not ended.
     """
     trials = [trial for trial in session.trials(SearchStage.FINAL) if not _is_test(session, trial)]
-    if not any(trial.origin == Origin.REFERENCE for trial in trials):
+    has_reference = any(trial.origin == Origin.REFERENCE for trial in trials)
+    # Earlier versions recorded those of a walk one by one.
+    if not trials or (session.config.races and not has_reference):
         return []
     once = {(trial.origin, trial.architecture): trial for trial in trials}  # one that failed was begun again
-    return [
+    recorded = [
         _Wanted(
             origin=trial.origin,
             architecture=trial.architecture,
@@ -93,6 +95,7 @@ def _recorded(session: Session) -> list[_Wanted]:
         )
         for trial in once.values()
     ]
+    return recorded if has_reference else [*recorded, _going_on(session, Origin.REFERENCE, *_reference(session))]
 
 
 def _is_test(session: Session, trial: Trial) -> bool:

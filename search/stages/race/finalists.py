@@ -11,7 +11,7 @@ from latency.meter import LocalMeter
 from latency.results import Results
 from search.objective.latency import Goal, scores_at
 from search.protocols import FINALISTS, FINER, SCALED, SPARE
-from search.reports.recorded_search import RecordedSearch
+from search.reports.recorded_search import RecordedSearch, doubt
 from search.stages.limits import end_latency_ms, end_limits_of
 from search.stages.race import kits
 from search.stages.race.screening import know_by_measuring, latency_of, measure_on_devices, measure_trials, name_of
@@ -241,17 +241,7 @@ def non_decreasing(values: Sequence[float]) -> list[float]:
     return [total / count for total, count in pools for _ in range(count)]
 
 
-# How far predictions may be off, so that nobody knows yet whether the reference itself meets the target.
-_UNSURE = 0.04
-
-
-def _unsure(session: Session) -> float:
-    """The same of a search: nobody doubts a share of the reference's own latency, nor a function that predicts."""
-    is_relative = all(target.relative is not None for target in session.config.devices.values())
-    return 0.0 if is_relative or not session.goals else _UNSURE
-
-
-def _span(share: float, unsure: float = _UNSURE) -> tuple[float, float]:
+def _span(share: float, unsure: float) -> tuple[float, float]:
     """Among how many multiply-adds the widest is looked for that meets a target, all as shares of the reference's.
 
     At 80% of MobileNetV3-Small's latency for 32 px it has 53% of them, at 60% of MobileNetV2's for 96 px 49%; at 127%
@@ -280,7 +270,7 @@ def _references(session: Session) -> dict[float, Architecture]:
 
     Multiply-adds grow with the square of the width.
     """
-    space, share, unsure = session.space, _share(session), _unsure(session)
+    space, share, unsure = session.space, _share(session), doubt(session.config, session.start.target_ms)
     narrower = scaled_references(space) if share < 1 + unsure else {}
     if share < 1 - unsure:
         return narrower
@@ -303,7 +293,8 @@ def _share(session: Session) -> float:
 def _near(session: Session, scaled: Mapping[str, Architecture]) -> dict[str, Architecture]:
     """Those of which one is probably the widest that meets the target; all, where none is so."""
     whole = cost_of(session.space.reference).madds
-    least, most = (share * whole for share in _span(_share(session), _unsure(session)))
+    unsure = doubt(session.config, session.start.target_ms)
+    least, most = (share * whole for share in _span(_share(session), unsure))
     near = {name: arch for name, arch in scaled.items() if least <= cost_of(arch).madds <= most}
     return near or dict(scaled)
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latency.meter import LocalMeter
@@ -43,19 +43,20 @@ def refine(session: Session) -> list[Trial]:
     target_ms = min(session.start.target_ms, session.config.limits.latency_ms or math.inf)
     if _walks(session, seed, target_ms) and _kits_lacking(session):
         raise AwaitsKit(pause_before_refinement(session))
-    for step in session.store.trials.steps(session.record.id):
-        current = session.trial(step.trial)
-    if _walks(session, seed, target_ms) and current is seed:
+    way = [seed, *(session.trial(step.trial) for step in session.store.trials.steps(session.record.id))]
+    if _walks(session, seed, target_ms) and len(way) == 1:
         _tell_few_images(session)
+    can_be_measured = can_screen(session) and isinstance(session.data, Images)
     while True:
-        current = _walk(session, seed, current, target_ms)
-        found = _likely_first(session, _within_target(session, current), target_ms)
         known = _measured(session)
-        new = [trial for trial in found[: session.config.final.top_k] if trial.number not in known]
-        can_be_measured = can_screen(session) and isinstance(session.data, Images)
+        current = _walk(session, seed, way[-1], _predicted_limit(way, known, target_ms))
+        if current is not way[-1]:
+            way.append(current)
+        found = _within_target(session, current, known)
+        new = [trial for trial in found[: session.config.final.top_k] if trial.architecture.arch_id not in known]
         if not new or not can_be_measured or not _measure(session, new):
+            _tell_taken(session, found[0], current)
             return found
-        current = session.trial(current.number)
 
 
 def _walks(session: Session, seed: Trial, target_ms: float) -> bool:
@@ -75,29 +76,45 @@ def _tell_few_images(session: Session) -> None:
         )
 
 
-def _likely_first(session: Session, found: Sequence[Trial], target_ms: float) -> list[Trial]:
-    """Those first that meet the target as measured, or may by how far predictions were off of others."""
-    known = _measured(session)
-    off = [session.trial(number).scores.latency_ms / ms for number, ms in known.items()]
-    factor = statistics.median(off) if off else 1.0
-    likely = [trial for trial in found if trial.number in known or factor * trial.scores.latency_ms <= target_ms]
-    return [*likely, *(trial for trial in found if trial not in likely)]
+def _measured(session: Session) -> dict[str, float]:
+    """What networks take as measured before the final training, by architecture: times their prediction.
 
-
-def _measured(session: Session) -> dict[int, float]:
-    """What was predicted of the networks that were measured before the final training, ms by trial."""
-    rows = session.store.trials.measurements(session.record.id)
+    Of each the upper end of its 95 % interval; of several devices that of the one whose target it comes closest to.
+    """
+    by_device: list[dict[str, float]] = []
     stages = (SearchStage.BLOCKS, SearchStage.NETADAPT)
-    return {row.trial: row.predicted_ms for row in rows if session.trial(row.trial).stage in stages}
+    rows = session.store.trials.measurements(session.record.id) if session.goals else []
+    for goal in session.goals:
+        mine = [row for row in rows if row.table_id == goal.table_id and session.trial(row.trial).stage in stages]
+        share = session.goals[0].target_ms / goal.target_ms
+        by_device.append({session.trial(row.trial).architecture.arch_id: share * row.high_ms for row in mine})
+    if not by_device:
+        return {}
+    predicted = {
+        trial.architecture.arch_id: trial.scores.latency_ms
+        for stage in stages
+        for trial in session.trials(stage)
+        if trial.state is State.COMPLETE
+    }
+    # Whoever was killed between two devices measures on both again.
+    on_all = [arch for arch in by_device[0] if arch in predicted and all(arch in each for each in by_device)]
+    return {arch: max(each[arch] for each in by_device) / predicted[arch] for arch in on_all}
+
+
+def _predicted_limit(way: Sequence[Trial], known: Mapping[str, float], target_ms: float) -> float:
+    """What the walk's end may be predicted to take, by how far off the predictions of earlier ends were that missed."""
+    ends = [(trial.scores.latency_ms, known.get(trial.architecture.arch_id)) for trial in way]
+    missed = [target_ms / off for ms, off in ends if off is not None and off * ms > target_ms]
+    return min([target_ms, *missed])
 
 
 def _measure(session: Session, new: Sequence[Trial]) -> bool:
-    """Measure networks whole before they are trained; from then on their latency is the upper end of the interval.
+    """Measure networks whole before they are trained, and record that at the conditions of each table.
 
     Returns whether the devices could be asked.
 
     Raises:
-        DeviceError: this machine cannot measure.
+        DeviceError: this machine, which is the only device, cannot measure.
     """
     networks = {name_of(trial): trial.architecture for trial in new}
     session.listener.begin(f"measuring {len(networks)} network{'s' * (len(networks) > 1)} before the final training", 1)
@@ -112,23 +129,20 @@ def _measure(session: Session, new: Sequence[Trial]) -> bool:
         return False
     finally:
         session.listener.end()
-    highest = {}
     for trial in new:
-        ms, highest[trial.number] = latency_of(session, measured, name_of(trial))
+        ms, high = latency_of(session, measured, name_of(trial))
         session.listener.note(
             f"trial {trial.number}, predicted {trial.scores.latency_ms:.3f} ms, takes {ms:.3f} ms (95%: at most "
-            f"{highest[trial.number]:.3f})"
+            f"{high:.3f})"
         )
     for goal, whole in measured:
-        rows = [
-            (NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), now), now.warm_wall)
-            for trial, now in ((trial, whole[name_of(trial)].measurement) for trial in new)
-        ]
-        # With the last device a trial is known to be measured on all of them.
-        latencies = highest if goal is measured[-1][0] else {}
-        session.store.trials.add_measurements(session.record.id, goal.table_id, rows, latencies=latencies)
-    for trial in new:
-        session.index.put(replace(trial, scores=replace(trial.scores, latency_ms=highest[trial.number])))
+        rows = []
+        for trial in new:
+            found = whole[name_of(trial)]
+            raw = NetworkMeasurement.of(trial.number, goal.table.estimate(trial.architecture), found.measurement)
+            row = replace(raw, measured_ms=found.ms, low_ms=found.low_ms, high_ms=found.high_ms)
+            rows.append((row, found.measurement.warm_wall))
+        session.store.trials.add_measurements(session.record.id, goal.table_id, rows)
     return True
 
 
@@ -200,12 +214,15 @@ def pause_before_refinement(session: Session) -> str:
     )
 
 
-def _within_target(session: Session, walked: Trial) -> list[Trial]:
+def _within_target(session: Session, walked: Trial, known: Mapping[str, float]) -> list[Trial]:
     """All that meets the final target and the limits, the most accurate first, each network once.
 
     All were judged on the same images, and those of the walk have seen more, so a block-level trial that is ahead of
     the walk's end is the better one; such a trial is also what is left where the walk could not reach the target. The
     walk's end comes first among equals, and before all that its last step has compared it with on more images.
+
+    What was measured and misses the target is left out, and what is likely to, as far as predictions were off of
+    others, comes last. Where nothing is left it is the fastest that was measured.
     """
     target_ms, limits = session.start.target_ms, limits_of(session)
     narrowed = [trial for trial in session.trials(SearchStage.NETADAPT) if trial.state is State.COMPLETE]
@@ -220,10 +237,6 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
     for trial in sorted(trials, key=lambda trial: -accuracy(trial)):
         if trial.scores.latency_ms <= target_ms and limits.refusal(trial.scores) is None:
             candidates.setdefault(trial.architecture.arch_id, trial)
-    known = _measured(session)
-    if not candidates and (slow := [trial for trial in trials if trial.number in known]):
-        session.listener.note(f"none of {len(slow)} networks meets the target as measured; the fastest is taken")
-        return sorted(slow, key=lambda trial: trial.scores.latency_ms)[:1]
     if not candidates:
         ended = "NetAdapt is switched off (netadapt.max_steps is 0)"
         if session.config.netadapt.max_steps > 0:
@@ -233,14 +246,29 @@ def _within_target(session: Session, walked: Trial) -> list[Trial]:
             f"{ended}, and no trial meets the target of {target_ms:.3f} ms and the limits; see what was found: "
             f"mobilenas report {session.record.name}, and search again with a higher target or a smaller width"
         )
-    best, judged = next(iter(candidates.values())), session.config.judge.of_stage(SearchStage.BLOCKS)
+    takes = {name: known[name] * trial.scores.latency_ms for name, trial in candidates.items() if name in known}
+    left = {name: trial for name, trial in candidates.items() if takes.get(name, 0.0) <= target_ms}
+    if not left:
+        session.listener.note(f"none of {len(takes)} networks meets the target as measured; the fastest is taken")
+        return [candidates[min(takes, key=lambda name: takes[name])]]
+    off = statistics.median(known.values()) if known else 1.0
+    unlikely = {
+        name
+        for name, trial in left.items()
+        if name not in known and trial is not walked and off * trial.scores.latency_ms > target_ms
+    }
+    return [*(left[name] for name in left if name not in unlikely), *(left[name] for name in left if name in unlikely)]
+
+
+def _tell_taken(session: Session, best: Trial, walked: Trial) -> None:
+    """Say where it is not the walk's end that is the best."""
+    judged = session.config.judge.of_stage(SearchStage.BLOCKS)
     if best is not walked and best.stage is SearchStage.BLOCKS and walked.stage is SearchStage.NETADAPT:
         session.listener.note(
             f"trial {best.number} of the block-level search is taken: top-1 {_top1(best):.2%} ({judged}) in "
             f"{best.scores.latency_ms:.3f} ms, where NetAdapt ended with {_top1(walked):.2%} in "
             f"{walked.scores.latency_ms:.3f} ms"
         )
-    return list(candidates.values())
 
 
 def _recorded_seed(session: Session | RecordedSearch) -> Trial:

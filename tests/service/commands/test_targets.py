@@ -250,4 +250,4 @@ def test_the_reward_split_chooses_among_the_best(place: Workplace) -> None:
     assert found.parent == chosen.number
     assert found.scores.top1 == chosen.scores.top1
     assert found.images_seen == chosen.images_seen > 0
-    assert len(recorded.store.trials.measurements(recorded.record.id)) == 2
+    assert len(recorded.measurements(recorded.devices[0])) == 2
