@@ -39,7 +39,7 @@ def refine(session: Session) -> list[Trial]:
         Interrupted: it was stopped, or waits for a kit.
         RunError: nothing can be narrowed any more, and no block-level trial meets the target either.
     """
-    current = seed = _recorded_seed(session)
+    seed = _recorded_seed(session)
     target_ms = min(session.start.target_ms, session.config.limits.latency_ms or math.inf)
     if _walks(session, seed, target_ms) and _kits_lacking(session):
         raise AwaitsKit(pause_before_refinement(session))
