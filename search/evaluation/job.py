@@ -175,29 +175,16 @@ class Training(Evaluation):
 
     def on_node(self, job: "Job", node: NodeFiles, scratch: Path) -> "Job":
         """See `Evaluation`."""
-        assert job.data_folder is not None
         parent = job.parent
         if parent is not None and self.shares:
             assert self.parent_key is not None
             parent = replace(parent, weights=node.shared(parent.weights, self.parent_key))
         elif parent is not None:
-            parent = _brought(parent, self.parent_key, node, scratch / "parent.safetensors")
+            parent = _network_at(parent, self.parent_key, node, scratch / "parent.safetensors")
         teacher = job.teacher
         if teacher is not None:
-            teacher = _brought(teacher, self.teacher_key, node, scratch / "teacher.safetensors")
-        begun = None
-        if job.begun is not None:
-            begun = scratch / "begun.checkpoint"
-            begun.write_bytes(node.checkpoint(job.begun))
-        return replace(
-            job,
-            data_folder=node.data(job.data_folder, self.data.content_hash),
-            weights=scratch / MADE_WEIGHTS,
-            checkpoint=scratch / MADE_CHECKPOINT if job.keeps_checkpoint else None,
-            begun=begun,
-            parent=parent,
-            teacher=teacher,
-        )
+            teacher = _network_at(teacher, self.teacher_key, node, scratch / "teacher.safetensors")
+        return replace(brought(job, self.data, node, scratch), parent=parent, teacher=teacher)
 
     def images_at(self, share: float) -> int:
         """See `Evaluation`."""
@@ -249,7 +236,7 @@ class Parent:
     folds: Path | None = None
 
 
-def _brought(parent: Parent, key: str | None, node: NodeFiles, path: Path) -> Parent:
+def _network_at(parent: Parent, key: str | None, node: NodeFiles, path: Path) -> Parent:
     """A network whose weights lie elsewhere, written here."""
     path.write_bytes(node.weights(parent, key))
     folds = None
@@ -307,6 +294,22 @@ class Job:
     keeps_checkpoint: bool = False
     begun: Path | None = None
     limit_seconds: float | None = None
+
+
+def brought(job: Job, data: DataUse, node: NodeFiles, scratch: Path) -> Job:
+    """A training's job with the data and what it goes on from on another machine, and room there for what it makes."""
+    assert job.data_folder is not None
+    begun = None
+    if job.begun is not None:
+        begun = scratch / "begun.checkpoint"
+        begun.write_bytes(node.checkpoint(job.begun))
+    return replace(
+        job,
+        data_folder=node.data(job.data_folder, data.content_hash),
+        weights=scratch / MADE_WEIGHTS,
+        checkpoint=scratch / MADE_CHECKPOINT if job.keeps_checkpoint else None,
+        begun=begun,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,18 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from search.evaluation.job import (
     EVALUATOR_VERSION,
-    MADE_CHECKPOINT,
-    MADE_WEIGHTS,
     DataUse,
     Evaluation,
     Job,
     NodeFiles,
     Outcome,
+    brought,
 )
 from space.arch import Architecture
 from space.choices import SearchSpace
@@ -63,18 +62,7 @@ class SharedTraining(Evaluation):
 
     def on_node(self, job: Job, node: NodeFiles, scratch: Path) -> Job:
         """See `Evaluation`."""
-        assert job.data_folder is not None
-        begun = None
-        if job.begun is not None:
-            begun = scratch / "begun.checkpoint"
-            begun.write_bytes(node.checkpoint(job.begun))
-        return replace(
-            job,
-            data_folder=node.data(job.data_folder, self.data.content_hash),
-            weights=scratch / MADE_WEIGHTS,
-            checkpoint=scratch / MADE_CHECKPOINT,
-            begun=begun,
-        )
+        return brought(job, self.data, node, scratch)
 
     def images_at(self, share: float) -> int:
         """See `Evaluation`."""
