@@ -5,6 +5,9 @@ Each rung's best go on, by the log-likelihood or by the top-1 of the reward spli
 the best one is chosen likewise. Told is the top-1 on the test split of what was chosen: how far above the mean of those
 that entered, both by their other trainings where there are some, whose luck chose nothing; how far below the best of
 them, by the mean of all trainings; and the images that the race trains.
+
+With `--finalists` so many are trained to the end instead, and of those whose log-likelihood is within a margin of the
+best one's the best, the slowest or the fastest is taken.
 """
 
 import argparse
@@ -14,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.raw import Raw
-from search.bench.curves import Curve, CurvesProblem
+from search.bench.curves import Curve, CurvesProblem, Point
 
 HERE = Path(__file__).parent
 
@@ -67,11 +70,42 @@ def _others(curve: Curve, seed: int, end: int) -> float:
     return float(np.mean(others)) if others else curve.worth
 
 
+def _drawn(
+    near: list[Curve], rungs: list[int], count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[dict[int, Point]], np.ndarray]:
+    """Which networks enter, one training of each that is near, and what their other trainings end at."""
+    seeds = [list(curve.points)[rng.integers(len(curve.points))] for curve in near]
+    trainings = [curve.points[seed] for curve, seed in zip(near, seeds, strict=True)]
+    other = np.array([_others(curve, seed, rungs[-1]) for curve, seed in zip(near, seeds, strict=True)])
+    return rng.choice(len(near), count, replace=False), trainings, other
+
+
+MARGINS = (0.0, 0.002, 0.004, 0.008)
+
+
+def finalists(near: list[Curve], rungs: list[int], count: int, repeats: int, raw: Raw) -> None:
+    """Which of those that are alike in the end is to be taken: top-1 by its other trainings, above the mean."""
+    latency = np.array([curve.ms for curve in near])
+    gained: dict[tuple[float, str], list[float]] = {}
+    rng = np.random.default_rng(0)
+    for _ in range(repeats):
+        drawn, trainings, other = _drawn(near, rungs, count, rng)
+        seen = np.array([trainings[at][rungs[-1]].reward_ll for at in drawn])
+        for margin in MARGINS:
+            alike = drawn[seen >= seen.max() - margin]
+            for name, taken in (("slowest", latency[alike].argmax()), ("fastest", latency[alike].argmin())):
+                gained.setdefault((margin, name), []).append(other[alike[taken]] - other[drawn].mean())
+    for (margin, name), found in gained.items():
+        raw.add(race=f"{count} finalists", figure=f"{name} within {margin}", gained=np.mean(found))
+        print(f"{name} of those within {margin} of the best of {count}: +{100 * np.mean(found):.2f} over their mean")
+
+
 def main() -> None:
     """Print a line per shape and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--curves", type=Path, default=HERE / "fashion-mnist.csv")
     parser.add_argument("--networks", type=int, default=24, help="how many a race begins with")
+    parser.add_argument("--finalists", type=int, help="no races: so many networks, all trained to the end")
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
@@ -81,16 +115,17 @@ def main() -> None:
     networks, rungs = min(arguments.networks, len(near)), list(problem.rungs)
     print(f"{len(near)} networks near the target, {100 * worth.min():.2f} to {100 * worth.max():.2f} %")
     raw = Raw("races")
+    if arguments.finalists:
+        finalists(near, rungs, arguments.finalists, arguments.repeats, raw)
+        raw.write(arguments.csv)
+        return
     for race in shapes(networks, rungs[-1]):
         for name in ("reward_ll", "reward_top1"):
             rng = np.random.default_rng(0)
             gained, lost = [], []
             for _ in range(arguments.repeats):
-                raced = [list(curve.points)[rng.integers(len(curve.points))] for curve in near]
-                trainings = [curve.points[seed] for curve, seed in zip(near, raced, strict=True)]
-                other = np.array([_others(curve, seed, rungs[-1]) for curve, seed in zip(near, raced, strict=True)])
+                drawn, trainings, other = _drawn(near, rungs, networks, rng)
                 figure = np.array([[getattr(points[images], name) for images in rungs] for points in trainings])
-                drawn = rng.choice(len(near), networks, replace=False)
                 chosen = run(race, figure, rungs, drawn)
                 gained.append(other[chosen] - other[drawn].mean())
                 lost.append(worth[drawn].max() - worth[chosen])
