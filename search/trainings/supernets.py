@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 
 from search.events import Listener
-from search.run_folder import FOLDER_NAME, LABELS, PREPROCESS, SPEC, SUPERNET_WEIGHTS, WEIGHTS
+from search.run_folder import FOLDER_NAME, LABELS, PREPROCESS, SPEC, SUPERNET_WEIGHTS, WEIGHTS, supernet_file
 from search.stages.export import export_network
 from search.trainings.folder import TrainingFolder, images_for
 from space.arch import Architecture
 from space.choices import SearchSpace
 from space.errors import RunError
+from space.paths import expanded
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import IMAGENET
 from trainer.data.splits import Splits, subset
@@ -45,8 +46,8 @@ KIND: Literal["supernet"] = "supernet"
 class SupernetTraining:
     """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members.
 
-    The first `warmup` images are seen by the largest member alone. `reward_fraction` and `split_seed` are those of
-    `splits`.
+    The first `warmup` images are seen by the largest member alone. It begins with `start`, or from scratch.
+    `reward_fraction` and `split_seed` are those of `splits`.
     """
 
     space: SearchSpace
@@ -57,6 +58,7 @@ class SupernetTraining:
     seed: int = 0
     drawn: int = DRAWN
     warmup: int = 0
+    start: Supernet | None = None
     reward_fraction: float = 0.15
     split_seed: int = 0
     device: DeviceKind = "cpu"
@@ -82,6 +84,7 @@ class SupernetTraining:
             seed=self.seed,
             drawn=self.drawn,
             warmup=self.warmup,
+            start=self.start,
             state=state,
             attended=attended,
             device=self.device,
@@ -129,6 +132,7 @@ def _train(
     if state is not None:
         listener.note(f"going on after {state.steps * wanted.size:,} images and {state.seconds / 60:.1f} minutes")
     reward, total = wanted.splits.reward, wanted.recipe.steps * wanted.size
+    transforms = {} if wanted.start is None else wanted.start.transforms
     few = subset(reward, dataset.labels(), min(LOOK_IMAGES, len(reward)), 0)
 
     def look(shared: Supernet, images: int) -> None:
@@ -146,7 +150,7 @@ def _train(
         check=Check(
             times=LOOKS - 1,
             look=lambda model, share: look(
-                Supernet(space=space, weights=dict(model.state_dict())), round(share * total)
+                Supernet(space=space, weights=dict(model.state_dict()), transforms=transforms), round(share * total)
             ),
         ),
         checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
@@ -189,6 +193,7 @@ def _write(wanted: SupernetTraining, curve: list[dict[str, float]], **more: obje
         "seed": wanted.seed,
         "drawn": wanted.drawn,
         "warmup": wanted.warmup,
+        "start": None if wanted.start is None else wanted.start.digest,
         "device": wanted.device,
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
@@ -253,6 +258,18 @@ def read_named(runs: Path, name: str) -> SupernetFile:
     if TrainingFolder(folder, KIND).checkpoint.exists():
         raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {name}")
     raise RunError(f"there is no supernet named '{name}' in {runs}; see: mobilenas supernet list")
+
+
+def read_given(runs: Path, named: str) -> SupernetFile:
+    """The supernet of this name, in this folder, or in this file.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+        RunError: it is not whole yet.
+    """
+    if re.fullmatch(FOLDER_NAME, named) and (runs / named).is_dir():
+        return read_named(runs, named)
+    return SupernetFile.read(supernet_file(str(expanded(named))))
 
 
 def reports(runs: Path) -> dict[str, dict[str, Any]]:

@@ -169,7 +169,23 @@ def supernet_train(
     resolution: Resolution = None,
     space: Space = None,
     width: Width = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe (mobilenas recipe list), or a YAML file.")] = "proxy",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped recipe (mobilenas recipe list), or a YAML file; default: proxy, and with --init "
+            "transfer-proxy.",
+            show_default=False,
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUPERNET",
+            help="Another supernet to begin with, by its name, folder or file: one that was imported, or trained on "
+            "other data. The classifier is new where the classes are.",
+            show_default=False,
+        ),
+    ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Images seen in training, repeats included; default: 120,000.")
     ] = None,
@@ -206,6 +222,7 @@ def supernet_train(
         space=space,
         width=width,
         recipe_name=recipe,
+        init=init,
         images=images,
         minutes=minutes,
         drawn=drawn,

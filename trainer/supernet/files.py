@@ -13,9 +13,11 @@ from space.choices import SearchSpace
 from space.errors import DataError, InvalidSpace
 from trainer.data.dataset import Dataset
 from trainer.data.preprocess import Preprocess
+from trainer.pretrained.fitting import fitted
+from trainer.pretrained.published import Pretrained
 from trainer.supernet.sharing import Supernet
 from trainer.training.batches import images_hash
-from trainer.training.weight_files import weights_digest, write_tensors
+from trainer.training.weight_files import write_tensors
 
 # Raised when the file changes, or when its weights mean something else.
 FILE_VERSION = 1
@@ -72,10 +74,38 @@ class SupernetFile:
         first = self.supernet.weights[_FIRST] * scale[:, None, None]
         return replace(self.supernet, weights={**self.supernet.weights, _FIRST: first})
 
+    def begun_for(self, dataset: Dataset, seed: int) -> Supernet:
+        """What a supernet of the same space for other data begins with: its classifier is new where the classes are.
+
+        Pictures of another side, other channels or another normalisation are taken as `trainer.pretrained.fitting`
+        has it.
+
+        Raises:
+            DataError: pictures have other channels, which is neither one for three nor three for one.
+        """
+        known, preprocess = self.supernet.space, dataset.preprocess
+        space = replace(
+            known,
+            resolution=preprocess.resolution,
+            in_channels=len(preprocess.mean),
+            num_classes=len(dataset.classes),
+        )
+        largest = Pretrained(
+            architecture=known.largest,
+            weights=self.supernet.weights,
+            dialect="mobilenas",
+            network=None,
+            width=None,
+            preprocess=self.preprocess,
+            classes=self.classes,
+        )
+        weights = fitted(largest, space.largest, preprocess, dataset.classes, seed)
+        return replace(self.supernet, space=space, weights=weights)
+
     @property
     def content_hash(self) -> str:
         """16 hexadecimal digits that tell it from others."""
-        return weights_digest({**self.supernet.weights, **self.supernet.transforms})
+        return self.supernet.digest
 
     def write(self, path: Path) -> None:
         """Write it; a reader sees the whole file or none.
@@ -137,4 +167,4 @@ def _named(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, why: str) -> DataError:
-    return DataError(f"supernet {path} cannot be read ({why}); give one that `mobilenas supernet` made")
+    return DataError(f"supernet {path} cannot be read ({why}); give one that `mobilenas supernet` trained or imported")

@@ -19,6 +19,7 @@ from trainer.data.dataset import Dataset
 from trainer.training.batches import Images
 from trainer.training.networks import Weights, channels_last, load_model, shapes_of
 from trainer.training.train import measure_batch_norm
+from trainer.training.weight_files import weights_digest
 
 Transforms = Mapping[str, Tensor]
 """By the name of a depthwise layer's weight and the two sizes ("stage2_block1.depthwise.conv.weight 7to5"): the matrix
@@ -78,6 +79,11 @@ class Supernet:
             weight, _, sizes = name.rpartition(" ")
             if weight not in expected or tensor.shape != TRANSFORM_SHAPES.get(sizes):
                 raise DataError(f"the supernet transforms a kernel that it does not have: {name}")
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that tell its tensors from others."""
+        return weights_digest({**self.weights, **self.transforms})
 
     def weights_of(self, arch: Architecture) -> dict[str, Tensor]:
         """The state dict of a member; BatchNorm's statistics are those of other members.

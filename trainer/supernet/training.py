@@ -18,15 +18,14 @@ from space.choices import SearchSpace
 from space.errors import InvalidConfig
 from space.networks.modules import build_model
 from trainer.data.dataset import Dataset
-from trainer.supernet.sharing import Supernet, part_of
+from trainer.supernet.sharing import Supernet, Transforms, part_of
 from trainer.training.augment import Batch
 from trainer.training.batches import MEMBERS, Read, generator, images_hash
 from trainer.training.inherit import channel_order
-from trainer.training.networks import DeviceKind, Weights, load_model, new_model, require_device
+from trainer.training.networks import DeviceKind, load_model, new_model, require_device
 from trainer.training.recipe import Recipe
 from trainer.training.state import Identity, TrainingState
 from trainer.training.train import UNATTENDED, Attended, Trained, Training, completed, distillation_loss, order_of
-from trainer.training.weight_files import weights_digest
 
 DRAWN = 2
 """Members of each step beside the largest and the smallest, as published."""
@@ -42,6 +41,8 @@ class _SupernetTraining(Training):
     space: SearchSpace
     drawn: int
     warmup: int
+    transforms: Transforms
+    """How smaller kernels are made of larger ones: they stay as they were given."""
 
     def advance(self, read: Read) -> None:
         """See `Training`."""
@@ -78,7 +79,7 @@ class _SupernetTraining(Training):
             with self.autocast():
                 member = without_statistics(arch)
                 shapes = {name: each.shape for name, each in member.named_parameters()}
-                said = functional_call(member, part_of(shared, shapes), (batch.images,))
+                said = functional_call(member, part_of(shared, shapes, self.transforms), (batch.images,))
                 loss = share * distillation_loss(said, answers, 1.0)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -110,7 +111,7 @@ def train_supernet(
     seed: int,
     drawn: int = DRAWN,
     warmup: int = 0,
-    weights: Weights | None = None,
+    start: Supernet | None = None,
     state: TrainingState | None = None,
     attended: Attended = UNATTENDED,
     device: DeviceKind = "cpu",
@@ -119,27 +120,29 @@ def train_supernet(
     """Train the shared weights on the images at `indices`, each of which is seen by `drawn` + 2 members.
 
     The first `warmup` of the recipe's images are seen by the largest member alone, whose channels are then brought into
-    the order of their importance. From scratch, from weights of the largest member, or on from an earlier training's
-    state. A function of the arguments, as `trainer.training.train.train` is, whose errors it has.
+    the order of their importance. From scratch, from the supernet `start` of the same space, or on from an earlier
+    training's state. A function of the arguments, as `trainer.training.train.train` is, whose errors it has.
 
     Raises:
         InvalidConfig: the warm-up is all of it.
     """
     require_device(device)
-    network = new_model(space.largest, seed) if weights is None else load_model(space.largest, weights)
+    network = new_model(space.largest, seed) if start is None else load_model(space.largest, start.weights)
+    transforms = {} if start is None else start.transforms
     identity = Identity(
         arch_id=f"supernet-{space.scope}-{drawn}" + (f"-{warmup}" if warmup else ""),
         data=dataset.content_hash,
         images=images_hash(indices),
         seed=seed,
-        start=None if weights is None else weights_digest(weights),
+        start=None if start is None else start.digest,
     )
     order = order_of(dataset, indices, recipe, seed)
     training = _SupernetTraining(network, dataset, order, recipe, identity, device, None)
     training.space, training.drawn, training.warmup = space, drawn, math.ceil(warmup / order.size)
+    training.transforms = {name: matrix.to(device) for name, matrix in transforms.items()}
     if training.warmup >= recipe.steps and warmup:
         raise InvalidConfig(
             f"a warm-up of {warmup:,} images leaves none of {recipe.images:,} for the supernet; give more images"
         )
     trained = completed(training, dataset, state=state, attended=attended, readers=readers)
-    return Supernet(space=space, weights=trained.weights), trained
+    return Supernet(space=space, weights=trained.weights, transforms=dict(transforms)), trained

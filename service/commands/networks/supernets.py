@@ -75,7 +75,10 @@ def _inputs(
     # A run's file may name the supernet that is still to be trained.
     asked = asked.model_copy(update={"evaluator": None, "supernet": None, "supernet_hash": None})
     if asked.init is not None:
-        raise InvalidConfig(f"config key init: a supernet is trained from scratch, not from {asked.init}; leave it out")
+        raise InvalidConfig(
+            f"config key init: a supernet does not begin with a network, as {asked.init} is; leave it out (--init "
+            "names another supernet)"
+        )
     asked = asked.judged_in(1)  # folds are of trainings that judge networks
     listener.begin(f"preparing {asked.data.source}", 1)
     inputs = look_up(asked, listener.advance)
@@ -94,7 +97,8 @@ def train(
     resolution: int | None,
     space: str | None,
     width: float | None,
-    recipe_name: str,
+    recipe_name: str | None,
+    init: str | None,
     images: int | None,
     minutes: float | None,
     drawn: int,
@@ -109,7 +113,11 @@ def train(
     """The command `supernet train`."""
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
+    recipe_name = recipe_name or ("proxy" if init is None else "transfer-proxy")
     recipe, folder = load_recipe(recipe_name), supernets.folder_named(runs, name)
+    begun = None if init is None else supernets.read_given(runs, init)
+    if begun is not None and config is None:  # which may name a space
+        space, width = space or begun.supernet.space.preset.name, width or begun.supernet.space.width
     torch.set_num_threads(threads or len(available_cores()))
     with telling() as listener:
         inputs, looked_up = _inputs(
@@ -124,8 +132,19 @@ def train(
                 "a supernet that a Ray cluster trains runs as `ray.gpus` and `ray.cpus` say, and for so many --images; "
                 "leave --device, --threads and --minutes out"
             )
+        elif begun is not None:
+            raise InvalidConfig(
+                f"a supernet that begins with another ({init}) is trained here; leave executor: ray out"
+            )
         else:
             device = compute_device(inputs.config)
+        start = None if begun is None else begun.begun_for(looked_up.dataset, seed)
+        if start is not None and start.space != inputs.space:
+            known, mine = start.space, inputs.space
+            raise InvalidConfig(
+                f"supernet {init} is of space '{known.preset.name}' at width {known.width:g} (scope {known.scope}), "
+                f"this one is of '{mine.preset.name}' at width {mine.width:g} (scope {mine.scope}); name the same space"
+            )
         wanted = SupernetTraining(
             space=inputs.space,
             dataset=looked_up.dataset,
@@ -135,6 +154,7 @@ def train(
             seed=seed,
             drawn=drawn,
             warmup=warmup,
+            start=start,
             reward_fraction=inputs.config.data.reward_fraction,
             split_seed=inputs.config.data.split_seed,
             device=device,
@@ -144,6 +164,7 @@ def train(
         listener.note(
             f"training a supernet of '{inputs.space.preset.name}' on {len(wanted.splits.train):,} images of "
             f"{looked_up.dataset.name}: {recipe_name}, {wanted.recipe.images:,} images seen by {2 + drawn} members each"
+            + ("" if init is None else f"; from {init}")
         )
         with stop_asked() as stopping:
             report = train_named(wanted, listener, stopping, None if is_here else _on_executor(inputs))

@@ -117,6 +117,29 @@ def test_what_was_trained_elsewhere_sees_the_same_pictures(wanted: SupernetTrain
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_a_supernet_begins_with_one_of_other_classes_and_other_pictures(wanted: SupernetTraining) -> None:
+    """But for the classifier its members say what they said there; stopped and gone on with it is one training."""
+    train_named(wanted, Listener())
+    first, dataset, arch = SupernetFile.read(wanted.folder / "supernet.safetensors"), wanted.dataset, SPACE.smallest
+    others = replace(first, classes=("a", "b"), preprocess=replace(first.preprocess, std=(0.3, 0.4, 0.5)))
+    there = replace(dataset, preprocess=others.preprocess)
+    begun, same = others.begun_for(dataset, 0), replace(others, classes=dataset.classes).begun_for(dataset, 0)
+    new = {name for name, tensor in begun.weights.items() if not torch.equal(tensor, same.weights[name])}
+    assert new == {"head.classifier.linear.weight", "head.classifier.linear.bias"}
+    expected = logits_of(others.supernet.model_of(arch, there, wanted.splits.train), there, wanted.splits.test)
+    found = logits_of(same.model_of(arch, dataset, wanted.splits.train), dataset, wanted.splits.test)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+    anew = replace(wanted, start=begun, folder=wanted.folder.with_name("anew"))
+    alone = train_named(replace(anew, folder=wanted.folder.with_name("alone")), Listener())
+    with pytest.raises(Stopped):
+        train_named(anew, Listener(), after(5))
+    with pytest.raises(DataError, match="is of first weights"):
+        train_named(replace(anew, start=None), Listener())
+    assert train_named(anew, Listener())["content_hash"] == alone["content_hash"] != first.content_hash
+    assert alone["start"] == begun.digest
+
+
 def test_what_a_training_could_go_on_from_is_given_up(wanted: SupernetTraining, tmp_path: Path) -> None:
     """A dry run says how much; the supernet itself stays, and one that is not whole keeps all it has."""
     train_named(wanted, Listener())
@@ -243,3 +266,31 @@ def test_once_for_alls_checkpoint_is_brought(tmp_path: Path, mobilenas: Callable
     torch.testing.assert_close(ended.weights[name], begun.weights[name], rtol=0.0, atol=0.1)
     refused = mobilenas("supernet", "export", "ofa", tmp_path / "spec.json", *where)
     assert (refused.code, "holds something already" in refused.err) == (2, True)
+
+
+def test_once_for_alls_checkpoint_becomes_a_supernet_of_ones_own_photos(
+    tmp_path: Path, mobilenas: Callable[..., Result]
+) -> None:
+    """Of their classes, sides and normalisation, in its own space; a space of another kind is refused."""
+    from tests.trainer.supernet.test_once_for_all import PUBLISHED
+
+    runs = ("--runs", tmp_path / "runs")
+    torch.save({"state_dict": PUBLISHED}, tmp_path / "ofa.pth")
+    assert mobilenas("supernet", "import", "ofa", tmp_path / "ofa.pth", *runs).code == 0
+    photos = f"imagefolder:{dark_and_bright(tmp_path / 'photos', each=40, pixels=32)}"
+    how = ("--data", photos, "--resolution", "32", "--images", "8", "--drawn", "0", "--threads", "1", *runs)
+    trained = mobilenas("supernet", "train", "mine", "--init", "ofa", *how)
+    assert trained.code == 0, trained.err
+    brought, mine = (supernets.read_named(tmp_path / "runs", name) for name in ("ofa", "mine"))
+    space = brought.supernet.space
+    assert mine.supernet.space == replace(space, resolution=32, num_classes=2)
+    assert mine.classes == ("bright", "dark")
+    assert mine.supernet.transforms.keys() == brought.supernet.transforms.keys()
+    for wrong, message in (
+        ((*how, "--init", "ofa", "--space", "mobilenet-v3-large"), "is of space 'ofa-mbv3' at width 1"),
+        ((*how, "--init", tmp_path / "ofa.pth"), "give one that `mobilenas supernet` trained or imported"),
+        ((*how, "--init", "none"), "none cannot be read"),
+    ):
+        refused = mobilenas("supernet", "train", "other", *wrong)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert message in refused.err

@@ -13,7 +13,7 @@ from space.errors import Diverged, InvalidConfig
 from tests.strategies import small_space
 from trainer.data.dataset import Dataset
 from trainer.data.splits import Splits
-from trainer.supernet.sharing import part_of
+from trainer.supernet.sharing import Supernet, part_of
 from trainer.supernet.training import _SupernetTraining, train_supernet
 from trainer.training.batches import Images, Order
 from trainer.training.inherit import channel_order
@@ -138,6 +138,25 @@ def test_another_supernets_training_is_refused(stripes: Dataset, splits: Splits)
     fewer = replace(SPACE, preset=replace(SPACE.preset, stages=SPACE.preset.stages[:1]))
     with pytest.raises(UnfitState, match="is of architecture"):
         train_supernet(fewer, stripes, images, short, seed=3, state=trained.state)
+
+
+def test_one_that_begins_with_another_keeps_its_kernels_transformations(stripes: Dataset, splits: Splits) -> None:
+    """Members are trained through them, and they come back; where nothing is learnt, all stays as it was."""
+    images, still = splits.train, Recipe(images=48, batch_size=16, learning_rate=1e-12, weight_decay=0)
+    shared, _ = train_supernet(SPACE, stripes, images, still, seed=3)
+    kernel = next(name for name in shared.weights if name.endswith("depthwise.conv.weight"))
+    double = Supernet(space=SPACE, weights=shared.weights, transforms={f"{kernel} 5to3": 2 * torch.eye(9)})
+    again, trained = train_supernet(SPACE, stripes, images, still, seed=3, start=double)
+    assert again.transforms.keys() == double.transforms.keys()
+    for name, _ in new_model(SPACE.largest, 0).named_parameters():
+        torch.testing.assert_close(again.weights[name], shared.weights[name], msg=name)
+    learning = replace(still, learning_rate=0.1)
+    plain = replace(double, transforms={})
+    one, other = (train_supernet(SPACE, stripes, images, learning, seed=3, start=each)[0] for each in (double, plain))
+    assert not torch.equal(one.weights[kernel], other.weights[kernel])
+    assert trained.state is not None
+    with pytest.raises(UnfitState, match="is of first weights"):
+        train_supernet(SPACE, stripes, images, still, seed=3, start=plain, state=trained.state)
 
 
 def test_all_members_learn(stripes: Dataset, splits: Splits) -> None:
