@@ -128,6 +128,7 @@ class _Course:
             limits=limits,
             reward_of=self._reward,
             target_ms=problem.limit_ms,
+            rungs=self._costs,
         )
         self._trials = _Trials()
         self.proposer = _TimedProposer(objective, way.name, seed=seed, folder=problem.plugins)

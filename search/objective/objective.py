@@ -15,7 +15,8 @@ from space.encoding import Codes, Encoding
 class Objective:
     """What one search is after; `target_ms` is what the reward compares latencies with.
 
-    Networks faster than `least_ms` are not proposed.
+    Networks faster than `least_ms` are not proposed. `rungs` are the shares of a whole training after which
+    networks are judged, ascending, the last is 1: who proposes is told of the first.
     """
 
     encoding: Encoding
@@ -24,6 +25,7 @@ class Objective:
     reward_of: Reward
     target_ms: float
     least_ms: float = 0.0
+    rungs: tuple[float, ...] = (1.0,)
     _latencies: OfCodes = field(init=False)
 
     def __post_init__(self) -> None:

@@ -132,6 +132,7 @@ def test_a_sampler_of_ones_own_may_know_the_problem(tmp_path: Path, monkeypatch:
         "        costs = problem.costs(problem.encoding.sample(20, __import__('numpy').random.default_rng(0)))\n"
         "        assert costs.shape == (20, 4) and (problem.violation(costs) == 0).any()\n"
         "        assert (problem.violation(costs) > 0).tolist() == (costs[:, 0] > 40).tolist()\n"
+        "        assert problem.rungs == (1.0,)\n"
     )
     monkeypatch.chdir(tmp_path)
     problem = problem_named("nas-bench-macro", 40.0)

@@ -121,6 +121,17 @@ def test_the_best_of_each_rung_go_on(tmp_path: Path, photos: Path, executors: li
     assert not list((tmp_path / "runs" / "race" / "trials").glob("*.checkpoint"))
 
 
+@pytest.mark.usefixtures("executors")
+def test_a_sampler_of_ones_own_knows_the_rungs(tmp_path: Path, photos: Path) -> None:
+    """As shares of the final training, of which its trials show the first."""
+    (tmp_path / "knowing.py").write_text(
+        "from optuna.samplers import RandomSampler\n\n\ndef make(seed, problem):\n"
+        "    assert problem.rungs == (0.2, 0.4, 0.6, 1.0)\n    return RandomSampler(seed=seed)\n"
+    )
+    own = {"reuse": False, "sampler": "knowing:make"}
+    assert run(tmp_path, race_in(tmp_path, photos, blocks=own)).state == "done"
+
+
 def test_proposals_use_the_latency_they_may(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
     """None is above the target, which nothing would bring down, and none below the least share of it."""
     run(tmp_path, race_in(tmp_path, photos, race={"rungs": RUNGS, "latency_from": 0.7}))
