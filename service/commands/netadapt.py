@@ -121,22 +121,28 @@ def _trained_first(store: Store, walk: NetAdaptRequest, init: str, runs: Path) -
         )
     settings_for(store, config.device.named(walk.device or config.device.name))
     present = load_config(walk.config, {"present": dict(walk.present)} if walk.present else None).present
-    if present.model is not None:
-        PresentModel.named(present)
+    model = None if present.model is None else PresentModel.named(present)
     data, here = config.data, config.model_copy(update={"executor": "local"})
     recipe = config.training.recipe("transfer", min(load_recipe("transfer").images, config.final.images))
     wanted = (init, walk.data or data.source, walk.resolution or data.resolution, data.reward_fraction, data.split_seed)
     digest = hashlib.sha256(repr((*wanted, recipe, config.training.seed)).encode()).hexdigest()[:8]
     out = runs / f"{training.short_name(init)}-start-{digest}"
     try:
-        _train(walk, config, init, recipe, out, runs, compute_device(here))
+        _train(walk, config, init, recipe, out, runs, compute_device(here), model)
     except UnfitState as error:
         raise RunError(f"{out} holds another training ({error}); remove it, and start again") from error
     return replace(walk, source=str(out))
 
 
 def _train(
-    walk: NetAdaptRequest, config: RunConfig, init: str, recipe: Recipe, out: Path, runs: Path, device: DeviceKind
+    walk: NetAdaptRequest,
+    config: RunConfig,
+    init: str,
+    recipe: Recipe,
+    out: Path,
+    runs: Path,
+    device: DeviceKind,
+    present: PresentModel | None,
 ) -> None:
     data = config.data
     training.train(
@@ -159,6 +165,7 @@ def _train(
         recipe=recipe,
         reward_fraction=data.reward_fraction,
         split_seed=data.split_seed,
+        require=None if present is None else lambda dataset: present.order_of(dataset.classes),
     )
 
 

@@ -80,8 +80,12 @@ def train(
     recipe: Recipe | None = None,
     reward_fraction: float = 0.15,
     split_seed: int = 0,
+    require: Callable[[Dataset], object] | None = None,
 ) -> Path:
-    """The command `train`; returns the folder. A `recipe` is one that was read already; no device: the best one."""
+    """The command `train`; returns the folder. A `recipe` is one that was read already; no device: the best one.
+
+    What else has to fit the data is asked by `require`, before anything is trained.
+    """
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")
     if spec is None and width is not None:
@@ -108,6 +112,8 @@ def train(
             progress=listener.advance,
         )
         listener.end()
+        if require is not None:
+            require(dataset)
         weights = None
         if begun is None:
             arch = _for_data(known, dataset)

@@ -14,6 +14,7 @@ from search.reports.recorded_search import RecordedSearch
 from search.stages.teacher import teacher_from
 from search.trial import Origin, SearchStage
 from space.reference import REFERENCES
+from tests.classifiers import classifier
 from tests.search.content import Writer
 from tests.search.makers import new_search
 from tests.search.stages.race.test_rungs import LATENCY
@@ -65,6 +66,24 @@ def test_found_network_comes_before_the_best_of_the_trials(url: str, mobilenas: 
         writer = Writer(store, store.searches.get("one"), count=4)
         writer.trial(SearchStage.FINAL, origin=Origin.FOUND, top1=0.4, correct=40, total=100)
     assert "trials/4.safetensors cannot be read" in asked_for(mobilenas, url)
+
+
+def test_a_present_model_of_other_classes_is_refused_before_anything_is_trained(
+    tmp_path: Path, mobilenas: Callable[..., Result]
+) -> None:
+    """Not after the given weights were trained on, which may take an hour."""
+    arch = REFERENCES["mobilenet_v3_small"](width=0.35)
+    torch.save(translated(dict(new_model(arch, 7).state_dict()), arch, "torchvision"), tmp_path / "v3.pth")
+    classifier(tmp_path / "mine.onnx", side=32)
+    (tmp_path / "labels.txt").write_text("cats\ndogs\n", encoding="utf-8")
+    photos = dark_and_bright(tmp_path / "photos", each=40, pixels=16)
+    present = ("--baseline", tmp_path / "mine.onnx", "--baseline-labels", tmp_path / "labels.txt")
+    where = ("--database", f"sqlite:///{tmp_path / 'record.db'}", "--runs", tmp_path / "runs")
+    what = ("--init", tmp_path / "v3.pth", "--resolution", "32", "--data", f"imagefolder:{photos}", "--target", "95%")
+    done = mobilenas("netadapt", *what, *present, "--baseline-preprocess", "imagenet", *where)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "cats" in done.err
+    assert not list((tmp_path / "runs").glob("v3-start-*"))
 
 
 @pytest.mark.slow
