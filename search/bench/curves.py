@@ -72,6 +72,11 @@ class _Nearest(Latency):
         self._codes = canonical(encoding, np.vstack([encoding.encode(curve.arch) for curve in curves]))
         self._ms = np.array([curve.ms for curve in curves])
 
+    @property
+    def is_dear(self) -> bool:
+        """See `Latency`."""
+        return False
+
     def at(self, codes: Codes) -> np.ndarray:
         """Which listed network differs in the fewest choices, the first of several; shape (networks,)."""
         differing = (canonical(self._encoding, codes)[:, None] != self._codes).sum(axis=2)

@@ -25,6 +25,10 @@ OfCodes = Callable[[Codes], np.ndarray]
 class Latency(Protocol):
     """Predicts a network's latency in ms: batch 1, low quantile of wall time."""
 
+    @property
+    def is_dear(self) -> bool:
+        """Whether each network that is asked about may take its time."""
+
     def estimate(self, arch: Architecture) -> float:
         """The latency of one network.
 
@@ -66,6 +70,11 @@ class DeviceLatency:
 
     goals: tuple[Goal, ...]
 
+    @property
+    def is_dear(self) -> bool:
+        """See `Latency`."""
+        return False
+
     def _scaled(self) -> Iterable[tuple[LatencyTable, float]]:
         first = self.goals[0].target_ms
         return ((goal.table, first / goal.target_ms) for goal in self.goals)
@@ -97,6 +106,11 @@ class Corrected:
     latency: Latency
     factor: float
 
+    @property
+    def is_dear(self) -> bool:
+        """See `Latency`."""
+        return self.latency.is_dear
+
     def estimate(self, arch: Architecture) -> float:
         """See `Latency`."""
         return self.factor * self.latency.estimate(arch)
@@ -111,16 +125,19 @@ class Corrected:
         return lambda codes: self.factor * of_codes(codes)
 
 
-# A sampler asks for a thousand candidates for each of its proposals.
-_KEPT_ROWS = 100_000
-
-
 @dataclass(frozen=True)
 class OwnLatency:
     """A user's own function from architecture to ms, which may be slow: what it said is kept."""
 
     plugin: Plugin
     _known: dict[str, float] = field(default_factory=dict)
+    _known_rows: dict[str, dict[bytes, float]] = field(default_factory=dict)
+    """By the scope of the space that the rows are of: decoding a row takes as long as many a function."""
+
+    @property
+    def is_dear(self) -> bool:
+        """See `Latency`."""
+        return True
 
     @cached_property
     def _function(self) -> Callable[[Architecture], float]:
@@ -152,14 +169,12 @@ class OwnLatency:
 
     def of_codes(self, encoding: Encoding) -> OfCodes:
         """See `Latency`."""
-        of_row: dict[bytes, float] = {}  # decoding a row takes as long as many a function
+        of_row = self._known_rows.setdefault(encoding.space.scope, {})
 
         def latencies(codes: Codes) -> np.ndarray:
             keys = list(map(bytes, codes))
-            if len(of_row) + len(keys) > _KEPT_ROWS:
-                of_row.clear()
             new = {key: at for at, key in enumerate(keys) if key not in of_row}
-            of_row.update(zip(new, map(self._asked, encoding.decode_all(codes[list(new.values())])), strict=True))
+            of_row.update(zip(new, map(self.estimate, encoding.decode_all(codes[list(new.values())])), strict=True))
             return np.array([of_row[key] for key in keys])
 
         return latencies

@@ -1,14 +1,19 @@
 """What is known of networks before they are trained: exact costs, whether they fit, the reward for a given top-1."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from search.objective.guess import guess_from, layer_prices
 from search.objective.latency import Latency, OfCodes
 from search.objective.limits import Cause, Limits, Refusal
 from search.objective.reward import Reward
 from search.trial import FIGURES, Scores
 from space.encoding import Codes, Encoding
+
+# Networks whose latencies say what others' may be, where it is dear to ask.
+_DRAWN = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +38,18 @@ class Objective:
 
     def costs(self, codes: Codes) -> np.ndarray:
         """The figures of `search.trial.FIGURES` of valid rows, shape (networks, figures), float64."""
+        return self._costs_at(codes, self._latencies(codes))
+
+    def guessed_costs(self, known: Codes) -> Callable[[Codes], np.ndarray]:
+        """The same with guesses of latencies, from those of these networks and of some drawn ones, always the same."""
+        drawn = self.encoding.sample(_DRAWN, np.random.default_rng(0))
+        codes = np.vstack([drawn, known])
+        guess = guess_from(layer_prices(self.encoding), codes, self._latencies(codes))
+        return lambda some: self._costs_at(some, guess(some))
+
+    def _costs_at(self, codes: Codes, latencies: np.ndarray) -> np.ndarray:
         cost = self.encoding.cost(codes)
-        return np.stack([self._latencies(codes), cost.madds, cost.params, cost.peak_bytes], axis=1, dtype=np.float64)
+        return np.stack([latencies, cost.madds, cost.params, cost.peak_bytes], axis=1, dtype=np.float64)
 
     def violation(self, costs: np.ndarray) -> np.ndarray:
         """How far costs lie over the limits, or latencies below the least, relative and summed, shape (networks,).

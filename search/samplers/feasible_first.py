@@ -8,6 +8,7 @@ each proposal (the epsilon-constraint method: Haimes et al. 1971).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,8 @@ class Lessons:
 
 # Spaces of so many combinations of choices are gone through when random candidates run out.
 _LISTED = 20_000
+# So many of the fittest guesses are asked for at once.
+_ASKED = 8
 
 Scores = Callable[[Codes], np.ndarray]
 """Of rows, shape (networks,): the larger, the better."""
@@ -78,13 +81,18 @@ Fitness = Callable[[Codes, np.ndarray], np.ndarray]
 
 
 class _Candidates:
-    """Networks with their costs, each asked for once, and their fitness by the measure that is in force."""
+    """Networks with their costs, each asked for once, and their fitness by the measure that is in force.
 
-    def __init__(self, objective: Objective, taken: Codes) -> None:
-        self._objective = objective
+    Where `costs` are given they stand for the objective's, which the fittest alone are then asked for.
+    """
+
+    def __init__(self, objective: Objective, taken: Codes, costs: Callable[[Codes], np.ndarray] | None = None) -> None:
+        self._objective, self._costs = objective, costs or objective.costs
+        self._guessed = costs is not None
         self._seen = set(map(bytes, taken))
         self.codes = taken[:0]
         self.costs = objective.costs(self.codes)
+        self.is_sure = np.zeros(0, dtype=bool)
         # Whether a network may be proposed, and meets the limits.
         self.free = np.zeros(0, dtype=bool)
         self.fitness = np.zeros(0)
@@ -100,18 +108,19 @@ class _Candidates:
         codes = canonical(self._objective.encoding, codes)
         new = {row: at for at, row in enumerate(map(bytes, codes)) if row not in self._seen}
         codes = codes[list(new.values())]
-        costs = self._objective.costs(codes)
+        costs = self._costs(codes)
         self._seen.update(new)
-        self._append(codes, costs, free=self._objective.violation(costs) <= 0)
+        self._append(codes, costs, free=self._objective.violation(costs) <= 0, is_sure=not self._guessed)
 
     def add_parents(self, codes: Codes, costs: np.ndarray) -> None:
         """Take in networks that will not be proposed themselves."""
-        self._append(codes, costs, free=np.zeros(len(codes), dtype=bool))
+        self._append(codes, costs, free=np.zeros(len(codes), dtype=bool), is_sure=True)
 
-    def _append(self, codes: Codes, costs: np.ndarray, free: np.ndarray) -> None:
+    def _append(self, codes: Codes, costs: np.ndarray, free: np.ndarray, *, is_sure: bool) -> None:
         self.codes = np.vstack([self.codes, codes])
         self.costs = np.vstack([self.costs, costs])
         self.free = np.concatenate([self.free, free])
+        self.is_sure = np.concatenate([self.is_sure, np.full(len(codes), is_sure)])
         self.fitness = np.concatenate([self.fitness, self._judge(codes, costs)])
 
     def breed(self, effort: Effort, rng: np.random.Generator) -> None:
@@ -155,10 +164,23 @@ class _Candidates:
             raise Exhausted(f"no further network of space '{name}' {found} within the limits; raise them, or stop here")
 
     def fittest(self) -> Codes | None:
-        """The row of the fittest that is free, None where all of them are out of the question."""
-        fitness = np.where(self.free, self.fitness, -np.inf)
-        best: Codes = self.codes[fitness.argmax()]
-        return best if np.isfinite(fitness.max()) else None
+        """The row of the fittest that is free, None where all of them are out of the question.
+
+        Of guesses the best ones are asked for, until nothing that is guessed is better than what is known.
+        """
+        while True:
+            fitness = np.where(self.free, self.fitness, -np.inf)
+            order = np.argsort(-fitness, kind="stable")[:_ASKED]
+            order = order[np.isfinite(fitness[order])]
+            if not len(order) or self.is_sure[order[0]]:
+                return self.codes[order[0]] if len(order) else None
+            self._ask(order[~self.is_sure[order]])
+
+    def _ask(self, at: np.ndarray) -> None:
+        codes, self.is_sure[at] = self.codes[at], True
+        self.costs[at] = self._objective.costs(codes)
+        self.free[at] = self._objective.violation(self.costs[at]) <= 0
+        self.fitness[at] = self._judge(codes, self.costs[at])
 
 
 def propose(
@@ -185,9 +207,49 @@ def propose(
     Raises:
         Exhausted: there is none, or none was found.
     """
-    candidates = _Candidates(objective, np.vstack([known, pending, excluded]))
+    told = _Told(known, top1, pending, excluded)
+    if objective.latency.is_dear:
+        # By guesses where they serve: they may be too wrong to find anything.
+        with suppress(Exhausted):
+            costs = objective.guessed_costs(np.vstack([known, pending]))
+            candidates = _Candidates(objective, told.taken, costs)
+            found = _proposed(objective, candidates, told, rng, objectives, effort, lessons, prior)
+            if found is not None:
+                return found
+    found = _proposed(objective, _Candidates(objective, told.taken), told, rng, objectives, effort, lessons, prior)
+    assert found is not None, "candidates were gathered until one was free"
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What `propose` was told, by the same names."""
+
+    known: Codes
+    top1: np.ndarray
+    pending: Codes
+    excluded: Codes
+
+    @property
+    def taken(self) -> Codes:
+        """What is not proposed again."""
+        return np.vstack([self.known, self.pending, self.excluded])
+
+
+def _proposed(
+    objective: Objective,
+    candidates: _Candidates,
+    told: _Told,
+    rng: np.random.Generator,
+    objectives: tuple[int, ...],
+    effort: Effort,
+    lessons: Lessons | None,
+    prior: Scores | None,
+) -> Codes | None:
+    """See `propose`; None where guesses of costs were wrong of all candidates."""
     if prior is not None:
         return _best_by(prior, candidates, objective, rng, effort)
+    known, top1, pending = told.known, told.top1, told.pending
     known_costs = objective.costs(known)
     rewards = np.where(objective.violation(known_costs) <= 0, objective.reward(top1, known_costs), -np.inf)
     # Within any bounds others are the best, so that all known ones may become parents.
@@ -199,8 +261,8 @@ def propose(
         known_costs = objective.costs(known)
     candidates.gather(effort, rng)
     if len(known) + len(pending) < effort.random_proposals or 2 * len(known) < effort.random_proposals:
-        first: Codes = candidates.codes[candidates.free.argmax()]
-        return first
+        candidates.judge(lambda codes, costs: np.zeros(len(codes)))  # noqa: ARG005 - the first of them
+        return candidates.fittest()
     surrogate = Surrogate.fit(objective.encoding, known, top1, known_costs, rng)
     if len(pending):
         surrogate = surrogate.believing(pending, objective.costs(pending))
@@ -221,13 +283,12 @@ def propose(
         bounds = np.full(candidates.costs.shape[1], np.inf)
         candidates.judge(promise)
         found = candidates.fittest()
-    assert found is not None, "candidates were gathered until one was free"
     return found
 
 
 def _best_by(
     prior: Scores, candidates: _Candidates, objective: Objective, rng: np.random.Generator, effort: Effort
-) -> Codes:
+) -> Codes | None:
     """One that is free, bred for what the prior says of it from random candidates."""
     candidates.draw(effort, rng, wanted=effort.by_prior, most=effort.most_draws_by_prior)
     if not candidates.free.any():
@@ -243,9 +304,7 @@ def _best_by(
     candidates.judge(promise)
     for _ in range(effort.generations_by_prior):
         candidates.breed(effort, rng)
-    found = candidates.fittest()
-    assert found is not None, "one was free, and what is free is judged"
-    return found
+    return candidates.fittest()
 
 
 def _bounds(feasible: np.ndarray, objectives: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ class Madds:
     """Multiply-adds in millions; counts how often it is asked for each row."""
 
     asked: Counter[bytes] = field(default_factory=Counter)
+    is_dear: bool = False
 
     def estimate(self, arch: Architecture) -> float:
         """Of one network."""

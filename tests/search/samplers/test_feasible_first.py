@@ -1,10 +1,12 @@
 """Proposals within the limits: always allowed, never twice, and better with what was learnt."""
 
 from functools import lru_cache
+from zlib import crc32
 
 import numpy as np
 import pytest
 
+from search.objective.latency import OfCodes
 from search.objective.objective import Objective
 from search.objective.pareto import hypervolume
 from search.objective.reward import soft
@@ -193,6 +195,62 @@ def test_no_cost_is_asked_twice() -> None:
     ask(objective, rows[:20], truth(objective.encoding, rows[:20]), 13, pending=rows[20:])
     assert max(madds.asked.values()) == 1
     assert len(madds.asked) > 500
+
+
+class Odd(Madds):
+    """A latency that is dear to ask for, and off what layers say by up to so much, each network by its own."""
+
+    def __init__(self, spread: float) -> None:
+        super().__init__(is_dear=True)
+        self._spread = spread
+
+    def of_codes(self, encoding: Encoding) -> OfCodes:
+        """See `Latency`."""
+        millions = super().of_codes(encoding)
+
+        def odd(codes: Codes) -> np.ndarray:
+            factors = [1 + self._spread * (crc32(bytes(row)) % 2001 / 1000 - 1) for row in codes]
+            found: np.ndarray = millions(codes) * np.array(factors)
+            return found
+
+        return odd
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.0, 12), (0.08, 40)])
+def test_a_dear_latency_is_asked_of_few_networks(spread: float, most: int) -> None:
+    """Of some first, always the same, and then of those alone that may be proposed: which meet the limits."""
+    odd = Odd(spread)
+    objective = made("mobilenet-v3-small", madds=odd)
+    rows = play(objective, 30, 1)
+    asked = len(odd.asked)
+    assert asked <= 256 + 30 * most
+    assert (objective.violation(objective.costs(rows)) == 0).all()
+    assert len(np.unique(rows, axis=0)) == 30
+    before, none = len(odd.asked), rows[:0]
+    row = propose(
+        objective,
+        known=none,
+        top1=np.empty(0),
+        pending=rows,
+        excluded=none,
+        rng=np.random.default_rng(0),
+        prior=lambda codes: truth(objective.encoding, codes),
+    )
+    assert len(odd.asked) - before <= most
+    assert objective.violation(objective.costs(row[None])) == 0
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.9])
+def test_guesses_hide_no_network(spread: float) -> None:
+    """However wrong they are: every network within the limit is proposed once; then there is none."""
+    objective = made("small", 0.3, madds=Odd(spread))
+    every = members(objective.encoding, 10_000)
+    assert every is not None
+    allowed = every[objective.violation(objective.costs(every)) == 0]
+    known = play(objective, len(allowed), 2, effort=QUICK)
+    assert (np.unique(known, axis=0) == np.unique(allowed, axis=0)).all()
+    with pytest.raises(Exhausted, match="no further network of space 'small' is left within the limits"):
+        play(objective, len(allowed) + 1, 2, effort=QUICK)
 
 
 def test_networks_over_the_limit_teach() -> None:
