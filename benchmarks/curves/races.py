@@ -116,7 +116,7 @@ def main() -> None:
     print(f"{len(near)} networks near the target, {100 * worth.min():.2f} to {100 * worth.max():.2f} %")
     raw = Raw("races")
     if arguments.finalists:
-        finalists(near, rungs, arguments.finalists, arguments.repeats, raw)
+        finalists(near, rungs, min(arguments.finalists, len(near)), arguments.repeats, raw)
         raw.write(arguments.csv)
         return
     for race in shapes(networks, rungs[-1]):

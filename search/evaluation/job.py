@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -317,6 +317,7 @@ class Outcome:
     """What an evaluation found: `judged` on images of the reward split, and `tested` on the test split, if touched.
 
     Both as `trainer.training.judgement.Judgement` keeps them, a byte per image; a user's own evaluator gives neither.
+    `note` is what somebody should know of how it went, which changed nothing.
     """
 
     top1: float
@@ -325,6 +326,7 @@ class Outcome:
     probability: float | None = None
     judged: bytes | None = None
     tested: bytes | None = None
+    note: str | None = field(default=None, compare=False)
 
 
 @lru_cache(maxsize=8)

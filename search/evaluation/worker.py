@@ -31,6 +31,7 @@ from trainer.training.weight_files import evaluation_of_weights, read_fold, read
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
+_ANEW = "trained from the beginning, as it could not be gone on with"
 
 
 @lru_cache(maxsize=2)
@@ -65,7 +66,7 @@ def run_training(
     if job.watch is not None and interim is not None:
         few = subset(splits.reward, labels, min(INTERIM_IMAGES, use.reward_images), use.split_seed)
         check = _check(job.watch, dataset, few, interim, use)
-    trained = _trained(job, evaluation, dataset, splits, progress, check, shard)
+    trained, note = _trained(job, evaluation, dataset, splits, progress, check, shard)
     model = load_model(arch, trained.weights).to(evaluation.device)
     judged = subset(splits.reward, labels, use.reward_images, use.split_seed)
     judgement = judge(model, dataset, judged)
@@ -78,6 +79,7 @@ def run_training(
         probability=judgement.probability,
         judged=judgement.to_bytes(),
         tested=tested,
+        note=note,
     )
 
 
@@ -228,12 +230,13 @@ def _trained(
     progress: Progress | None,
     check: Check | None,
     shard: Shard,
-) -> Trained:
+) -> tuple[Trained, str | None]:
+    """The training, and why it did not go on from where it could have, if it did not."""
     arch, use = evaluation.architecture, evaluation.data
     inherited = _begun_with(job, evaluation, dataset, splits)
     if evaluation.recipe is None:
         assert inherited is not None, "weights that are judged as they are must be given"
-        return Trained(weights=inherited, images_seen=0, seconds=0.0, state=None)
+        return Trained(weights=inherited, images_seen=0, seconds=0.0, state=None), None
     chosen = splits.train
     if use.train_images is not None:
         chosen = subset(splits.train, dataset.labels(), use.train_images, use.split_seed)
@@ -255,13 +258,15 @@ def _trained(
         device=evaluation.device,
         shard=shard,
     )
+    # What cannot be gone on from is told of: what comes out is the same, it only takes longer.
+    state, note = _left_off(job, evaluation)
     try:
-        trained = train_from(state=_left_off(job, evaluation))
-    except UnfitState:  # what comes out is the same, it only takes longer
-        trained = train_from(state=None)
+        trained = train_from(state=state)
+    except UnfitState as error:
+        trained, note = train_from(state=None), f"{_ANEW}: {error}"
     if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
         trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
-    return trained
+    return trained, note
 
 
 @lru_cache(maxsize=1)
@@ -309,14 +314,15 @@ def _checkpoints(path: Path, key: str) -> Checkpoints:
     return Checkpoints(keep=keep)
 
 
-def _left_off(job: Job, evaluation: Training) -> TrainingState | None:
-    """Where an earlier attempt of the same evaluation left off, or a shorter training; what cannot be read is not."""
+def _left_off(job: Job, evaluation: Training) -> tuple[TrainingState | None, str | None]:
+    """Where an earlier attempt of the same evaluation left off, or a shorter training; or why it cannot be read."""
     path = job.checkpoint
-    if path is None or evaluation_of_weights(path) != evaluation.key:
+    of = None if path is None else evaluation_of_weights(path)
+    is_damaged = path is not None and path.exists() and of is None
+    # Another evaluation's is as good as none.
+    if of != evaluation.key and (job.begun is not None or not is_damaged):
         path = job.begun
-    if path is None:
-        return None
     try:
-        return TrainingState.read(path)
-    except DataError:
-        return None
+        return None if path is None else TrainingState.read(path), None
+    except DataError as error:
+        return None, f"{_ANEW}: {error}"

@@ -20,8 +20,9 @@ _DRAWN = 256
 class Objective:
     """What one search is after; `target_ms` is what the reward compares latencies with.
 
-    Networks faster than `least_ms` are not proposed. `rungs` are the shares of a whole training after which
-    networks are judged, ascending, the last is 1: who proposes is told of the first.
+    Networks faster than `least_ms` are not proposed. `rungs` are the shares of a race's final training after
+    which networks are judged, ascending, the last is 1 (0: by a supernet's weights); without a race there is but one
+    training. Who proposes is told of the first.
     """
 
     encoding: Encoding

@@ -224,6 +224,8 @@ def _stopped(trial: Trial, reached: Interim, evaluation: Evaluation, judged: str
 
 
 def _completed(session: Session, trial: Trial, outcome: Outcome, evaluation: Evaluation) -> Trial:
+    if outcome.note is not None:
+        session.listener.note(f"trial {trial.number}: {outcome.note}")
     images_seen, files = outcome.images_seen, session.start.files
     if evaluation.is_of_given_weights and trial.parent is not None:  # its weights are its parent's
         source = session.trial(trial.parent)

@@ -23,10 +23,13 @@ from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, Weights, load_model
 from trainer.training.recipe import Recipe
 from trainer.training.train import CHECKPOINT_SECONDS, Attended, Check, Checkpoints, Teacher, Trained, train
-from trainer.training.weight_files import weights_digest
+from trainer.training.weight_files import weights_digest, write_whole
 
 # Looked at so often on the way, on at most so many images of the reward split.
 LOOKS, LOOK_IMAGES = 8, 2500
+
+# What judged it, a byte per image (`trainer.training.judgement`): the reward split, and the test split.
+JUDGED, TESTED = "training.judged", "training.tested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,8 @@ def _train(wanted: SingleTraining, listener: Listener, stopping: Callable[[], bo
     trained.state.write(kept.checkpoint)
     model = load_model(wanted.arch, trained.weights).to(wanted.device)
     on_reward, on_test = (judge(model, wanted.dataset, images) for images in (wanted.splits.reward, wanted.splits.test))
+    for name, judgement in ((JUDGED, on_reward), (TESTED, on_test)):
+        write_whole(wanted.folder / name, judgement.to_bytes())
     result = {
         "reward_split": {"images": len(on_reward), **_figures(on_reward)},
         "test_split": {

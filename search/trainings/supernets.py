@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from search.events import Listener
 from search.run_folder import FOLDER_NAME, LABELS, PREPROCESS, SPEC, SUPERNET_WEIGHTS, WEIGHTS, supernet_file
@@ -46,7 +47,8 @@ KIND: Literal["supernet"] = "supernet"
 class SupernetTraining:
     """What is trained, on what, how, and the folder that it is kept in; each step also trains `drawn` members.
 
-    The first `warmup` images are seen by the largest member alone. It begins with `start`, or from scratch.
+    The first `warmup` images are seen by the largest member alone. It begins with `start`, which
+    the user named so, or from scratch.
     `reward_fraction` and `split_seed` are those of `splits`.
     """
 
@@ -59,6 +61,7 @@ class SupernetTraining:
     drawn: int = DRAWN
     warmup: int = 0
     start: Supernet | None = None
+    start_named: str | None = None
     reward_fraction: float = 0.15
     split_seed: int = 0
     device: DeviceKind = "cpu"
@@ -150,7 +153,7 @@ def _train(
         check=Check(
             times=LOOKS - 1,
             look=lambda model, share: look(
-                Supernet(space=space, weights=dict(model.state_dict()), transforms=transforms), round(share * total)
+                Supernet(space=space, weights=_on_cpu(model.state_dict()), transforms=transforms), round(share * total)
             ),
         ),
         checkpoints=Checkpoints(keep=lambda left: left.write(kept.checkpoint), seconds=wanted.checkpoint_seconds),
@@ -177,6 +180,10 @@ def _train(
     return _write(wanted, curve, **ended)
 
 
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
 def _looked_at(space: SearchSpace) -> dict[str, Architecture]:
     rng = random.Random(0)
     drawn = {f"drawn {number}": space.sample(rng) for number in range(1, LOOKED_AT + 1)}
@@ -193,6 +200,7 @@ def _write(wanted: SupernetTraining, curve: list[dict[str, float]], **more: obje
         "seed": wanted.seed,
         "drawn": wanted.drawn,
         "warmup": wanted.warmup,
+        "init": wanted.start_named,
         "start": None if wanted.start is None else wanted.start.digest,
         "device": wanted.device,
         "threads": torch.get_num_threads(),
@@ -256,7 +264,9 @@ def read_named(runs: Path, name: str) -> SupernetFile:
     if (folder / SUPERNET_WEIGHTS).exists():
         return SupernetFile.read(folder / SUPERNET_WEIGHTS)
     if TrainingFolder(folder, KIND).checkpoint.exists():
-        raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {name}")
+        init = reports(runs).get(name, {}).get("init")
+        how = f"{name} --init {init}" if isinstance(init, str) else name
+        raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {how}")
     raise RunError(f"there is no supernet named '{name}' in {runs}; see: mobilenas supernet list")
 
 

@@ -24,6 +24,8 @@ from service.terminal.rows import Format, show
 from space.errors import InvalidConfig, RunError
 from space.formats import published_or_read
 from space.paths import expanded
+from space.preset import preset_names
+from trainer.supernet.files import SupernetFile
 from trainer.supernet.sharing import Supernet
 from trainer.training.metrics import wilson_interval
 from trainer.training.networks import DeviceKind, best_device, require_device
@@ -116,8 +118,8 @@ def train(
     recipe_name = recipe_name or ("proxy" if init is None else "transfer-proxy")
     recipe, folder = load_recipe(recipe_name), supernets.folder_named(runs, name)
     begun = None if init is None else supernets.read_given(runs, init)
-    if begun is not None and config is None:  # which may name a space
-        space, width = space or begun.supernet.space.preset.name, width or begun.supernet.space.width
+    if begun is not None and config is None:
+        space, width = space or _shipped(begun, init), width or begun.supernet.space.width
     torch.set_num_threads(threads or len(available_cores()))
     with telling() as listener:
         inputs, looked_up = _inputs(
@@ -155,6 +157,7 @@ def train(
             drawn=drawn,
             warmup=warmup,
             start=start,
+            start_named=init,
             reward_fraction=inputs.config.data.reward_fraction,
             split_seed=inputs.config.data.split_seed,
             device=device,
@@ -169,6 +172,13 @@ def train(
         with stop_asked() as stopping:
             report = train_named(wanted, listener, stopping, None if is_here else _on_executor(inputs))
     say(f"supernet {report['content_hash']}, {report['seconds'] / 60:.1f} minutes: {folder / SUPERNET_WEIGHTS}")
+
+
+def _shipped(begun: SupernetFile, init: str | None) -> str:
+    name = begun.supernet.space.preset.name
+    if name not in preset_names():
+        raise InvalidConfig(f"supernet {init} is of '{name}', a space of your own; name its file: --space FILE")
+    return name
 
 
 def _on_executor(inputs: Inputs) -> Elsewhere:

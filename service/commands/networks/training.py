@@ -84,7 +84,7 @@ def train(
 ) -> Path:
     """The command `train`; returns the folder. A `recipe` is one that was read already; no device: the best one.
 
-    What else has to fit the data is asked by `require`, before anything is trained.
+    `require` is called with the data set before anything is trained, and may refuse it.
     """
     if images is not None and minutes is not None:
         raise InvalidConfig("give either --images or --minutes")

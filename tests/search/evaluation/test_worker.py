@@ -112,8 +112,13 @@ def test_a_checkpoint_of_something_else_is_left_alone(kind: str, job: Job, datas
     else:
         write_weights(TrainingState.read(path).weights, path, evaluation_key=evaluation.key)
     seen: list[int] = []
-    run_training(job, lambda images, _: seen.append(images))
+    note = run_training(job, lambda images, _: seen.append(images)).note
     assert seen[0] == 10
+    if kind == "other evaluation":
+        assert note is None, "there is nothing of this one"
+    else:
+        assert note is not None
+        assert "trained from the beginning, as it could not be gone on with: training " in note
 
 
 def shorter(job: Job, images: int, folder: Path) -> Job:
@@ -157,8 +162,11 @@ def test_where_a_shorter_training_is_of_no_use_it_begins_anew(kind: str, job: Jo
     elif kind == "gone":
         checkpoint_of(first).unlink()
     seen: list[int] = []
-    assert run_training(replace(job, begun=first.checkpoint), lambda images, _: seen.append(images)) == alone
+    anew = run_training(replace(job, begun=first.checkpoint), lambda images, _: seen.append(images))
+    assert anew == alone
     assert seen[0] == 10
+    assert anew.note is not None
+    assert "trained from the beginning" in anew.note
 
 
 def test_what_a_network_said_is_kept(job: Job, dataset: Dataset) -> None:

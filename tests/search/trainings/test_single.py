@@ -17,13 +17,14 @@ from search.run_folder import EXPORTED
 from search.stages.export import export_network
 from search.stages.exported import ExportedNetwork
 from search.stages.teacher import teacher_from
-from search.trainings.single import SingleTraining, train_alone
+from search.trainings.single import JUDGED, TESTED, SingleTraining, train_alone
 from space.errors import DataError, RunError, Stopped
 from space.reference import mobilenet_v3_small_32px
 from tests.classifiers import classifier
 from trainer.data.dataset import Dataset
 from trainer.data.splits import split
 from trainer.training.batches import Images
+from trainer.training.judgement import Judgement
 from trainer.training.judging import logits_of
 from trainer.training.metrics import fitted_temperature
 from trainer.training.networks import load_model, new_model
@@ -89,8 +90,11 @@ def test_stopped_and_gone_on_with_is_one_training(wanted: SingleTraining, tmp_pa
 def test_what_was_trained_is_exported_and_runs_alone(wanted: SingleTraining) -> None:
     """The ONNX file classifies the test split as well as the report says."""
     report = train_alone(wanted, Listener())
-    ours = {"training.checkpoint", "training.json", "training.lock"}
+    ours = {"training.checkpoint", "training.json", "training.lock", JUDGED, TESTED}
     assert {path.name for path in wanted.folder.iterdir()} - ours == set(EXPORTED)
+    judged, tested = (Judgement.from_bytes((wanted.folder / name).read_bytes()) for name in (JUDGED, TESTED))
+    assert (len(judged), judged.top1) == (len(wanted.splits.reward), report["reward_split"]["top1"])
+    assert (len(tested), tested.top1) == (len(wanted.splits.test), report["test_split"]["top1"])
     network, dataset = ExportedNetwork(wanted.folder), wanted.dataset
     images, labels = dataset.images(), dataset.labels()
     right = [int(network.probabilities(images[index]).argmax()) == labels[index] for index in wanted.splits.test]

@@ -130,10 +130,12 @@ def test_a_supernet_begins_with_one_of_other_classes_and_other_pictures(wanted: 
     found = logits_of(same.model_of(arch, dataset, wanted.splits.train), dataset, wanted.splits.test)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
-    anew = replace(wanted, start=begun, folder=wanted.folder.with_name("anew"))
+    anew = replace(wanted, start=begun, start_named="shared", folder=wanted.folder.with_name("anew"))
     alone = train_named(replace(anew, folder=wanted.folder.with_name("alone")), Listener())
     with pytest.raises(Stopped):
         train_named(anew, Listener(), after(5))
+    with pytest.raises(RunError, match="go on with: mobilenas supernet train anew --init shared"):
+        supernets.read_named(anew.folder.parent, "anew")
     with pytest.raises(DataError, match="is of first weights"):
         train_named(replace(anew, start=None), Listener())
     assert train_named(anew, Listener())["content_hash"] == alone["content_hash"] != first.content_hash
@@ -199,6 +201,10 @@ def test_the_commands(
     file = SupernetFile.read(runs / "tiny" / "supernet.safetensors")
     assert f"content_hash: {file.content_hash}" in shown
     (tmp_path / "spec.json").write_text(file.supernet.space.smallest.to_json(), encoding="utf-8")
+    begun = mobilenas(
+        "supernet", "train", "again", "--init", "tiny", *asked[3:5], "--resolution", "16", "--images", "16"
+    )
+    assert (begun.code, "'tiny', a space of your own; name its file: --space FILE" in begun.err) == (2, True)
     out = tmp_path / "member"
     handed = mobilenas("supernet", "export", "tiny", tmp_path / "spec.json", "--data", data, "--out", out)
     assert handed.code == 0, handed.err
@@ -286,7 +292,13 @@ def test_once_for_alls_checkpoint_becomes_a_supernet_of_ones_own_photos(
     assert mine.supernet.space == replace(space, resolution=32, num_classes=2)
     assert mine.classes == ("bright", "dark")
     assert mine.supernet.transforms.keys() == brought.supernet.transforms.keys()
+    named, on_ray = tmp_path / "space.yaml", tmp_path / "ray.yaml"
+    named.write_text("space: {preset: mobilenet-v3-large, width: 1.0}", encoding="utf-8")
+    on_ray.write_text("executor: ray\nspace: {preset: ofa-mbv3, width: 1.0}", encoding="utf-8")
+    of_ray = ("--data", photos, "--resolution", "32", "--images", "8", *runs)
     for wrong, message in (
+        ((*how, "--init", "ofa", "--config", named), "this one is of 'mobilenet-v3-large'"),
+        ((*of_ray, "--init", "ofa", "--config", on_ray), "is trained here; leave executor: ray out"),
         ((*how, "--init", "ofa", "--space", "mobilenet-v3-large"), "is of space 'ofa-mbv3' at width 1"),
         ((*how, "--init", tmp_path / "ofa.pth"), "give one that `mobilenas supernet` trained or imported"),
         ((*how, "--init", "none"), "none cannot be read"),
