@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from benchmarks.headline.picture import Point, drawn
 from benchmarks.headline.steps import read
+from search.config.budget import MINUTES, budget_hours
 from search.stages.race.finalists import non_decreasing
 
 # A certificate may be this much above a target, as repeated measurements differ, and below it.
@@ -179,7 +180,24 @@ def _figures(found: Sequence[Found], over: Sequence[float], errors: "_Errors") -
         ("baseline chosen", f"{chosen} {of}", "at most 1 in 8"),
         (f"certificates above {_ABOVE:.1%} of the target", f"{above} {of}", "none"),
         (f"certificates below {_BELOW:.0%} of it", f"{below} {of}", "none but where a smaller one is more accurate"),
+        *_times(found),
     ]
+
+
+def _times(found: Sequence[Found]) -> list[tuple[str, str, str]]:
+    """What the searches took of the time that they were given; those that were interrupted say nothing."""
+    taken = [
+        each.search["minutes"] / _minutes(each.search["budget"]) - 1
+        for each in found
+        if each.search["minutes"] is not None
+    ]
+    span = f"{min(taken):+.0%} to {max(taken):+.0%}, {len(taken)} of {len(found)} searches" if taken else "not known"
+    return [("taken beside the planned time", span, "within 20 %")]
+
+
+def _minutes(budget: str) -> float:
+    hours = budget_hours(budget)
+    return MINUTES[budget] if hours is None else 60 * hours
 
 
 def _is_above(found: Found) -> bool:
