@@ -14,7 +14,7 @@ from PIL import Image
 from search.stages.exported import ExportedNetwork
 from tests.search.handover.test_bundle import alone
 from tests.search.inline import use_inline
-from tests.search.stages.race.test_rungs import LATENCY
+from tests.search.races import LATENCY
 from tests.search.stages.test_begun import published
 from tests.tiny import Result
 

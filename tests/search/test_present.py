@@ -38,7 +38,7 @@ from service.report.comparing.table import compared, print_comparison
 from space.errors import InvalidConfig, MobilenasError
 from tests.classifiers import classifier, with_metadata
 from tests.search.inline import killed_after, use_inline
-from tests.search.stages.race.test_rungs import race_in
+from tests.search.races import race_in
 from tests.tiny import dark_and_bright
 from trainer.data.dataset import TEST
 from trainer.data.imagefolder import list_imagefolder

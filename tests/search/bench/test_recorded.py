@@ -13,7 +13,7 @@ from search.record.store import Store
 from search.trial import Origin, SearchStage
 from space.errors import RunError
 from tests.search.inline import use_inline
-from tests.search.stages.race.test_rungs import IMAGES, race_in, run
+from tests.search.races import IMAGES, race_in, run
 from tests.tiny import Result, dark_and_bright
 
 pytestmark = pytest.mark.usefixtures("one_thread")

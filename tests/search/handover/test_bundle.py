@@ -14,7 +14,7 @@ from PIL import Image
 from search.handover.bundle import _begun
 from search.stages.exported import ExportedNetwork
 from tests.search.inline import use_inline
-from tests.search.stages.race.test_rungs import race_in, run
+from tests.search.races import race_in, run
 from tests.tiny import Result, dark_and_bright
 from trainer.data.pictures import load_picture
 

@@ -27,7 +27,7 @@ from space.errors import DataError, InvalidConfig, MobilenasError, RunError
 from space.networks.modules import fused
 from space.reference import REFERENCES
 from tests.search.inline import InlineExecutor, killed_after
-from tests.search.stages.race.test_rungs import race_in
+from tests.search.races import race_in
 from trainer.pretrained.dialects import translated
 from trainer.training.inherit import adapted
 from trainer.training.networks import Weights, channels_last, load_model, new_model

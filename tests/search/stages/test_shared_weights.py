@@ -27,7 +27,7 @@ from search.trainings.supernets import SupernetTraining, train_named
 from search.trial import Origin, SearchStage, State, Trial
 from space.errors import DataError, InvalidConfig, MobilenasError, RunError
 from tests.search.inline import InlineExecutor, killed_after
-from tests.search.stages.race.test_rungs import race_in
+from tests.search.races import race_in
 from trainer.supernet.files import SupernetFile
 from trainer.training.recipe import load_recipe
 from trainer.training.train import train

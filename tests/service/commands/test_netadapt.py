@@ -17,7 +17,7 @@ from space.reference import REFERENCES
 from tests.classifiers import classifier
 from tests.search.content import Writer
 from tests.search.makers import new_search
-from tests.search.stages.race.test_rungs import LATENCY
+from tests.search.races import LATENCY
 from tests.tiny import Result, dark_and_bright
 from trainer.data.prepare import prepare
 from trainer.data.splits import split

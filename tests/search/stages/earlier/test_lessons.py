@@ -9,7 +9,7 @@ import pytest
 from search.record.store import Store
 from search.trial import SearchStage, State
 from tests.search.inline import InlineExecutor
-from tests.search.stages.race.test_rungs import RUNGS, race_in, race_near_the_reference, run, rungs_of, trials_of
+from tests.search.races import RUNGS, race_in, race_near_the_reference, run, rungs_of, trials_of
 
 
 def told(folder: Path, name: str) -> list[str]:

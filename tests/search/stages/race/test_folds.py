@@ -21,7 +21,7 @@ from space.arch import Architecture
 from space.errors import MobilenasError
 from space.networks.modules import fused
 from tests.search.inline import InlineExecutor
-from tests.search.stages.race.test_rungs import race_in
+from tests.search.races import race_in
 from tests.search.stages.test_begun import config_in, published
 from tests.tiny import dark_and_bright
 from trainer.data.splits import folds_of

@@ -16,7 +16,7 @@ from search.stages.race.replanning import fitted
 from search.stages.session import Session
 from search.trial import Origin, SearchStage
 from tests.search.inline import InlineExecutor
-from tests.search.stages.race.test_rungs import RUNGS, race_in, run, rungs_of, trials_of
+from tests.search.races import RUNGS, race_in, run, rungs_of, trials_of
 
 
 def race_of(minutes: float, folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401

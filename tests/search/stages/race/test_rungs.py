@@ -1,4 +1,4 @@
-"""The race: who goes on, what that costs, and that a killed one ends like one that was left alone."""
+"""The race: who goes on, and what that costs."""
 
 import json
 import re
@@ -11,82 +11,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-import mobilenas
 from search.config.load import load_config, parse_config
-from search.evaluation.executor import failed
-from search.evaluation.job import Job, Training
+from search.evaluation.job import Job
 from search.record.store import Store
 from search.run_folder import RunFolder
-from search.stages.race.rungs import by_likelihood, by_reward, is_above, is_guessing
-from search.trial import Origin, SearchStage, State, Trial
+from search.stages.race.rungs import by_likelihood, by_reward
+from search.trial import Origin, SearchStage, State
 from space.choices import SearchSpace
 from space.cost import cost_of
 from space.encoding import Encoding
-from space.errors import InvalidConfig, RunError
+from space.errors import InvalidConfig
 from space.preset import load_preset
 from space.variation.moves import members
 from space.variation.scaling import scaled_references
-from tests.search.inline import InlineExecutor, use_inline
+from tests.search.inline import InlineExecutor
 from tests.search.judgements import write_judgement
 from tests.search.makers import trial as made_up
+from tests.search.races import IMAGES, RUNGS, race_in, race_near_the_reference, run, rungs_of, trials_of
 from tests.tiny import TINY_SPACE
-from trainer.training.metrics import wilson_interval
-from trainer.training.state import TrainingState
 
-RUNGS = [{"images": 32, "networks": 6}, {"images": 64, "networks": 3}, {"images": 96, "networks": 2}]
-IMAGES = [32, 64, 96]
-LATENCY = "from space.cost import cost_of\n\n\ndef ms(arch):\n    return cost_of(arch).madds / 1e6\n"
-
-
-def race_in(folder: Path, photos: Path, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - sections of a run
-    """The configuration of a race of six networks that takes some seconds."""
-    (folder / "space.yaml").write_text(yaml.safe_dump(TINY_SPACE))
-    (folder / "madds.py").write_text(LATENCY)
-    return {
-        "plugins": str(folder),
-        "latency": "madds:ms",
-        "workers": 2,
-        "determinism": "strict",
-        "batch": 3,
-        "data": {"source": f"imagefolder:{photos}", "resolution": 16, "reward_images": 12, "folds": 1},
-        "space": {"preset": str(folder / "space.yaml"), "width": 0.5},
-        "target": {"ms": 0.075},
-        "training": {"batch_size": 16},
-        "blocks": {"reuse": False},
-        "race": {"rungs": RUNGS, "latency_from": 0.3},
-        "netadapt": {"max_steps": 0},
-        "final": {"images": 160, "top_k": 2, "weights": "continued"},
-        **changes,
-    }
-
-
-def run(folder: Path, config: dict[str, Any], name: str = "race") -> mobilenas.Search:
-    """A search, on with it if it has begun already."""
-    url = f"sqlite:///{folder / 'record.db'}"
-    with closing(Store.open(url)) as store:
-        begun = any(search.name == name for search in store.searches.all())
-    if begun:
-        return mobilenas.resume(name, database=url)
-    return mobilenas.search(config, name=name, database=url, runs=folder / "runs")
-
-
-def trials_of(folder: Path, name: str = "race") -> list[Trial]:
-    """The trials of a search that were not refused."""
-    with closing(Store.open(f"sqlite:///{folder / 'record.db'}")) as store:
-        trials = store.trials.of(store.searches.get(name).id)
-    return [trial for trial in trials if trial.state is not State.PRUNED]
-
-
-def rungs_of(trials: list[Trial]) -> list[list[Trial]]:
-    """The block-level trials by rung."""
-    blocks = [trial for trial in trials if trial.stage is SearchStage.BLOCKS]
-    return [[trial for trial in blocks if trial.rung == number] for number in range(len(RUNGS))]
+STAYS = {"netadapt": {"max_steps": 0}}
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -141,20 +89,6 @@ def test_proposals_use_the_latency_they_may(tmp_path: Path, photos: Path, execut
     assert len(executors) == 1
     assert first
     assert all(0.7 * target <= trial.scores.latency_ms <= target for trial in first)
-
-
-def race_near_the_reference(
-    folder: Path, photos: Path, rungs: list[dict[str, int]], final: dict[str, Any]
-) -> dict[str, Any]:
-    """A race in a space around a published network, for four fifths of its latency."""
-    return race_in(
-        folder,
-        photos,
-        space={"preset": "mobilenet-v3-small-32px", "width": 0.3},
-        target={"relative": 0.8},
-        race={"rungs": rungs, "latency_from": 0.9},
-        final=final,
-    )
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -293,113 +227,6 @@ def test_reports_tell_a_baseline_that_won(
     assert re.search(r"The found network is MobileNetV3-Small.*, width 0\.", report)
 
 
-def told(trials: list[Trial]) -> list[object]:
-    """What must be alike of searches that should be equal."""
-    return [
-        (trial.number, trial.origin, trial.parent, trial.architecture, trial.scores, trial.correct) for trial in trials
-    ]
-
-
-@pytest.fixture(scope="module")
-def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    """The trials of a race that nobody disturbed."""
-    folder, threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patched:
-        use_inline(patched)
-        run(folder, race_in(folder, photos))
-    torch.set_num_threads(threads)
-    return told(trials_of(folder))
-
-
-class Killed(BaseException):
-    """The coordinator ended here."""
-
-
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("job", [3, 7, 10, 12])
-def test_a_race_that_was_killed_ends_like_one_left_alone(
-    job: int,
-    tmp_path: Path,
-    photos: Path,
-    alone: list[object],
-    executors: list[InlineExecutor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """In each of its rungs and in the final trainings: the same networks go on, with the same scores."""
-    submit, count = InlineExecutor.submit, 0
-
-    def killed(self: InlineExecutor, submitted: Job) -> None:
-        nonlocal count
-        count += 1
-        if count == job:
-            raise Killed
-        submit(self, submitted)
-
-    monkeypatch.setattr(InlineExecutor, "submit", killed)
-    with pytest.raises(Killed):
-        run(tmp_path, race_in(tmp_path, photos))
-    run(tmp_path, {})
-    assert told(trials_of(tmp_path)) == alone
-    assert len(executors) == 2
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_workers_that_die_on_each_rung_change_nothing(
-    tmp_path: Path,
-    photos: Path,
-    alone: list[object],
-    executors: list[InlineExecutor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The first training of every rung and the first final one are lost, and done again with the same result."""
-    submit, died = InlineExecutor.submit, set[int]()
-
-    def dying(self: InlineExecutor, submitted: Job) -> None:
-        training = submitted.evaluation
-        assert isinstance(training, Training)
-        images = 0 if training.recipe is None else training.recipe.images
-        if images not in died:
-            died.add(images)
-            self.jobs.append(submitted)
-            self._results.append(failed(submitted, RunError("the worker died")))
-        else:
-            submit(self, submitted)
-
-    monkeypatch.setattr(InlineExecutor, "submit", dying)
-    assert run(tmp_path, race_in(tmp_path, photos)).state == "done"
-    assert died >= {*IMAGES, 160}
-    assert told(trials_of(tmp_path)) == alone
-    (executor,) = executors
-    assert len(executor.jobs) == len({job.number for job in executor.jobs}) + len(died)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_record_from_before_is_gone_on_with(
-    tmp_path: Path, photos: Path, alone: list[object], executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whose configuration lacks what has come since: a race that was killed in its second rung ends as it would."""
-    submit = InlineExecutor.submit
-
-    def killed(self: InlineExecutor, submitted: Job) -> None:
-        if len(self.jobs) == 7:
-            raise Killed
-        submit(self, submitted)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(InlineExecutor, "submit", killed)
-        with pytest.raises(Killed):
-            run(tmp_path, race_in(tmp_path, photos))
-    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
-        record = store.searches.get("race")
-        config = json.loads(json.dumps(dict(record.config)))
-        del config["html"], config["race"]["minutes"], config["blocks"]["warm_start"]
-        store.searches.set_config(record.id, config)
-    assert run(tmp_path, {}).state == "done"
-    assert told(trials_of(tmp_path)) == alone
-    assert len(executors) == 2
-
-
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("networks", [1, 3])
 def test_a_target_that_few_networks_meet_is_raced_for_by_these(
@@ -424,37 +251,6 @@ def test_a_target_that_few_networks_meet_is_raced_for_by_these(
     assert [len(rung) for rung in later] == [min(len(first), rung["networks"]) for rung in RUNGS[1:]]
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_lost_checkpoints_cost_time_alone(
-    tmp_path: Path,
-    photos: Path,
-    alone: list[object],
-    executors: list[InlineExecutor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A rung whose beginning is gone is trained from its own beginning, and ends alike."""
-    monkeypatch.setattr(TrainingState, "write", lambda *_, **__: None)
-    run(tmp_path, race_in(tmp_path, photos))
-    assert told(trials_of(tmp_path)) == alone
-    assert [job for job in executors[0].jobs if job.begun is not None] == []
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_second_race_trains_nothing_again(tmp_path: Path, photos: Path, executors: list[InlineExecutor]) -> None:
-    """Rungs are evaluations like any other: those of an earlier search are taken over."""
-    config = race_in(tmp_path, photos, blocks={"reuse": True})
-    run(tmp_path, config, "first")
-    run(tmp_path, config, "second")
-    stages = [{evaluation.recipe.images for job in each.jobs if (evaluation := of(job)).recipe} for each in executors]
-    assert stages == [{32, 64, 96, 160}, {160}]  # what meets the test split belongs to its search
-
-
-def of(job: Job) -> Training:
-    """What a job trains."""
-    assert isinstance(job.evaluation, Training)
-    return job.evaluation
-
-
 def test_another_reward_is_maximised_and_likelihood_orders_equals(tmp_path: Path) -> None:
     """Of what cannot be told apart by top-1 on the same images the likelier network is ahead, else the reward is."""
     files = RunFolder(tmp_path)
@@ -477,9 +273,6 @@ def test_another_reward_is_maximised_and_likelihood_orders_equals(tmp_path: Path
     assert [trial.number for trial in by_likelihood(trials)] == [2, 1, 0]
 
 
-STAYS = {"netadapt": {"max_steps": 0}}
-
-
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -500,63 +293,6 @@ def test_races_that_cannot_be_run_are_refused(changes: dict[str, Any], match: st
     """With what to change: rungs that do not narrow, trainings that cannot go on."""
     with pytest.raises(InvalidConfig, match=match):
         parse_config({"race": {"rungs": RUNGS}, **STAYS, **changes})
-
-
-@pytest.mark.parametrize(
-    ("top1", "images", "guesses"),
-    [(0.10, 9000, True), (0.11, 9000, True), (0.15, 9000, False), (0.10, 60, False), (0.0, 60, False)],
-)
-def test_who_only_guesses_is_told_apart(top1: float, images: int, guesses: bool) -> None:
-    """Ten classes alike: who names one of them is at chance, but not for certain on 60 images."""
-    assert is_guessing(top1, images, 0.1) is guesses
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_who_learns_from_noise_is_told_so(
-    tmp_path: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On few images in the log and in the report; on many the race ends before its final training."""
-    monkeypatch.setattr("search.stages.race.rungs.is_above", lambda *_: False)  # whatever luck has it
-    noise, draw = tmp_path / "noise", np.random.default_rng(0)
-    for number in range(80):
-        path = noise / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
-    config = race_in(tmp_path, noise, race={"rungs": [{"images": 32, "networks": 2}], "latency_from": 0.3})
-    search = run(tmp_path, config | {"final": {"images": 64}})
-    assert search.state == "done"
-    assert len(executors) == 1
-    with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
-        said = [line.message for line in store.searches.log(store.searches.get("race").id)]
-    assert any("where always naming one class has 50.00%: that may be chance" in line for line in said)
-    report = (tmp_path / "runs" / "race" / "report.md").read_text()
-    (found,) = [trial for trial in trials_of(tmp_path) if trial.origin == Origin.FOUND]
-    is_chance = wilson_interval(found.correct or 0, found.total or 1)[0] <= 0.5
-    assert ("may do no better than to name class" in report) is is_chance
-
-
-@pytest.mark.parametrize(("top1", "images", "above"), [(0.6, 60, False), (0.7, 60, True), (0.52, 9000, True)])
-def test_who_is_above_chance_is_so_by_more_than_chance(top1: float, images: int, *, above: bool) -> None:
-    """With the lower end of its interval."""
-    assert is_above(top1, images, 0.5) is above
-
-
-def test_a_race_of_guesses_ends_before_its_final(
-    tmp_path: Path, photos: Path, executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the figures and what to do; what was trained stays recorded."""
-    monkeypatch.setattr("search.stages.race.rungs.is_guessing", lambda *_: True)
-    config = race_in(tmp_path, photos, race={"rungs": [{"images": 32, "networks": 2}], "latency_from": 0.3})
-    with pytest.raises(RunError, match=r"nothing was learnt that a final training could build on; look at the labels"):
-        run(tmp_path, config)
-    assert len(executors) == 1
-    assert {trial.stage for trial in trials_of(tmp_path)} == {SearchStage.BLOCKS}
-
-
-def test_naming_the_largest_class_is_a_guess() -> None:
-    """However right it is."""
-    assert is_guessing(8000 / 9000, 9000, 8000 / 9000)
-    assert not is_guessing(0.95, 9000, 8000 / 9000)
 
 
 @given(factor=st.floats(0.02, 40))
