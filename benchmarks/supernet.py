@@ -73,7 +73,7 @@ class Task:
 
 Row = dict[str, str | float]
 _POOL, _NEAR = 400, 0.1
-# The smallest member's rate ends as the square of the share that is left, the largest one's as the recipe has it.
+# The smallest member's rate is the recipe's times the square of the share that is left, the largest one's the recipe's.
 _DECAY = 2.0
 
 
@@ -103,7 +103,9 @@ class _BySizeTraining(_SupernetTraining):
     """A supernet's training whose members are stepped one after the other, at rates and with momenta by their size."""
 
     def prepare(self) -> None:
-        """Before its first step."""
+        """Before its first step; the recipe is one by SGD or Muon, without dropout."""
+        assert self.recipe.optimizer != "rmsprop"
+        assert not self.recipe.dropout
         self._groups = (self.optimizers, Optimizers(self.network, self.recipe))
         for optimizer in (each for group in self._groups for each in group.all):
             for parameter in (each for group in optimizer.param_groups for each in group["params"]):

@@ -19,6 +19,7 @@ from search.config.sections import NetworkSizes
 from search.evaluation.data import Data, Images, NoImages
 from search.evaluation.pace import EVALUATION_SHARE, Pace
 from search.evaluation.speed import Sample, images_per_second
+from search.objective.guess import drawn, guess_from, layer_prices
 from search.objective.latency import Latency
 from search.plugins import Plugin
 from search.present import PresentModel
@@ -279,9 +280,9 @@ def _check_folds(folds: int, dataset: Dataset, splits: Splits) -> None:
         )
 
 
-# Where only a function knows latencies, so many members are drawn, and the extreme ones improved upon until so many
-# rounds in a row find nothing better.
-_DRAWN, _KEPT, _PATIENCE = 512, 16, 6
+# Where only a function knows latencies, members are drawn, and the extreme ones improved upon until so many rounds in a
+# row find nothing better; of so many children of each those are asked about that are guessed to be the most extreme.
+_KEPT, _CHILDREN, _PATIENCE = 16, 8, 5
 
 
 def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture | None) -> Range:
@@ -294,7 +295,8 @@ def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture 
     of_codes = latency.of_codes(encoding)
     # By most functions the smallest and the largest choice of everything are all but the fastest and the slowest.
     corners = [encoding.encode(arch) for arch in (space.smallest, space.largest)]
-    codes = np.vstack([corners, encoding.sample(_DRAWN, rng)])
+    codes = np.vstack([corners, drawn(encoding)])
+    guess = guess_from(layer_prices(encoding), codes, of_codes(codes))
     found = {}
     for sign in (1, -1):
         best, reached, idle = codes, math.inf, 0
@@ -303,7 +305,9 @@ def sampled_range(latency: Latency, space: SearchSpace, reference: Architecture 
             idle = 0 if costs.min() < reached else idle + 1
             reached = min(reached, float(costs.min()))
             best = best[np.argsort(costs, kind="stable")[:_KEPT]]
-            best = np.concatenate([best, mutate(encoding, np.repeat(best, 2, axis=0), rng)])
+            children = mutate(encoding, np.repeat(best, _CHILDREN, axis=0), rng)
+            promising = np.argsort(sign * guess(children), kind="stable")[:_KEPT]
+            best = np.concatenate([best, children[promising]])
         found[sign] = sign * reached
     return Range(
         fastest_ms=found[1],

@@ -97,7 +97,7 @@ def finalists(near: list[Curve], rungs: list[int], count: int, repeats: int, raw
                 gained.setdefault((margin, name), []).append(other[alike[taken]] - other[drawn].mean())
     for (margin, name), found in gained.items():
         raw.add(race=f"{count} finalists", figure=f"{name} within {margin}", gained=np.mean(found))
-        print(f"{name} of those within {margin} of the best of {count}: +{100 * np.mean(found):.2f} over their mean")
+        print(f"{name} of those within {margin} of the best of {count}: {100 * np.mean(found):+.2f} over their mean")
 
 
 def main() -> None:

@@ -25,13 +25,13 @@ from trainer.training.judgement import Judgement
 from trainer.training.judging import judge, judgement_of, logits_of
 from trainer.training.metrics import fitted_temperature
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, require_device
-from trainer.training.state import TrainingState, UnfitState
+from trainer.training.state import DamagedState, TrainingState, UnfitState
 from trainer.training.train import Attended, Check, Checkpoints, Teacher, Trained, train
 from trainer.training.weight_files import evaluation_of_weights, read_fold, read_weights, write_folds, write_weights
 
 # A training that is watched is judged in between by so many of the images that judge it at its end.
 INTERIM_IMAGES = 1000
-_ANEW = "trained from the beginning, as it could not be gone on with"
+_LOST = "what was kept of its training could not be gone on with"
 
 
 @lru_cache(maxsize=2)
@@ -231,7 +231,7 @@ def _trained(
     check: Check | None,
     shard: Shard,
 ) -> tuple[Trained, str | None]:
-    """The training, and why it did not go on from where it could have, if it did not."""
+    """The training, and what was lost of it, if anything was."""
     arch, use = evaluation.architecture, evaluation.data
     inherited = _begun_with(job, evaluation, dataset, splits)
     if evaluation.recipe is None:
@@ -258,12 +258,14 @@ def _trained(
         device=evaluation.device,
         shard=shard,
     )
-    # What cannot be gone on from is told of: what comes out is the same, it only takes longer.
+    # Whatever it begins with, what comes out is the same, it only takes longer.
     state, note = _left_off(job, evaluation)
     try:
         trained = train_from(state=state)
     except UnfitState as error:
-        trained, note = train_from(state=None), f"{_ANEW}: {error}"
+        trained = train_from(state=None)
+        if isinstance(error, DamagedState):  # another network's or recipe's is none of it
+            note = f"{_LOST}: {error}"
     if job.keeps_checkpoint and job.checkpoint is not None and trained.state is not None:
         trained.state.write(job.checkpoint, evaluation_key=evaluation.key)
     return trained, note
@@ -315,14 +317,15 @@ def _checkpoints(path: Path, key: str) -> Checkpoints:
 
 
 def _left_off(job: Job, evaluation: Training) -> tuple[TrainingState | None, str | None]:
-    """Where an earlier attempt of the same evaluation left off, or a shorter training; or why it cannot be read."""
-    path = job.checkpoint
-    of = None if path is None else evaluation_of_weights(path)
-    is_damaged = path is not None and path.exists() and of is None
-    # Another evaluation's is as good as none.
-    if of != evaluation.key and (job.begun is not None or not is_damaged):
-        path = job.begun
-    try:
-        return None if path is None else TrainingState.read(path), None
-    except DataError as error:
-        return None, f"{_ANEW}: {error}"
+    """Where an earlier attempt of the same evaluation left off, or a shorter training; and what could not be read."""
+    own, note = job.checkpoint, None
+    # Another evaluation's is none of it; what names no evaluation is damaged.
+    is_own = own is not None and own.exists() and evaluation_of_weights(own) in (evaluation.key, None)
+    for path in (own if is_own else None, job.begun):
+        if path is None:
+            continue
+        try:
+            return TrainingState.read(path), note
+        except DataError as error:
+            note = note or f"{_LOST}: {error}"
+    return None, note

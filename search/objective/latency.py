@@ -125,6 +125,10 @@ class Corrected:
         return lambda codes: self.factor * of_codes(codes)
 
 
+# What a user's function has said is kept of so many networks.
+_KEPT = 100_000
+
+
 @dataclass(frozen=True)
 class OwnLatency:
     """A user's own function from architecture to ms, which may be slow: what it said is kept."""
@@ -150,6 +154,8 @@ class OwnLatency:
             RunError: the function fails, or gives no positive number.
         """
         if arch.arch_id not in self._known:
+            if len(self._known) >= _KEPT:
+                self._known.clear()
             self._known[arch.arch_id] = self._asked(arch)
         return self._known[arch.arch_id]
 
@@ -173,6 +179,8 @@ class OwnLatency:
 
         def latencies(codes: Codes) -> np.ndarray:
             keys = list(map(bytes, codes))
+            if len(of_row) + len(keys) > _KEPT:
+                of_row.clear()
             new = {key: at for at, key in enumerate(keys) if key not in of_row}
             of_row.update(zip(new, map(self.estimate, encoding.decode_all(codes[list(new.values())])), strict=True))
             return np.array([of_row[key] for key in keys])

@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.objective.guess import guess_from, layer_prices
+from search.objective.guess import drawn, guess_from, layer_prices
 from search.objective.latency import Latency, OfCodes
 from search.objective.limits import Cause, Limits, Refusal
 from search.objective.reward import Reward
 from search.trial import FIGURES, Scores
 from space.encoding import Codes, Encoding
-
-# Networks whose latencies say what others' may be, where it is dear to ask.
-_DRAWN = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +40,7 @@ class Objective:
 
     def guessed_costs(self, known: Codes) -> Callable[[Codes], np.ndarray]:
         """The same with guesses of latencies, from those of these networks and of some drawn ones, always the same."""
-        drawn = self.encoding.sample(_DRAWN, np.random.default_rng(0))
-        codes = np.vstack([drawn, known])
+        codes = np.vstack([drawn(self.encoding), known])
         guess = guess_from(layer_prices(self.encoding), codes, self._latencies(codes))
         return lambda some: self._costs_at(some, guess(some))
 

@@ -246,7 +246,7 @@ def _proposed(
     lessons: Lessons | None,
     prior: Scores | None,
 ) -> Codes | None:
-    """See `propose`; None where guesses of costs were wrong of all candidates."""
+    """See `propose`; None where no candidate that was guessed to meet the limits does."""
     if prior is not None:
         return _best_by(prior, candidates, objective, rng, effort)
     known, top1, pending = told.known, told.top1, told.pending

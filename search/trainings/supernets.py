@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -265,7 +266,7 @@ def read_named(runs: Path, name: str) -> SupernetFile:
         return SupernetFile.read(folder / SUPERNET_WEIGHTS)
     if TrainingFolder(folder, KIND).checkpoint.exists():
         init = reports(runs).get(name, {}).get("init")
-        how = f"{name} --init {init}" if isinstance(init, str) else name
+        how = f"{name} --init {shlex.quote(init)}" if isinstance(init, str) else name
         raise RunError(f"supernet '{name}' is not trained to its end; go on with: mobilenas supernet train {how}")
     raise RunError(f"there is no supernet named '{name}' in {runs}; see: mobilenas supernet list")
 

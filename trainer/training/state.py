@@ -25,6 +25,10 @@ class UnfitState(DataError):
     """A training cannot go on from a state: it is of something else, or damaged."""
 
 
+class DamagedState(UnfitState):
+    """A state lacks something that a training of its kind has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """What a training is of: it goes on with nothing else.

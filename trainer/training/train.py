@@ -36,7 +36,7 @@ from trainer.training.judging import EVALUATION_BATCH
 from trainer.training.networks import DeviceKind, Weights, channels_last, load_model, new_model, require_device
 from trainer.training.optimizers import Optimizers
 from trainer.training.recipe import Cosine, Recipe
-from trainer.training.state import Identity, TrainingState, UnfitState
+from trainer.training.state import DamagedState, Identity, TrainingState, UnfitState
 from trainer.training.weight_files import weights_digest
 
 
@@ -184,7 +184,7 @@ class Training:
             self.optimizers.load(state.optimizer)
         except (RuntimeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[-1]
-            raise UnfitState(f"the training to go on from is damaged ({reason}); remove it to train anew") from error
+            raise DamagedState(f"the training to go on from is damaged ({reason}); remove it to train anew") from error
         self.step, self.seconds = state.steps, state.seconds
 
     def state(self) -> TrainingState:

@@ -59,6 +59,7 @@ def _inputs(
     listener: Listener,
     *,
     skip_damaged: bool,
+    init: str | None = None,
 ) -> tuple[Inputs, Images]:
     asked = configuration(
         config,
@@ -81,6 +82,8 @@ def _inputs(
             f"config key init: a supernet does not begin with a network, as {asked.init} is; leave it out (--init "
             "names another supernet)"
         )
+    if init is not None and asked.executor != "local":
+        raise InvalidConfig(f"a supernet that begins with another ({init}) is trained here; leave executor: ray out")
     asked = asked.judged_in(1)  # folds are of trainings that judge networks
     listener.begin(f"preparing {asked.data.source}", 1)
     inputs = look_up(asked, listener.advance)
@@ -123,7 +126,7 @@ def train(
     torch.set_num_threads(threads or len(available_cores()))
     with telling() as listener:
         inputs, looked_up = _inputs(
-            config, data, data_dir, resolution, space, width, listener, skip_damaged=skip_damaged
+            config, data, data_dir, resolution, space, width, listener, skip_damaged=skip_damaged, init=init
         )
         is_here = inputs.config.executor == "local"
         if is_here:
@@ -133,10 +136,6 @@ def train(
             raise InvalidConfig(
                 "a supernet that a Ray cluster trains runs as `ray.gpus` and `ray.cpus` say, and for so many --images; "
                 "leave --device, --threads and --minutes out"
-            )
-        elif begun is not None:
-            raise InvalidConfig(
-                f"a supernet that begins with another ({init}) is trained here; leave executor: ray out"
             )
         else:
             device = compute_device(inputs.config)

@@ -200,8 +200,8 @@ def test_no_cost_is_asked_twice() -> None:
 class Odd(Madds):
     """A latency that is dear to ask for, and off what layers say by up to so much, each network by its own."""
 
-    def __init__(self, spread: float) -> None:
-        super().__init__(is_dear=True)
+    def __init__(self, spread: float, *, is_dear: bool = True) -> None:
+        super().__init__(is_dear=is_dear)
         self._spread = spread
 
     def of_codes(self, encoding: Encoding) -> OfCodes:
@@ -238,6 +238,21 @@ def test_a_dear_latency_is_asked_of_few_networks(spread: float, most: int) -> No
     )
     assert len(odd.asked) - before <= most
     assert objective.violation(objective.costs(row[None])) == 0
+
+
+def test_a_front_by_guesses_spreads_as_one_by_all_answers() -> None:
+    """Proposals for small and for large latencies come up, and all are within the limit."""
+    fronts = []
+    for is_dear in (True, False):
+        odd = Odd(0.08, is_dear=is_dear)
+        objective = made("mobilenet-v3-small", 0.9, madds=odd)
+        rows = play(objective, 24, 4, objectives=(0,))
+        costs = objective.costs(rows)
+        assert (objective.violation(costs) == 0).all()
+        fronts.append(np.quantile(costs[12:, 0], [0.1, 0.9]))
+    (low, high), (least, most) = fronts
+    assert low < 1.3 * least
+    assert high > 0.7 * most
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.9])

@@ -21,10 +21,12 @@ def alone(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object
     """The trials of a race that nobody disturbed."""
     folder, threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patched:
-        use_inline(patched)
-        run(folder, race_in(folder, photos))
-    torch.set_num_threads(threads)
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            use_inline(patched)
+            run(folder, race_in(folder, photos))
+    finally:
+        torch.set_num_threads(threads)
     return told(trials_of(folder))
 
 
