@@ -411,6 +411,10 @@ class RaceConfig(ConfigSection):
         """The first rung on which networks are trained."""
         return next(rung for rung in self.rungs if rung.images)
 
+    def shares_of(self, final_images: int) -> tuple[float, ...]:
+        """The shares of the final training after which networks are judged, and its end."""
+        return (*(rung.images / final_images for rung in self.rungs), 1.0)
+
     @property
     def steps(self) -> tuple[tuple[int, int], ...]:
         """Of each rung how many images its networks see since the one before, and how many networks they are."""

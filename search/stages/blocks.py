@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from search.config.load import RunConfig
 from search.config.sections import StartConfig
 from search.evaluation.job import Evaluation
 from search.objective.latency import Corrected
@@ -221,7 +220,7 @@ class _Search:
             reward_of=session.reward,
             target_ms=session.start.seed_target_ms,
             least_ms=self._least_ms,
-            rungs=_rungs(session.config),
+            rungs=session.config.race.shares_of(session.config.final.images),
         )
         proposer = Proposer(
             objective,
@@ -458,12 +457,6 @@ def _is_due(session: Session, origin: str, arch: Architecture) -> bool:
         trial.state for trial in session.index.of_origin(SearchStage.BLOCKS, origin) if trial.architecture == arch
     ]
     return not states or states == [State.FAILED]
-
-
-def _rungs(config: RunConfig) -> tuple[float, ...]:
-    """The shares of the final training after which a race judges networks, and the end."""
-    rungs = config.race.rungs if config.races else ()
-    return (*(rung.images / config.final.images for rung in rungs), 1.0)
 
 
 def choose_seed(session: Session | RecordedSearch) -> Trial:

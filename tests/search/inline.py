@@ -43,7 +43,9 @@ class InlineExecutor:
 
 
 @contextmanager
-def killed_after(monkeypatch: pytest.MonkeyPatch, jobs: int) -> Iterator[None]:
+def killed_after(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, by: type[BaseException] = KeyboardInterrupt
+) -> Iterator[None]:
     """Whoever submits another job than so many is interrupted, as by Ctrl-C."""
     submit, asked = InlineExecutor.submit, 0
 
@@ -51,7 +53,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, jobs: int) -> Iterator[None]:
         nonlocal asked
         asked += 1
         if asked > jobs:
-            raise KeyboardInterrupt
+            raise by
         submit(self, job)
 
     with monkeypatch.context() as patched:

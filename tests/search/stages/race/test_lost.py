@@ -11,7 +11,7 @@ from search.evaluation.executor import failed
 from search.evaluation.job import Job, Training
 from search.record.store import Store
 from space.errors import RunError
-from tests.search.inline import InlineExecutor, use_inline
+from tests.search.inline import InlineExecutor, killed_after, use_inline
 from tests.search.races import IMAGES, race_in, run, told, trials_of
 from trainer.training.state import TrainingState
 
@@ -45,17 +45,7 @@ def test_a_race_that_was_killed_ends_like_one_left_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In each of its rungs and in the final trainings: the same networks go on, with the same scores."""
-    submit, count = InlineExecutor.submit, 0
-
-    def killed(self: InlineExecutor, submitted: Job) -> None:
-        nonlocal count
-        count += 1
-        if count == job:
-            raise Killed
-        submit(self, submitted)
-
-    monkeypatch.setattr(InlineExecutor, "submit", killed)
-    with pytest.raises(Killed):
+    with killed_after(monkeypatch, job - 1, by=Killed), pytest.raises(Killed):
         run(tmp_path, race_in(tmp_path, photos))
     run(tmp_path, {})
     assert told(trials_of(tmp_path)) == alone
@@ -97,17 +87,8 @@ def test_a_record_from_before_is_gone_on_with(
     tmp_path: Path, photos: Path, alone: list[object], executors: list[InlineExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose configuration lacks what has come since: a race that was killed in its second rung ends as it would."""
-    submit = InlineExecutor.submit
-
-    def killed(self: InlineExecutor, submitted: Job) -> None:
-        if len(self.jobs) == 7:
-            raise Killed
-        submit(self, submitted)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(InlineExecutor, "submit", killed)
-        with pytest.raises(Killed):
-            run(tmp_path, race_in(tmp_path, photos))
+    with killed_after(monkeypatch, 7, by=Killed), pytest.raises(Killed):
+        run(tmp_path, race_in(tmp_path, photos))
     with closing(Store.open(f"sqlite:///{tmp_path / 'record.db'}")) as store:
         record = store.searches.get("race")
         config = json.loads(json.dumps(dict(record.config)))
